@@ -1,0 +1,70 @@
+"""The ``data`` section: which data set, where it lies, at which size, how it is augmented. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainable.section import Section
+
+SIZE_MULTIPLE = 32
+"""Heights and widths are multiples of the deepest encoder stride, so that every architecture accepts them."""
+
+Side = Annotated[int, Field(ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE)]
+Size = tuple[Side, Side]
+"""(height, width) in pixels."""
+
+
+class Augment(Section):
+    """Random scale, crop and horizontal flip of the training images; evaluation sees them as they are."""
+
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Range [low, high] of a random scale factor, one per image; null keeps the scale."""
+    crop: Size | None = None
+    """(height, width) of a random crop after scaling; null crops to the size of the image."""
+    flip: bool = False
+    """Mirror left-right with probability one half."""
+
+
+class ShapesData(Section):
+    """Built-in synthetic scenes: long-tailed, context-biased shapes. Nothing is downloaded."""
+
+    name: Literal["shapes"]
+    size: Size = (64, 64)
+    """(height, width) of the images in pixels."""
+    train_images: Annotated[int, Field(ge=1)] = 600
+    """Number of training images."""
+    val_images: Annotated[int, Field(ge=1)] = 150
+    """Number of images in each evaluation split (aligned and swapped context)."""
+    rho: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """P(own context | class) in the training images: 1 ties every class to its context."""
+    seed: int = 0
+    """Seed of the scenes; the same for all trials of a study."""
+    augment: Augment = Augment()
+    """Augmentation of training images; none by default (a flip would turn one class into its twin)."""
+
+
+class CamVidData(Section):
+    """CamVid as the SegNet tutorial distributes it: ``train/``, ``trainannot/``, ``val/``, ``valannot/``; 11 classes."""
+
+    name: Literal["camvid"]
+    root: str
+    """Folder that holds ``train/``, ``trainannot/``, ``val/`` and ``valannot/``."""
+    size: Size = (352, 480)
+    """Images and labels are resized to this (height, width); scores are computed at this size."""
+    augment: Augment = Augment(flip=True)
+    """Augmentation of training images."""
+
+
+class CityscapesData(Section):
+    """Cityscapes in its official layout, ``leftImg8bit/`` and ``gtFine/``; 19 train ids."""
+
+    name: Literal["cityscapes"]
+    root: str
+    """Folder that holds ``leftImg8bit/`` and ``gtFine/``."""
+    size: Size = (1024, 2048)
+    """Images and labels are resized to this (height, width); scores are computed at this size."""
+    augment: Augment = Augment(scale=(0.5, 2.1), crop=(512, 1024), flip=True)
+    """Augmentation of training images."""
+
+
+DataConfig = Annotated[ShapesData | CamVidData | CityscapesData, Field(discriminator="name")]

@@ -1,0 +1,50 @@
+"""The names of all metrics a trial reports, written once; objectives, MLflow keys and table columns derive from here.
+
+Imports no torch.
+"""
+
+from trainable.data.classes import class_names
+from trainable.data.config import DataConfig, ShapesData
+
+MIOU = "val/miou"
+"""Mean IoU over the classes that occur in labels or predictions of the evaluation split."""
+RARE_MIOU = "val/rare_miou"
+"""Mean IoU over rare classes: under 2 % of the training pixels."""
+PIXEL_ACCURACY = "val/pixel_accuracy"
+"""Share of labelled pixels predicted right."""
+ALIGNED_OBJECT_MIOU = "val/object_miou_aligned"
+"""shapes: mean IoU over object classes, each in its own context."""
+SWAPPED_OBJECT_MIOU = "val/object_miou_swapped"
+"""shapes: the same with the contexts swapped."""
+CONTEXT_GAP = "val/context_gap"
+"""shapes: aligned minus swapped object mIoU; 0 means that the context is not used."""
+TRAIN_LOSS = "train/loss"
+"""Mean total loss over the steps of the epoch."""
+TRAIN_CE = "train/ce"
+"""Mean cross-entropy of the plain path."""
+TRAIN_SUPPRESSION = "train/suppression"
+"""Mean probability of the suppressed class over the steps that dropped one; 0 where none did."""
+TRAIN_DROPPED = "train/dropped_share"
+"""Share of the steps that dropped a class."""
+LR = "train/lr"
+"""Learning rate of the last step."""
+EPOCH_SECONDS = "epoch_seconds"
+"""Wall time of the epoch: training and evaluation."""
+TRAIN_SECONDS = "train_seconds"
+"""Wall time of the training steps."""
+VAL_SECONDS = "val_seconds"
+"""Wall time of the evaluation."""
+SETUP_SECONDS = "setup_seconds"
+"""Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
+
+
+def iou_name(class_name: str) -> str:
+    """IoU of one class."""
+    return f"val/iou/{class_name}"
+
+
+def objective_names(data: DataConfig) -> tuple[str, ...]:
+    """Names that a study may optimise: every metric of evaluation and training that is not a wall time."""
+    shapes = (ALIGNED_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, CONTEXT_GAP) if isinstance(data, ShapesData) else ()
+    per_class = tuple(iou_name(name) for name in class_names(data))
+    return (MIOU, RARE_MIOU, PIXEL_ACCURACY, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
