@@ -30,5 +30,7 @@ class TrialConfig(Section):
     def _one_weight_per_class(self) -> Self:
         weights, classes = self.train.class_weights, class_names(self.data)
         if weights is not None and len(weights) != len(classes):
-            raise ValueError(f"train.class_weights: {len(weights)} weights, but {self.data.name} has {len(classes)} classes")
+            raise ValueError(
+                f"train.class_weights: {len(weights)} weights, but {self.data.name} has {len(classes)} classes"
+            )
         return self

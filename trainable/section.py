@@ -10,4 +10,6 @@ class Section(BaseModel):
     refused. Field descriptions become the hints that editors show (``search_spaces/schema.json``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )

@@ -7,7 +7,17 @@ from pydantic import Field
 from trainable.section import Section
 
 Arch = Literal[
-    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet", "segformer"
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "pan",
+    "upernet",
+    "segformer",
 ]
 """Every smp architecture whose forward is encoder -> decoder -> segmentation_head. ``dpt`` is not: its decoder needs
 the prefix tokens of a ViT encoder besides the features."""
