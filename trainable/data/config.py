@@ -44,7 +44,7 @@ class ShapesData(Section):
 
 
 class CamVidData(Section):
-    """CamVid as the SegNet tutorial distributes it (``train/``, ``trainannot/``, ``val/``, ``valannot/``), 11 classes."""
+    """CamVid as the SegNet tutorial distributes it: ``train/``, ``trainannot/``, ``val/``, ``valannot/``."""
 
     name: Literal["camvid"]
     root: str

@@ -1,0 +1,47 @@
+"""Where and in which precision a trial computes.
+
+Shapes: B batch, H W image.
+"""
+
+import gc
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, autocast and memory layout of a trial."""
+
+    device: torch.device
+    bfloat16: bool
+    memory_format: torch.memory_format
+
+    def autocast(self) -> torch.autocast:
+        """Context of a forward pass."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+    def network_input(self, images_B3HW: Tensor) -> Tensor:
+        """Network input float32 [B,3,H,W] from bytes, normalised with ImageNet's statistics for every encoder."""
+        mean_311 = torch.tensor(IMAGENET_MEAN, device=images_B3HW.device).view(3, 1, 1)
+        std_311 = torch.tensor(IMAGENET_STD, device=images_B3HW.device).view(3, 1, 1)
+        scaled_B3HW = images_B3HW.to(torch.float32, memory_format=self.memory_format).div_(255)
+        return scaled_B3HW.sub_(mean_311).div_(std_311)
+
+    def release(self) -> None:
+        """Return the memory of tensors that nothing refers to any more to the GPU."""
+        if self.device.type == "cuda":
+            gc.collect()  # a model's modules and hooks refer to each other in cycles
+            torch.cuda.empty_cache()
+
+
+def choose_compute(device: str | None, precision: Literal["auto", "fp32"]) -> Compute:
+    """Compute on ``device``; None takes a GPU if there is one. ``auto`` is bfloat16 and channels_last on a GPU."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    fast = precision == "auto" and chosen.type == "cuda"
+    return Compute(chosen, fast, torch.channels_last if fast else torch.contiguous_format)

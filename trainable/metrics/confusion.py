@@ -1,0 +1,58 @@
+"""Scores from one confusion matrix.
+
+IoU of class c = TP / (TP + FP + FN) over all pixels of a split. A class in neither labels nor predictions has no IoU:
+it is NaN here, leaves every mean, and is not reported at all (no key, rather than a NaN in the records). A mean over
+no class is NaN and not reported either.
+Shapes: C classes, B batch, H W image.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from trainable.data.classes import IGNORE_INDEX
+from trainable.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, iou_name
+
+RARE_SHARE = 0.02
+"""A class is rare when it holds less than this share of the labelled training pixels."""
+
+
+def confusion_matrix(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:
+    """Pixels of label i predicted as j, int64 [C,C]; ignored pixels are left out."""
+    # The ignored pixels get a bin of their own: boolean indexing would copy both maps.
+    joint_BHW = labels_BHW.long() * classes + predicted_BHW
+    joint_BHW = torch.where(labels_BHW == IGNORE_INDEX, classes * classes, joint_BHW)
+    counts = torch.bincount(joint_BHW.flatten(), minlength=classes * classes + 1)
+    return counts[: classes * classes].reshape(classes, classes)
+
+
+def class_ious(matrix_CC: Tensor) -> Tensor:
+    """IoU of each class, float64 [C]; NaN for a class in neither labels nor predictions."""
+    hits_C = matrix_CC.diagonal().double()
+    return hits_C / (matrix_CC.sum(dim=0) + matrix_CC.sum(dim=1) - hits_C)
+
+
+def mean_iou(ious_C: Tensor, classes: Iterable[int]) -> float:
+    """Mean IoU over those of the given classes that have one; NaN when none has."""
+    return float(torch.nanmean(ious_C[list(classes)]).item())
+
+
+def rare_classes(train_pixels_C: Sequence[int]) -> tuple[int, ...]:
+    """Classes with less than 2 % of the labelled training pixels, those without any included."""
+    total = max(1, sum(train_pixels_C))
+    return tuple(c for c, pixels in enumerate(train_pixels_C) if pixels / total < RARE_SHARE)
+
+
+def scores(matrix_CC: Tensor, names: Sequence[str], rare: Sequence[int]) -> dict[str, float]:
+    """Metrics of a split by name; undefined ones are left out."""
+    ious_C = class_ious(matrix_CC)
+    labelled = int(matrix_CC.sum())
+    found = {
+        MIOU: mean_iou(ious_C, range(len(names))),
+        RARE_MIOU: mean_iou(ious_C, rare),
+        PIXEL_ACCURACY: float(matrix_CC.diagonal().sum()) / labelled if labelled else math.nan,
+        **{iou_name(name): float(iou) for name, iou in zip(names, ious_C, strict=True)},
+    }
+    return {name: value for name, value in found.items() if not math.isnan(value)}

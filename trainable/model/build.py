@@ -1,0 +1,90 @@
+"""Build a model of segmentation-models-pytorch from its section, split as encoder, decoder, classifier, upsampling.
+
+Every mistake raises ``ModelError`` with one line that names the field, the value and what would be right.
+"""
+
+import difflib
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import nn
+
+from trainable.model.config import ModelConfig
+from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
+from trainable.model.segmenter import Segmenter
+from trainable.model.weights import check_weights, fetch_weights
+from trainable.suppression.block import SuppressionBlock
+from trainable.suppression.config import SuppressionConfig
+
+__all__ = ["ModelError", "build_model", "check_model", "fetch_weights"]
+
+
+def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig | None) -> Segmenter:
+    """Model with ``classes`` outputs on the CPU; random weights come from torch's global generator.
+
+    The suppression block is created last, so a trial with suppression starts from the same encoder, decoder and
+    classifier as the plain trial of the same seed.
+
+    Raises:
+        ModelError: unknown names, an encoder that the architecture refuses, weights that cannot be downloaded.
+    """
+    _check_names(model)
+    fetch_weights(model)
+    network = _create(model, classes, _weights_argument(model))
+    classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
+    assert isinstance(classifier, nn.Conv2d)
+    block = SuppressionBlock(classifier.in_channels, suppression.gate_norm) if suppression else None
+    return Segmenter(network.encoder, network.decoder, classifier, upsample, block)
+
+
+def check_model(model: ModelConfig) -> None:
+    """Check every name of the section and that the architecture takes the encoder; downloads nothing.
+
+    The model is built on torch's meta device, which allocates no weights; the few encoders that need real numbers
+    while they are built are built on the CPU.
+
+    Raises:
+        ModelError: the first mistake.
+    """
+    _check_names(model)
+    try:
+        with torch.device("meta"):
+            smp.create_model(model.arch, model.encoder, encoder_weights=None, classes=2)
+    except Exception:
+        _create(model, 2, weights=None)
+
+
+def _check_names(model: ModelConfig) -> None:
+    known = _timm_names(model.encoder) if model.encoder.startswith(TIMM_PREFIX) else ENCODERS
+    if model.encoder not in known:
+        raise ModelError(f"model.encoder: unknown '{model.encoder}'; {_suggestion(model.encoder, known)}")
+    check_weights(model)
+
+
+def _timm_names(encoder: str) -> tuple[str, ...]:
+    """Names of all timm models with the prefix; the given name too if it is a model with one of its weight tags."""
+    names = tuple(TIMM_PREFIX + name for name in timm.list_models())
+    name, _, tag = encoder.removeprefix(TIMM_PREFIX).partition(".")
+    tagged = bool(tag) and timm.models.is_model(name) and timm.models.get_pretrained_cfg(f"{name}.{tag}", True)
+    return (*names, encoder) if tagged else names
+
+
+def _suggestion(encoder: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(encoder.removeprefix("timm-"), known, n=4, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    return f"{hint}valid: any encoder of segmentation-models-pytorch, as resnet18 or mit_b0, or {TIMM_PREFIX}TIMM_MODEL"
+
+
+def _weights_argument(model: ModelConfig) -> Any:
+    """What smp takes as ``encoder_weights``: for timm encoders True, any string makes it warn."""
+    return True if model.encoder_weights and model.encoder.startswith(TIMM_PREFIX) else model.encoder_weights
+
+
+def _create(model: ModelConfig, classes: int, weights: Any) -> Any:
+    try:
+        return smp.create_model(model.arch, model.encoder, encoder_weights=weights, classes=classes)
+    except Exception as error:  # smp and timm raise any type for a pair that does not fit
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"model: '{model.arch}' cannot be built on encoder '{model.encoder}': {reason}") from error
