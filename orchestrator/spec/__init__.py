@@ -1,0 +1,30 @@
+"""Study files: their language, their checks and the search space they describe. Imports no torch."""
+
+from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
+from orchestrator.spec.loading import load
+from orchestrator.spec.mistakes import Mistake, SpecError
+from orchestrator.spec.search import SearchSection
+from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection
+from orchestrator.spec.space import Pick, SearchSpace
+from orchestrator.spec.study import Study, reference
+
+__all__ = [
+    "Choice",
+    "Domain",
+    "Float",
+    "Int",
+    "Mistake",
+    "Objective",
+    "Pick",
+    "ResourcesSection",
+    "SearchSection",
+    "SearchSpace",
+    "SpecError",
+    "Study",
+    "StudySpec",
+    "TrackingSection",
+    "Tree",
+    "Value",
+    "load",
+    "reference",
+]

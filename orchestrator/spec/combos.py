@@ -1,0 +1,104 @@
+"""Which combinations of sampler, pruner, objectives and search space are refused, and why.
+
+Optuna would refuse some of them in the middle of a study and silently sample at random in others.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from orchestrator.spec.domain import Choice, Domain, Float, Int
+from orchestrator.spec.search import ASHA, CMAES, GP, QMC, Grid, Hyperband, Median
+from orchestrator.spec.sections import StudySpec
+from orchestrator.spec.space import SearchSpace
+
+Rule: TypeAlias = Callable[[StudySpec, SearchSpace], str | None]
+"""The reason to refuse a study; None where the rule is kept."""
+
+
+def refusals(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str]]:
+    """The path and the reason of every broken rule."""
+    for path, rule in RULES:
+        reason = rule(spec, space)
+        if reason is not None:
+            yield path, reason
+
+
+def _pruner_needs_one_objective(spec: StudySpec, _: SearchSpace) -> str | None:
+    if spec.search.pruner is None or len(spec.objectives) == 1:
+        return None
+    return f"{spec.search.pruner.name} prunes by one objective, the study has {len(spec.objectives)}; use null"
+
+
+def _pruner_needs_time(spec: StudySpec, space: SearchSpace) -> str | None:
+    pruner, epochs = spec.search.pruner, space.max_epochs()
+    if not isinstance(pruner, ASHA | Hyperband | Median) or not pruner.grace_epochs or pruner.grace_epochs < epochs:
+        return None
+    return f"grace_epochs must be below train.epochs, or nothing is ever pruned: {pruner.grace_epochs} of {epochs}"
+
+
+def _cmaes_needs_one_objective(spec: StudySpec, _: SearchSpace) -> str | None:
+    if not isinstance(spec.search.sampler, CMAES) or len(spec.objectives) == 1:
+        return None
+    return f"cmaes searches for one objective, the study has {len(spec.objectives)}; use tpe or nsgaii"
+
+
+def _numeric_domains_only(spec: StudySpec, space: SearchSpace) -> str | None:
+    sampler = spec.search.sampler
+    choices = [name for name, domain, _ in space.domains() if isinstance(domain, Choice)]
+    if not isinstance(sampler, CMAES | QMC) or not choices:
+        return None
+    return f"{sampler.name} covers numeric domains only, {', '.join(choices)} is a choice; use tpe or random"
+
+
+def _cmaes_needs_two_domains(spec: StudySpec, space: SearchSpace) -> str | None:
+    numeric = [name for name, domain, _ in space.domains() if isinstance(domain, Float | Int)]
+    if not isinstance(spec.search.sampler, CMAES) or len(numeric) >= 2:
+        return None
+    return f"cmaes needs at least two numeric domains, the study has {', '.join(numeric) or 'none'}; use tpe or gp"
+
+
+def _gp_needs_a_flat_space(spec: StudySpec, space: SearchSpace) -> str | None:
+    conditional = [name for name, _, conditional in space.domains() if conditional]
+    if not isinstance(spec.search.sampler, GP) or not conditional:
+        return None
+    return f"gp needs a flat space, {', '.join(conditional)} applies only under an option of a choice; use tpe"
+
+
+def _grid_needs_a_finite_space(spec: StudySpec, space: SearchSpace) -> str | None:
+    continuous = [name for name, domain, _ in space.domains() if _is_continuous(domain)]
+    if not isinstance(spec.search.sampler, Grid) or not continuous:
+        return None
+    return f"grid needs finite domains, {', '.join(continuous)} is continuous; add a step, or use a choice"
+
+
+def _is_continuous(domain: Domain) -> bool:
+    return isinstance(domain, Float) and domain.step is None
+
+
+def _budget_is_given(spec: StudySpec, _: SearchSpace) -> str | None:
+    if spec.search.trials is not None or isinstance(spec.search.sampler, Grid):
+        return None
+    return "missing; only the sampler grid can do without, it then tries every configuration"
+
+
+def _budget_needs_a_domain(spec: StudySpec, space: SearchSpace) -> str | None:
+    trials = spec.search.trials
+    if trials is None or trials == 1 or space.domains():
+        return None
+    return (
+        f"{trials} trials of a study without a domain would repeat one configuration; write trials: 1 or add a domain"
+    )
+
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("search.pruner", _pruner_needs_one_objective),
+    ("search.pruner.grace_epochs", _pruner_needs_time),
+    ("search.sampler", _cmaes_needs_one_objective),
+    ("search.sampler", _numeric_domains_only),
+    ("search.sampler", _cmaes_needs_two_domains),
+    ("search.sampler", _gp_needs_a_flat_space),
+    ("search.sampler", _grid_needs_a_finite_space),
+    ("search.trials", _budget_is_given),
+    ("search.trials", _budget_needs_a_domain),
+)
+"""The value that a rule judges, and the rule."""

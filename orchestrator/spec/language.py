@@ -1,0 +1,161 @@
+"""Domains in a study file: their notation, the search space they span, and the configurations that test it.
+
+A domain is a mapping with one of the keys of `DOMAIN_KEYS`; no section of a trial has a key of these names.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
+from orchestrator.spec.mistakes import Mistake, show_path
+from orchestrator.spec.node import Key, Node, plain, written
+
+K = TypeVar("K")
+
+RANGES = ("uniform", "log_uniform", "int", "log_int")
+DOMAIN_KEYS = (*RANGES, "choice")
+
+
+def is_domain(value: Any) -> bool:
+    """Whether a node's value, or a plain one, is written as a domain, well or not."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KEYS)
+
+
+def check_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) -> Node:
+    """The tree with every malformed domain marked as broken, a mistake for each."""
+    if isinstance(node.value, list):
+        return replace(node, value=[check_domains(v, (*path, i), mistakes) for i, v in enumerate(node.value)])
+    if not isinstance(node.value, dict):
+        return node
+    if not is_domain(node.value):
+        return replace(node, value={k: check_domains(v, (*path, k), mistakes) for k, v in node.value.items()})
+    options = node.value.get("choice")
+    if options is not None and isinstance(options.value, list):
+        checked = [check_domains(option, path, mistakes) for option in options.value]
+        node = replace(node, value={**node.value, "choice": replace(options, value=checked)})
+    try:
+        read_domain(node)
+    except ValueError as error:
+        if not _has_broken_bound(node):
+            mistakes.append(Mistake(node.place, show_path(path), str(error)))
+        return replace(node, broken=True)
+    return node
+
+
+def read_domain(node: Node) -> Domain:
+    """The domain that a mapping notes.
+
+    Raises:
+        ValueError: it is none; the message gives the rule.
+    """
+    assert isinstance(node.value, dict)
+    keys = [key for key in DOMAIN_KEYS if key in node.value]
+    others = [key for key in node.value if key not in (*keys, "step")]
+    if len(keys) != 1 or others:
+        raise ValueError(
+            f"a domain has one of the keys {', '.join(DOMAIN_KEYS)}, and perhaps step; got {', '.join(node.value)}"
+        )
+    key, step = keys[0], plain(node.value["step"]) if "step" in node.value else None
+    if key == "choice":
+        if step is not None:
+            raise ValueError("a choice has no step")
+        return _read_choice(node.value[key])
+    return _read_range(key, plain(node.value[key]), step)
+
+
+def _read_choice(node: Node) -> Choice:
+    if not isinstance(node.value, list):
+        raise ValueError(f"choice: expected a list of options, got {node}")
+    return Choice(tuple(tree_of(option) for option in node.value), _labels(node.value))
+
+
+def _read_range(key: str, bounds: Any, step: Any) -> Float | Int:
+    whole = key in ("int", "log_int")
+    kinds, rule = ((int,), "whole numbers") if whole else ((int, float), "numbers")
+    if not (isinstance(bounds, list) and len(bounds) == 2 and all(type(bound) in kinds for bound in bounds)):
+        raise ValueError(f"{key}: expected [low, high], two {rule}; got {json.dumps(bounds)}")
+    if step is not None and type(step) not in kinds:
+        raise ValueError(f"step: expected {'a whole number' if whole else 'a number'}, got {json.dumps(step)}")
+    low, high = bounds
+    if whole:
+        return Int(low, high, log=key == "log_int", step=1 if step is None else step)
+    return Float(float(low), float(high), log=key == "log_uniform", step=None if step is None else float(step))
+
+
+def _labels(options: list[Node]) -> tuple[Value, ...]:
+    """Scalars stand for themselves, mappings go by their ``name``; lists, and mappings that share it, by their JSON."""
+    names = [_name(option) for option in options]
+    return tuple(
+        json.dumps(written(option), separators=(",", ":"))
+        if isinstance(option.value, dict | list) and (name is None or names.count(name) > 1)
+        else name
+        for option, name in zip(options, names, strict=True)
+    )
+
+
+def _name(option: Node) -> Value:
+    if isinstance(option.value, dict):
+        name = option.value.get("name")
+        return name.value if name is not None and isinstance(name.value, str) else None
+    return None if isinstance(option.value, list) else option.value
+
+
+def _has_broken_bound(node: Node) -> bool:
+    """Whether what makes a range malformed is reported already."""
+    assert isinstance(node.value, dict)
+    values = [child.value if isinstance(child.value, list) else [child] for child in node.value.values()]
+    return any(bound.broken for items in values for bound in items)
+
+
+def tree_of(node: Node) -> Tree:
+    """The values of a well-formed tree, its domains as `Domain` objects."""
+    if is_domain(node.value) and not node.broken:
+        return read_domain(node)
+    if isinstance(node.value, dict):
+        return {key: tree_of(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [tree_of(child) for child in node.value]
+    return node.value
+
+
+def variants(node: Node) -> list[Node]:
+    """Trees without domains that together try every bound and every option.
+
+    In the first one every domain stands at its first value; each other one differs from it in one domain.
+    """
+    if node.broken:
+        return [node]
+    if is_domain(node.value):
+        return _domain_variants(node)
+    if isinstance(node.value, dict):
+        return [replace(node, value=entries) for entries in _one_at_a_time(node.value)]
+    if isinstance(node.value, list):
+        items = dict(enumerate(node.value))
+        return [replace(node, value=list(variant.values())) for variant in _one_at_a_time(items)]
+    return [node]
+
+
+def _domain_variants(node: Node) -> list[Node]:
+    domain = read_domain(node)
+    assert isinstance(node.value, dict)
+    if isinstance(domain, Choice):
+        options = node.value["choice"].value
+        assert isinstance(options, list)
+        return [variant for option in options for variant in variants(option)]
+    key = next(key for key in RANGES if key in node.value)
+    text = f"{key} {json.dumps(written(node.value[key]))}"
+    return [Node(value, node.place, domain=text) for value in _probes(domain)]
+
+
+def _probes(domain: Float | Int) -> list[float]:
+    """Both bounds, and the first step between them: a field may ask for multiples."""
+    step = [] if domain.step is None or domain.log else [domain.snap(domain.low + domain.step)]
+    return [domain.low, domain.high, *step]
+
+
+def _one_at_a_time(entries: Mapping[K, Node]) -> list[dict[K, Node]]:
+    tried = {key: variants(child) for key, child in entries.items()}
+    first = {key: nodes[0] for key, nodes in tried.items()}
+    return [first, *({**first, key: node} for key, nodes in tried.items() for node in nodes[1:])]

@@ -1,0 +1,198 @@
+"""Reads a study file: YAML -> overrides -> environment -> domains -> sections -> combinations; all mistakes at once."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.spec.combos import refusals
+from orchestrator.spec.document import read_yaml
+from orchestrator.spec.environment import expand, from_env
+from orchestrator.spec.language import check_domains, is_domain, tree_of
+from orchestrator.spec.messages import validate
+from orchestrator.spec.mistakes import Mistake, SpecError, show_path, unknown
+from orchestrator.spec.node import Key, Node, Place, child_of, has_broken, nearest, written
+from orchestrator.spec.overrides import override
+from orchestrator.spec.search import SearchSection
+from orchestrator.spec.sections import STUDY_NAME, Objective, ResourcesSection, StudySpec, TrackingSection
+from orchestrator.spec.space import SearchSpace
+from orchestrator.spec.study import Study
+from orchestrator.spec.trials import check_data_sets, check_trials
+from trainable.config import TrialConfig
+
+TRIAL_KEYS = ("data", "model", "train", "suppression")
+"""The sections of a trial that a study file writes; its seed derives from the study's."""
+KEYS = ("study", "objective", *TRIAL_KEYS, "search", "resources", "tracking")
+NAMED = ("sampler", "pruner")
+"""Values of search that may be written as their name alone."""
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: The YAML file.
+        overrides: ``PATH=VALUE`` options, applied in order.
+        env: Environment variables; those of the process by default.
+
+    Raises:
+        SpecError: the file cannot be read or run; holds every mistake in it.
+    """
+    mistakes: list[Mistake] = []
+    text = _read_text(path)
+    root = _read_root(text, str(path), mistakes)
+    if root is None:
+        raise SpecError(mistakes)
+    for option in overrides:
+        root = override(_name_shorthands(root), option, mistakes)
+    root = expand(_name_shorthands(root), os.environ if env is None else env, mistakes)
+    study = _check(root, Path(path), text, tuple(overrides), mistakes)
+    if study is None or mistakes:
+        raise SpecError(mistakes)
+    return study
+
+
+def _check(root: Node, path: Path, text: str, overrides: tuple[str, ...], mistakes: list[Mistake]) -> Study | None:
+    mistakes.extend(_key_mistakes(root))
+    entries = _entries(root)
+    trial = check_domains(Node({k: v for k, v in entries.items() if k in TRIAL_KEYS}, root.place), (), mistakes)
+    rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
+    spec = _read_spec(Node(rest, root.place), mistakes)
+    first = check_trials(trial, mistakes)
+    check_data_sets(trial, _metrics(rest.get("objective")), mistakes)
+    if spec is None or has_broken(trial):
+        return None
+    space = SearchSpace({key: tree_of(child) for key, child in _entries(trial).items()})
+    for rule_path, reason in refusals(spec, space):
+        mistakes.append(Mistake(nearest(root, rule_path.split(".")).place, rule_path, reason))
+    if mistakes or first is None:
+        return None
+    return Study(path, spec, space, text, overrides, from_env(root), _resolved(root, spec, first))
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            [Mistake(Place(str(path)), "", f"not UTF-8 text: {error.reason}, byte {error.start}")]
+        ) from None
+    except OSError as error:
+        raise SpecError([Mistake(Place(str(path)), "", (error.strerror or str(error)).lower())]) from None
+
+
+def _read_root(text: str, source: str, mistakes: list[Mistake]) -> Node | None:
+    root = read_yaml(text, lambda line: Place(source, line), mistakes)
+    if root is None or isinstance(root.value, dict):
+        return root
+    found = "the file is empty" if root.value is None else f"got {root}"
+    mistakes.append(Mistake(root.place, "", f"{found}; a study file is a mapping with the keys {', '.join(KEYS)}"))
+    return None
+
+
+def _entries(node: Node) -> dict[str, Node]:
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def _name_shorthands(root: Node) -> Node:
+    """``sampler: tpe`` as ``sampler: {name: tpe}``, and the same for the pruner."""
+    search = child_of(root, "search")
+    if search is None or not isinstance(search.value, dict):
+        return root
+    named = {
+        key: replace(child, value={"name": child}) if key in NAMED and isinstance(child.value, str) else child
+        for key, child in search.value.items()
+    }
+    return replace(root, value={**_entries(root), "search": replace(search, value=named)})
+
+
+def _key_mistakes(root: Node) -> Iterator[Mistake]:
+    for key, child in _entries(root).items():
+        if key == "seed":
+            yield Mistake(child.place, key, "the seeds of trials derive from search.seed; write that")
+        elif key not in KEYS:
+            yield Mistake(child.place, key, unknown(key, KEYS, "key"))
+    for key in ("study", "objective"):
+        if child_of(root, key) is None:
+            yield Mistake(root.place, key, "missing")
+
+
+def _refuse_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) -> Node:
+    """The tree with every domain in it marked as broken: only trials are searched."""
+    if is_domain(node.value):
+        message = f"a domain may stand only inside {', '.join(TRIAL_KEYS)}"
+        mistakes.append(Mistake(node.place, show_path(path), message))
+        return replace(node, broken=True)
+    if isinstance(node.value, dict):
+        return replace(node, value={k: _refuse_domains(v, (*path, k), mistakes) for k, v in node.value.items()})
+    return node
+
+
+def _objective_items(node: Node | None) -> list[tuple[tuple[Key, ...], Node]]:
+    """Each objective with its path: a single one need not be a list."""
+    if node is None:
+        return []
+    if isinstance(node.value, list):
+        return [(("objective", index), item) for index, item in enumerate(node.value)]
+    return [(("objective",), node)]
+
+
+def _read_objectives(node: Node | None, mistakes: list[Mistake]) -> tuple[Objective, ...] | None:
+    items = _objective_items(node)
+    if node is not None and not items:
+        mistakes.append(Mistake(node.place, "objective", "needs at least one metric"))
+    objectives = [validate(Objective, item, path, mistakes) for path, item in items]
+    seen: set[str] = set()
+    for path, metric in _metrics(node):
+        if metric.value in seen:
+            mistakes.append(Mistake(metric.place, path, f"{metric} is an objective already"))
+        seen.add(str(metric.value))
+    valid = tuple(objective for objective in objectives if objective is not None)
+    return valid if valid and len(valid) == len(items) else None
+
+
+def _metrics(node: Node | None) -> list[tuple[str, Node]]:
+    """The name of each objective's metric, and its path."""
+    found = [(show_path((*path, "metric")), child_of(item, "metric")) for path, item in _objective_items(node)]
+    return [(path, metric) for path, metric in found if metric and isinstance(metric.value, str) and not metric.broken]
+
+
+def _read_spec(rest: Node, mistakes: list[Mistake]) -> StudySpec | None:
+    objectives = _read_objectives(child_of(rest, "objective"), mistakes)
+    name = _read_name(child_of(rest, "study"), mistakes)
+    empty = Node({}, rest.place)
+    search = validate(SearchSection, child_of(rest, "search") or empty, ("search",), mistakes)
+    resources = validate(ResourcesSection, child_of(rest, "resources") or empty, ("resources",), mistakes)
+    tracking = validate(TrackingSection, child_of(rest, "tracking") or empty, ("tracking",), mistakes)
+    if name is None or objectives is None or search is None or resources is None or tracking is None:
+        return None
+    return StudySpec(name, objectives, search, resources, tracking)
+
+
+def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
+    if node is None or node.broken:
+        return None
+    if isinstance(node.value, str) and re.fullmatch(STUDY_NAME, node.value):
+        return node.value
+    rule = "expected a plain word of letters, digits, '.', '-', '_' that does not begin with '.'"
+    mistakes.append(Mistake(node.place, "study", f"{rule}; got {node}"))
+    return None
+
+
+def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"study": spec.study, "objective": None}
+    defaults |= first.model_dump(mode="json", exclude={"seed"})
+    for key in ("search", "resources", "tracking"):
+        defaults[key] = getattr(spec, key).model_dump(mode="json")
+    tree: dict[str, Any] = _overlay(defaults, written(root))
+    return tree
+
+
+def _overlay(defaults: Any, tree: Any) -> Any:
+    """The tree with defaults filled in; not inside domains, nor where a domain chooses which section it is."""
+    if not isinstance(defaults, dict) or not isinstance(tree, dict) or is_domain(tree) or is_domain(tree.get("name")):
+        return tree
+    return {k: _overlay(default, tree[k]) if k in tree else default for k, default in defaults.items()}

@@ -1,0 +1,158 @@
+"""Pydantic's errors in the words of a study file: the path as written, the value, the rule and the valid names."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.spec.mistakes import Mistake, show_path, unknown
+from orchestrator.spec.node import Key, Node, child_of, plain
+
+M = TypeVar("M", bound=BaseModel)
+
+WHY_NOT = {
+    ("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps",
+}
+"""Reasons for values that one may well expect to work."""
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+_WHOLE = {"uniform": "int", "log_uniform": "log_int"}
+"""The domain of whole numbers for each domain of real ones."""
+
+
+def validate(model: type[M], node: Node, path: Sequence[Key], mistakes: list[Mistake]) -> M | None:
+    """The section that a tree describes; None, with all its mistakes, where it describes none."""
+    try:
+        return model.model_validate_json(json.dumps(plain(node)))
+    except ValidationError as error:
+        mistakes.extend(_describe(error, model, node, path))
+        return None
+
+
+def split_path(message: str) -> tuple[list[Key], str]:
+    """The path that a message may begin with, and the rest: ``data.root: no folder x``."""
+    match = re.fullmatch(r"([a-z_]+(?:\.[a-z_]+)+): (.*)", message, re.DOTALL)
+    return ([*match[1].split(".")], match[2]) if match else ([], message)
+
+
+def _describe(error: ValidationError, model: type[BaseModel], node: Node, path: Sequence[Key]) -> Iterator[Mistake]:
+    for detail in error.errors(include_url=False):
+        found, keys = _locate(detail, node)
+        if found is not None:
+            full = show_path([*path, *keys])
+            yield Mistake(found.place, full, _message(detail, found, full, model))
+
+
+def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
+    """The value an error is about, and its path; no value where one on the way is broken."""
+    loc: list[Key] = list(detail["loc"])
+    if detail["type"] == "value_error" and not loc:
+        loc, _ = split_path(str(detail["ctx"]["error"]))
+    keys: list[Key] = []
+    for key in loc:
+        if node.broken:
+            return None, keys
+        child = child_of(node, key)
+        if child is not None:  # else the key is the tag of a union's member, which is no part of the path
+            node, keys = child, [*keys, key]
+    if detail["type"] == "missing":
+        keys = [*keys, loc[-1]]
+    if detail["type"] == "union_tag_invalid":
+        node = child_of(node, "name") or node
+    return None if node.broken else node, keys
+
+
+def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]) -> str:
+    kind, loc = detail["type"], detail["loc"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return unknown(str(loc[-1]), list(_models_at(model, loc[:-1])[0].model_fields), "key")
+        case "missing":
+            return "missing"
+        case "literal_error" | "union_tag_invalid":
+            names = re.findall(r"'([^']*)'", context.get("expected_tags") or context["expected"])
+            return _unknown_name(node, names, path)
+        case "union_tag_not_found":
+            return f"missing key 'name'; one of {_names(model, loc)}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            sections = _names(model, loc)
+            return f"expected a mapping{f' with a name, one of {sections}' if sections else ''}; got {node}"
+        case "value_error":
+            return split_path(str(context["error"]))[1]
+        case _:
+            return _value_message(kind, context, node) or detail["msg"]
+
+
+def _value_message(kind: str, context: dict[str, Any], node: Node) -> str | None:
+    """The message about a value of the wrong type or outside its bounds."""
+    if kind == "int_type" and node.domain:
+        domain = node.domain.split()[0]
+        return f"needs whole numbers: use {_WHOLE[domain]} in place of {domain}"
+    if kind in _EXPECTED:
+        hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
+        return f"expected {_EXPECTED[kind]}, got {node}{hint}"
+    match kind:
+        case "greater_than":
+            rule = f"must be > {context['gt']:g}"
+        case "greater_than_equal":
+            rule = f"must be >= {context['ge']:g}"
+        case "less_than":
+            rule = f"must be < {context['lt']:g}"
+        case "less_than_equal":
+            rule = f"must be <= {context['le']:g}"
+        case "multiple_of":
+            rule = f"must be a multiple of {context['multiple_of']:g}"
+        case "finite_number":
+            rule = "must be finite"
+        case "too_long":
+            return f"expected {context['max_length']} values, got {context['actual_length']}"
+        case "string_too_short":
+            return "must not be empty"
+        case _:
+            return None
+    return f"{rule}, got {node}"
+
+
+def _unknown_name(node: Node, names: Sequence[str], path: str) -> str:
+    if not isinstance(node.value, str):
+        return f"expected one of {', '.join(names)}; got {node}"
+    reason = WHY_NOT.get((path, node.value))
+    return unknown(node.raw or node.value, names) + (f"; {reason}" if reason else "")
+
+
+def _names(model: type[BaseModel], loc: Sequence[Key]) -> str:
+    """The names of the sections that may stand at a place where the name chooses; else empty."""
+    models = [model for model in _models_at(model, loc) if get_origin(_name_type(model)) is Literal]
+    return ", ".join(get_args(_name_type(model))[0] for model in models)
+
+
+def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseModel]]:
+    """The sections that may stand at the location of an error, which names the chosen member of each union."""
+    models = [model]
+    for key in loc:
+        fields = [model.model_fields[key] for model in models if isinstance(key, str) and key in model.model_fields]
+        if fields:
+            models = [found for field in fields for found in _models_in(field.annotation)]
+        elif isinstance(key, str):
+            models = [model for model in models if key in get_args(_name_type(model))]
+    return models
+
+
+def _name_type(model: type[BaseModel]) -> Any:
+    return model.model_fields["name"].annotation if "name" in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]

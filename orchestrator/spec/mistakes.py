@@ -1,0 +1,49 @@
+"""What is wrong with a study file: one line per mistake, with its place, the value, the rule and the valid names."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from orchestrator.spec.node import Key, Place
+
+MOST_NAMES = 24
+"""Longer lists of valid names are not printed; the closest names are."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake; ``str()`` is its line in the error output."""
+
+    place: Place
+    path: str
+    """Where in the study, as ``data.size[0]``; empty where the mistake is no value's."""
+    message: str
+
+    def __str__(self) -> str:
+        if not self.path:
+            return f"{self.place}: {self.message}"
+        return f"{self.place}{'' if self.place.line else ':'} {self.path}: {self.message}"
+
+
+class SpecError(Exception):
+    """A study file that cannot be run; ``mistakes`` holds all of them in the order of their lines."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        unique = dict.fromkeys(mistakes)
+        self.mistakes = sorted(unique, key=lambda mistake: (mistake.place.line is None, mistake.place.line or 0))
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def show_path(keys: Iterable[Key]) -> str:
+    """``("data", "size", 0)`` as ``data.size[0]``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def unknown(word: str, names: Sequence[str], what: str = "") -> str:
+    """The message for a name outside a closed set, with the names that are in it."""
+    lower = {name.lower(): name for name in names}
+    close = [lower[name] for name in get_close_matches(word.lower(), lower, n=3)]
+    subject = f"unknown {what} '{word}'" if what else f"unknown '{word}'"
+    if len(names) > MOST_NAMES:
+        return f"{subject}; " + (f"close names: {', '.join(close)}" if close else f"{len(names)} names are known")
+    return f"{subject}; one of {', '.join(names)}" + (f" (did you mean '{close[0]}'?)" if close else "")

@@ -1,0 +1,95 @@
+"""The tree of a study file: plain values, each with the place where it was written."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Scalar: TypeAlias = bool | int | float | str | None
+Key: TypeAlias = str | int
+"""A mapping's key or a list's index; a path is a sequence of them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, or the ``--set`` option that wrote a value."""
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and its place: for an entry of a mapping the line of its key."""
+
+    value: "Scalar | list[Node] | dict[str, Node]"
+    place: Place
+    raw: str | None = None
+    """The text as written, where it names environment variables."""
+    broken: bool = False
+    """Its mistake is already reported; what follows from it is not."""
+    domain: str | None = None
+    """The numeric domain that this value is a bound of, such as ``uniform [0, 1]``."""
+
+    def __str__(self) -> str:
+        if self.domain is not None:
+            return self.domain
+        if isinstance(self.value, dict):
+            return "a mapping"
+        if isinstance(self.value, list):
+            return "a list"
+        if self.raw is not None:
+            return f"'{self.raw}'"
+        return f"'{self.value}'" if isinstance(self.value, str) else json.dumps(self.value)
+
+
+def plain(node: Node) -> Any:
+    """The values without their places."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
+
+
+def written(node: Node) -> Any:
+    """The values as written: environment variables by name, so that reading the tree again gives the same values."""
+    if isinstance(node.value, dict):
+        return {key: written(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [written(child) for child in node.value]
+    if node.raw is not None:
+        return node.raw
+    return node.value.replace("${", "$${") if isinstance(node.value, str) else node.value
+
+
+def child_of(node: Node, key: Key) -> Node | None:
+    """The entry or item under a key; None where there is none."""
+    if isinstance(node.value, dict):
+        return node.value.get(str(key))
+    if isinstance(node.value, list) and isinstance(key, int) and key < len(node.value):
+        return node.value[key]
+    return None
+
+
+def nearest(node: Node, keys: Sequence[Key]) -> Node:
+    """The deepest existing value on a path."""
+    for key in keys:
+        child = child_of(node, key)
+        if child is None:
+            break
+        node = child
+    return node
+
+
+def has_broken(node: Node) -> bool:
+    """Whether some value of the tree is broken."""
+    children: list[Node] = []
+    if isinstance(node.value, dict):
+        children = list(node.value.values())
+    elif isinstance(node.value, list):
+        children = node.value
+    return node.broken or any(map(has_broken, children))

@@ -1,0 +1,135 @@
+"""The ``search`` section of a study file: sampler, budget, pruner, reference trials."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, field_validator
+
+from trainable.section import Section
+
+Reference: TypeAlias = Literal["plain", "official"]
+"""plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
+
+AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
+AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class TPE(Section):
+    """Tree-structured Parzen estimator: any space, conditional ones too."""
+
+    name: Literal["tpe"]
+    startup_trials: AtLeast0 = 10
+    """Random trials before the model is used."""
+
+
+class GP(Section):
+    """Gaussian process: small flat spaces of slow trials."""
+
+    name: Literal["gp"]
+    startup_trials: AtLeast0 = 10
+    """Random trials before the model is used."""
+
+
+class Random(Section):
+    """Independent random picks."""
+
+    name: Literal["random"]
+
+
+class QMC(Section):
+    """Quasi-Monte Carlo: evenly spread picks from numeric domains."""
+
+    name: Literal["qmc"]
+
+
+class NSGAII(Section):
+    """NSGA-II: an evolutionary search, made for several objectives."""
+
+    name: Literal["nsgaii"]
+    population: Annotated[int, Field(ge=2)] = 50
+    """Trials per generation."""
+
+
+class CMAES(Section):
+    """CMA-ES: an evolution strategy over two or more numeric domains."""
+
+    name: Literal["cmaes"]
+    startup_trials: AtLeast0 = 1
+    """Random trials before the strategy starts."""
+
+
+class Grid(Section):
+    """Every configuration of a finite space, in the order of the file."""
+
+    name: Literal["grid"]
+
+
+Sampler: TypeAlias = Annotated[TPE | GP | Random | QMC | NSGAII | CMAES | Grid, Field(discriminator="name")]
+
+
+class _Graceful(Section):
+    name: str
+    grace_epochs: AtLeast1 | None = None
+    """Epochs before a trial may be pruned; null: max(3, epochs // 6)."""
+
+    def grace(self, epochs: int) -> int:
+        """Epochs before a trial of this length may be pruned."""
+        return max(3, epochs // 6) if self.grace_epochs is None else self.grace_epochs
+
+
+class ASHA(_Graceful):
+    """Asynchronous successive halving."""
+
+    name: Literal["asha"]
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials passes each rung."""
+
+
+class Hyperband(_Graceful):
+    """Hyperband: successive halving with several grace periods."""
+
+    name: Literal["hyperband"]
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials passes each rung."""
+
+
+class Median(_Graceful):
+    """Stops a trial that is worse than the median of the earlier ones at the same epoch."""
+
+    name: Literal["median"]
+    startup_trials: AtLeast0 = 5
+    """Complete trials before any is pruned."""
+
+
+class Patient(Section):
+    """Stops a trial that no longer improves."""
+
+    name: Literal["patient"]
+    patience: AtLeast0 = 5
+    """Epochs without improvement that are tolerated."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """A smaller change of the objective is no improvement."""
+
+
+Pruner: TypeAlias = Annotated[ASHA | Hyperband | Median | Patient, Field(discriminator="name")]
+
+
+class SearchSection(Section):
+    """How the space is searched."""
+
+    sampler: Sampler = TPE(name="tpe")
+    """Strategy: its name, or a mapping with its name and settings."""
+    trials: AtLeast1 | None = None
+    """Trials of the study, reference trials not counted; null only with grid: the whole grid."""
+    seed: int = 0
+    """Seed of the study; the seeds of its trials derive from it."""
+    pruner: Pruner | None = None
+    """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
+    references: tuple[Reference, ...] = ("plain", "official")
+    """Reference trials that run beside the search and are never pruned."""
+
+    @field_validator("references")
+    @classmethod
+    def _no_reference_twice(cls, references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+        if len(set(references)) < len(references):
+            raise ValueError("lists a reference twice")
+        return references

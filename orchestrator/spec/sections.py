@@ -1,0 +1,63 @@
+"""The other sections of a study file that no trial has, and the study they form together with ``search``."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from orchestrator.spec.search import SearchSection
+from trainable.section import Section
+
+STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+"""A study's name: it names a folder, an MLflow experiment and a URL."""
+
+
+class Objective(Section):
+    """A metric to optimise; its value is that of a trial's last epoch."""
+
+    metric: str
+    """Name of a metric of evaluation or training, such as val/miou."""
+    mode: Literal["max", "min"]
+    """Whether larger or smaller values are better."""
+
+
+class ResourcesSection(Section):
+    """What each trial occupies, and how many run at once."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    """CPU cores per trial."""
+    gpu: Annotated[float, Field(ge=0)] = 0
+    """GPUs per trial: a fraction below 1 shares one, a whole number takes that many."""
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Trials at once; null: as many as fit."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """New attempts at a trial whose worker was lost."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _fraction_or_whole(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"must be a fraction below 1 or a whole number of GPUs, got {gpu}")
+        return gpu
+
+
+class TrackingSection(Section):
+    """Where MLflow shows the study."""
+
+    enabled: bool = True
+    """false logs nothing to MLflow."""
+    uri: str | None = None
+    """Tracking server or database; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."""
+    experiment: str | None = None
+    """Experiment; null: the study's name."""
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A study without its search space."""
+
+    study: str
+    objectives: tuple[Objective, ...]
+    search: SearchSection
+    resources: ResourcesSection
+    tracking: TrackingSection

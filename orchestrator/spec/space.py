@@ -1,0 +1,195 @@
+"""The search space: a trial's configuration in which some values are domains, and what can be asked of it.
+
+Every walk visits the values in the order of the study file. A domain's name is the dotted path of its value; inside an
+option of a choice it is the choice's name, the option's label and the path within the option, as in
+``suppression.sampling.inverse_frequency.tau``.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
+from trainable.config import TrialConfig
+
+Pick: TypeAlias = Callable[[str, Domain], Value]
+"""Given a domain's name and the domain: a number, or the label of an option."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All configurations that a study may try."""
+
+    tree: dict[str, Tree]
+
+    def resolve(self, pick: Pick) -> dict[str, Any]:
+        """The configuration (without seed) with every domain replaced by what ``pick`` gives for it.
+
+        Domains inside an option are asked for only where that option was picked.
+
+        Raises:
+            ValueError: a pick lies outside its domain.
+        """
+        return {key: _resolve(child, key, pick) for key, child in self.tree.items()}
+
+    def trial(self, pick: Pick, seed: int) -> TrialConfig:
+        """The trial of the configuration that ``pick`` gives, as `resolve` does."""
+        return TrialConfig.model_validate_json(json.dumps({**self.resolve(pick), "seed": seed}))
+
+    def domains(self) -> list[tuple[str, Domain, bool]]:
+        """Name and domain of every searched value, and whether an option of another one leads to it."""
+        return list(_domains(self.tree, "", False))
+
+    def cells(self) -> Iterator[dict[str, Value]]:
+        """The picks of every configuration of a finite space; a domain that does not apply is left out.
+
+        Raises:
+            ValueError: the space is not finite, see `size`.
+        """
+        return _cells(self.tree, "")
+
+    def size(self) -> int | None:
+        """The number of cells; None where a domain is continuous."""
+        return _size(self.tree)
+
+    def locate(self, config: TrialConfig) -> dict[str, Value] | None:
+        """The picks that give this configuration; None where it lies outside the space."""
+        for picks in _matches(self.tree, config.model_dump(mode="json"), ""):
+            if self.trial(lambda name, _, picks=picks: picks[name], config.seed) == config:  # type: ignore[misc]
+                return picks
+        return None
+
+    def max_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        return max(_epochs(self.tree, ("train", "epochs")), default=0)
+
+    def center(self) -> Pick:
+        """Picks the middle of numeric domains and the first option of choices."""
+        return lambda _, domain: domain.labels[0] if isinstance(domain, Choice) else domain.center()
+
+
+def _resolve(tree: Tree, name: str, pick: Pick) -> Any:
+    match tree:
+        case Choice():
+            label = pick(name, tree)
+            return _resolve(tree.option(label), f"{name}.{label}", pick)
+        case Float() | Int():
+            value = pick(name, tree)
+            if isinstance(value, str) or value is None or not tree.contains(value):
+                raise ValueError(f"{name}: {value!r} lies outside {tree}")
+            return tree.snap(value)
+        case dict():
+            return {key: _resolve(child, f"{name}.{key}", pick) for key, child in tree.items()}
+        case list():
+            return [_resolve(child, f"{name}.{index}", pick) for index, child in enumerate(tree)]
+        case _:
+            return tree
+
+
+def _epochs(tree: Tree, keys: Sequence[str]) -> Iterator[int]:
+    match tree:
+        case Choice():
+            for option in tree.options:
+                yield from _epochs(option, keys)
+        case Int():
+            yield tree.high
+        case dict() if keys and keys[0] in tree:
+            yield from _epochs(tree[keys[0]], keys[1:])
+        case int():
+            yield tree
+
+
+def _children(tree: dict[str, Tree] | list[Tree], name: str) -> list[tuple[Tree, str]]:
+    entries = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [(child, f"{name}.{key}" if name else str(key)) for key, child in entries]
+
+
+def _domains(tree: Tree, name: str, conditional: bool) -> Iterator[tuple[str, Domain, bool]]:
+    match tree:
+        case Choice():
+            yield name, tree, conditional
+            for label, option in zip(tree.labels, tree.options, strict=True):
+                yield from _domains(option, f"{name}.{label}", True)
+        case Float() | Int():
+            yield name, tree, conditional
+        case dict() | list():
+            for child, child_name in _children(tree, name):
+                yield from _domains(child, child_name, conditional)
+
+
+def _size(tree: Tree) -> int | None:
+    match tree:
+        case Choice():
+            sizes = [_size(option) for option in tree.options]
+            return None if None in sizes else sum(size for size in sizes if size)
+        case Float():
+            return None if tree.step is None else round((tree.high - tree.low) / tree.step) + 1
+        case Int():
+            return (tree.high - tree.low) // tree.step + 1
+        case dict() | list():
+            sizes = [_size(child) for child, _ in _children(tree, "")]
+            return None if None in sizes else math.prod(size for size in sizes if size)
+        case _:
+            return 1
+
+
+def _cells(tree: Tree, name: str) -> Iterator[dict[str, Value]]:
+    match tree:
+        case Choice():
+            for label, option in zip(tree.labels, tree.options, strict=True):
+                for picks in _cells(option, f"{name}.{label}"):
+                    yield {name: label, **picks}
+        case Float() | Int():
+            values = tree.values()
+            if values is None:
+                raise ValueError(f"{name} is continuous: it has no cells")
+            for value in values:
+                yield {name: value}
+        case dict() | list():
+            yield from _all_cells(_children(tree, name))
+        case _:
+            yield {}
+
+
+def _all_cells(children: Sequence[tuple[Tree, str]]) -> Iterator[dict[str, Value]]:
+    if not children:
+        yield {}
+        return
+    for first in _cells(*children[0]):
+        for rest in _all_cells(children[1:]):
+            yield {**first, **rest}
+
+
+def _matches(tree: Tree, value: Any, name: str) -> Iterator[dict[str, Value]]:
+    """Picks that could give ``value``: defaults that the tree leaves out are not compared."""
+    match tree:
+        case Choice():
+            for label, option in zip(tree.labels, tree.options, strict=True):
+                for picks in _matches(option, value, f"{name}.{label}"):
+                    yield {name: label, **picks}
+        case Float() | Int():
+            if tree.contains(value):
+                yield {name: tree.snap(value)}
+        case dict():
+            if isinstance(value, dict) and value.keys() >= tree.keys():
+                yield from _all_matches(
+                    [(child, value[key]) for key, child in zip(tree, _children(tree, name), strict=True)]
+                )
+        case list():
+            if isinstance(value, list) and len(value) == len(tree):
+                yield from _all_matches(list(zip(_children(tree, name), value, strict=True)))
+        case _:
+            if tree == value:
+                yield {}
+
+
+def _all_matches(children: Sequence[tuple[tuple[Tree, str], Any]]) -> Iterator[dict[str, Value]]:
+    if not children:
+        yield {}
+        return
+    (tree, name), value = children[0]
+    for first in _matches(tree, value, name):
+        for rest in _all_matches(children[1:]):
+            yield {**first, **rest}

@@ -1,0 +1,90 @@
+"""Checks the part of a study file that describes trials: every bound and option must make a valid trial."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.spec.language import variants
+from orchestrator.spec.messages import split_path, validate
+from orchestrator.spec.mistakes import Mistake, show_path, unknown
+from orchestrator.spec.node import Node, child_of, has_broken, nearest, plain
+from trainable.config import TrialConfig
+from trainable.data.config import DataConfig
+from trainable.data.layout import DataError, check_data
+from trainable.metrics.names import objective_names
+from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+
+_DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+
+
+def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
+    """The first of the trials that try every bound and option; None where it is invalid."""
+    first: TrialConfig | None = None
+    for index, variant in enumerate(_variants(trial)):
+        config = validate(TrialConfig, variant, (), mistakes)
+        first = config if index == 0 else first
+        mistakes.extend(_encoder_mistakes(variant))
+    return first
+
+
+def check_data_sets(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
+    """Check that each possible data set lies where it should and yields the objectives' metrics.
+
+    Args:
+        trial: The part of the study file that describes trials.
+        metrics: The name of each objective's metric, with its path.
+        mistakes: What is wrong is added here.
+    """
+    for data, variant in _data_sets(trial):
+        try:
+            check_data(data)
+        except DataError as error:
+            keys, message = split_path(str(error))
+            mistakes.append(Mistake(nearest(variant, keys or ["data"]).place, show_path(keys or ["data"]), message))
+        names = objective_names(data)
+        for path, metric in metrics:
+            if metric.value not in names:
+                mistakes.append(Mistake(metric.place, path, unknown(str(metric.value), names, "metric")))
+
+
+def _variants(trial: Node) -> Iterator[Node]:
+    """Every variant of the data with every variant of the rest, which rules over both of them need."""
+    assert isinstance(trial.value, dict)
+    data = {key: child for key, child in trial.value.items() if key == "data"}
+    rest = {key: child for key, child in trial.value.items() if key != "data"}
+    others = variants(Node(rest, trial.place))
+    for first in variants(Node(data, trial.place)):
+        for other in others:
+            assert isinstance(first.value, dict)
+            assert isinstance(other.value, dict)
+            yield Node({**first.value, **other.value}, trial.place)
+
+
+def _data_sets(trial: Node) -> Iterator[tuple[DataConfig, Node]]:
+    """The distinct valid data sections, each with its tree."""
+    data = child_of(trial, "data")
+    seen: list[DataConfig] = []
+    for variant in variants(data) if data else ():
+        try:
+            config = _DATA.validate_json(json.dumps(plain(variant)))
+        except ValidationError:
+            continue  # reported with the trials
+        if config not in seen and not has_broken(variant):
+            seen.append(config)
+            yield config, Node({"data": variant}, trial.place)
+
+
+def _encoder_mistakes(trial: Node) -> Iterator[Mistake]:
+    encoder = nearest(trial, ("model", "encoder"))
+    if isinstance(encoder.value, str) and not encoder.broken:
+        problem = encoder_problem(encoder.value)
+        if problem:
+            yield Mistake(encoder.place, "model.encoder", problem)
+
+
+def encoder_problem(name: str) -> str | None:
+    """What is wrong with an encoder's name; names of timm models (``tu-...``) are not looked up."""
+    if name.startswith(TIMM_PREFIX) or name in ENCODERS:
+        return None
+    return f"{unknown(name, ENCODERS, 'encoder')}; {TIMM_PREFIX}NAME takes any timm model"
