@@ -1,0 +1,189 @@
+"""What a trial costs beyond its work: ours against a script written from the stock pages, in one run.
+
+    python benchmarks/trial_overhead.py              no-op trials: cost per trial, ours and stock
+    CAMVID_ROOT=... python benchmarks/trial_overhead.py --real     real trials: share of slot time spent in epochs
+
+No-op: a study of N and one of 2 one-epoch trials; the cost of a trial is the difference of their wall times per trial
+and slot, which leaves out the start of Ray and of the first actors. Ours keeps records and MLflow runs (sqlite); the
+stock trainable is a function that imports what a segmentation trial imports, with OptunaSearch and MLflowLoggerCallback.
+Real: camvid.yaml, FPN ResNet-18, 96x128, 8 trials x 2 epochs on two slots; sum of epoch seconds / (wall x slots), where
+wall is that of the whole command. The stock script trains with the same engine and saves a checkpoint per epoch.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOTS = 2
+
+
+@dataclass(frozen=True)
+class NoOpEpoch:
+    """An epoch result without an epoch."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+def no_op(config: Any, *, threads: int) -> Iterator[NoOpEpoch]:  # noqa: ARG001 - the engine's signature
+    """A trial of one epoch that does nothing but report 30 metrics."""
+    yield NoOpEpoch(1, {"val/miou": 0.5, **{f"metric/{index}": float(index) for index in range(29)}})
+
+
+def ours_no_op(trials: int, folder: Path) -> float:
+    """Wall seconds of a study of no-op trials, tracking on."""
+    code = (
+        "import sys; from orchestrator.launch import launch; from orchestrator.spec import load;"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
+        f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
+        f"'study=noop', 'train.epochs=1', 'search.sampler=random', 'objective.metric=val/miou', 'objective.mode=max']);"
+        f"sys.exit(launch(study, storage='studies', address=None, max_concurrent={SLOTS}, command='',"
+        "fit='trial_overhead:no_op'))"
+    )
+    return _wall([sys.executable, "-c", code], folder)
+
+
+def stock_no_op(trials: int, folder: Path) -> float:
+    """Wall seconds of the same with a stock function trainable."""
+    return _wall([sys.executable, __file__, "--stock-no-op", str(trials)], folder)
+
+
+def run_stock_no_op(trials: int) -> None:
+    """The script a user would write from the pages of Ray Tune, Optuna and MLflow."""
+    from ray import tune
+
+    def trainable(config: dict[str, float]) -> None:  # noqa: ARG001
+        import segmentation_models_pytorch  # noqa: F401
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+
+        tune.report({"val/miou": 0.5, **{f"metric/{index}": float(index) for index in range(29)}})
+
+    _stock_tuner(trainable, {"p_max": tune.uniform(0, 1)}, trials).fit()
+
+
+def run_stock_real(trials: int, epochs: int) -> None:
+    """The stock script on real work: the same engine, a checkpoint per epoch."""
+    from ray import tune
+
+    def trainable(config: dict[str, float]) -> None:
+        import torch
+        from ray.tune import Checkpoint
+
+        from orchestrator.spec import load
+        from trainable.engine import fit
+
+        torch.set_num_threads(1)
+        study = load(config["spec"], [f"train.epochs={epochs}"])
+        trial = study.space.trial(lambda name, domain: config.get(name, study.space.center()(name, domain)), seed=1)
+        for result in fit(trial):
+            with tempfile.TemporaryDirectory() as folder:
+                torch.save({"epoch": result.epoch, "weights": torch.zeros(13_000_000)}, f"{folder}/checkpoint.pt")
+                tune.report(result.metrics, checkpoint=Checkpoint.from_directory(folder))
+
+    space = {"suppression.p_max": tune.uniform(0, 1), "suppression.alpha": tune.loguniform(0.01, 10)}
+    spec = {"spec": str(ROOT / "search_spaces/camvid.yaml")}
+    results = _stock_tuner(trainable, space | spec, trials).fit()
+    seconds = sum(sum(result.metrics_dataframe["epoch_seconds"]) for result in results)
+    print(json.dumps({"epoch_seconds": seconds}))
+
+
+def _stock_tuner(trainable: Any, space: dict[str, Any], trials: int) -> Any:
+    import ray
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.search.optuna import OptunaSearch
+
+    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(), num_samples=trials, metric="val/miou", mode="max", max_concurrent_trials=SLOTS
+        ),
+        run_config=tune.RunConfig(
+            name="stock",
+            storage_path=os.path.abspath("stock"),
+            verbose=0,
+            callbacks=[MLflowLoggerCallback(tracking_uri="sqlite:///stock.db", experiment_name="stock")],
+        ),
+    )
+
+
+def real(folder: Path) -> tuple[float, float, float]:
+    """Epoch seconds, wall seconds and efficiency of our command on real work."""
+    command = [sys.executable, "-m", "orchestrator.sweep", str(ROOT / "search_spaces/camvid.yaml")]
+    for override in ("search.trials=8", "search.references=[]", "train.epochs=2", "search.pruner=null"):
+        command += ["--set", override]
+    wall = _wall(command, folder)
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "studies/camvid-dropclass/results.parquet")
+    seconds = sum(table["epoch_seconds"].to_pylist())
+    return seconds, wall, seconds / (wall * SLOTS)
+
+
+def stock_real(folder: Path) -> tuple[float, float, float]:
+    """The same of the stock script."""
+    began = time.perf_counter()
+    command = [sys.executable, __file__, "--stock-real"]
+    done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=True)
+    wall = time.perf_counter() - began
+    seconds = json.loads(done.stdout.strip().splitlines()[-1])["epoch_seconds"]
+    return seconds, wall, seconds / (wall * SLOTS)
+
+
+def _wall(command: list[str], folder: Path) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{command} failed:\n{done.stdout}{done.stderr}")
+    return time.perf_counter() - began
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": ""}
+
+
+def _per_trial(run: Any, trials: int, label: str) -> None:
+    with contextlib.ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
+        few, many = run(2, folders[0]), run(2 + trials, folders[1])
+    cost = (many - few) / trials * SLOTS
+    print(f"{label:6} {trials:3} no-op trials: {cost * 1e3:7.0f} ms per trial (walls {few:.1f} s and {many:.1f} s)")
+
+
+def main() -> None:
+    """Print the figures of one run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", action="store_true", help="real trials on CamVid instead of no-op ones (minutes)")
+    parser.add_argument("--stock-no-op", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--stock-real", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stock_no_op:
+        run_stock_no_op(options.stock_no_op)
+    elif options.stock_real:
+        run_stock_real(trials=8, epochs=2)
+    elif options.real:
+        for label, run in (("ours", real), ("stock", stock_real)):
+            with tempfile.TemporaryDirectory() as folder:
+                seconds, wall, share = run(Path(folder))
+            print(f"{label:6} epochs {seconds:6.1f} s, wall {wall:6.1f} s x {SLOTS} slots: efficiency {share:.3f}")
+    else:
+        _per_trial(ours_no_op, 50, "ours")
+        _per_trial(stock_no_op, 8, "stock")
+
+
+if __name__ == "__main__":
+    main()

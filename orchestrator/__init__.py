@@ -1,0 +1,1 @@
+"""Studies of class suppression: Optuna decides, Ray Tune executes, trial directories remember, MLflow shows."""

@@ -1,0 +1,170 @@
+"""What the user sees while a study runs: a live table on a terminal, plain lines without control codes elsewhere."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.records import Record, State
+from orchestrator.results import best
+from orchestrator.spec import Objective
+
+PLAIN_INTERVAL_SECONDS = 20.0
+"""Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
+
+
+@dataclass
+class Progress:
+    """Counts and forecasts of a running study.
+
+    Args:
+        total: Trials of the study, references included.
+        epochs_per_trial: Epochs of a trial that is not stopped early.
+        objective: What is optimised; the first of several.
+        known: Records of earlier launches.
+    """
+
+    total: int
+    epochs_per_trial: int
+    objective: Objective
+    known: Iterable[Record] = ()
+    records: dict[str, Record] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.records |= {record.key: record for record in self.known if record.state.final}
+        self._epochs_before = self._epochs()
+
+    def update(self, record: Record) -> None:
+        """Take a trial's latest record."""
+        self.records[record.key] = record
+
+    def count(self, *states: State) -> int:
+        """Trials in one of ``states``."""
+        return sum(record.state in states for record in self.records.values())
+
+    def running(self) -> list[Record]:
+        """Trials at work."""
+        return [record for record in self.records.values() if record.state is State.RUNNING]
+
+    def line(self) -> str:
+        """The whole state in one line."""
+        done = self.count(State.COMPLETE, State.PRUNED)
+        parts = [
+            f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
+            f"{self._epochs()} epochs",
+        ]
+        top = best(self.records.values(), self.objective)
+        if top is not None:
+            parts.append(f"best {self.objective.metric} {top.epochs[-1][self.objective.metric]:.4f} ({top.key})")
+        eta = self.eta_seconds()
+        parts.append(f"ETA {duration(eta)}" if eta is not None else "ETA after the first epoch")
+        return " · ".join(parts)
+
+    def eta_seconds(self) -> float | None:
+        """Seconds until the last epoch at the pace of this launch; None before its first epoch."""
+        done = self._epochs() - self._epochs_before
+        if done == 0:
+            return None
+        open_trials = self.total - sum(record.state.final for record in self.records.values())
+        remaining = open_trials * self.epochs_per_trial - sum(len(record.epochs) for record in self.running())
+        return max(0.0, remaining * (time.monotonic() - self.started) / done)
+
+    def _epochs(self) -> int:
+        return sum(len(record.epochs) for record in self.records.values())
+
+
+class Display(Protocol):
+    """A listener that shows progress between ``with`` and its end."""
+
+    def update(self, record: Record) -> None:
+        """Show a trial's latest record."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class PlainDisplay:
+    """One line per ended trial and a progress line now and then."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._print(self._progress.line())
+
+    def update(self, record: Record) -> None:
+        """Print the trial when it ended, or the progress when it is due."""
+        self._progress.update(record)
+        if record.state is not State.RUNNING:
+            self._print(ended_line(record, self._progress.objective.metric))
+        elif record.epochs and time.monotonic() - self._printed >= PLAIN_INTERVAL_SECONDS:
+            self._print(self._progress.line())
+
+    def _print(self, line: str) -> None:
+        self._printed = time.monotonic()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveDisplay:
+    """A table of the running trials under the progress line, redrawn in place."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def update(self, record: Record) -> None:
+        """Keep the record for the next frame; an ended trial scrolls by above the table."""
+        self._progress.update(record)
+        if record.state is not State.RUNNING:
+            line = ended_line(record, self._progress.objective.metric)
+            self._live.console.print(line, markup=False, highlight=False)
+
+    def _render(self) -> Group:
+        metric = self._progress.objective.metric
+        table = Table("trial", "epoch", metric, box=None, padding=(0, 2))
+        for record in self._progress.running():
+            value = record.last(metric)
+            epochs = f"{len(record.epochs)}/{record.planned.config['train']['epochs']}"
+            table.add_row(record.key, epochs, "" if value is None else f"{value:.4f}")
+        return Group(Text(self._progress.line(), style="bold"), table)
+
+
+def build_display(progress: Progress, console: Console) -> Display:
+    """The live display on a terminal, plain lines elsewhere."""
+    return LiveDisplay(progress, console) if console.is_terminal else PlainDisplay(progress, console)
+
+
+def ended_line(record: Record, metric: str) -> str:
+    """How a trial ended, in one line."""
+    value = record.last(metric)
+    score = "" if value is None else f"  {metric} {value:.4f}"
+    reason = f"  {record.reason}" if record.reason else ""
+    return f"{record.key}  {record.state}  {len(record.epochs)} epochs{score}{reason}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``42 s``, ``3 min 20 s``, ``5 h 12 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,83 @@
+"""``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
+
+import json
+import os
+from itertools import islice
+
+import yaml
+
+from orchestrator.display import duration
+from orchestrator.plan.planner import Planner
+from orchestrator.preflight import check_models
+from orchestrator.records import Planned, absolute
+from orchestrator.spec import ResourcesSection, Study
+from orchestrator.tracking import tracking_uri
+from trainable.config import TrialConfig
+
+SAMPLED = 3
+
+
+def dry_run(study: Study, *, storage: str) -> int:
+    """Print the resolved study, sampled configurations, the cost by a few probed steps, and the places.
+
+    Returns:
+        The command's exit code.
+
+    Raises:
+        InputError: The model or the data cannot be used.
+    """
+    check_models(study)
+    planner = Planner(study)
+    print(yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip())
+    references = ", ".join(study.spec.search.references) or "none"
+    print(
+        f"\ntrials      {planner.total}: {planner.budget} by {study.spec.search.sampler.name}; references: {references}"
+    )
+    planned = list(iter(planner.next, None)) if planner.total <= SAMPLED else _first(planner)
+    for trial in [t for t in planned if t.kind == "search"][:SAMPLED]:
+        print(f"sampled     {trial.key}: {_picks(trial)}")
+    print(_cost(study, planned[-1], planner.total))
+    print(f"writes      {absolute(storage)}/{study.spec.study}/ (trials/, results.parquet, best.yaml)")
+    tracking = study.spec.tracking
+    if tracking.enabled:
+        experiment = tracking.experiment or study.spec.study
+        print(f"tracks      {tracking_uri(tracking.uri)}, experiment {experiment}")
+    print("Nothing was started and nothing was written.")
+    return 0
+
+
+def _first(planner: Planner) -> list[Planned]:
+    """The references and the first sampled trials."""
+    return list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
+
+
+def _picks(trial: Planned) -> str:
+    return ", ".join(f"{name}={value}" for name, value in (trial.picks or {}).items()) or "nothing is searched"
+
+
+def _cost(study: Study, trial: Planned, trials: int) -> str:
+    """Parameters, steps and the run time, from a few steps of one sampled trial."""
+    from trainable.engine import probe  # late: torch takes seconds to import
+
+    config = TrialConfig.model_validate_json(json.dumps(trial.config))
+    resources = study.spec.resources
+    measured = probe(config, threads=max(1, int(resources.cpu)))
+    epochs = config.train.epochs
+    epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
+    slots = _local_slots(resources)
+    total = trials * (measured.setup_seconds + epochs * epoch_seconds) / slots
+    return (
+        f"model       {config.model.arch} / {config.model.encoder}: {measured.parameters / 1e6:.2f} M parameters\n"
+        f"steps       {measured.steps_per_epoch} per epoch x {epochs} epochs; {measured.step_seconds * 1e3:.0f} ms per "
+        f"step, {duration(measured.eval_seconds)} per evaluation (probed on this machine)\n"
+        f"estimate    {duration(total)} for {trials} trials on {slots} slots of this machine, early stopping aside"
+    )
+
+
+def _local_slots(resources: ResourcesSection) -> int:
+    import torch
+
+    slots = max(1, int((os.cpu_count() or 1) / resources.cpu))
+    if resources.gpu:
+        slots = max(1, min(slots, int(torch.cuda.device_count() / resources.gpu)))
+    return min(slots, resources.max_concurrent or slots)

@@ -1,0 +1,21 @@
+"""Nested configurations as flat dotted names, the form of MLflow parameters and table columns."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Scalar = str | int | float | bool | None
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """``{"train": {"lr": 0.1}}`` as ``{"train.lr": 0.1}``; a list becomes its JSON text."""
+    return dict(_leaves(tree, prefix))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]:
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, json.dumps(value) if isinstance(value, list | tuple) else value

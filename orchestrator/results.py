@@ -1,0 +1,92 @@
+"""Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from orchestrator.flat import Scalar, flatten
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Objective
+
+Row = dict[str, Scalar]
+
+
+def table(records: Sequence[Record]) -> pa.Table:
+    """One row per trial and epoch.
+
+    Columns: ``trial``, ``kind``, ``state``, ``seed``, ``epoch``, ``param.<path>`` for every setting, then the metrics
+    by their names; wall-clock times end in ``_seconds``. What a trial does not have is null.
+    """
+    rows = [row for record in records for row in _rows(record)]
+    names = dict.fromkeys(["trial", "kind", "state", "seed", "epoch"])
+    names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
+    names |= dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def write_table(store: Store, records: Sequence[Record]) -> str:
+    """Write ``results.parquet`` into the study's directory; returns its address."""
+    buffer = io.BytesIO()
+    pq.write_table(table(records), buffer)
+    store.write_bytes("results.parquet", buffer.getvalue())
+    return store.path("results.parquet")
+
+
+def best(records: Iterable[Record], objective: Objective) -> Record | None:
+    """The complete search trial with the best last epoch; None where none is complete."""
+    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind == "search"]
+    sign = 1 if objective.mode == "max" else -1
+    return max(complete, key=lambda r: sign * r.epochs[-1][objective.metric], default=None)
+
+
+def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Complete search trials that no other beats in every objective, best first by the first objective."""
+    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind == "search"]
+    scores = {r.key: [_score(r, objective) for objective in objectives] for r in complete}
+
+    def dominated(key: str) -> bool:
+        mine = scores[key]
+        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in scores.values())
+
+    front = [r for r in complete if not dominated(r.key)]
+    return sorted(front, key=lambda r: scores[r.key], reverse=True)
+
+
+def write_best(store: Store, record: Record, study: str, objective: Objective) -> str:
+    """Write ``best.yaml``, which ``python -m trainable`` runs; returns its address."""
+    head = (
+        f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
+        f"{len(record.epochs)}\n# Run it alone:  python -m trainable {store.path('best.yaml')}\n"
+    )
+    store.write_text("best.yaml", head + yaml.safe_dump(record.planned.config, sort_keys=False))
+    return store.path("best.yaml")
+
+
+def _score(record: Record, objective: Objective) -> float:
+    value = record.epochs[-1][objective.metric]
+    return value if objective.mode == "max" else -value
+
+
+def _rows(record: Record) -> Iterable[Row]:
+    config = dict(record.planned.config)
+    seed = config.pop("seed")
+    head: Row = {"trial": record.key, "kind": record.planned.kind, "state": record.state.value, "seed": seed}
+    head |= flatten(config, "param.")
+    for epoch, metrics in enumerate(record.epochs, start=1):
+        yield {**head, "epoch": epoch, **metrics}
+    if not record.epochs:  # a trial that failed before its first epoch still has its row
+        yield {**head, "epoch": 0}
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """A column of one type; where trials differ in type (a number here, a name there) all become text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pa.array([None if v is None else float(v) for v in values])
+    if len(kinds) > 1:
+        return pa.array([None if v is None else str(v) for v in values])
+    return pa.array(values)

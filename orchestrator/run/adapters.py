@@ -1,0 +1,74 @@
+"""Ray Tune's extension points, each a thin adapter to the session: searcher (ask, tell) and scheduler (prune)."""
+
+from typing import Any
+
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.records import Planned
+from orchestrator.run.session import Session
+
+
+class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for it
+    """Gives Ray the session's next trial and the session Ray's verdicts.
+
+    Args:
+        session: The launch.
+        job: What every worker needs besides its trial (storage, resources).
+    """
+
+    def __init__(self, session: Session, job: dict[str, Any]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._session = session
+        self._job = job
+        self._keys: dict[str, str] = {}
+
+    def key(self, ray_id: str) -> str:
+        """The trial's key by Ray's name for it."""
+        return self._keys[ray_id]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration."""
+        planned = self._session.start()
+        if planned is None:
+            return str(Searcher.FINISHED)
+        self._keys[trial_id] = planned.key
+        return {"job": self._job | _job(planned)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Results that are not a trial's last come through the scheduler."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
+        key = self.key(trial_id)
+        if error or result is None:
+            self._session.fail(key, "its worker was lost more often than resources.retries allows")
+        elif "failure" in result:
+            self._session.fail(key, result["failure"])
+        else:
+            self._session.finish(key, result["epoch"], dict(result["metrics"]))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the records hold all that is known."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: every launch derives its state from the records."""
+
+
+class PruningScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types for it
+    """First in, first out; stops the trials that the session's pruner gives up."""
+
+    def __init__(self, session: Session, searcher: PlannedSearcher) -> None:
+        super().__init__()
+        self._session = session
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """Take an epoch and decide whether the trial goes on."""
+        stop = self._session.epoch(self._searcher.key(trial.trial_id), result["epoch"], dict(result["metrics"]))
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+def _job(planned: Planned) -> dict[str, Any]:
+    return {"key": planned.key, "config": planned.config}

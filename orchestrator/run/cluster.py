@@ -1,0 +1,68 @@
+"""A Ray cluster to run on, and how many trials of a study it can hold at a time."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import ray
+
+from orchestrator.errors import InputError
+from orchestrator.spec import ResourcesSection
+
+STOP_GRACE_SECONDS = 30
+"""How long a stop waits for the epochs in flight; past it the last complete epoch stands."""
+
+_RAY_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directories are the log
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
+    "TUNE_FORCE_TRIAL_CLEANUP_S": str(STOP_GRACE_SECONDS),
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # capacity is checked before the first trial
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """A connection to the Ray cluster at ``address``, or a Ray of our own on this machine."""
+    os.environ.update(_RAY_ENVIRONMENT)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
+    warnings.filterwarnings("ignore", module="ray")
+    local = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(resources: ResourcesSection) -> int:
+    """How many trials the cluster can run at a time.
+
+    Raises:
+        InputError: No node is large enough for one trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = sum(_fits(node, resources) for node in nodes)
+    if fitting == 0:
+        largest = ", ".join(f"{name.lower()}: {max(n.get(name, 0) for n in nodes):g}" for name in ("CPU", "GPU"))
+        raise InputError(
+            f"resources: {{cpu: {resources.cpu:g}, gpu: {resources.gpu:g}}}: no node can ever meet this; "
+            f"the largest has {{{largest}}}"
+        )
+    return min(fitting, resources.max_concurrent or fitting)
+
+
+def _fits(node: Mapping[str, float], resources: ResourcesSection) -> int:
+    cpus = node.get("CPU", 0) / resources.cpu
+    if resources.gpu == 0:
+        return int(cpus)
+    if resources.gpu < 1:  # fractions pack within one GPU, never across two
+        gpus = int(node.get("GPU", 0)) * int(1 / resources.gpu)
+    else:
+        gpus = int(node.get("GPU", 0) / resources.gpu)
+    return min(int(cpus), gpus)

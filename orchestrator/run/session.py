@@ -1,0 +1,95 @@
+"""One launch of a study, on the driver: planner, records and listeners, with no knowledge of Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from orchestrator.plan.planner import Planner
+from orchestrator.records import Planned, Record, State, Store
+
+
+class Listener(Protocol):
+    """Whoever wants to know how trials fare: the display, the tracker. Called on the driver; must not block."""
+
+    def update(self, record: Record) -> None:
+        """A trial started, ended an epoch or ended."""
+
+
+class Session:
+    """Hands out trials and takes their results.
+
+    Args:
+        planner: Decides what runs next.
+        store: Where plans and verdicts are kept.
+        listeners: Told of every change.
+    """
+
+    def __init__(self, planner: Planner, store: Store, listeners: Sequence[Listener]) -> None:
+        self._planner = planner
+        self._store = store
+        self._listeners = listeners
+        self._live: dict[str, Record] = {}
+        self._pruned: set[str] = set()
+
+    @property
+    def running(self) -> bool:
+        """Whether a trial that was handed out has no verdict yet."""
+        return bool(self._live)
+
+    def start(self) -> Planned | None:
+        """The next trial to run, remembered before it starts; None when all have been handed out."""
+        planned = self._planner.next()
+        if planned is not None:
+            self._store.plan(planned)
+            self._update(Record(planned))
+        return planned
+
+    def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take an epoch that is not the trial's last; True means: stop the trial here."""
+        self._update(self._live[key].with_epoch(epoch, metrics))
+        if self._planner.report(self._live[key].planned, epoch, metrics):
+            self._pruned.add(key)
+            return True
+        return False
+
+    def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Take the result with which a trial ended: its last epoch, or the one after which it was stopped early."""
+        record = self._live[key].with_epoch(epoch, metrics)
+        if key in self._pruned:
+            self._end(record.ended(State.PRUNED, f"stopped early after epoch {epoch}"))
+        else:
+            self._end(record.ended(State.COMPLETE))
+
+    def fail(self, key: str, reason: str) -> None:
+        """Take a trial's failure."""
+        self._end(self._live[key].ended(State.FAILED, reason))
+
+    def interrupt(self, reason: str) -> None:
+        """Write down the trials that were still running, with the epochs their workers kept.
+
+        A worker may finish an epoch, even its last, after the driver stopped listening: its directory knows.
+        """
+        for key, live in list(self._live.items()):
+            kept = self._store.record(key)
+            record = replace(live, epochs=kept.epochs if kept else live.epochs)
+            if len(record.epochs) == record.planned.config["train"]["epochs"]:
+                self._end(record.ended(State.COMPLETE))
+            else:
+                record = record.ended(State.INTERRUPTED, reason)
+                self._store.judge(record, record.planned.system_attrs)
+                self._tell(record)
+        self._live.clear()
+
+    def _end(self, record: Record) -> None:
+        del self._live[record.key]
+        record, system_attrs = self._planner.finish(record)
+        self._store.judge(record, system_attrs)
+        self._tell(record)
+
+    def _update(self, record: Record) -> None:
+        self._live[record.key] = record
+        self._tell(record)
+
+    def _tell(self, record: Record) -> None:
+        for listener in self._listeners:
+            listener.update(record)

@@ -1,0 +1,71 @@
+"""The command: ``python -m orchestrator.sweep SPEC``.
+
+Runs the study of a YAML file, or continues it: trials that ended are kept, all others run. Exit codes: 0 all trials
+ended well, 2 bad input, 3 finished but some trials failed, 130 or 143 interrupted.
+
+Heavy packages are imported where they are first needed, so that a mistake in a file is told at once.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from orchestrator.errors import InputError
+from orchestrator.spec import SpecError, load
+
+DEFAULT_STORAGE = "studies"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    options = _parser().parse_args(arguments)
+    command = f"python -m orchestrator.sweep {shlex.join(arguments)}"
+    try:
+        study = load(options.spec, options.set)
+        if options.dry_run:
+            from orchestrator.dryrun import dry_run
+
+            return dry_run(study, storage=options.storage)
+        from orchestrator.launch import launch
+
+        return launch(
+            study,
+            storage=options.storage,
+            address=options.address,
+            max_concurrent=options.max_concurrent,
+            command=command,
+        )
+    except (SpecError, InputError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted before the first trial; nothing is lost.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.sweep",
+        description="Run the study of a YAML file, or continue it.",
+        epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 130, 143 interrupted",
+    )
+    add = parser.add_argument
+    add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
+    add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
+    add("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (default: %(default)s)")
+    add("--address", metavar="ADDR", help="Ray cluster to use (default: RAY_ADDRESS, else a Ray of this machine)")
+    add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from orchestrator.records import Planned, Record, State
+from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
+
+CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}
+
+
+def record(key: str = "search-0000", epochs: int = 0) -> Record:
+    planned = Planned(key, "search", 0, CONFIG, {})
+    return Record(planned, tuple({"val/miou": 0.1 * epoch, "val/iou/car": 0.5} for epoch in range(1, epochs + 1)))
+
+
+def tracker(uri: str) -> Tracker:
+    return Tracker(
+        uri, experiment="exp", study="study", settings={"search": {"trials": 2}}, from_env={"data.root": "${ROOT}"}
+    )
+
+
+def runs(uri: str) -> list[Run]:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("exp")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: creating one takes seconds, copying it does not."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(template: Path, tmp_path: Path) -> str:
+    copy = tmp_path / "mlflow.db"
+    copy.write_bytes(template.read_bytes())
+    return f"sqlite:///{copy}"
+
+
+def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> None:
+    tracked = tracker(uri)
+    tracked.update(record())
+    tracked.update(record(epochs=1))
+    tracked.update(record(epochs=2).ended(State.COMPLETE))
+    tracked.update(record("search-0001", 1).ended(State.FAILED, "epoch 2: the loss is nan"))
+    assert tracked.close(status="FINISHED", summary={"best/val/miou": 0.2}) is None
+    found = {run.data.tags.get("trial", "parent"): run for run in runs(uri)}
+    assert found.keys() == {"parent", "search-0000", "search-0001"}
+    child = found["search-0000"]
+    assert child.data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
+    assert (child.info.status, child.data.tags["state"]) == ("FINISHED", "complete")
+    history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
+    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+    assert child.data.params["train.lr"] == "0.01"
+    assert child.data.params["data.root"] == "${ROOT}"
+    assert (found["search-0001"].info.status, found["search-0001"].data.tags["reason"]) == (
+        "FAILED",
+        "epoch 2: the loss is nan",
+    )
+    assert found["parent"].data.metrics == {"best/val/miou": 0.2}
+
+
+def test_a_second_launch_tops_up_the_same_runs(uri: str) -> None:
+    first = tracker(uri)
+    first.update(record(epochs=1).ended(State.INTERRUPTED, "interrupted by SIGINT"))
+    assert first.close(status="KILLED", summary={}) is None
+    assert {run.info.status for run in runs(uri)} == {"KILLED"}
+    second = tracker(uri)
+    second.update(record())  # starts over: its first epoch is known already
+    second.update(record(epochs=1))
+    second.update(record(epochs=2).ended(State.COMPLETE))
+    assert second.close(status="FINISHED", summary={}) is None
+    assert len(runs(uri)) == 2
+    (child,) = [run for run in runs(uri) if "trial" in run.data.tags]
+    history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
+    assert [point.step for point in history] == [1, 2]
+    assert {run.info.status for run in runs(uri)} == {"FINISHED"}
+
+
+def test_an_unreachable_store_is_told_in_one_line_and_raises_nothing() -> None:
+    tracked = tracker("sqlite:////proc/nowhere/mlflow.db")
+    tracked.update(record(epochs=1))
+    problem = tracked.close(status="FINISHED", summary={}, timeout=30)
+    assert problem is not None
+    assert "sqlite:////proc/nowhere/mlflow.db" in problem
+    assert "\n" not in problem
+
+
+def test_where_runs_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(None) == DEFAULT_URI
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking_uri(None) == "http://127.0.0.1:5000"
+    assert tracking_uri("sqlite:///own.db") == "sqlite:///own.db"
+    assert ui_command(DEFAULT_URI) == "mlflow ui"
+    assert ui_command("sqlite:///own.db") == "mlflow ui --backend-store-uri sqlite:///own.db"
