@@ -37,12 +37,13 @@ class EpochResult:
     """Values by name, all names from ``trainable.metrics.names``; an undefined metric has no entry."""
 
 
-def fit(config: TrialConfig, *, device: str | None = None) -> Iterator[EpochResult]:
+def fit(config: TrialConfig, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochResult]:
     """Train and evaluate, one result per epoch; the work begins with the first ``next``.
 
     Args:
         config: the trial.
         device: ``cpu``, ``cuda`` or another torch device; None takes a GPU if there is one.
+        threads: torch's threads on the CPU; None leaves them as they are.
 
     When the generator ends or is closed, the trial's GPU memory is free again.
 
@@ -50,6 +51,8 @@ def fit(config: TrialConfig, *, device: str | None = None) -> Iterator[EpochResu
         DataError, ModelError: the trial cannot start.
         TrialFailed: it cannot go on.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     compute = choose_compute(device, config.train.precision)
     try:
         yield from _epochs(config, compute)
