@@ -17,7 +17,7 @@ PlaceOf: TypeAlias = Callable[[int], Place]
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]+")
+_INT = re.compile(r"[-+]?[0-9]{1,300}")  # longer ones are floats, that is infinite
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 _STRING_TAG = "tag:yaml.org,2002:str"
@@ -121,7 +121,7 @@ class _Reader:
 
 def _describe(error: yaml.YAMLError, text: str) -> tuple[int, str]:
     if isinstance(error, yaml.reader.ReaderError):
-        return text.count("\n", 0, error.position) + 1, f"the character {error.character!r} is not allowed"
+        return text.count("\n", 0, error.position) + 1, f"the character {chr(error.character)!r} is not allowed"
     if not isinstance(error, yaml.MarkedYAMLError) or not error.problem_mark:
         return 1, " ".join(str(error).split())
     mark = error.problem_mark

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from typing import TypeAlias
 
 from orchestrator.spec.node import Scalar
@@ -49,7 +49,7 @@ class Float:
         return self.snap(_middle(self.low, self.high, self.log))
 
     def _at(self, index: int, step: float) -> float:
-        return float(_decimal(self.low) + index * _decimal(step))
+        return float(_exact(self.low) + index * _exact(step))
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,14 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
         raise ValueError("a logarithmic domain has no step")
     if not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be > 0, got {step}")
-    if (_decimal(high) - _decimal(low)) % _decimal(step):
+    if (_exact(high) - _exact(low)) % _exact(step):
         raise ValueError(f"step {step} must divide the range from {low} to {high}, so that {high} is reached")
 
 
-def _decimal(number: float) -> Decimal:
-    return Decimal(str(number))
+def _exact(number: float) -> Fraction:
+    """The number as it is written: 1/10 for 0.1."""
+    return Fraction(str(number))
 
 
 def _middle(low: float, high: float, log: bool) -> float:
-    return math.sqrt(low) * math.sqrt(high) if log else low + (high - low) / 2
+    return math.sqrt(low) * math.sqrt(high) if log else low / 2 + high / 2

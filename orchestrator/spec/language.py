@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.spec.mistakes import Mistake, show_path
-from orchestrator.spec.node import Key, Node, plain, written
+from orchestrator.spec.node import Key, Node, Place, children_of, has_broken, plain, written
 
 K = TypeVar("K")
 
@@ -38,8 +38,8 @@ def check_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) ->
     try:
         read_domain(node)
     except ValueError as error:
-        if not _has_broken_bound(node):
-            mistakes.append(Mistake(node.place, show_path(path), str(error)))
+        if not has_broken(node):  # else the reason is reported already
+            mistakes.append(Mistake(_origin(node), show_path(path), str(error)))
         return replace(node, broken=True)
     return node
 
@@ -102,13 +102,6 @@ def _name(option: Node) -> Value:
     return None if isinstance(option.value, list) else option.value
 
 
-def _has_broken_bound(node: Node) -> bool:
-    """Whether what makes a range malformed is reported already."""
-    assert isinstance(node.value, dict)
-    values = [child.value if isinstance(child.value, list) else [child] for child in node.value.values()]
-    return any(bound.broken for items in values for bound in items)
-
-
 def tree_of(node: Node) -> Tree:
     """The values of a well-formed tree, its domains as `Domain` objects."""
     if is_domain(node.value) and not node.broken:
@@ -146,7 +139,13 @@ def _domain_variants(node: Node) -> list[Node]:
         return [variant for option in options for variant in variants(option)]
     key = next(key for key in RANGES if key in node.value)
     text = f"{key} {json.dumps(written(node.value[key]))}"
-    return [Node(value, node.place, domain=text) for value in _probes(domain)]
+    return [Node(value, _origin(node), domain=text) for value in _probes(domain)]
+
+
+def _origin(node: Node) -> Place:
+    """The place of a domain: its line, or the option that overrides a part of it."""
+    origins = map(_origin, children_of(node))
+    return next((place for place in origins if place.line is None), node.place)
 
 
 def _probes(domain: Float | Int) -> list[float]:

@@ -85,11 +85,13 @@ def nearest(node: Node, keys: Sequence[Key]) -> Node:
     return node
 
 
+def children_of(node: Node) -> list[Node]:
+    """The entries of a mapping or the items of a list; none of a scalar."""
+    if isinstance(node.value, dict):
+        return list(node.value.values())
+    return node.value if isinstance(node.value, list) else []
+
+
 def has_broken(node: Node) -> bool:
     """Whether some value of the tree is broken."""
-    children: list[Node] = []
-    if isinstance(node.value, dict):
-        children = list(node.value.values())
-    elif isinstance(node.value, list):
-        children = node.value
-    return node.broken or any(map(has_broken, children))
+    return node.broken or any(map(has_broken, children_of(node)))

@@ -77,7 +77,7 @@ def _data_sets(trial: Node) -> Iterator[tuple[DataConfig, Node]]:
 
 def _encoder_mistakes(trial: Node) -> Iterator[Mistake]:
     encoder = nearest(trial, ("model", "encoder"))
-    if isinstance(encoder.value, str) and not encoder.broken:
+    if isinstance(encoder.value, str) and encoder.value and not encoder.broken:
         problem = encoder_problem(encoder.value)
         if problem:
             yield Mistake(encoder.place, "model.encoder", problem)

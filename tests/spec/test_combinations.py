@@ -1,0 +1,58 @@
+"""Combinations of sampler, pruner, objectives and space that are refused."""
+
+# ruff: noqa: E501 - a table of messages, each on its line
+
+import pytest
+
+TWO = "[{metric: val/miou, mode: max}, {metric: train/loss, mode: min}]"
+NUMERIC = "{p_max: {uniform: [0, 1]}, alpha: {uniform: [0, 30]}}"
+CHOICE = "{p_max: {uniform: [0, 1]}, alpha: {uniform: [0, 30]}, schedule: {choice: [linear, constant]}}"
+NESTED = "{sampling: {choice: [{name: uniform}, {name: inverse_frequency, tau: {uniform: [1, 2]}}]}}"
+
+REFUSED = [
+    ({"objective": TWO, "search": "{trials: 4, pruner: asha}"}, "7 search.pruner: asha prunes by one objective, the study has 2; use null"),
+    ({"objective": TWO, "search": "{trials: 4, sampler: cmaes}", "suppression": NUMERIC}, "7 search.sampler: cmaes searches for one objective, the study has 2; use tpe or nsgaii"),
+    ({"search": "{trials: 4, sampler: cmaes}", "suppression": CHOICE}, "7 search.sampler: cmaes covers numeric domains only, suppression.schedule is a choice; use tpe or random"),
+    ({"search": "{trials: 4, sampler: qmc}", "suppression": CHOICE}, "7 search.sampler: qmc covers numeric domains only, suppression.schedule is a choice; use tpe or random"),
+    ({"search": "{trials: 4, sampler: cmaes}"}, "7 search.sampler: cmaes needs at least two numeric domains, the study has suppression.p_max; use tpe or gp"),
+    ({"search": "{trials: 4, sampler: gp}", "suppression": NESTED}, "7 search.sampler: gp needs a flat space, suppression.sampling.inverse_frequency.tau applies only under an option of a choice; use tpe"),
+    ({"search": "{sampler: grid}"}, "7 search.sampler: grid needs finite domains, suppression.p_max is continuous; add a step, or use a choice"),
+    ({"search": "{sampler: tpe}"}, "7 search.trials: missing; only the sampler grid can do without, it then tries every configuration"),
+    ({"search": "{trials: 2}", "suppression": "null"}, "7 search.trials: 2 trials of a study without a domain would repeat one configuration; write trials: 1 or add a domain"),
+    ({"search": "{trials: 4, pruner: {name: median, grace_epochs: 12}}"}, "7 search.pruner.grace_epochs: grace_epochs must be below train.epochs, or nothing is ever pruned: 12 of 12"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "mistake"), REFUSED)
+def test_refused(complain, lines, mistake):
+    assert complain(**lines) == [mistake]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"objective": TWO, "search": "{trials: 4, sampler: nsgaii}"},
+        {"search": "{trials: 4, sampler: cmaes, pruner: hyperband}", "suppression": NUMERIC},
+        {"search": "{trials: 4, sampler: qmc, pruner: patient}", "suppression": NUMERIC},
+        {"search": "{trials: 4, sampler: {name: gp, startup_trials: 2}}", "suppression": CHOICE},
+        {"search": "{trials: 4, sampler: tpe, pruner: {name: asha, grace_epochs: 11}}", "suppression": NESTED},
+        {"search": "{sampler: grid}", "suppression": "{p_max: {uniform: [0, 1], step: 0.5}}"},
+        {"search": "{sampler: grid}", "suppression": "null"},
+        {"search": "{trials: 1}", "suppression": "null"},
+        {"search": "{trials: 4, pruner: asha}", "train": "{epochs: 2, batch_size: 8}"},
+        {"search": "{trials: 4, pruner: {name: asha, grace_epochs: 5}}", "train": "{epochs: {int: [2, 6]}, batch_size: 8}"},
+    ],
+)  # fmt: skip
+def test_accepted(read, lines):
+    assert read(**lines).spec.study == "s"
+
+
+def test_the_default_grace_period(read):
+    pruner = read(search="{trials: 4, pruner: asha}").spec.search.pruner
+    assert [pruner.grace(epochs) for epochs in (2, 12, 60)] == [3, 3, 10]
+    assert read(search="{trials: 4, pruner: {name: asha, grace_epochs: 5}}").spec.search.pruner.grace(60) == 5
+
+
+def test_combinations_are_not_judged_before_the_domains_are_sound(complain):
+    found = complain(search="{trials: 9}", suppression="{p_max: {uniform: [1, 0]}}")
+    assert found == ["6 suppression.p_max: low must be below high, got [1.0, 0.0]"]

@@ -1,0 +1,192 @@
+"""Every kind of mistake, with its line, its path, the rule and the valid names."""
+
+# ruff: noqa: E501 - a table of messages, each on its line
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.spec import SpecError, load
+
+ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, precision"
+TOP = "study, objective, data, model, train, suppression, search, resources, tracking"
+
+MISTAKES = [
+    # names outside a closed set
+    ({"modle": "1"}, f"10 modle: unknown key 'modle'; one of {TOP} (did you mean 'model'?)"),
+    ({"train": "{epochs: 1, batch_size: 1, epoch: 2}"}, f"5 train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
+    ({"data": "{name: shapes, root: x}"}, "3 data.root: unknown key 'root'; one of name, size, train_images, val_images, rho, seed, augment"),
+    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, inverse_frequency"),
+    ({"model": "{arch: dpt, encoder: resnet18}"}, f"4 model.arch: unknown 'dpt'; one of {ARCHS}; dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"),
+    ({"model": "{arch: FPN, encoder: resnet18}"}, f"4 model.arch: unknown 'FPN'; one of {ARCHS} (did you mean 'fpn'?)"),
+    ({"model": "{arch: 3, encoder: resnet18}"}, f"4 model.arch: expected one of {ARCHS}; got 3"),
+    ({"model": "{arch: fpn, encoder: resnt18}"}, "4 model.encoder: unknown encoder 'resnt18'; close names: resnet18, resnet152, resnet101; tu-NAME takes any timm model"),
+    ({"model": "{arch: fpn, encoder: qqq}"}, "4 model.encoder: unknown encoder 'qqq'; 76 names are known; tu-NAME takes any timm model"),
+    ({"search": "{trials: 1, sampler: tp}"}, "7 search.sampler: unknown 'tp'; one of tpe, gp, random, qmc, nsgaii, cmaes, grid (did you mean 'tpe'?)"),
+    ({"search": "{trials: 1, pruner: {name: asha, grace: 1}}"}, "7 search.pruner.grace: unknown key 'grace'; one of name, grace_epochs, reduction_factor"),
+    # missing keys
+    ({"data": "{name: camvid}"}, "3 data.root: missing"),
+    ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes"),
+    ({"objective": "{metric: val/miou}"}, "2 objective.mode: missing"),
+    # types
+    ({"train": "{epochs: '2', batch_size: 1}"}, "5 train.epochs: expected a whole number, got '2'"),
+    ({"train": "{epochs: 2.0, batch_size: 1}"}, "5 train.epochs: expected a whole number, got 2.0"),
+    ({"train": "{epochs: 2, batch_size: true}"}, "5 train.batch_size: expected a whole number, got true"),
+    ({"train": "{epochs: 2, batch_size: 1, lr: null}"}, "5 train.lr: expected a number, got null"),
+    ({"train": "{epochs: 2, batch_size: 1, lr: {a: 1}}"}, "5 train.lr: expected a number, got a mapping"),
+    ({"train": "{epochs: 2, batch_size: 1, lr: [1]}"}, "5 train.lr: expected a number, got a list"),
+    ({"train": "{epochs: 2, batch_size: 1, lr: .nan}"}, "5 train.lr: must be finite, got NaN"),
+    ({"train": "[1]"}, "5 train: expected a mapping; got a list"),
+    ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: expected a mapping with a name, one of adamw, sgd; got 'adam'"),
+    ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
+    ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),
+    ({"model": "{arch: fpn, encoder: resnet18, encoder_weights: 1}"}, "4 model.encoder_weights: expected text, got 1; quote it"),
+    ({"tracking": "nope"}, "9 tracking: expected a mapping; got 'nope'"),
+    # bounds
+    ({"train": "{epochs: 0, batch_size: 1}"}, "5 train.epochs: must be >= 1, got 0"),
+    ({"train": "{epochs: 1, batch_size: 1, lr: 0}"}, "5 train.lr: must be > 0, got 0"),
+    ({"train": "{epochs: 1, batch_size: 1, optimizer: {name: sgd, momentum: 1.0}}"}, "5 train.optimizer.momentum: must be < 1, got 1.0"),
+    ({"data": "{name: shapes, rho: 1.5}"}, "3 data.rho: must be <= 1, got 1.5"),
+    ({"data": "{name: shapes, size: [32, 63]}"}, "3 data.size[1]: must be a multiple of 32, got 63"),
+    ({"data": "{name: shapes, size: [32]}"}, "3 data.size[1]: missing"),
+    ({"data": "{name: shapes, size: [32, 32, 32]}"}, "3 data.size: expected 2 values, got 3"),
+    ({"model": "{arch: fpn, encoder: ''}"}, "4 model.encoder: must not be empty"),
+    ({"train": "{epochs: 1, batch_size: 1, class_weights: [1, 2]}"}, "5 train.class_weights: 2 weights, but shapes has 6 classes"),
+    ({"resources": "{gpu: 1.5}"}, "8 resources.gpu: must be a fraction below 1 or a whole number of GPUs, got 1.5"),
+    ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
+    # the study
+    ({"study": ".s"}, "1 study: expected a plain word of letters, digits, '.', '-', '_' that does not begin with '.'; got '.s'"),
+    ({"study": "a b"}, "1 study: expected a plain word of letters, digits, '.', '-', '_' that does not begin with '.'; got 'a b'"),
+    ({"study": "3"}, "1 study: expected a plain word of letters, digits, '.', '-', '_' that does not begin with '.'; got 3"),
+    ({"seed": "3"}, "10 seed: the seeds of trials derive from search.seed; write that"),
+    # objectives
+    ({"objective": "{metric: val/iou/sandd, mode: max}"}, "2 objective.metric: unknown metric 'val/iou/sandd'; one of"),
+    ({"objective": "{metric: val/mIoU, mode: max}"}, "(did you mean 'val/miou'?)"),
+    ({"objective": "[]"}, "2 objective: needs at least one metric"),
+    ({"objective": "[{metric: val/miou, mode: max}, {metric: val/miou, mode: min}]"}, "2 objective[1].metric: 'val/miou' is an objective already"),
+    ({"objective": "[{metric: val/miou, mode: maximum}]"}, "2 objective[0].mode: unknown 'maximum'; one of max, min (did you mean 'max'?)"),
+    # domains
+    ({"suppression": "{p_max: {uniform: [0.5, 2]}}"}, "6 suppression.p_max: must be <= 1, got uniform [0.5, 2]"),
+    ({"suppression": "{p_max: {uniform: [2, 3]}}"}, "6 suppression.p_max: must be <= 1, got uniform [2, 3]"),
+    ({"train": "{epochs: 1, batch_size: {uniform: [1, 8]}}"}, "5 train.batch_size: needs whole numbers: use int in place of uniform"),
+    ({"train": "{epochs: 1, batch_size: {log_uniform: [1, 8]}}"}, "5 train.batch_size: needs whole numbers: use log_int in place of log_uniform"),
+    ({"train": "{epochs: 1, batch_size: 1, lr: {log_uniform: [0, 1]}}"}, "5 train.lr: a logarithmic domain needs low > 0, got 0.0"),
+    ({"train": "{epochs: 1, batch_size: 1, lr: {uniform: [2, 1]}}"}, "5 train.lr: low must be below high, got [2.0, 1.0]"),
+    ({"train": "{epochs: 1, batch_size: 1, lr: {uniform: [1]}}"}, "5 train.lr: uniform: expected [low, high], two numbers; got [1]"),
+    ({"train": "{epochs: {int: [1, 2.5]}, batch_size: 1}"}, "5 train.epochs: int: expected [low, high], two whole numbers; got [1, 2.5]"),
+    ({"train": "{epochs: 1, batch_size: 1, lr: {uniform: [1, .inf]}}"}, "5 train.lr: the bounds must be finite, got [1.0, inf]"),
+    ({"suppression": "{p_max: {uniform: [0, 1], step: 0}}"}, "6 suppression.p_max: step must be > 0, got 0.0"),
+    ({"suppression": "{p_max: {uniform: [0, 1], step: 0.3}}"}, "6 suppression.p_max: step 0.3 must divide the range from 0.0 to 1.0, so that 1.0 is reached"),
+    ({"suppression": "{p_max: {uniform: [0, 1], step: x}}"}, '6 suppression.p_max: step: expected a number, got "x"'),
+    ({"train": "{epochs: {int: [1, 2], step: 0.5}, batch_size: 1}"}, "5 train.epochs: step: expected a whole number, got 0.5"),
+    ({"suppression": "{p_max: {log_uniform: [0.1, 1], step: 0.1}}"}, "6 suppression.p_max: a logarithmic domain has no step"),
+    ({"suppression": "{p_max: {choice: [0.1, 1], step: 0.1}}"}, "6 suppression.p_max: a choice has no step"),
+    ({"suppression": "{p_max: {choice: []}}"}, "6 suppression.p_max: choice needs at least one option"),
+    ({"suppression": "{p_max: {choice: 1}}"}, "6 suppression.p_max: choice: expected a list of options, got 1"),
+    ({"suppression": "{p_max: {choice: [1, 0.5, 1.0]}}"}, "6 suppression.p_max: choice lists the option 1.0 twice"),
+    ({"suppression": "{p_max: {uniform: [0, 1], choice: [1]}}"}, "6 suppression.p_max: a domain has one of the keys uniform, log_uniform, int, log_int, choice, and perhaps step; got uniform, choice"),
+    ({"suppression": "{p_max: {uniform: [0, 1], log: true}}"}, "6 suppression.p_max: a domain has one of the keys uniform, log_uniform, int, log_int, choice, and perhaps step; got uniform, log"),
+    ({"suppression": "{p_max: {uniform: [0, 1]}, sampling: {choice: [{name: uniform, tau: 1}]}}"}, "6 suppression.sampling.tau: unknown key 'tau'; one of name"),
+    ({"suppression": "{sampling: {choice: [{name: inverse_frequency, tau: {uniform: [1, 11]}}]}}"}, "6 suppression.sampling.tau: must be <= 10, got uniform [1, 11]"),
+    ({"suppression": "{sampling: {choice: [{name: inverse_frequency, tau: {uniform: [3, 1]}}]}}"}, "6 suppression.sampling.tau: low must be below high, got [3.0, 1.0]"),
+    ({"data": "{name: shapes, size: [{int: [32, 64]}, 32]}"}, "3 data.size[0]: must be a multiple of 32, got int [32, 64]"),
+    ({"data": "{name: {choice: [shapes, camvid]}}"}, "3 data.root: missing"),
+    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside data, model, train, suppression"),
+    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside data, model, train, suppression"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "mistake"), MISTAKES, ids=lambda value: value if isinstance(value, str) else "")
+def test_one_mistake_gives_one_line(complain, lines, mistake):
+    found = complain(**lines)
+    assert len(found) == 1
+    if mistake.startswith("("):
+        assert found[0].endswith(mistake)
+    elif mistake.endswith("one of"):
+        assert found[0].startswith(mistake)
+    else:
+        assert found == [mistake]
+
+
+def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(complain):
+    found = complain(
+        study="a b",
+        objective="{metric: nope, mode: up}",
+        model="{arch: unett, encoder: resnet, weights: null}",
+        train="{epochs: {uniform: [1, 3]}, batch_size: -1}",
+        suppression="{layer: encoder, p_max: 2}",
+        search="{trials: 0, sampler: grid}",
+        modle="1",
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "1 study", "2 objective.mode", "2 objective.metric", "4 model.arch", "4 model.weights",
+        "4 model.encoder", "5 train.epochs", "5 train.batch_size", "6 suppression.layer",
+        "6 suppression.p_max", "7 search.trials", "10 modle",
+    ]  # fmt: skip
+
+
+def test_options_of_a_choice_are_judged_each_at_its_line(tmp_path: Path, complain):
+    options = "\n  sampling:\n    choice:\n    - {name: uniform, tau: 1}\n    - {name: present}\n    - {name: nope}"
+    assert [line.split(":")[0] for line in complain(suppression=options)] == [
+        "9 suppression.sampling.tau",
+        "11 suppression.sampling",
+    ]
+
+
+def test_data_options_are_checked_with_every_value_of_the_rest(complain):
+    found = complain(
+        data="{choice: [{name: shapes}, {name: shapes, size: [32, 32]}]}",
+        train="{epochs: 1, batch_size: 1, class_weights: {choice: [null, [1, 2]]}}",
+    )
+    assert found == ["5 train.class_weights: 2 weights, but shapes has 6 classes"]
+
+
+def test_the_metric_must_exist_for_every_data_option(complain, tmp_path):
+    root = tmp_path / "camvid"
+    for split in ("train", "val"):
+        for folder in (split, f"{split}annot"):
+            (root / folder).mkdir(parents=True)
+            (root / folder / "0.png").touch()
+    data = f"{{choice: [{{name: shapes}}, {{name: camvid, root: {root}}}]}}"
+    found = complain(data=data, objective="{metric: val/context_gap, mode: min}")
+    assert len(found) == 1
+    assert found[0].startswith("2 objective.metric: unknown metric 'val/context_gap'; one of val/miou")
+
+
+def test_missing_data_is_found_at_load(complain):
+    found = complain(data="\n  name: camvid\n  root: /nowhere/at/all")
+    assert found[0].startswith("5 data.root: no folder /nowhere/at/all; it must hold train/")
+    assert len(found) == 1
+
+
+def test_missing_sections(tmp_path: Path):
+    path = tmp_path / "x.yaml"
+    path.write_text("# a comment\nmodel: {arch: fpn, encoder: resnet18}\n")
+    with pytest.raises(SpecError) as error:
+        load(path)
+    missing = ["study", "objective", "data", "train"]
+    assert [str(mistake) for mistake in error.value.mistakes] == [f"{path}:2 {key}: missing" for key in missing]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", f":1: the file is empty; a study file is a mapping with the keys {TOP}"),
+        (b"- 1\n", f":1: got a list; a study file is a mapping with the keys {TOP}"),
+        (b"study: \xff\n", ": not UTF-8 text: invalid start byte, byte 7"),
+        (None, ": no such file or directory"),
+    ],
+)
+def test_files_that_hold_no_study(tmp_path: Path, content, message):
+    path = tmp_path / "x.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpecError) as error:
+        load(path)
+    assert str(error.value) == f"{path}{message}"
+
+
+def test_a_folder_is_no_study(tmp_path: Path):
+    with pytest.raises(SpecError, match="is a directory"):
+        load(tmp_path)
