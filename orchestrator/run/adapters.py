@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -43,8 +44,8 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.key(trial_id)
         if error or result is None:
-            self._session.fail(key, "its worker was lost more often than resources.retries allows")
-        elif "failure" in result:
+            return  # the cause is not known yet; ErrorCallback hears of it next
+        if "failure" in result:
             self._session.fail(key, result["failure"])
         else:
             self._session.finish(key, result["epoch"], dict(result["metrics"]))
@@ -54,6 +55,9 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: every launch derives its state from the records."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its Tuner for a restore that never comes
 
 
 class PruningScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types for it
@@ -68,6 +72,25 @@ class PruningScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no typ
         """Take an epoch and decide whether the trial goes on."""
         stop = self._session.epoch(self._searcher.key(trial.trial_id), result["epoch"], dict(result["metrics"]))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
+
+
+class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types for it
+    """Writes down a trial whose worker was lost for good, with what Ray says of it."""
+
+    def __init__(self, session: Session, searcher: PlannedSearcher) -> None:
+        self._session = session
+        self._searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
+        """Take the loss of a worker that no retry is left for."""
+        error = str(trial.get_error() or "no reason is known").strip().splitlines()[-1]
+        self._session.fail(self._searcher.key(trial.trial_id), f"its worker was lost, and no retry is left: {error}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
 
 
 def _job(planned: Planned) -> dict[str, Any]:
