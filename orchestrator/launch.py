@@ -1,6 +1,7 @@
 """One launch of a study: from the loaded file to the summary."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -133,8 +134,8 @@ def _keep(study: Study, store: Store, records: Sequence[Record]) -> Mapping[str,
 
 
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    console = Console(file=sys.stdout)  # bound now: Ray's own output is led away later
+    return console if console.is_terminal else Console(file=sys.stdout, width=PLAIN_WIDTH)
 
 
 def _say(console: Console, text: str) -> None:

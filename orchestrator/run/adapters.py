@@ -1,5 +1,6 @@
 """Ray Tune's extension points, each a thin adapter to the session: searcher (ask, tell) and scheduler (prune)."""
 
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -86,11 +87,19 @@ class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types 
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
         """Take the loss of a worker that no retry is left for."""
-        error = str(trial.get_error() or "no reason is known").strip().splitlines()[-1]
-        self._session.fail(self._searcher.key(trial.trial_id), f"its worker was lost, and no retry is left: {error}")
+        reason = _last_failure(trial)
+        self._session.fail(self._searcher.key(trial.trial_id), f"its worker was lost, and no retry is left: {reason}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
+
+
+def _last_failure(trial: RayTrial) -> str:
+    """The telling line of what Ray wrote down of a trial's last failure: of a traceback the last, else the first."""
+    lines = Path(trial.error_file).read_text().strip().splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
+    block = lines[starts[-1] + 1 :]
+    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0].strip()
 
 
 def _job(planned: Planned) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A Ray cluster to run on, and how many trials of a study it can hold at a time."""
 
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import ray
 
@@ -33,11 +34,13 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
     local = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
+    with redirect_stdout(io.StringIO()):
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def slots(resources: ResourcesSection) -> int:
