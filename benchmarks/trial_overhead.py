@@ -76,7 +76,7 @@ def run_stock_real(trials: int, epochs: int) -> None:
     """The stock script on real work: the same engine, a checkpoint per epoch."""
     from ray import tune
 
-    def trainable(config: dict[str, float]) -> None:
+    def trainable(config: dict[str, Any]) -> None:
         import torch
         from ray.tune import Checkpoint
 

@@ -57,11 +57,14 @@ def _picks(trial: Planned) -> str:
 
 def _cost(study: Study, trial: Planned, trials: int) -> str:
     """Parameters, steps and the run time, from a few steps of one sampled trial."""
-    from trainable.engine import probe  # late: torch takes seconds to import
+    import torch  # late: it takes seconds to import
+
+    from trainable.probe import probe
 
     config = TrialConfig.model_validate_json(json.dumps(trial.config))
     resources = study.spec.resources
-    measured = probe(config, threads=max(1, int(resources.cpu)))
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    measured = probe(config)
     epochs = config.train.epochs
     epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
     slots = _local_slots(resources)

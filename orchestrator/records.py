@@ -101,7 +101,8 @@ class Store:
 
     def read_study(self) -> JsonObject | None:
         """The specification the study was started with, or None for a new study."""
-        return self._read("study.json")
+        specification: JsonObject | None = self._read("study.json")
+        return specification
 
     def write_study(self, specification: JsonObject) -> None:
         """Keep the specification."""

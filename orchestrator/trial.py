@@ -21,7 +21,7 @@ ENGINE = "trainable.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]  # ray ships no types for it
+class Trial(tune.Trainable):
     """One trial after another; ``config["job"]`` says which."""
 
     def setup(self, config: dict[str, Any]) -> None:

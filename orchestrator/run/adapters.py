@@ -12,7 +12,7 @@ from orchestrator.records import Planned
 from orchestrator.run.session import Session
 
 
-class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for it
+class PlannedSearcher(Searcher):
     """Gives Ray the session's next trial and the session Ray's verdicts.
 
     Args:
@@ -30,11 +30,11 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for
         """The trial's key by Ray's name for it."""
         return self._keys[ray_id]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration."""
         planned = self._session.start()
         if planned is None:
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         self._keys[trial_id] = planned.key
         return {"job": self._job | _job(planned)}
 
@@ -61,11 +61,11 @@ class PlannedSearcher(Searcher):  # type: ignore[misc]  # ray ships no types for
         return {}  # Ray pickles its Tuner for a restore that never comes
 
 
-class PruningScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types for it
+class PruningScheduler(FIFOScheduler):
     """First in, first out; stops the trials that the session's pruner gives up."""
 
     def __init__(self, session: Session, searcher: PlannedSearcher) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._session = session
         self._searcher = searcher
 
@@ -78,7 +78,7 @@ class PruningScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no typ
         return {}  # as above
 
 
-class ErrorCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types for it
+class ErrorCallback(tune.Callback):
     """Writes down a trial whose worker was lost for good, with what Ray says of it."""
 
     def __init__(self, session: Session, searcher: PlannedSearcher) -> None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 import ray
 
@@ -33,10 +34,10 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
-    local = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
+    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         try:
             yield
         finally:
@@ -49,7 +50,7 @@ def slots(resources: ResourcesSection) -> int:
     Raises:
         InputError: No node is large enough for one trial.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     fitting = sum(_fits(node, resources) for node in nodes)
     if fitting == 0:
         largest = ", ".join(f"{name.lower()}: {max(n.get(name, 0) for n in nodes):g}" for name in ("CPU", "GPU"))

@@ -42,12 +42,11 @@ def _cmaes_needs_one_objective(spec: StudySpec, _: SearchSpace) -> str | None:
     return f"cmaes searches for one objective, the study has {len(spec.objectives)}; use tpe or nsgaii"
 
 
-def _numeric_domains_only(spec: StudySpec, space: SearchSpace) -> str | None:
-    sampler = spec.search.sampler
+def _cmaes_needs_numbers(spec: StudySpec, space: SearchSpace) -> str | None:
     choices = [name for name, domain, _ in space.domains() if isinstance(domain, Choice)]
-    if not isinstance(sampler, CMAES | QMC) or not choices:
+    if not isinstance(spec.search.sampler, CMAES) or not choices:
         return None
-    return f"{sampler.name} covers numeric domains only, {', '.join(choices)} is a choice; use tpe or random"
+    return f"cmaes covers numeric domains only, {', '.join(choices)} is a choice; use tpe or random"
 
 
 def _cmaes_needs_two_domains(spec: StudySpec, space: SearchSpace) -> str | None:
@@ -57,11 +56,14 @@ def _cmaes_needs_two_domains(spec: StudySpec, space: SearchSpace) -> str | None:
     return f"cmaes needs at least two numeric domains, the study has {', '.join(numeric) or 'none'}; use tpe or gp"
 
 
-def _gp_needs_a_flat_space(spec: StudySpec, space: SearchSpace) -> str | None:
+def _flat_space_only(spec: StudySpec, space: SearchSpace) -> str | None:
     conditional = [name for name, _, conditional in space.domains() if conditional]
-    if not isinstance(spec.search.sampler, GP) or not conditional:
+    sampler = spec.search.sampler
+    if not isinstance(sampler, GP | QMC) or not conditional:
         return None
-    return f"gp needs a flat space, {', '.join(conditional)} applies only under an option of a choice; use tpe"
+    return (
+        f"{sampler.name} needs a flat space, {', '.join(conditional)} applies only under an option of a choice; use tpe"
+    )
 
 
 def _grid_needs_a_finite_space(spec: StudySpec, space: SearchSpace) -> str | None:
@@ -94,9 +96,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("search.pruner", _pruner_needs_one_objective),
     ("search.pruner.grace_epochs", _pruner_needs_time),
     ("search.sampler", _cmaes_needs_one_objective),
-    ("search.sampler", _numeric_domains_only),
+    ("search.sampler", _cmaes_needs_numbers),
     ("search.sampler", _cmaes_needs_two_domains),
-    ("search.sampler", _gp_needs_a_flat_space),
+    ("search.sampler", _flat_space_only),
     ("search.sampler", _grid_needs_a_finite_space),
     ("search.trials", _budget_is_given),
     ("search.trials", _budget_needs_a_domain),

@@ -36,7 +36,7 @@ class Random(Section):
 
 
 class QMC(Section):
-    """Quasi-Monte Carlo: evenly spread picks from numeric domains."""
+    """Quasi-Monte Carlo (scrambled Sobol): evenly spread picks from a flat space."""
 
     name: Literal["qmc"]
 
@@ -69,11 +69,11 @@ Sampler: TypeAlias = Annotated[TPE | GP | Random | QMC | NSGAII | CMAES | Grid, 
 class _Graceful(Section):
     name: str
     grace_epochs: AtLeast1 | None = None
-    """Epochs before a trial may be pruned; null: max(3, epochs // 6)."""
+    """Epochs before a trial may be pruned; null: max(3, epochs // 6), at most all of them."""
 
     def grace(self, epochs: int) -> int:
         """Epochs before a trial of this length may be pruned."""
-        return max(3, epochs // 6) if self.grace_epochs is None else self.grace_epochs
+        return min(epochs, max(3, epochs // 6)) if self.grace_epochs is None else self.grace_epochs
 
 
 class ASHA(_Graceful):

@@ -13,9 +13,9 @@ REFUSED = [
     ({"objective": TWO, "search": "{trials: 4, pruner: asha}"}, "7 search.pruner: asha prunes by one objective, the study has 2; use null"),
     ({"objective": TWO, "search": "{trials: 4, sampler: cmaes}", "suppression": NUMERIC}, "7 search.sampler: cmaes searches for one objective, the study has 2; use tpe or nsgaii"),
     ({"search": "{trials: 4, sampler: cmaes}", "suppression": CHOICE}, "7 search.sampler: cmaes covers numeric domains only, suppression.schedule is a choice; use tpe or random"),
-    ({"search": "{trials: 4, sampler: qmc}", "suppression": CHOICE}, "7 search.sampler: qmc covers numeric domains only, suppression.schedule is a choice; use tpe or random"),
     ({"search": "{trials: 4, sampler: cmaes}"}, "7 search.sampler: cmaes needs at least two numeric domains, the study has suppression.p_max; use tpe or gp"),
     ({"search": "{trials: 4, sampler: gp}", "suppression": NESTED}, "7 search.sampler: gp needs a flat space, suppression.sampling.inverse_frequency.tau applies only under an option of a choice; use tpe"),
+    ({"search": "{trials: 4, sampler: qmc}", "suppression": NESTED}, "7 search.sampler: qmc needs a flat space, suppression.sampling.inverse_frequency.tau applies only under an option of a choice; use tpe"),
     ({"search": "{sampler: grid}"}, "7 search.sampler: grid needs finite domains, suppression.p_max is continuous; add a step, or use a choice"),
     ({"search": "{sampler: tpe}"}, "7 search.trials: missing; only the sampler grid can do without, it then tries every configuration"),
     ({"search": "{trials: 2}", "suppression": "null"}, "7 search.trials: 2 trials of a study without a domain would repeat one configuration; write trials: 1 or add a domain"),
@@ -33,7 +33,7 @@ def test_refused(complain, lines, mistake):
     [
         {"objective": TWO, "search": "{trials: 4, sampler: nsgaii}"},
         {"search": "{trials: 4, sampler: cmaes, pruner: hyperband}", "suppression": NUMERIC},
-        {"search": "{trials: 4, sampler: qmc, pruner: patient}", "suppression": NUMERIC},
+        {"search": "{trials: 4, sampler: qmc, pruner: patient}", "suppression": CHOICE},
         {"search": "{trials: 4, sampler: {name: gp, startup_trials: 2}}", "suppression": CHOICE},
         {"search": "{trials: 4, sampler: tpe, pruner: {name: asha, grace_epochs: 11}}", "suppression": NESTED},
         {"search": "{sampler: grid}", "suppression": "{p_max: {uniform: [0, 1], step: 0.5}}"},
@@ -49,7 +49,7 @@ def test_accepted(read, lines):
 
 def test_the_default_grace_period(read):
     pruner = read(search="{trials: 4, pruner: asha}").spec.search.pruner
-    assert [pruner.grace(epochs) for epochs in (2, 12, 60)] == [3, 3, 10]
+    assert [pruner.grace(epochs) for epochs in (2, 12, 60)] == [2, 3, 10]
     assert read(search="{trials: 4, pruner: {name: asha, grace_epochs: 5}}").spec.search.pruner.grace(60) == 5
 
 
