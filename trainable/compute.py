@@ -1,5 +1,8 @@
 """Where and in which precision a trial computes.
 
+Feature maps and weights are ``channels_last`` everywhere: needed for bfloat16 on a GPU's tensor cores, and measured 10
+to 30 % faster per training step on a CPU too (most smp architectures, float32; deeplabv3plus alone was slower).
+
 Shapes: B batch, H W image.
 """
 
@@ -16,11 +19,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Compute:
-    """Device, autocast and memory layout of a trial."""
+    """Device and autocast of a trial."""
 
     device: torch.device
     bfloat16: bool
-    memory_format: torch.memory_format
 
     def autocast(self) -> torch.autocast:
         """Context of a forward pass."""
@@ -30,7 +32,7 @@ class Compute:
         """Network input float32 [B,3,H,W] from bytes, normalised with ImageNet's statistics for every encoder."""
         mean_311 = torch.tensor(IMAGENET_MEAN, device=images_B3HW.device).view(3, 1, 1)
         std_311 = torch.tensor(IMAGENET_STD, device=images_B3HW.device).view(3, 1, 1)
-        scaled_B3HW = images_B3HW.to(torch.float32, memory_format=self.memory_format).div_(255)
+        scaled_B3HW = images_B3HW.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return scaled_B3HW.sub_(mean_311).div_(std_311)
 
     def release(self) -> None:
@@ -41,7 +43,6 @@ class Compute:
 
 
 def choose_compute(device: str | None, precision: Literal["auto", "fp32"]) -> Compute:
-    """Compute on ``device``; None takes a GPU if there is one. ``auto`` is bfloat16 and channels_last on a GPU."""
+    """Compute on ``device``; None takes a GPU if there is one. ``auto`` is bfloat16 on a GPU."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    fast = precision == "auto" and chosen.type == "cuda"
-    return Compute(chosen, fast, torch.channels_last if fast else torch.contiguous_format)
+    return Compute(chosen, bfloat16=precision == "auto" and chosen.type == "cuda")

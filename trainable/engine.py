@@ -82,7 +82,7 @@ def prepare(config: TrialConfig, compute: Compute, images: int, train_pixels_C: 
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
-    model = model.to(compute.device).to(memory_format=compute.memory_format)
+    model = model.to(compute.device).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(config.train, model.parameters())
     steps = config.train.epochs * steps_per_epoch(images, config.train.batch_size)
     weights = config.train.class_weights

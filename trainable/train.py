@@ -103,7 +103,8 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     """Train one epoch, counted from 1, and return its metrics; ``limit`` ends it after that many steps.
 
     Raises:
-        TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory.
+        TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory, a model that
+            refuses its first batch.
         DataError: a broken file.
     """
     config, compute = training.config, training.compute
@@ -121,7 +122,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
         lr = float(training.schedule.get_last_lr()[0])
         try:
             meter.add(*_step(training, compute.network_input(images_B3HW), labels_BHW.long(), epoch, suppression))
-        except (ValueError, torch.OutOfMemoryError) as error:
+        except (ValueError, AssertionError, RuntimeError) as error:
             raise _failure(error, epoch, step) from error
     return {**meter.metrics(), LR: lr}
 
@@ -136,6 +137,9 @@ def _failure(error: Exception, epoch: int, step: int) -> Exception:
             f"{where}: batch normalisation sees a single value per channel; "
             "train.batch_size must be at least 2 (and the data hold that many images), or data.size larger"
         )
+    if (epoch, step) == (1, 1):  # some networks take some sizes only, and say so in the middle of their forward pass
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return TrialFailed(f"{where}: the model cannot take the batch; try another data.size or model ({reason})")
     return error
 
 

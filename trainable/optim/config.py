@@ -44,4 +44,4 @@ class TrainConfig(Section):
     class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """Weight of each class in the cross-entropy, one per class of the data; null weighs all alike."""
     precision: Literal["auto", "fp32"] = "auto"
-    """auto: bfloat16 autocast and channels_last on a GPU, float32 on a CPU."""
+    """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
