@@ -4,8 +4,8 @@
     CAMVID_ROOT=... python benchmarks/trial_overhead.py --real     real trials: share of slot time spent in epochs
 
 No-op: a study of N and one of 2 one-epoch trials; the cost of a trial is the difference of their wall times per trial
-and slot, which leaves out the start of Ray and of the first actors. Ours keeps records and MLflow runs (sqlite); the
-stock trainable is a function that imports what a segmentation trial imports, with OptunaSearch and MLflowLoggerCallback.
+and slot, which leaves out the start of Ray and of the first actors. Ours keeps records and MLflow runs (sqlite). The
+stock trainable is a function that imports what a trial imports, with OptunaSearch and MLflowLoggerCallback.
 Real: camvid.yaml, FPN ResNet-18, 96x128, 8 trials x 2 epochs on two slots; sum of epoch seconds / (wall x slots), where
 wall is that of the whole command. The stock script trains with the same engine and saves a checkpoint per epoch.
 """

@@ -1,0 +1,32 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.spec import Study, load
+
+ROOT = Path(__file__).parents[2]
+
+FILE = """
+study: s
+objective: {metric: val/miou, mode: max}
+data: {name: shapes}
+model: {arch: fpn, encoder: resnet18, encoder_weights: null}
+train: {epochs: 4, batch_size: 20}
+suppression:
+  p_max: {uniform: [0.0, 1.0]}
+  alpha: {log_uniform: [0.01, 10.0]}
+  sampling:
+    choice:
+      - {name: uniform}
+      - {name: inverse_frequency, tau: {uniform: [0.25, 2.0]}}
+search: {sampler: random, trials: 6}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Study]:
+    """Loads a small study; arguments are ``--set`` options."""
+    path = tmp_path / "s.yaml"
+    path.write_text(FILE)
+    return lambda *overrides: load(path, overrides, env={})

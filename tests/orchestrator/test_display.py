@@ -1,0 +1,106 @@
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from orchestrator.display import LiveDisplay, PlainDisplay, Progress, build_display, duration
+from orchestrator.records import Planned, Record, State
+from orchestrator.spec import Objective, Study
+from orchestrator.summary import NO_EVIDENCE, print_summary
+
+OBJECTIVE = Objective(metric="val/miou", mode="max")
+
+
+def record(key: str, *scores: float, state: State = State.RUNNING, reason: str | None = None) -> Record:
+    kind = "reference" if key.startswith("reference") else "search"
+    planned = Planned(key, kind, 0, {"train": {"epochs": 4}}, {"suppression.p_max": 0.25})  # type: ignore[arg-type]
+    return Record(planned, tuple({"val/miou": score, "val/rare_miou": score / 2} for score in scores), state, reason)
+
+
+def plain_console() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_counts_best_and_forecast() -> None:
+    progress = Progress(4, 4, OBJECTIVE, known=[record("search-0000", 0.1, 0.2, 0.3, 0.5, state=State.COMPLETE)])
+    assert "ETA after the first epoch" in progress.line()
+    progress.update(record("search-0001", 0.2, 0.4))
+    progress.update(record("search-0002", state=State.FAILED, reason="x"))
+    line = progress.line()
+    assert "1/4 done, 1 running, 1 failed" in line
+    assert "best val/miou 0.5000 (search-0000)" in line
+    progress.started -= 10  # two epochs in ten seconds; two of this trial and four of the last are left
+    eta = progress.eta_seconds()
+    assert eta is not None
+    assert eta == pytest.approx(30, abs=1)
+
+
+def test_lines_without_a_terminal_have_no_control_codes() -> None:
+    console = plain_console()
+    with build_display(Progress(2, 4, OBJECTIVE), console) as display:
+        assert isinstance(display, PlainDisplay)
+        display.update(record("search-0000"))
+        display.update(record("search-0000", 0.1))
+        display.update(record("search-0000", 0.1, 0.2, 0.3, 0.4, state=State.COMPLETE))
+        display.update(record("search-0001", 0.1, state=State.FAILED, reason="epoch 2: the loss is nan"))
+    out = text(console)
+    assert "\x1b" not in out
+    assert "search-0000  complete  4 epochs  val/miou 0.4000" in out
+    assert "search-0001  failed  1 epochs  val/miou 0.1000  epoch 2: the loss is nan" in out
+
+
+def test_a_terminal_shows_the_running_trials() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    with build_display(Progress(2, 4, OBJECTIVE), console) as display:
+        assert isinstance(display, LiveDisplay)
+        display.update(record("search-0000", 0.125))
+    assert "search-0000" in text(console)
+    assert "1/4" in text(console)
+    assert "0.1250" in text(console)
+
+
+def test_the_summary_compares_with_the_references_and_claims_nothing(study: Callable[..., Study]) -> None:
+    console = plain_console()
+    records = [
+        record("reference-plain", 0.3, state=State.COMPLETE),
+        record("reference-official", 0.1, state=State.COMPLETE),
+        record("search-0000", 0.4, state=State.COMPLETE),
+        record("search-0001", 0.2, state=State.FAILED, reason="epoch 2: the loss is nan"),
+    ]
+    print_summary(console, study(), records, seconds=61, places={"study": "/there", "runs": "mlflow ui"})
+    out = text(console)
+    assert "3 complete, 1 failed; 1 min 1 s" in out
+    assert "best" in out
+    assert out.index("search-0000") < out.index("reference-plain") < out.index("reference-official")
+    assert "suppression.p_max=0.25" in out
+    assert NO_EVIDENCE in out
+    assert "failed: search-0001: epoch 2: the loss is nan" in out
+    assert "/there" in out
+
+
+def test_the_summary_of_several_objectives_is_a_pareto_front(study: Callable[..., Study]) -> None:
+    console = plain_console()
+    several = study("objective=[{metric: val/miou, mode: max}, {metric: val/rare_miou, mode: min}]")
+    records = [record(f"search-{n}", n / 10, state=State.COMPLETE) for n in (1, 2, 3)]
+    print_summary(console, several, records, seconds=1, places={"study": "/there"})
+    assert text(console).count("Pareto front") == 3
+
+
+def test_a_study_in_which_all_failed_has_a_summary(study: Callable[..., Study]) -> None:
+    console = plain_console()
+    failed = replace(record("search-0000"), state=State.FAILED, reason="boom")
+    print_summary(console, study(), [failed], seconds=1, places={"study": "/there"})
+    assert "failed: search-0000: boom" in text(console)
+    assert NO_EVIDENCE not in text(console)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")])
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,194 @@
+"""Whole launches on a real Ray: exit codes, records, MLflow, interruption, lost workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.launch import launch
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Study
+
+pytestmark = pytest.mark.integration
+
+HERE = Path(__file__).parent
+Make = Callable[..., Study]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and workers that can import the fake engines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # mlflow keeps a store per address
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return tmp_path
+
+
+def run(study: Study, fit: str = "fake_fit:fit", max_concurrent: int = 2) -> int:
+    return launch(study, storage="out", address=None, max_concurrent=max_concurrent, command="again", fit=fit)
+
+
+def records(place: Path) -> dict[str, Record]:
+    return {record.key: record for record in Store(str(place / "out"), "s").records()}
+
+
+def mlflow_children(place: Path) -> dict[str, Any]:
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [r for r in runs if "trial" not in r.data.tags]
+    assert len(parents) == 1
+    children = {r.data.tags["trial"]: r for r in runs if "trial" in r.data.tags}
+    assert len(children) == len(runs) - 1  # never two runs of one trial
+    return children
+
+
+def test_a_whole_study_and_the_same_command_again(study: Make, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = study()
+    assert run(loaded, "fake_fit:visible_devices") == 0
+    found = records(place)
+    assert len(found) == 8
+    assert {record.state for record in found.values()} == {State.COMPLETE}
+    assert all(len(record.epochs) == 4 for record in found.values())
+    rows = pq.read_table(place / "out/s/results.parquet").to_pylist()
+    assert len(rows) == 32
+    assert len({row["pid"] for row in rows}) <= 2, "actors are reused"
+    assert {row["threads"] for row in rows} == {1}
+    assert {row["hidden"] for row in rows} == {1.0}, "gpu: 0 sees no GPU"
+    children = mlflow_children(place)
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    for key, record in found.items():
+        history = client.get_metric_history(children[key].info.run_id, "val/miou")
+        assert [(p.step, p.value) for p in history] == [
+            (epoch, metrics["val/miou"]) for epoch, metrics in enumerate(record.epochs, start=1)
+        ]
+        assert children[key].info.status == "FINISHED"
+    assert (place / "out/s/best.yaml").exists()
+    capsys.readouterr()
+    began = time.monotonic()
+    assert run(loaded) == 0
+    assert time.monotonic() - began < 3, "nothing was started"
+    assert "nothing is left to run" in capsys.readouterr().out
+    assert records(place) == found
+
+
+def test_a_failed_trial_is_named_with_its_reason_and_the_study_goes_on(
+    study: Make, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["search.sampler=grid", "suppression.p_max={choice: [0.25, 0.75]}", "suppression.alpha=1.0"]
+    assert run(study(*grid, "suppression.sampling={name: uniform}"), "fake_fit:failing") == 3
+    found = records(place)
+    assert found["search-0000"].state is State.COMPLETE
+    assert found["search-0001"].state is State.FAILED
+    assert found["search-0001"].reason == "epoch 2, step 3: the loss is nan"
+    assert len(found["search-0001"].epochs) == 1
+    assert "failed: search-0001: epoch 2, step 3: the loss is nan" in capsys.readouterr().out
+    assert "TrialFailed" in (place / "out/s/trials/search-0001/traceback.txt").read_text()
+    failed = mlflow_children(place)["search-0001"]
+    assert (failed.info.status, failed.data.tags["reason"]) == ("FAILED", "epoch 2, step 3: the loss is nan")
+
+
+def test_an_undefined_objective_fails_its_trial(study: Make, place: Path) -> None:
+    assert run(study("search.trials=1", "search.references=[]"), "fake_fit:undefined") == 3
+    assert records(place)["search-0000"].reason == "epoch 4: the objective val/miou is undefined"
+
+
+def test_a_lost_worker_costs_no_trial(study: Make, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "deaths").mkdir()
+    monkeypatch.setenv("DEATHS", str(place / "deaths"))
+    assert run(study("search.trials=2", "search.references=[]"), "fake_fit:dying") == 0
+    assert len(list((place / "deaths").iterdir())) == 2
+    assert {len(record.epochs) for record in records(place).values()} == {4}
+
+
+def test_a_worker_lost_for_good_is_a_failure_with_its_cause(
+    study: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "deaths").mkdir()
+    monkeypatch.setenv("DEATHS", str(place / "deaths"))
+    lonely = study("search.trials=1", "search.references=[]", "resources.retries=0")
+    assert run(lonely, "fake_fit:dying") == 3
+    reason = records(place)["search-0000"].reason
+    assert reason is not None
+    assert reason.startswith("its worker was lost, and no retry is left: The actor died")
+
+
+def test_early_stopping_through_ray(study: Make, place: Path) -> None:
+    pruned = study("search.pruner={name: asha, grace_epochs: 2}", "train.epochs=8", "search.trials=8")
+    assert run(pruned, max_concurrent=1) == 0
+    states = [record.state for key, record in records(place).items() if key.startswith("search")]
+    assert State.PRUNED in states
+    assert State.COMPLETE in states
+    for record in records(place).values():
+        if record.state is State.PRUNED:
+            assert len(record.epochs) < 8
+            assert record.reason == f"stopped early after epoch {len(record.epochs)}"
+            assert mlflow_children(place)[record.key].data.tags["state"] == "pruned"
+
+
+def test_more_than_any_node_has_is_refused_and_nothing_is_written(study: Make, place: Path) -> None:
+    from orchestrator.errors import InputError
+
+    before = sorted(place.iterdir())
+    with pytest.raises(InputError, match=r"cpu: 4096, gpu: 0.*no node can ever meet this; the largest has \{cpu: "):
+        run(study("resources.cpu=4096"))
+    assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
+    study: Make, place: Path, number: signal.Signals, code: int
+) -> None:
+    script = (
+        "import sys; from orchestrator.launch import launch; from orchestrator.spec import load;"
+        "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', address=None, max_concurrent=2,"
+        "command='THE COMMAND', fit='fake_fit:slow'))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not list(place.glob("out/s/trials/*/epochs.json")):
+        assert time.monotonic() < deadline, "no epoch in 90 s"
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code, out
+    assert "Continue with:  THE COMMAND" in out
+    assert "Traceback" not in out
+    interrupted = records(place)
+    assert State.RUNNING not in {record.state for record in interrupted.values()}
+    assert State.INTERRUPTED in {record.state for record in interrupted.values()}
+    assert {run.info.status for run in mlflow_children(place).values()} <= {"KILLED", "FINISHED"}
+
+    assert run(study("search.trials=4")) == 0
+    finished = records(place)
+    assert len(finished) == 6
+    assert {record.state for record in finished.values()} == {State.COMPLETE}
+    for key, record in interrupted.items():
+        assert finished[key].planned.config == record.planned.config
+        if record.state is State.COMPLETE:
+            assert finished[key] == record
+    assert {run.info.status for run in mlflow_children(place).values()} == {"FINISHED"}
+
+
+def test_another_study_under_the_same_name_is_refused(study: Make, place: Path) -> None:
+    store = Store(str(place / "out"), "s")
+    store.write_study(study().resolved())
+    from orchestrator.errors import InputError
+
+    with pytest.raises(InputError, match=r"holds a study that differs in train\.epochs; give this one another name"):
+        run(study("train.epochs=7"))
+    assert json.loads((place / "out/s/study.json").read_text())["train"]["epochs"] == 4

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from orchestrator.records import Planned, Record, State, Store
+from orchestrator.results import best, pareto_front, table, write_best, write_table
+from orchestrator.spec import Objective
+from trainable.config import TrialConfig
+
+MIOU = Objective(metric="val/miou", mode="max")
+LOSS = Objective(metric="train/loss", mode="min")
+CONFIG = {
+    "data": {"name": "shapes", "size": [64, 64]},
+    "model": {"arch": "fpn", "encoder": "resnet18", "encoder_weights": None},
+    "train": {"epochs": 2, "batch_size": 4},
+    "suppression": {"p_max": 0.5},
+    "seed": 11,
+}
+
+
+def trial(number: int, *scores: tuple[float, float], state: State = State.COMPLETE, kind: str = "search") -> Record:
+    epochs = tuple({"val/miou": miou, "train/loss": loss, "epoch_seconds": 1.0} for miou, loss in scores)
+    return Record(Planned(f"{kind}-{number}", kind, number, CONFIG, {}), epochs, state)  # type: ignore[arg-type]
+
+
+def test_best_is_the_best_last_epoch_of_the_complete_search_trials() -> None:
+    records = [
+        trial(0, (0.9, 1.0), (0.2, 1.0)),  # its best epoch does not count
+        trial(1, (0.1, 1.0), (0.4, 0.9)),
+        trial(2, (0.8, 1.0), state=State.PRUNED),
+        trial(3, (0.9, 0.1), kind="reference"),
+    ]
+    top = best(records, MIOU)
+    assert top is not None
+    assert top.key == "search-1"
+    low = best(records, LOSS)
+    assert low is not None
+    assert low.key == "search-1"
+    assert best([], MIOU) is None
+
+
+def test_pareto_front() -> None:
+    records = [trial(0, (0.5, 0.5)), trial(1, (0.6, 0.6)), trial(2, (0.4, 0.6)), trial(3, (0.5, 0.5))]
+    assert [r.key for r in pareto_front(records, [MIOU, LOSS])] == ["search-1", "search-0", "search-3"]
+
+
+def test_one_row_per_trial_and_epoch_with_settings_and_metrics(tmp_path: Path) -> None:
+    plain = trial(0, (0.1, 1.0), kind="reference")
+    plain.planned.config["suppression"]
+    without = Record(
+        Planned("reference-plain", "reference", 0, {**CONFIG, "suppression": None}, None), plain.epochs, State.COMPLETE
+    )
+    records = [without, trial(0, (0.1, 1.0), (0.2, 0.5)), trial(1, state=State.FAILED)]
+    path = write_table(Store(str(tmp_path), "s"), records)
+    rows = pq.read_table(path).to_pylist()
+    assert [(row["trial"], row["state"], row["epoch"]) for row in rows] == [
+        ("reference-plain", "complete", 1),
+        ("search-0", "complete", 1),
+        ("search-0", "complete", 2),
+        ("search-1", "failed", 0),
+    ]
+    assert [row["param.suppression.p_max"] for row in rows] == [None, 0.5, 0.5, 0.5]
+    assert [row["val/miou"] for row in rows] == [0.1, 0.1, 0.2, None]
+    assert {row["seed"] for row in rows} == {11}
+    assert rows[0]["param.data.size"] == "[64, 64]"
+    times = [name for name in rows[0] if "second" in name]
+    assert times == ["epoch_seconds"]
+
+
+def test_a_column_of_mixed_types_becomes_text() -> None:
+    number = trial(0, (0.1, 1.0))
+    name = Record(Planned("search-1", "search", 1, {**CONFIG, "suppression": {"p_max": "a"}}, {}), number.epochs)
+    assert table([number, name])["param.suppression.p_max"].to_pylist() == ["0.5", "a"]
+
+
+def test_best_yaml_is_a_trial_configuration_that_says_where_it_comes_from(tmp_path: Path) -> None:
+    path = Path(write_best(Store(str(tmp_path), "s"), trial(0, (0.1, 1.0), (0.2, 0.5)), "s", MIOU))
+    text = path.read_text()
+    assert "search-0 of study s: val/miou = 0.2 after epoch 2" in text
+    assert f"python -m trainable {path}" in text
+    config = TrialConfig.model_validate(yaml.safe_load(text), strict=False)
+    assert config.seed == 11
