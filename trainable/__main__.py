@@ -198,12 +198,10 @@ def _run(config: TrialConfig, device: str | None, threads: int | None) -> None:
 
     from trainable.engine import fit
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
     metrics: dict[str, float] = {}
-    for result in fit(config, device=device):
+    for result in fit(config, device=device, threads=threads):
         metrics = result.metrics
         shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {shown}", flush=True)

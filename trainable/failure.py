@@ -1,5 +1,5 @@
 """The error of a trial that cannot go on. Imports no torch."""
 
 
-class TrialFailed(Exception):  # noqa: N818 - a verdict on the trial, named like the record's status
+class TrialFailed(Exception):
     """The trial cannot go on; one line with the reason and, where there is one, the way out."""

@@ -36,10 +36,10 @@ class Training:
     model: Segmenter
     optimizer: optim.Optimizer
     schedule: LambdaLR
-    train_pixels_C: Sequence[int]  # noqa: N815 - the shape suffix
-    """Pixels of each class in the training labels."""
-    loss_weights_C: Tensor | None  # noqa: N815
-    """Class weights of the cross-entropy."""
+    train_pixels: Sequence[int]
+    """[C], pixels of each class in the training labels."""
+    loss_weights: Tensor | None
+    """[C], class weights of the cross-entropy."""
 
 
 @dataclass
@@ -150,12 +150,12 @@ def _step(
     suppression = training.config.suppression
     with training.compute.autocast():
         if suppression is None:
-            loss = plain = cross_entropy(training.model(images_B3HW), labels_BHW, training.loss_weights_C)
+            loss = plain = cross_entropy(training.model(images_B3HW), labels_BHW, training.loss_weights)
             probability = None
         else:
             u = progress(epoch, training.config.train.epochs)
             dropped = _draw(training, suppression, labels_BHW, u, generator)
-            terms = two_path_losses(training.model, images_B3HW, labels_BHW, dropped, training.loss_weights_C)
+            terms = two_path_losses(training.model, images_B3HW, labels_BHW, dropped, training.loss_weights)
             loss = terms.total(suppressed_weight(suppression, u), suppression.alpha)
             plain, probability = terms.plain, terms.probability
     training.optimizer.zero_grad(set_to_none=True)
@@ -168,11 +168,11 @@ def _step(
 def _draw(
     training: Training, suppression: SuppressionConfig, labels_BHW: Tensor, u: float, generator: torch.Generator
 ) -> int | None:
-    classes = len(training.train_pixels_C)
+    classes = len(training.train_pixels)
     present_C = torch.ones(classes, dtype=torch.bool)
     if suppression.sampling.name == "present":  # the copy to the CPU waits for the GPU: only where it is needed
         present_C = (torch.bincount(labels_BHW.flatten(), minlength=256)[:classes] > 0).cpu()
-    weights_C = class_weights(suppression.sampling, training.train_pixels_C, present_C)
+    weights_C = class_weights(suppression.sampling, training.train_pixels, present_C)
     return draw_class(weights_C, drop_probability(suppression, u), generator)
 
 

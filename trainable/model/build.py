@@ -57,22 +57,20 @@ def check_model(model: ModelConfig) -> None:
 
 
 def _check_names(model: ModelConfig) -> None:
-    known = _timm_names(model.encoder) if model.encoder.startswith(TIMM_PREFIX) else ENCODERS
-    if model.encoder not in known:
-        raise ModelError(f"model.encoder: unknown '{model.encoder}'; {_suggestion(model.encoder, known)}")
+    encoder, timm_name = model.encoder, model.encoder.removeprefix(TIMM_PREFIX)
+    # with a tag, as in tu-resnet18.a1_in1k, is_model looks at the part before it
+    known = timm.models.is_model(timm_name) if encoder != timm_name else encoder in ENCODERS
+    if not known or ("." in timm_name and not timm.models.is_model_pretrained(timm_name)):
+        raise ModelError(f"model.encoder: unknown '{encoder}'; {_suggestion(encoder)}")
     check_weights(model)
 
 
-def _timm_names(encoder: str) -> tuple[str, ...]:
-    """Names of all timm models with the prefix; the given name too if it is a model with one of its weight tags."""
-    names = tuple(TIMM_PREFIX + name for name in timm.list_models())
-    name, _, tag = encoder.removeprefix(TIMM_PREFIX).partition(".")
-    tagged = bool(tag) and timm.models.is_model(name) and timm.models.get_pretrained_cfg(f"{name}.{tag}", True)
-    return (*names, encoder) if tagged else names
-
-
-def _suggestion(encoder: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(encoder.removeprefix("timm-"), known, n=4, cutoff=0.5)
+def _suggestion(encoder: str) -> str:
+    """Close names; smp's former ``timm-`` encoders are timm models now."""
+    from_timm = encoder.startswith((TIMM_PREFIX, "timm-"))
+    wanted = encoder.replace("timm-", TIMM_PREFIX, 1).partition(".")[0]
+    known = [TIMM_PREFIX + name for name in timm.list_models()] if from_timm else ENCODERS
+    close = difflib.get_close_matches(wanted, known, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}? " if close else ""
     return f"{hint}valid: any encoder of segmentation-models-pytorch, as resnet18 or mit_b0, or {TIMM_PREFIX}TIMM_MODEL"
 

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+TORCH_FREE = [
+    "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.__main__",
+    "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.layout",
+    "trainable.metrics", "trainable.metrics.names",
+    "trainable.model", "trainable.model.config", "trainable.model.encoders",
+    "trainable.optim", "trainable.optim.config",
+    "trainable.suppression", "trainable.suppression.config", "trainable.suppression.schedule",
+]  # fmt: skip
+
+
+def _loaded_after(modules: list[str]) -> set[str]:
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules!r}]; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_validation_modules_import_no_torch() -> None:
+    assert not _loaded_after(TORCH_FREE) & {"torch", "torchvision", "timm", "numpy"}
+
+
+@pytest.mark.parametrize("module", ["trainable.engine", "trainable.probe"])
+def test_the_engine_knows_no_runner(module: str) -> None:
+    assert not _loaded_after([module]) & {"ray", "optuna", "mlflow", "pandas", "orchestrator"}
