@@ -48,8 +48,9 @@ def real_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(autouse=True)
-def _few_threads() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and lose much where other processes want the cores."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, threads))
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)

@@ -1,0 +1,64 @@
+"""A trial on a CUDA device: bfloat16 steps, agreement with the CPU, memory. Run with ``pytest tests/gpu``."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from trainable.config import TrialConfig
+from trainable.engine import fit
+from trainable.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
+from trainable.probe import probe
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def trial(**train: Any) -> TrialConfig:
+    suppression = {"gate_norm": "mean", "alpha": 1.0, "schedule": "constant", "loss_ramp": "constant"}
+    tree = {
+        "data": {"name": "shapes", "train_images": 64, "val_images": 16, "augment": {"scale": [0.5, 2.0]}},
+        "model": {"arch": "fpn", "encoder": "resnet18", "encoder_weights": None},
+        "train": {"epochs": 2, "batch_size": 16, **train},
+        "suppression": {**suppression, "sampling": {"name": "present"}},
+    }
+    return TrialConfig.model_validate_json(json.dumps(tree))
+
+
+def test_bfloat16_steps_are_finite_and_learn() -> None:
+    first, last = fit(trial(), device="cuda")
+    assert last.metrics[TRAIN_CE] < first.metrics[TRAIN_CE]
+    assert 0 <= last.metrics[MIOU] <= 1
+
+
+def test_both_devices_see_the_same_batches() -> None:
+    """In float32 the first epoch agrees loosely: same weights, crops, suppressed classes, other arithmetic."""
+    config = trial(precision="fp32", epochs=1, lr=1e-5)
+    on_cpu, on_gpu = (next(fit(config, device=device)).metrics for device in ("cpu", "cuda"))
+    assert on_gpu[TRAIN_LOSS] == pytest.approx(on_cpu[TRAIN_LOSS], rel=0.02)
+    assert on_gpu[TRAIN_DROPPED] == on_cpu[TRAIN_DROPPED]
+
+
+@pytest.mark.parametrize("finish", ["closed", "exhausted", "failed"])
+def test_memory_is_free_afterwards(finish: str) -> None:
+    torch.ones(1, device="cuda").sum().item()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    results = fit(trial(lr=1e30 if finish == "failed" else 1e-3), device="cuda")
+    try:
+        next(results)
+        assert torch.cuda.memory_reserved() > before
+        if finish == "exhausted":
+            list(results)
+    except Exception:
+        assert finish == "failed"
+    results.close()  # type: ignore[attr-defined]
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before + 64 * 2**20  # cuDNN keeps workspaces
+
+
+def test_a_probe_on_the_gpu() -> None:
+    assert probe(trial(), device="cuda").step_seconds > 0

@@ -1,0 +1,214 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trainable import seeds
+from trainable.compute import choose_compute
+from trainable.config import TrialConfig
+from trainable.data.classes import IGNORE_INDEX
+from trainable.data.frames import HeldFrames
+from trainable.engine import EpochResult, fit, prepare
+from trainable.failure import TrialFailed
+from trainable.metrics import names
+from trainable.model.encoders import ARCHS, ModelError
+from trainable.optim.build import build_optimizer, build_schedule, poly_factor
+from trainable.optim.config import SGD, AdamW, TrainConfig
+from trainable.probe import probe
+from trainable.train import Meter, index_batches, train_epoch
+
+SUPPRESSION = {"gate_norm": "mean", "alpha": 1.0, "schedule": "constant", "loss_ramp": "constant"}
+SECONDS = {names.EPOCH_SECONDS, names.TRAIN_SECONDS, names.VAL_SECONDS, names.SETUP_SECONDS}
+
+
+def run(config: TrialConfig) -> list[EpochResult]:
+    return list(fit(config, device="cpu", threads=1))
+
+
+def numbers(results: list[EpochResult]) -> list[dict[str, float]]:
+    """Everything but wall times."""
+    return [{k: v for k, v in result.metrics.items() if k not in SECONDS} for result in results]
+
+
+def test_every_epoch_reports_names_from_names_py(make_trial) -> None:
+    config = make_trial(suppression=SUPPRESSION)
+    first, second = run(config)
+    assert (first.epoch, second.epoch) == (1, 2)
+    constants = {value for name, value in vars(names).items() if name.isupper()}
+    known = constants | set(names.objective_names(config.data))
+    assert set(first.metrics) <= known
+    assert set(first.metrics) - set(second.metrics) == {names.SETUP_SECONDS}
+    assert all(math.isfinite(value) for value in first.metrics.values())
+    assert first.metrics[names.TRAIN_DROPPED] == 1
+    assert 0 < first.metrics[names.TRAIN_SUPPRESSION] < 1
+    assert first.metrics[names.TRAIN_LOSS] > first.metrics[names.TRAIN_SUPPRESSION]
+    gap = first.metrics[names.ALIGNED_OBJECT_MIOU] - first.metrics[names.SWAPPED_OBJECT_MIOU]
+    assert first.metrics[names.CONTEXT_GAP] == gap
+    assert first.metrics[names.TRAIN_SECONDS] <= first.metrics[names.EPOCH_SECONDS]
+
+
+def test_a_plain_trial_suppresses_nothing(make_trial) -> None:
+    metrics = run(make_trial(train={"epochs": 1}))[0].metrics
+    assert metrics[names.TRAIN_DROPPED] == metrics[names.TRAIN_SUPPRESSION] == 0
+    assert metrics[names.TRAIN_LOSS] == metrics[names.TRAIN_CE]
+
+
+@pytest.mark.parametrize("sampling", [{"name": "present"}, {"name": "inverse_frequency", "tau": 0.5}])
+def test_a_cpu_trial_repeats_bit_for_bit_in_one_process(make_trial, sampling: dict[str, object]) -> None:
+    """With dropout, augmentation and suppression, whatever happened to the global generators meanwhile."""
+    config = make_trial(
+        model={"arch": "deeplabv3plus"},
+        data={"augment": {"scale": [0.5, 2.0], "flip": True}},
+        suppression={**SUPPRESSION, "sampling": sampling, "p_max": 0.5},
+    )
+    torch.manual_seed(1)
+    first = run(config)
+    torch.manual_seed(2)
+    interrupted = []
+    for result in fit(config, device="cpu", threads=1):
+        torch.rand(7)  # a caller that draws between epochs
+        interrupted.append(result)
+    assert numbers(first) == numbers(interrupted)
+    other = config.model_copy(update={"seed": -5})
+    assert numbers(run(other)) != numbers(first)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_architecture_trains_with_suppression(make_trial, arch: str) -> None:
+    size = 128 if arch == "pan" else 64
+    config = make_trial(
+        data={"size": [size, size], "train_images": 4, "val_images": 2},
+        model={"arch": arch, "encoder": "resnet18"},
+        train={"epochs": 1, "batch_size": 4},
+        suppression=SUPPRESSION,
+    )
+    (result,) = run(config)
+    assert result.metrics[names.TRAIN_DROPPED] == 1
+
+
+@pytest.mark.parametrize(("arch", "encoder"), [("segformer", "mit_b0"), ("unet", "tu-mobilenetv3_small_050")])
+def test_other_encoders_train(make_trial, arch: str, encoder: str) -> None:
+    config = make_trial(
+        data={"size": [64, 64], "train_images": 2, "val_images": 1},
+        model={"arch": arch, "encoder": encoder},
+        train={"epochs": 1, "batch_size": 2, "class_weights": [1, 1, 2, 2, 3, 0], "optimizer": {"name": "sgd"}},
+        suppression={},
+    )
+    assert math.isfinite(run(config)[0].metrics[names.TRAIN_LOSS])
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_step(make_trial) -> None:
+    with pytest.raises(TrialFailed, match=r"^epoch 1, step 2: the loss is nan$"):
+        run(make_trial(train={"lr": 1e30}))
+
+
+def test_the_meter_finds_the_step_late() -> None:
+    meter = Meter(epoch=3, check_every=50)
+    for step in range(1, 21):
+        meter.add(torch.tensor(math.inf if step >= 12 else 1.0), torch.tensor(1.0), None)
+    with pytest.raises(TrialFailed, match=r"^epoch 3, step 12: the loss is inf$"):
+        meter.metrics()
+    meter = Meter(epoch=1, check_every=2)
+    for loss in (1.0, 2.0, 3.0):
+        meter.add(torch.tensor(loss), torch.tensor(loss), torch.tensor(0.5) if loss == 2 else None)
+    assert meter.metrics() == {
+        names.TRAIN_LOSS: 2.0,
+        names.TRAIN_CE: 2.0,
+        names.TRAIN_SUPPRESSION: 0.5,
+        names.TRAIN_DROPPED: 1 / 3,
+    }
+
+
+def test_batch_statistics_over_one_value_fail_with_advice(make_trial) -> None:
+    config = make_trial(data={"train_images": 1}, train={"batch_size": 1})
+    with pytest.raises(TrialFailed, match=r"epoch 1, step 1: batch normalisation.*train\.batch_size must be at least"):
+        run(config)
+
+
+def test_a_model_that_refuses_its_batch_fails_with_the_reason(make_trial) -> None:
+    with pytest.raises(TrialFailed, match=r"epoch 1, step 1: the model cannot take the batch; .*too small"):
+        run(make_trial(model={"arch": "pan", "encoder": "resnet18"}))
+
+
+def test_out_of_memory_fails_with_advice(make_trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr("trainable.train.cross_entropy", full)
+    with pytest.raises(TrialFailed, match=r"^epoch 1, step 1: the GPU is out of memory; lower train\.batch_size"):
+        run(make_trial())
+
+
+def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_trial(train={"epochs": 2})
+    results = fit(config, device="cpu")
+    next(results)
+    monkeypatch.setattr("trainable.train.cross_entropy", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        next(results)
+
+
+def test_a_wrong_model_fails_at_the_first_epoch(make_trial) -> None:
+    with pytest.raises(ModelError):
+        next(fit(make_trial(model={"encoder": "resnet81"}), device="cpu"))
+
+
+def test_only_ignored_pixels_train_without_nan(make_trial) -> None:
+    config = make_trial(suppression={**SUPPRESSION, "sampling": {"name": "present"}})
+    training = prepare(config, choose_compute("cpu", "auto"), 4, (1,) * 6)
+    frames = HeldFrames(torch.zeros(4, 3, 32, 32).byte(), torch.full((4, 32, 32), IGNORE_INDEX).byte())
+    assert train_epoch(training, frames, 1)[names.TRAIN_CE] == 0
+    assert all(torch.isfinite(p).all() for p in training.model.parameters())
+
+
+def test_incomplete_batches_are_dropped_unless_alone() -> None:
+    def sizes(images: int, batch: int) -> list[int]:
+        return [len(b) for b in index_batches(images, batch, torch.Generator().manual_seed(0))]
+
+    assert sizes(10, 4) == [4, 4]
+    assert sizes(3, 4) == [3]
+    assert sizes(8, 4) == [4, 4]
+    batches = index_batches(10, 5, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(batches).tolist()) == list(range(10))
+
+
+def test_streams_are_independent() -> None:
+    drawn = {
+        seeds.stream_seed(seed, stream, epoch)
+        for seed in (-1, 0, 1)
+        for stream in ("weights", "order", "augment", "suppression", "layers")
+        for epoch in (0, 1)
+    }
+    assert len(drawn) == 3 * 5 * 2
+
+
+def test_golden_first_losses(make_trial) -> None:
+    """A refactoring must train the same: mean losses of two epochs, loosely enough for another CPU."""
+    config = make_trial(train={"epochs": 2}, suppression=SUPPRESSION, seed=1)
+    losses = [result.metrics[names.TRAIN_LOSS] for result in run(config)]
+    assert losses == pytest.approx([2.647813, 2.573069], rel=2e-3)
+
+
+def test_optimizers_and_schedule() -> None:
+    train = TrainConfig(epochs=1, batch_size=1, lr=0.1, optimizer=SGD(name="sgd", momentum=0.8, weight_decay=0.1))
+    sgd = build_optimizer(train, [nn.Parameter(torch.ones(1))])
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
+    adamw = build_optimizer(train.model_copy(update={"optimizer": AdamW(name="adamw")}), [nn.Parameter(torch.ones(1))])
+    assert isinstance(adamw, torch.optim.AdamW)
+    schedule = build_schedule(train, sgd, steps=4)
+    rates = []
+    for _ in range(5):
+        rates.append(schedule.get_last_lr()[0])
+        sgd.step()
+        schedule.step()
+    assert rates == pytest.approx([0.1 * (1 - t / 4) ** 0.9 for t in range(4)] + [0])
+    assert poly_factor(3, 4, 0) == 1
+
+
+def test_a_probe_projects_from_a_few_steps(make_trial) -> None:
+    found = probe(make_trial(suppression={}), steps=2, device="cpu")
+    assert found.steps_per_epoch == 3
+    assert found.parameters > 10_000
+    assert min(found.step_seconds, found.eval_seconds, found.setup_seconds) > 0

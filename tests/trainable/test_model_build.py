@@ -1,0 +1,137 @@
+import huggingface_hub
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from trainable.model import build, weights
+from trainable.model.build import build_model, check_model, fetch_weights
+from trainable.model.config import ModelConfig
+from trainable.model.encoders import ARCHS, ENCODERS, ModelError
+from trainable.suppression.config import SuppressionConfig
+
+
+def model(arch: str = "linknet", encoder: str = "resnet18", encoder_weights: str | None = None) -> ModelConfig:
+    return ModelConfig(arch=arch, encoder=encoder, encoder_weights=encoder_weights)  # type: ignore[arg-type]
+
+
+def test_names_are_those_of_the_installed_smp() -> None:
+    assert set(ENCODERS) == set(smp.encoders.encoders)
+    assert len(ENCODERS) == len(set(ENCODERS))
+    assert set(ARCHS) == set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_split_model_computes_what_smp_computes(arch: str) -> None:
+    torch.manual_seed(0)
+    ours = build_model(model(arch), 3, None).eval()
+    torch.manual_seed(0)
+    theirs = smp.create_model(arch, "resnet18", encoder_weights=None, classes=3).eval()
+    images = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+
+
+def test_suppression_leaves_the_other_initial_weights() -> None:
+    torch.manual_seed(0)
+    plain = build_model(model(), 3, None).state_dict()
+    torch.manual_seed(0)
+    suppressed = build_model(model(), 3, SuppressionConfig()).state_dict()
+    assert set(suppressed) - set(plain) == {key for key in suppressed if key.startswith("block.")}
+    assert all(torch.equal(value, suppressed[key]) for key, value in plain.items())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (model(encoder="resnet81"), "unknown 'resnet81'; did you mean resnet18"),
+        (model(encoder="tu-resnet_18"), "did you mean tu-"),
+        (model(encoder="timm-regnetx_002"), "tu-regnetx_002"),
+        (model(encoder="tu-resnet18.no_such_tag"), "unknown 'tu-resnet18.no_such_tag'"),
+        (model(encoder="zzzz"), "unknown 'zzzz'; valid: any encoder"),
+        (model(encoder_weights="swag"), "'resnet18' has no weights 'swag'; one of imagenet, ssl, swsl, null"),
+        (model(encoder="tu-resnet18", encoder_weights="ssl"), "carries its weights in its name"),
+        (model(encoder="tu-test_resnet.r160_in1k", encoder_weights="x"), "carries its weights in its name"),
+        (model(encoder="tu-lcnet_035", encoder_weights="imagenet"), "no pretrained weights for 'lcnet_035'"),
+        (model("unetplusplus", "mit_b0"), "'unetplusplus' cannot be built on encoder 'mit_b0'"),
+        (model("pan", "vgg11"), "'pan' cannot be built on encoder 'vgg11'"),
+        (model("unet", "tu-test_vit"), "cannot be built on encoder 'tu-test_vit'"),
+    ],
+)
+def test_mistakes_are_one_clear_line(config: ModelConfig, said: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        check_model(config)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("model")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [model(), model("fpn", "tu-resnet18.a1_in1k"), model("segformer", "mit_b0")])
+def test_good_models_pass(config: ModelConfig) -> None:
+    check_model(config)
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to the hub\nat all")
+
+    def look_in_an_empty_cache(*_: object, local_files_only: bool, **__: object) -> None:
+        assert local_files_only, "a download was tried although the hub cannot be reached"
+        raise LocalEntryNotFoundError("not cached")
+
+    monkeypatch.setattr(weights, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(weights, "hf_hub_download", look_in_an_empty_cache)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18", "tu-resnet18.a1_in1k"])
+@pytest.mark.usefixtures("no_network")
+def test_weights_out_of_reach_say_the_way_out(encoder: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        build_model(model(encoder=encoder, encoder_weights="imagenet"), 3, None)
+    assert "--set model.encoder_weights=null" in str(caught.value)
+    assert "HF_HOME" in str(caught.value)
+    assert "(no route to the hub)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cached_weights_ask_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for = []
+    monkeypatch.setattr(weights, "hf_hub_download", lambda repo, name, **_: looked_for.append((repo, name)))
+    monkeypatch.setattr(weights, "get_hf_file_metadata", lambda *_, **__: pytest.fail("asked the hub"))
+    fetch_weights(model(encoder_weights="imagenet"))
+    fetch_weights(model(encoder="tu-resnet18", encoder_weights="imagenet"))
+    fetch_weights(model())
+    assert looked_for == [
+        ("smp-hub/resnet18.imagenet", "config.json"),
+        ("smp-hub/resnet18.imagenet", "model.safetensors"),
+        ("timm/resnet18.a1_in1k", "model.safetensors"),
+    ]
+
+
+def test_weights_are_fetched_once_the_hub_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def download(repo: str, name: str, *, local_files_only: bool, **_: object) -> None:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not cached")
+        fetched.append(name)
+
+    monkeypatch.setattr(weights, "hf_hub_download", download)
+    monkeypatch.setattr(weights, "get_hf_file_metadata", lambda _, **__: None)
+    fetch_weights(model(encoder_weights="imagenet"))
+    assert fetched == ["config.json", "model.safetensors"]
+
+
+def test_the_request_that_decides_does_not_retry() -> None:
+    """Hugging Face's metadata request retries only when asked; a default that changes would cost minutes offline."""
+    import inspect
+
+    parameters = inspect.signature(huggingface_hub.get_hf_file_metadata).parameters
+    assert parameters["retry_on_errors"].default is False if "retry_on_errors" in parameters else True
+
+
+def test_timm_encoders_get_true_for_weights() -> None:
+    assert build._weights_argument(model(encoder="tu-resnet18", encoder_weights="imagenet")) is True
+    assert build._weights_argument(model(encoder="tu-resnet18")) is None
+    assert build._weights_argument(model(encoder_weights="ssl")) == "ssl"
