@@ -7,6 +7,7 @@ from itertools import islice
 import yaml
 
 from orchestrator.display import duration
+from orchestrator.flat import short
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models
 from orchestrator.records import Planned, absolute
@@ -52,7 +53,7 @@ def _first(planner: Planner) -> list[Planned]:
 
 
 def _picks(trial: Planned) -> str:
-    return ", ".join(f"{name}={value}" for name, value in (trial.picks or {}).items()) or "nothing is searched"
+    return ", ".join(f"{name}={short(value)}" for name, value in (trial.picks or {}).items()) or "nothing is searched"
 
 
 def _cost(study: Study, trial: Planned, trials: int) -> str:

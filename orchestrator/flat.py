@@ -1,4 +1,4 @@
-"""Nested configurations as flat dotted names, the form of MLflow parameters and table columns."""
+"""Configurations in short: nested ones as flat dotted names, values in a few digits."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,3 +19,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]
             yield from _leaves(value, f"{name}.")
         else:
             yield name, json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def short(value: object) -> str:
+    """A picked value in four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

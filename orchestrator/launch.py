@@ -103,6 +103,7 @@ def _tracker(study: Study, known: Sequence[Record]) -> Tracker | None:
         tracking_uri(settings.uri),
         experiment=settings.experiment or study.spec.study,
         study=study.spec.study,
+        objective=study.spec.objectives[0],
         settings=study.resolved(),
         from_env=study.from_env,
     )

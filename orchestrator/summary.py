@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.display import duration
+from orchestrator.flat import short
 from orchestrator.records import Record, State
 from orchestrator.results import best, pareto_front
 from orchestrator.spec import Study
@@ -82,11 +83,7 @@ def _number(value: float | None) -> str:
 
 def _picks(record: Record) -> str:
     picks = record.planned.picks or {}
-    return ", ".join(f"{name}={_short(value)}" for name, value in picks.items()) or "no domain: nothing was searched"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name}={short(value)}" for name, value in picks.items()) or "no domain: nothing was searched"
 
 
 def _say(console: Console, text: str) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.flat import flatten
-from orchestrator.records import Record, State
+from orchestrator.flat import flatten, short
+from orchestrator.records import Planned, Record, State
+from orchestrator.spec import Objective
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 RETRY_SECONDS = 5.0
@@ -69,15 +70,24 @@ class Tracker:
         experiment: Name of the experiment.
         study: Name of the study, a tag of its runs.
         settings: The study's settings, parameters of the parent run.
+        objective: What is optimised, the first of several; charts start with it.
         from_env: Dotted paths whose values came from ``${NAME}``, with the text as written: never logged by value.
     """
 
     def __init__(
-        self, uri: str, *, experiment: str, study: str, settings: Mapping[str, Any], from_env: Mapping[str, str]
+        self,
+        uri: str,
+        *,
+        experiment: str,
+        study: str,
+        objective: Objective,
+        settings: Mapping[str, Any],
+        from_env: Mapping[str, str],
     ) -> None:
         self._uri = uri
         self._experiment = experiment
         self._study = study
+        self._objective = objective
         self._settings = settings
         self._from_env = from_env
         self._inbox = _Inbox()
@@ -157,6 +167,13 @@ class Tracker:
         if found is not None and found.lifecycle_stage == "deleted":
             raise MlflowException(f"experiment {self._experiment!r} was deleted; restore it or set tracking.experiment")
         self._experiment_id = found.experiment_id if found else client.create_experiment(self._experiment)
+        tags = {
+            "mlflow.experimentKind": "custom_model_development",  # else the page opens in its GenAI mode
+            "mlflow.experiment.primaryMetric.name": self._objective.metric,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._objective.mode == "max"),
+        }
+        for name, value in tags.items():
+            client.set_experiment_tag(self._experiment_id, name, value)
         self._client = client
         try:
             self._adopt()
@@ -220,7 +237,7 @@ class Tracker:
             "study": self._study,
             "trial": planned.key,
             "kind": planned.kind,
-            "mlflow.runName": planned.key,
+            "mlflow.runName": _run_name(planned),
             "mlflow.parentRunId": self._parent,
         }
         run_id = self._client.create_run(self._experiment_id, tags=tags).info.run_id
@@ -234,6 +251,12 @@ class Tracker:
         params = [Param(name, str(value)[:MAX_VALUE]) for name, value in flat.items()]
         for start in range(0, len(params), MAX_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + MAX_PARAMS])
+
+
+def _run_name(planned: Planned) -> str:
+    """The key and what was picked, so that tables and legends can be read without opening a run."""
+    picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
+    return " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
 
 
 def _state_tags(record: Record) -> list[Any]:

@@ -5,19 +5,25 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.records import Planned, Record, State
+from orchestrator.spec import Objective
 from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
 
 CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}
 
 
 def record(key: str = "search-0000", epochs: int = 0) -> Record:
-    planned = Planned(key, "search", 0, CONFIG, {})
+    planned = Planned(key, "search", 0, CONFIG, {"suppression.p_max": 0.12345})
     return Record(planned, tuple({"val/miou": 0.1 * epoch, "val/iou/car": 0.5} for epoch in range(1, epochs + 1)))
 
 
 def tracker(uri: str) -> Tracker:
     return Tracker(
-        uri, experiment="exp", study="study", settings={"search": {"trials": 2}}, from_env={"data.root": "${ROOT}"}
+        uri,
+        experiment="exp",
+        study="study",
+        objective=Objective(metric="val/miou", mode="max"),
+        settings={"search": {"trials": 2}},
+        from_env={"data.root": "${ROOT}"},
     )
 
 
@@ -57,6 +63,7 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert (child.info.status, child.data.tags["state"]) == ("FINISHED", "complete")
     history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+    assert child.info.run_name == "search-0000 p_max=0.1235"
     assert child.data.params["train.lr"] == "0.01"
     assert child.data.params["data.root"] == "${ROOT}"
     assert (found["search-0001"].info.status, found["search-0001"].data.tags["reason"]) == (
