@@ -18,12 +18,13 @@ from orchestrator.spec import Objective
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 RETRY_SECONDS = 5.0
+SOURCE = "orchestrator.sweep"
+"""What MLflow shows as the source of the runs."""
 
 MAX_METRICS, MAX_PARAMS, MAX_VALUE = 1000, 100, 6000
 """MLflow's limits: metrics and parameters per batch, characters per value."""
 
 _STATUS = {
-    State.RUNNING: "RUNNING",
     State.COMPLETE: "FINISHED",
     State.PRUNED: "FINISHED",
     State.FAILED: "FAILED",
@@ -199,7 +200,7 @@ class Tracker:
             if not token:
                 break
         if parent is None:
-            tags = {"study": self._study, "mlflow.runName": self._study, "kind": "study"}
+            tags = {"study": self._study, "mlflow.runName": self._study, "kind": "study", "mlflow.source.name": SOURCE}
             parent = self._client.create_run(self._experiment_id, tags=tags).info.run_id
             self._log_params(parent, self._settings)
         else:
@@ -228,7 +229,10 @@ class Tracker:
             run.epochs = len(record.epochs)
         if run.state is not record.state:
             self._client.log_batch(run.run_id, tags=_state_tags(record))
-            self._client.update_run(run.run_id, _STATUS[record.state])
+            if record.state is State.RUNNING:
+                self._client.update_run(run.run_id, "RUNNING")
+            else:
+                self._client.set_terminated(run.run_id, _STATUS[record.state])  # with the end time, unlike update_run
             run.state = record.state
 
     def _create(self, record: Record) -> _Run:
@@ -239,6 +243,7 @@ class Tracker:
             "kind": planned.kind,
             "mlflow.runName": _run_name(planned),
             "mlflow.parentRunId": self._parent,
+            "mlflow.source.name": SOURCE,
         }
         run_id = self._client.create_run(self._experiment_id, tags=tags).info.run_id
         self._log_params(run_id, planned.config)

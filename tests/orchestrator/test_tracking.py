@@ -63,6 +63,7 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert (child.info.status, child.data.tags["state"]) == ("FINISHED", "complete")
     history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+    assert child.info.end_time is not None
     assert child.info.run_name == "search-0000 p_max=0.1235"
     assert child.data.params["train.lr"] == "0.01"
     assert child.data.params["data.root"] == "${ROOT}"
