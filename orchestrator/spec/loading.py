@@ -19,7 +19,7 @@ from orchestrator.spec.search import SearchSection
 from orchestrator.spec.sections import STUDY_NAME, Objective, ResourcesSection, StudySpec, TrackingSection
 from orchestrator.spec.space import SearchSpace
 from orchestrator.spec.study import Study
-from orchestrator.spec.trials import check_data_sets, check_trials
+from orchestrator.spec.trials import check_data_sets, check_metrics, check_trials
 from trainable.config import TrialConfig
 
 TRIAL_KEYS = ("data", "model", "train", "suppression")
@@ -61,7 +61,8 @@ def _check(root: Node, path: Path, text: str, overrides: tuple[str, ...], mistak
     rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
     spec = _read_spec(Node(rest, root.place), mistakes)
     first = check_trials(trial, mistakes)
-    check_data_sets(trial, _metrics(rest.get("objective")), mistakes)
+    check_data_sets(trial, mistakes)
+    check_metrics(trial, _metrics(rest.get("objective")), mistakes)
     if spec is None or has_broken(trial):
         return None
     space = SearchSpace({key: tree_of(child) for key, child in _entries(trial).items()})

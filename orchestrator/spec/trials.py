@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,6 +17,10 @@ from trainable.metrics.names import objective_names
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
 _DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+_DATA_SECTIONS = {
+    get_args(section.model_fields["name"].annotation)[0]: section for section in get_args(get_args(DataConfig)[0])
+}
+"""The section of each data set by its name."""
 
 
 def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
@@ -28,24 +33,32 @@ def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
     return first
 
 
-def check_data_sets(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
-    """Check that each possible data set lies where it should and yields the objectives' metrics.
-
-    Args:
-        trial: The part of the study file that describes trials.
-        metrics: The name of each objective's metric, with its path.
-        mistakes: What is wrong is added here.
-    """
+def check_data_sets(trial: Node, mistakes: list[Mistake]) -> None:
+    """Check that each possible data set lies where it should."""
     for data, variant in _data_sets(trial):
         try:
             check_data(data)
         except DataError as error:
             keys, message = split_path(str(error))
             mistakes.append(Mistake(nearest(variant, keys or ["data"]).place, show_path(keys or ["data"]), message))
-        names = objective_names(data)
-        for path, metric in metrics:
-            if metric.value not in names:
-                mistakes.append(Mistake(metric.place, path, unknown(str(metric.value), names, "metric")))
+
+
+def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
+    """Check that each possible data set yields the objectives' metrics; its name is enough to know them.
+
+    Args:
+        trial: The part of the study file that describes trials.
+        metrics: Path and value of each objective's metric.
+        mistakes: What is wrong is added here.
+    """
+    data = child_of(trial, "data")
+    for name in dict.fromkeys(str(nearest(variant, ["name"]).value) for variant in (variants(data) if data else ())):
+        if name in _DATA_SECTIONS:
+            known = objective_names(_DATA_SECTIONS[name].model_construct(name=name))
+            wrong = [(path, node) for path, node in metrics if node.value not in known]
+            mistakes.extend(
+                Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong
+            )
 
 
 def _variants(trial: Node) -> Iterator[Node]:
