@@ -31,9 +31,9 @@ class ShapesData(Section):
     name: Literal["shapes"]
     size: Size = (64, 64)
     """(height, width) of the images in pixels."""
-    train_images: Annotated[int, Field(ge=1)] = 600
+    train_images: Annotated[int, Field(ge=1)] = 400
     """Number of training images."""
-    val_images: Annotated[int, Field(ge=1)] = 150
+    val_images: Annotated[int, Field(ge=1)] = 100
     """Number of images in each evaluation split (aligned and swapped context)."""
     rho: Annotated[float, Field(ge=0, le=1)] = 0.95
     """P(own context | class) in the training images: 1 ties every class to its context."""

@@ -34,8 +34,9 @@ from trainable.data.config import ShapesData
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-STRIPE_AMPLITUDE = 16.0
-"""Brightness of a stripe above and below its object's colour, of 255."""
+STRIPE_AMPLITUDE = 10.0
+"""Brightness of a stripe above and below its object's colour, of 255. As faint as the noise: plain training leans on
+the context long before it reads the stripe, and still reads part of it in the end."""
 STRIPE_PERIOD = 6.0
 """Pixels from one stripe to the next along each axis."""
 NOISE = 10.0

@@ -23,8 +23,9 @@ def class_gate(weight_CKkk: Tensor, keep_C: Tensor | None, norm: GateNorm) -> Te
     of zeros stays zero. ``keep_C`` is m, one per class, 1 or 0; None is all ones.
     """
     positive_CK = F.relu(weight_CKkk.mean(dim=(2, 3)))
-    # m is 0 or 1, so ReLU(m W) = m ReLU(W)
-    gate_K = positive_CK.mean(dim=0) if keep_C is None else keep_C @ positive_CK / keep_C.sum()
+    # m is 0 or 1, so ReLU(m W) = m ReLU(W); a sum, not a matrix product, which autocast would round to bfloat16
+    kept_CK = positive_CK if keep_C is None else keep_C[:, None] * positive_CK
+    gate_K = kept_CK.sum(dim=0) / (len(positive_CK) if keep_C is None else keep_C.sum())
     match norm:
         case "none":
             return gate_K
