@@ -43,12 +43,12 @@ def no_op(config: Any, *, threads: int) -> Iterator[NoOpEpoch]:  # noqa: ARG001 
 def ours_no_op(trials: int, folder: Path) -> float:
     """Wall seconds of a study of no-op trials, tracking on."""
     code = (
-        "import sys; from orchestrator.launch import launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
         f"'study=noop', 'train.epochs=1', 'search.sampler=random', 'objective.metric=val/miou', 'objective.mode=max']);"
-        f"sys.exit(launch(study, storage='studies', address=None, max_concurrent={SLOTS}, command='',"
-        "fit='trial_overhead:no_op'))"
+        f"sys.exit(launch(study, storage='studies', command='',"
+        f"target=Target(max_concurrent={SLOTS}, fit='trial_overhead:no_op')))"
     )
     return _wall([sys.executable, "-c", code], folder)
 

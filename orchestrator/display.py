@@ -113,7 +113,7 @@ class PlainDisplay:
 
     def _print(self, line: str) -> None:
         self._printed = time.monotonic()
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 class LiveDisplay:
@@ -168,3 +168,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -76,6 +76,6 @@ def _collect(
         try:
             check(model)
         except error as refusal:
-            refusals.append(f"{study.path}: model: {refusal}")
+            refusals.append(f"{study.path}: {refusal}")
     if refusals:
         raise InputError("\n".join(dict.fromkeys(refusals)))

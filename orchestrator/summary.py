@@ -6,13 +6,15 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.display import duration
+from orchestrator.display import duration, say
 from orchestrator.flat import short
 from orchestrator.records import Record, State
 from orchestrator.results import best, pareto_front
 from orchestrator.spec import Study
 from trainable.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 
+SHOWN = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)
+"""What is compared besides the objectives."""
 NO_EVIDENCE = (
     "One seed per configuration: no evidence. The winner was picked for its score and differences between seeds can be "
     "as large; repeat the winner and the references on fresh seeds before you believe it."
@@ -34,21 +36,21 @@ def print_summary(
     counts = ", ".join(
         f"{count} {state}" for state in State if (count := sum(record.state is state for record in records))
     )
-    _say(console, f"\nStudy {study.spec.study}: {counts}; {duration(seconds)} in this launch")
+    say(console, f"\nStudy {study.spec.study}: {counts}; {duration(seconds)} in this launch")
     leaders = _leaders(study, records)
     references = [record for record in records if record.planned.kind == "reference"]
     if leaders or references:
         console.print(_comparison(study, leaders, references))
     for record in leaders:
-        _say(console, f"{record.key}: {_picks(record)}")
+        say(console, f"{record.key}: {_picks(record)}")
     if leaders:
-        _say(console, NO_EVIDENCE)
+        say(console, NO_EVIDENCE)
     for record in records:
         if record.state is State.FAILED:
-            _say(console, f"failed: {record.key}: {record.reason}")
+            say(console, f"failed: {record.key}: {record.reason}")
     width = max(map(len, places))
     for what, where in places.items():
-        _say(console, f"{what:<{width}}  {where}")
+        say(console, f"{what:<{width}}  {where}")
 
 
 def _leaders(study: Study, records: Sequence[Record]) -> list[Record]:
@@ -61,20 +63,25 @@ def _leaders(study: Study, records: Sequence[Record]) -> list[Record]:
 
 
 def _comparison(study: Study, leaders: Sequence[Record], references: Sequence[Record]) -> Table:
+    """Metrics by trial: a row per trial on a Pareto front, else a column per trial."""
     objectives = [objective.metric for objective in study.spec.objectives]
-    shown = [record for record in (*leaders, *references) if record.epochs]
-    extra = [m for m in (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP) if any(m in r.epochs[-1] for r in shown)]
-    metrics = list(dict.fromkeys([*objectives, *extra]))
-    table = Table("", "trial", box=SIMPLE, pad_edge=False)
-    for metric in metrics:
-        table.add_column(metric, justify="right", no_wrap=True)
-    role = "best" if len(objectives) == 1 else "Pareto front"
-    for record in leaders:
-        table.add_row(role, record.key, *(_number(record.last(metric)) for metric in metrics))
-    for record in references:
-        state = "" if record.state is State.COMPLETE else f" ({record.state})"
-        table.add_row("reference", f"{record.key}{state}", *(_number(record.last(metric)) for metric in metrics))
+    shown = [*leaders, *references]
+    known = {metric for record in shown if record.epochs for metric in record.epochs[-1]}
+    metrics = list(dict.fromkeys([*objectives, *(metric for metric in SHOWN if metric in known)]))
+    several = len(objectives) > 1
+    heads = [_head(record, "best: " if record in leaders and not several else "") for record in shown]
+    cells = [[_number(record.last(metric)) for metric in metrics] for record in shown]
+    table = Table("Pareto front" if several else "", box=SIMPLE, pad_edge=False)
+    for head in metrics if several else heads:
+        table.add_column(head, justify="right", overflow="fold")
+    rows = zip(heads, cells, strict=True) if several else zip(metrics, zip(*cells, strict=True), strict=True)
+    for head, row in rows:
+        table.add_row(head, *row)
     return table
+
+
+def _head(record: Record, role: str) -> str:
+    return role + (record.key if record.state is State.COMPLETE else f"{record.key} ({record.state})")
 
 
 def _number(value: float | None) -> str:
@@ -84,7 +91,3 @@ def _number(value: float | None) -> str:
 def _picks(record: Record) -> str:
     picks = record.planned.picks or {}
     return ", ".join(f"{name}={short(value)}" for name, value in picks.items()) or "no domain: nothing was searched"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -28,15 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from orchestrator.dryrun import dry_run
 
             return dry_run(study, storage=options.storage)
-        from orchestrator.launch import launch
+        from orchestrator.launch import Target, launch
 
-        return launch(
-            study,
-            storage=options.storage,
-            address=options.address,
-            max_concurrent=options.max_concurrent,
-            command=command,
-        )
+        target = Target(options.address or os.environ.get("RAY_ADDRESS"), options.max_concurrent)
+        return launch(study, storage=options.storage, target=target, command=command)
     except (SpecError, InputError) as error:
         print(error, file=sys.stderr)
         return 2

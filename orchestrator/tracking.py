@@ -17,6 +17,8 @@ from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where ``mlflow ui`` serves its pages."""
 RETRY_SECONDS = 5.0
 SOURCE = "orchestrator.sweep"
 """What MLflow shows as the source of the runs."""
@@ -37,11 +39,11 @@ def tracking_uri(configured: str | None) -> str:
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
-def ui_command(uri: str) -> str:
-    """The command that opens the runs in a browser; it needs no arguments for MLflow's default store."""
-    if uri == DEFAULT_URI:
-        return "mlflow ui"
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+def ui_command(uri: str) -> str | None:
+    """The command that serves MLflow's pages; None where ``uri`` is a server already."""
+    if uri.startswith("http"):
+        return None
+    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
 
 
 @dataclass
@@ -127,6 +129,14 @@ class Tracker:
             return f"MLflow at {self._uri} is behind: {self.problem or 'no answer'}; the records hold everything"
         return None
 
+    @property
+    def page(self) -> str | None:
+        """Address of the table of runs in MLflow's pages, once the experiment is known."""
+        if self._client is None:
+            return None
+        server = self._uri if self._uri.startswith("http") else LOCAL_UI
+        return f"{server.rstrip('/')}/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
+
     def _work(self) -> None:
         while True:
             with self._inbox.wake:
@@ -169,7 +179,6 @@ class Tracker:
             raise MlflowException(f"experiment {self._experiment!r} was deleted; restore it or set tracking.experiment")
         self._experiment_id = found.experiment_id if found else client.create_experiment(self._experiment)
         tags = {
-            "mlflow.experimentKind": "custom_model_development",  # else the page opens in its GenAI mode
             "mlflow.experiment.primaryMetric.name": self._objective.metric,
             "mlflow.experiment.primaryMetric.greaterIsBetter": str(self._objective.mode == "max"),
         }
@@ -241,12 +250,16 @@ class Tracker:
             "study": self._study,
             "trial": planned.key,
             "kind": planned.kind,
+            "seed": str(planned.config["seed"]),
             "mlflow.runName": _run_name(planned),
             "mlflow.parentRunId": self._parent,
             "mlflow.source.name": SOURCE,
         }
         run_id = self._client.create_run(self._experiment_id, tags=tags).info.run_id
-        self._log_params(run_id, planned.config)
+        # The seed is no setting to plot, and a section that is null has no settings: pages that compare runs take the
+        # first parameters that differ.
+        settings = {name: value for name, value in planned.config.items() if name != "seed" and value is not None}
+        self._log_params(run_id, settings)
         return _Run(run_id, state=State.RUNNING)
 
     def _log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:

@@ -17,9 +17,6 @@ from ray import tune
 from orchestrator.records import Store
 from trainable.config import TrialConfig
 
-ENGINE = "trainable.engine:fit"
-"""What runs a trial: ``module:function``, a generator of epoch results."""
-
 
 class Trial(tune.Trainable):
     """One trial after another; ``config["job"]`` says which."""

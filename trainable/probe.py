@@ -15,6 +15,9 @@ from trainable.train import Training, steps_per_epoch, train_epoch
 
 T = TypeVar("T")
 
+CPU_PIXELS = 2**20
+"""Pixels of the largest batch that a CPU probes whole: two crops of 512x1024."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -35,7 +38,8 @@ class Probe:
 def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> Probe:
     """Run ``steps`` training steps after one of warm-up, and one evaluation batch, without decoding whole splits.
 
-    The pixel statistics of the training split are replaced by those of a few frames.
+    The pixel statistics of the training split are replaced by those of a few frames. A large batch is probed in part
+    on a CPU and its time scaled; a GPU runs it whole, which also shows whether it fits.
 
     Raises:
         DataError, ModelError: the trial cannot start.
@@ -49,7 +53,9 @@ def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> 
 
 
 def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
-    batch_size = config.train.batch_size
+    asked = config.train.batch_size
+    batch_size = _probed_batch(config, compute)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": batch_size})})
     splits, load_seconds = _timed(lambda: load_splits(config.data, hold=False))
     shown, decode_seconds = _as_in_a_trial(splits, splits.train.first(batch_size * steps), config)
     pixels_C = shown.first(batch_size).class_pixels(len(class_names(config.data)))
@@ -58,11 +64,18 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     _, train_seconds = _timed(lambda: train_epoch(training, shown, epoch=1))
     return Probe(
         parameters=sum(parameter.numel() for parameter in training.model.parameters()),
-        steps_per_epoch=steps_per_epoch(len(splits.train), batch_size),
-        step_seconds=train_seconds / steps_per_epoch(len(shown), batch_size),
+        steps_per_epoch=steps_per_epoch(len(splits.train), asked),
+        step_seconds=train_seconds / steps_per_epoch(len(shown), batch_size) * asked / batch_size,
         eval_seconds=_eval_seconds(training, splits),
         setup_seconds=load_seconds + build_seconds + decode_seconds * (len(splits.train) + len(splits.val)),
     )
+
+
+def _probed_batch(config: TrialConfig, compute: Compute) -> int:
+    height, width = config.data.augment.crop or config.data.size
+    if compute.device.type != "cpu":
+        return config.train.batch_size
+    return min(config.train.batch_size, max(2, CPU_PIXELS // (height * width)))
 
 
 def _as_in_a_trial(splits: Splits, frames: Frames, config: TrialConfig) -> tuple[Frames, float]:

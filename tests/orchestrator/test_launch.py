@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.launch import launch
+from orchestrator.launch import Target, launch
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Study
 
@@ -35,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(study: Study, fit: str = "fake_fit:fit", max_concurrent: int = 2) -> int:
-    return launch(study, storage="out", address=None, max_concurrent=max_concurrent, command="again", fit=fit)
+    return launch(study, storage="out", target=Target(max_concurrent=max_concurrent, fit=fit), command="again")
 
 
 def records(place: Path) -> dict[str, Record]:
@@ -151,9 +151,9 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     study: Make, place: Path, number: signal.Signals, code: int
 ) -> None:
     script = (
-        "import sys; from orchestrator.launch import launch; from orchestrator.spec import load;"
-        "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', address=None, max_concurrent=2,"
-        "command='THE COMMAND', fit='fake_fit:slow'))"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', target=Target(fit='fake_fit:slow'),"
+        "command='THE COMMAND'))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -65,6 +65,8 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert child.info.end_time is not None
     assert child.info.run_name == "search-0000 p_max=0.1235"
+    assert child.data.tags["seed"] == "3"
+    assert "seed" not in child.data.params
     assert child.data.params["train.lr"] == "0.01"
     assert child.data.params["data.root"] == "${ROOT}"
     assert (found["search-0001"].info.status, found["search-0001"].data.tags["reason"]) == (
@@ -72,6 +74,8 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
         "epoch 2: the loss is nan",
     )
     assert found["parent"].data.metrics == {"best/val/miou": 0.2}
+    experiment = found["parent"].info.experiment_id
+    assert tracked.page == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def test_a_second_launch_tops_up_the_same_runs(uri: str) -> None:
@@ -107,4 +111,5 @@ def test_where_runs_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking_uri(None) == "http://127.0.0.1:5000"
     assert tracking_uri("sqlite:///own.db") == "sqlite:///own.db"
     assert ui_command(DEFAULT_URI) == "mlflow ui"
+    assert ui_command("http://127.0.0.1:5000") is None
     assert ui_command("sqlite:///own.db") == "mlflow ui --backend-store-uri sqlite:///own.db"
