@@ -15,7 +15,7 @@ from orchestrator.results import best, write_best, write_table
 from orchestrator.run.session import Listener, Session
 from orchestrator.spec import Study
 from orchestrator.summary import print_summary
-from orchestrator.tracking import Tracker, tracking_uri, ui_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
 
 ENGINE = "trainable.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -93,9 +93,9 @@ def _run(
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     with cluster(target.address):
         concurrency = slots(resources)
-        store.write_study(study.resolved())
+        study_id = store.write_study(study.resolved())
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.uri}")
-        tracker = _tracker(study, known)
+        tracker = _tracker(study, study_id, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
@@ -106,18 +106,19 @@ def _run(
     return Ran(exit_code, tracker.page if tracker else None)
 
 
-def _tracker(study: Study, known: Sequence[Record]) -> Tracker | None:
+def _tracker(study: Study, study_id: str, known: Sequence[Record]) -> Tracker | None:
     settings = study.spec.tracking
     if not settings.enabled:
         return None
-    tracker = Tracker(
-        tracking_uri(settings.uri),
+    info = StudyInfo(
+        study_id=study_id,
+        name=study.spec.study,
         experiment=settings.experiment or study.spec.study,
-        study=study.spec.study,
         objective=study.spec.objectives[0],
         settings=study.resolved(),
         from_env=study.from_env,
     )
+    tracker = Tracker(tracking_uri(settings.uri), info)
     for record in known:  # whatever an earlier launch could not write
         tracker.update(record)
     return tracker

@@ -2,7 +2,7 @@
 
 ::
 
-    <storage>/<study>/study.json                   what the study is (its resolved specification)
+    <storage>/<study>/study.json                   what the study is (its id and resolved specification)
     <storage>/<study>/trials/<key>/config.json     the trial as planned        (driver, once)
     <storage>/<study>/trials/<key>/epochs.json     every epoch's metrics       (worker, after each epoch)
     <storage>/<study>/trials/<key>/verdict.json    how it ended                (driver, once)
@@ -13,6 +13,7 @@ whole, so a reader sees the old or the new one and never half of one.
 
 import json
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -100,13 +101,16 @@ class Store:
         return f"{self.uri}/{name}"
 
     def read_study(self) -> JsonObject | None:
-        """The specification the study was started with, or None for a new study."""
-        specification: JsonObject | None = self._read("study.json")
-        return specification
+        """The specification the study was last launched with, or None for a new study."""
+        kept: JsonObject | None = self._read("study.json")
+        return kept["specification"] if kept else None
 
-    def write_study(self, specification: JsonObject) -> None:
-        """Keep the specification."""
-        self._write("study.json", specification)
+    def write_study(self, specification: JsonObject) -> str:
+        """Keep the specification; returns the study's id, which it was given at its first launch."""
+        kept = self._read("study.json")
+        study_id = str(kept["id"] if kept else uuid.uuid4().hex)
+        self._write("study.json", {"id": study_id, "specification": specification})
+        return study_id
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts."""

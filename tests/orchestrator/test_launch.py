@@ -191,4 +191,4 @@ def test_another_study_under_the_same_name_is_refused(study: Make, place: Path) 
 
     with pytest.raises(InputError, match=r"holds a study that differs in train\.epochs; give this one another name"):
         run(study("train.epochs=7"))
-    assert json.loads((place / "out/s/study.json").read_text())["train"]["epochs"] == 4
+    assert json.loads((place / "out/s/study.json").read_text())["specification"]["train"]["epochs"] == 4

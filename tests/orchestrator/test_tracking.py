@@ -6,7 +6,7 @@ from mlflow.entities import Run
 
 from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
-from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
+from orchestrator.tracking import DEFAULT_URI, StudyInfo, Tracker, tracking_uri, ui_command
 
 CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}
 
@@ -16,15 +16,10 @@ def record(key: str = "search-0000", epochs: int = 0) -> Record:
     return Record(planned, tuple({"val/miou": 0.1 * epoch, "val/iou/car": 0.5} for epoch in range(1, epochs + 1)))
 
 
-def tracker(uri: str) -> Tracker:
-    return Tracker(
-        uri,
-        experiment="exp",
-        study="study",
-        objective=Objective(metric="val/miou", mode="max"),
-        settings={"search": {"trials": 2}},
-        from_env={"data.root": "${ROOT}"},
-    )
+def tracker(uri: str, study_id: str = "1234") -> Tracker:
+    objective = Objective(metric="val/miou", mode="max")
+    info = StudyInfo(study_id, "study", "exp", objective, {"search": {"trials": 2}}, {"data.root": "${ROOT}"})
+    return Tracker(uri, info)
 
 
 def runs(uri: str) -> list[Run]:
@@ -93,6 +88,17 @@ def test_a_second_launch_tops_up_the_same_runs(uri: str) -> None:
     history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
     assert [point.step for point in history] == [1, 2]
     assert {run.info.status for run in runs(uri)} == {"FINISHED"}
+
+
+def test_a_study_deleted_and_run_anew_opens_new_runs(uri: str) -> None:
+    for study_id in ("first", "second"):
+        tracked = tracker(uri, study_id)
+        tracked.update(record(epochs=2).ended(State.COMPLETE))
+        assert tracked.close(status="FINISHED", summary={}) is None
+    children = [run for run in runs(uri) if "trial" in run.data.tags]
+    assert {run.data.tags["study_id"] for run in children} == {"first", "second"}
+    for run in children:
+        assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "val/miou")) == 2
 
 
 def test_an_unreachable_store_is_told_in_one_line_and_raises_nothing() -> None:
