@@ -86,12 +86,13 @@ def _run(
     study: Study, planner: Planner, store: Store, known: Sequence[Record], console: Console, target: Target
 ) -> Ran:
     from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
-    from orchestrator.run.tuner import run
 
     resources = study.spec.resources
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     with cluster(target.address):
+        from orchestrator.run.tuner import run
+
         concurrency = slots(resources)
         study_id = store.write_study(study.resolved())
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.uri}")

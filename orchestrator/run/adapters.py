@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -25,6 +24,8 @@ class PlannedSearcher(Searcher):
         self._session = session
         self._job = job
         self._keys: dict[str, str] = {}
+        self.lost: dict[str, str] = {}
+        """Why a trial lost its last worker, by Ray's name for the trial."""
 
     def key(self, ray_id: str) -> str:
         """The trial's key by Ray's name for it."""
@@ -45,8 +46,8 @@ class PlannedSearcher(Searcher):
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.key(trial_id)
         if error or result is None:
-            return  # the cause is not known yet; ErrorCallback hears of it next
-        if "failure" in result:
+            self._session.fail(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+        elif "failure" in result:
             self._session.fail(key, result["failure"])
         else:
             self._session.finish(key, result["epoch"], dict(result["metrics"]))
@@ -74,21 +75,9 @@ class PruningScheduler(FIFOScheduler):
         stop = self._session.epoch(self._searcher.key(trial.trial_id), result["epoch"], dict(result["metrics"]))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # as above
-
-
-class ErrorCallback(tune.Callback):
-    """Writes down a trial whose worker was lost for good, with what Ray says of it."""
-
-    def __init__(self, session: Session, searcher: PlannedSearcher) -> None:
-        self._session = session
-        self._searcher = searcher
-
-    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:  # noqa: ARG002
-        """Take the loss of a worker that no retry is left for."""
-        reason = _last_failure(trial)
-        self._session.fail(self._searcher.key(trial.trial_id), f"its worker was lost, and no retry is left: {reason}")
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002
+        """Note why a worker was lost; the searcher hears of it where no retry is left."""
+        self._searcher.lost[trial.trial_id] = _last_failure(trial)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above

@@ -6,6 +6,8 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import ray
@@ -35,6 +37,7 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
+    Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)

@@ -11,7 +11,7 @@ from types import FrameType
 from ray import tune
 
 from orchestrator.records import Store
-from orchestrator.run.adapters import ErrorCallback, PlannedSearcher, PruningScheduler
+from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
 from orchestrator.spec import ResourcesSection
 from orchestrator.trial import Trial
@@ -50,7 +50,6 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[ErrorCallback(session, searcher)],
         ),
     )
     try:

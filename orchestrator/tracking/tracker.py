@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves its pages."""
+START_SECONDS = 10.0
+"""How long the first workers have the processor to themselves: MLflow takes 4 s of it for its import and database."""
 RETRY_SECONDS = 5.0
 
 
@@ -83,6 +85,8 @@ class Tracker:
 
     def _work(self) -> None:
         closing = False
+        with self._inbox.wake:
+            self._inbox.wake.wait_for(lambda: self._inbox.closing, timeout=START_SECONDS)
         while not closing:
             with self._inbox.wake:
                 self._inbox.wake.wait_for(lambda: self._inbox.changed or self._inbox.closing)
