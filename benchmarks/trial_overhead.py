@@ -11,14 +11,14 @@ wall is that of the whole command. The stock script trains with the same engine 
 """
 
 import argparse
-import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,12 +156,17 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": ""}
 
 
-def _per_trial(run: Any, trials: int, label: str) -> None:
-    with contextlib.ExitStack() as stack:
-        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
-        few, many = run(2, folders[0]), run(2 + trials, folders[1])
-    cost = (many - few) / trials * SLOTS
-    print(f"{label:6} {trials:3} no-op trials: {cost * 1e3:7.0f} ms per trial (walls {few:.1f} s and {many:.1f} s)")
+def _per_trial(run: Callable[[int, Path], float], trials: int, label: str, repeats: int) -> None:
+    few, many = [], []
+    for _ in range(repeats):  # in turn, so that a drift of the machine meets both
+        for walls, count in ((few, 2), (many, 2 + trials)):
+            with tempfile.TemporaryDirectory() as folder:
+                walls.append(run(count, Path(folder)))
+    costs = sorted((b - a) / trials * SLOTS * 1e3 for a, b in zip(few, many, strict=True))
+    print(
+        f"{label:6} {trials:3} no-op trials, {repeats} pairs: median {statistics.median(costs):.0f} ms per trial "
+        f"({costs[0]:.0f} to {costs[-1]:.0f}); walls about {few[-1]:.1f} s and {many[-1]:.1f} s"
+    )
 
 
 def main() -> None:
@@ -181,8 +186,8 @@ def main() -> None:
                 seconds, wall, share = run(Path(folder))
             print(f"{label:6} epochs {seconds:6.1f} s, wall {wall:6.1f} s x {SLOTS} slots: efficiency {share:.3f}")
     else:
-        _per_trial(ours_no_op, 50, "ours")
-        _per_trial(stock_no_op, 8, "stock")
+        _per_trial(ours_no_op, 50, "ours", repeats=3)
+        _per_trial(stock_no_op, 8, "stock", repeats=1)
 
 
 if __name__ == "__main__":

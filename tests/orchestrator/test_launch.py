@@ -184,6 +184,26 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     assert {run.info.status for run in mlflow_children(place).values()} == {"FINISHED"}
 
 
+def test_a_running_cluster_of_two_nodes_is_used_and_left_running(study: Make, place: Path) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=2)
+        wide = study(
+            "search.trials=3", "search.references=[]", "resources.cpu=2"
+        )  # only the second node is wide enough
+        code = launch(wide, storage="out", target=Target(cluster.address, fit="fake_fit:fit"), command="")
+        assert code == 0
+        assert {record.epochs[-1]["threads"] for record in records(place).values()} == {2}
+        ray.init(address=cluster.address)
+        assert len(ray.nodes()) == 2
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
 def test_another_study_under_the_same_name_is_refused(study: Make, place: Path) -> None:
     store = Store(str(place / "out"), "s")
     store.write_study(study().resolved())
