@@ -57,7 +57,7 @@ class Progress:
         done = self.count(State.COMPLETE, State.PRUNED)
         parts = [
             f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
-            f"{self._epochs()} epochs",
+            f"{self._epochs()}/{self.total * self.epochs_per_trial} epochs",
         ]
         top = best(self.records.values(), self.objective)
         if top is not None:
