@@ -157,7 +157,8 @@ def _environment() -> dict[str, str]:
 
 
 def _per_trial(run: Callable[[int, Path], float], trials: int, label: str, repeats: int) -> None:
-    few, many = [], []
+    few: list[float] = []
+    many: list[float] = []
     for _ in range(repeats):  # in turn, so that a drift of the machine meets both
         for walls, count in ((few, 2), (many, 2 + trials)):
             with tempfile.TemporaryDirectory() as folder:

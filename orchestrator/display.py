@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.console import say
 from orchestrator.records import Record, State
 from orchestrator.results import best
 from orchestrator.spec import Objective
@@ -168,8 +169,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def say(console: Console, line: str) -> None:
-    """Print a line as it is: no markup, no highlighting, no wrapping."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

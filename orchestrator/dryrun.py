@@ -6,13 +6,16 @@ from itertools import islice
 
 import yaml
 
+from orchestrator.console import open_console, say
 from orchestrator.display import duration
+from orchestrator.errors import InputError
 from orchestrator.flat import short
 from orchestrator.plan.planner import Planner
-from orchestrator.preflight import check_models
+from orchestrator.preflight import check_models, open_store
 from orchestrator.records import Planned, absolute
+from orchestrator.results import threads_for
 from orchestrator.spec import ResourcesSection, Study
-from orchestrator.tracking import tracking_uri
+from orchestrator.tracking import redacted, tracking_uri
 from trainable.config import TrialConfig
 
 SAMPLED = 3
@@ -27,23 +30,23 @@ def dry_run(study: Study, *, storage: str) -> int:
     Raises:
         InputError: The model or the data cannot be used.
     """
+    console = open_console()
+    open_store(study, storage)
     check_models(study)
     planner = Planner(study)
-    print(yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip())
-    references = ", ".join(study.spec.search.references) or "none"
-    print(
-        f"\ntrials      {planner.total}: {planner.budget} by {study.spec.search.sampler.name}; references: {references}"
-    )
+    say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip())
+    search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
+    say(console, f"\ntrials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
     planned = list(iter(planner.next, None)) if planner.total <= SAMPLED else _first(planner)
     for trial in [t for t in planned if t.kind == "search"][:SAMPLED]:
-        print(f"sampled     {trial.key}: {_picks(trial)}")
-    print(_cost(study, planned[-1], planner.total))
-    print(f"writes      {absolute(storage)}/{study.spec.study}/ (trials/, results.parquet, best.yaml)")
+        say(console, f"sampled     {trial.key}: {_picks(trial)}")
+    say(console, _cost(study, planned[-1], planner.total))
+    say(console, f"writes      {absolute(storage)}/{study.spec.study}/ (trials/, results.parquet, best.yaml)")
     tracking = study.spec.tracking
     if tracking.enabled:
         experiment = tracking.experiment or study.spec.study
-        print(f"tracks      {tracking_uri(tracking.uri)}, experiment {experiment}")
-    print("Nothing was started and nothing was written.")
+        say(console, f"tracks      {redacted(tracking_uri(tracking.uri))}, experiment {experiment}")
+    say(console, "Nothing was started and nothing was written.")
     return 0
 
 
@@ -60,12 +63,18 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     """Parameters, steps and the run time, from a few steps of one sampled trial."""
     import torch  # late: it takes seconds to import
 
+    from trainable.data.layout import DataError
+    from trainable.failure import TrialFailed
+    from trainable.model.encoders import ModelError
     from trainable.probe import probe
 
     config = TrialConfig.model_validate_json(json.dumps(trial.config))
     resources = study.spec.resources
-    torch.set_num_threads(max(1, int(resources.cpu)))
-    measured = probe(config)
+    torch.set_num_threads(threads_for(resources.cpu))
+    try:
+        measured = probe(config)
+    except (DataError, ModelError, TrialFailed) as error:
+        raise InputError(f"{study.path}: {error}") from error
     epochs = config.train.epochs
     epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
     slots = _local_slots(resources)

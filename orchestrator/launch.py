@@ -1,17 +1,17 @@
 """One launch of a study: from the loaded file to the summary."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
-from orchestrator.display import Progress, build_display, say
+from orchestrator.console import open_console, say
+from orchestrator.display import Progress, build_display
 from orchestrator.plan.planner import Planner
-from orchestrator.preflight import check_models, check_same_study, fetch_weights
+from orchestrator.preflight import check_models, fetch_weights, open_store
 from orchestrator.records import Record, State, Store
-from orchestrator.results import best, write_best, write_table
+from orchestrator.results import best, threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
 from orchestrator.spec import Study
 from orchestrator.summary import print_summary
@@ -19,8 +19,6 @@ from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
 
 ENGINE = "trainable.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PLAIN_WIDTH = 120
-"""Columns where there is no terminal to ask."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,8 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
         InputError: Something the user can mend; nothing was written.
     """
     began = time.monotonic()
-    console = _console()
-    store = Store(storage, study.spec.study)
-    check_same_study(study, store)
+    console = open_console()
+    store = open_store(study, storage)
     known = store.records()
     planner = Planner(study, known)
     ran = Ran()
@@ -140,13 +137,9 @@ def _keep(study: Study, store: Store, records: Sequence[Record]) -> dict[str, st
     objective = study.spec.objectives[0]
     top = best(records, objective)
     if top is not None:
-        places["best"] = f"python -m trainable {write_best(store, top, study.spec.study, objective)}"
+        threads = threads_for(study.spec.resources.cpu)
+        places["best"] = write_best(store, top, study.spec.study, objective, threads)
     command = ui_command(tracking_uri(study.spec.tracking.uri))
     if study.spec.tracking.enabled and command is not None:
         places["runs"] = command
     return places
-
-
-def _console() -> Console:
-    console = Console(file=sys.stdout)  # bound now: Ray's own output is led away later
-    return console if console.is_terminal else Console(file=sys.stdout, width=PLAIN_WIDTH)

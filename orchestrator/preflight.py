@@ -1,7 +1,8 @@
 """What is checked before the first trial and needs more than the study file: models, weights, an earlier study."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
@@ -15,12 +16,12 @@ MAY_CHANGE = ("search.trials", "search.references", "resources.", "tracking.")
 
 
 def check_models(study: Study) -> None:
-    """Refuse encoders and weights that smp does not know.
+    """Refuse encoders and weights that smp does not know, and encoders that the architecture does not take.
 
     Raises:
-        InputError: Names of encoders or weights that do not exist.
+        InputError: Models that cannot be built.
     """
-    unsure = [model for model in _models(study) if model.encoder not in ENCODERS or model.encoder_weights is not None]
+    unsure = [model for model in _models(study) if not _surely_fine(model)]
     if unsure:
         from trainable.model.build import ModelError, check_model  # late: smp takes 6 s to import
 
@@ -41,13 +42,25 @@ def fetch_weights(study: Study) -> None:
         _collect(pretrained, fetch, ModelError, study)
 
 
-def check_same_study(study: Study, store: Store) -> None:
-    """Refuse to mix trials of two different studies under one name.
+def open_store(study: Study, storage: str) -> Store:
+    """The study's directory, found fit to be written, and not another study's; nothing is created yet.
 
     Raises:
-        InputError: The stored study differs in settings that decide what a trial is.
+        InputError: The storage cannot be used, or holds a study that differs in what decides a trial.
     """
-    kept = store.read_study()
+    try:
+        store = Store(storage, study.spec.study)
+        obstacle = store.obstacle()
+        kept = None if obstacle else store.read_study()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are of these
+        raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
+    if obstacle:
+        raise InputError(f"--storage {storage}: {obstacle}")
+    _check_same(study, store, kept)
+    return store
+
+
+def _check_same(study: Study, store: Store, kept: Mapping[str, Any] | None) -> None:
     if kept is None:
         return
     before, now = flatten(kept), flatten(study.resolved())
@@ -58,6 +71,11 @@ def check_same_study(study: Study, store: Store) -> None:
             f"{study.path}: {store.uri} holds a study that differs in {', '.join(changed)}; "
             f"give this one another name (--set study=NAME) or another --storage"
         )
+
+
+def _surely_fine(model: ModelConfig) -> bool:
+    """Every architecture takes a plain ResNet (a test trains each), so that the common case needs no import of smp."""
+    return model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
 
 
 def _models(study: Study) -> list[ModelConfig]:

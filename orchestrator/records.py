@@ -21,6 +21,8 @@ from typing import Any, Literal, Self
 
 from pyarrow import fs as arrow_fs
 
+from orchestrator.errors import InputError
+
 JsonObject = dict[str, Any]
 
 
@@ -96,6 +98,17 @@ class Store:
         self._fs: arrow_fs.FileSystem = filesystem
         self._root: str = path
 
+    def obstacle(self) -> str | None:
+        """Why a local directory cannot be written, or None."""
+        if "://" in self.storage:
+            return None
+        place = self.uri
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        if not os.path.isdir(place):
+            return f"{place} is not a folder"
+        return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
+
     def path(self, name: str) -> str:
         """Address of a file of the study."""
         return f"{self.uri}/{name}"
@@ -144,7 +157,12 @@ class Store:
         verdict = self._read(f"trials/{key}/verdict.json") or {"state": State.RUNNING, "reason": None}
         planned = Planned(**{**plan, "system_attrs": verdict.get("system_attrs", plan["system_attrs"])})
         epochs = tuple(self._read(f"trials/{key}/epochs.json") or ())
-        return Record(planned, epochs, State(verdict["state"]), verdict["reason"])
+        state = State(verdict["state"])
+        if state is State.COMPLETE and len(epochs) < planned.config["train"]["epochs"]:
+            raise InputError(
+                f"{self.path(f'trials/{key}')}: complete, but epochs are missing; remove the folder to rerun it"
+            )
+        return Record(planned, epochs, state, verdict["reason"])
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""
@@ -165,9 +183,13 @@ class Store:
     def _read(self, name: str) -> Any:
         try:
             with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
-                return json.loads(stream.read())
+                content = stream.read()
         except FileNotFoundError:
             return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise InputError(f"{self.path(name)}: damaged, not JSON; remove its folder to begin anew") from error
 
 
 def absolute(path: str) -> str:

@@ -18,11 +18,11 @@ Row = dict[str, Scalar]
 def table(records: Sequence[Record]) -> pa.Table:
     """One row per trial and epoch.
 
-    Columns: ``trial``, ``kind``, ``state``, ``seed``, ``epoch``, ``param.<path>`` for every setting, then the metrics
-    by their names; wall-clock times end in ``_seconds``. What a trial does not have is null.
+    Columns: ``trial``, ``kind``, ``state``, ``reason``, ``seed``, ``epoch``, ``param.<path>`` for every setting, then
+    the metrics by their names; wall-clock times end in ``_seconds``. What a trial does not have is null.
     """
     rows = [row for record in records for row in _rows(record)]
-    names = dict.fromkeys(["trial", "kind", "state", "seed", "epoch"])
+    names = dict.fromkeys(["trial", "kind", "state", "reason", "seed", "epoch"])
     names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
@@ -56,14 +56,20 @@ def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> 
     return sorted(front, key=lambda r: scores[r.key], reverse=True)
 
 
-def write_best(store: Store, record: Record, study: str, objective: Objective) -> str:
-    """Write ``best.yaml``, which ``python -m trainable`` runs; returns its address."""
+def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
+    """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
+    command = f"python -m trainable {store.path('best.yaml')} --threads {threads}"
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
-        f"{len(record.epochs)}\n# Run it alone:  python -m trainable {store.path('best.yaml')}\n"
+        f"{len(record.epochs)}\n# Run it alone:  {command}\n"
     )
     store.write_text("best.yaml", head + yaml.safe_dump(record.planned.config, sort_keys=False))
-    return store.path("best.yaml")
+    return command
+
+
+def threads_for(cpu: float) -> int:
+    """Torch's threads in a trial with this share of CPU cores."""
+    return max(1, int(cpu))
 
 
 def _score(record: Record, objective: Objective) -> float:
@@ -74,7 +80,8 @@ def _score(record: Record, objective: Objective) -> float:
 def _rows(record: Record) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = config.pop("seed")
-    head: Row = {"trial": record.key, "kind": record.planned.kind, "state": record.state.value, "seed": seed}
+    head: Row = {"trial": record.key, "kind": record.planned.kind, "state": record.state.value}
+    head |= {"reason": record.reason, "seed": seed}
     head |= flatten(config, "param.")
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}
@@ -89,4 +96,6 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array([None if v is None else float(v) for v in values])
     if len(kinds) > 1:
         return pa.array([None if v is None else str(v) for v in values])
+    if not kinds:
+        return pa.array(values, pa.string())  # a column of nulls alone would have no type
     return pa.array(values)

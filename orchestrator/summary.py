@@ -6,7 +6,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.display import duration, say
+from orchestrator.console import say
+from orchestrator.display import duration
 from orchestrator.flat import short
 from orchestrator.records import Record, State
 from orchestrator.results import best, pareto_front

@@ -9,8 +9,10 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from orchestrator.errors import InputError
 from orchestrator.spec import SpecError, load
@@ -23,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
     command = f"python -m orchestrator.sweep {shlex.join(arguments)}"
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         study = load(options.spec, options.set)
         if options.dry_run:
@@ -36,9 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SpecError, InputError) as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("Interrupted before the first trial; nothing is lost.", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, _Terminated) as stop:  # before the first trial or after the last
+        print(f"Interrupted; nothing that finished is lost. Continue with:  {command}", file=sys.stderr)
+        return 143 if isinstance(stop, _Terminated) else 130
+
+
+class _Terminated(BaseException):
+    """SIGTERM outside the running of trials, which has handlers of its own."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -73,7 +73,7 @@ def _start(job: Mapping[str, Any]) -> Iterator[Any]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     module, _, function = str(job["fit"]).partition(":")
     config = TrialConfig.model_validate_json(json.dumps(job["config"]))
-    epochs: Iterator[Any] = getattr(import_module(module), function)(config, threads=max(1, int(job["cpu"])))
+    epochs: Iterator[Any] = getattr(import_module(module), function)(config, threads=job["threads"])
     return epochs
 
 

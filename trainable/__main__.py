@@ -6,6 +6,7 @@ failed (one line says why), 2 the input is wrong (one line per mistake, before t
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -210,4 +211,8 @@ def _run(config: TrialConfig, device: str | None, threads: int | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader has seen enough: python -m trainable CONFIG | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -193,7 +193,11 @@ class Planner:
     def _sampler(self, number: int, seed: int) -> optuna.samplers.BaseSampler:
         flat = {name: domain for name, domain, conditional in self._study.space.domains() if not conditional}
         return build_sampler(
-            self._search.sampler, study_seed=self._search.seed, trial_seed=seed, number=number, flat=flat
+            self._search.sampler,
+            study_seed=derive_seed(self._search.seed, "sequence"),
+            trial_seed=seed,
+            number=number,
+            flat=flat,
         )
 
     def _ask(

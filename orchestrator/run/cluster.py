@@ -3,6 +3,8 @@
 import io
 import logging
 import os
+import re
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -15,6 +17,8 @@ import ray
 from orchestrator.errors import InputError
 from orchestrator.spec import ResourcesSection
 
+REACH_SECONDS = 5
+"""How long a cluster may take to answer."""
 STOP_GRACE_SECONDS = 30
 """How long a stop waits for the epochs in flight; past it the last complete epoch stands."""
 
@@ -36,15 +40,29 @@ def cluster(address: str | None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
+    _check_reachable(address)
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        except (ValueError, ConnectionError) as error:
+            raise InputError(f"--address {address}: {' '.join(str(error).split())}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for more than a minute, in its own words, where nobody listens."""
+    match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d{1,5})", address or "")
+    if match:
+        try:
+            socket.create_connection((match[1], int(match[2])), timeout=REACH_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
 def slots(resources: ResourcesSection) -> int:

@@ -1,5 +1,6 @@
 """One launch of a study, on the driver: planner, records and listeners, with no knowledge of Ray."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -27,7 +28,7 @@ class Session:
     def __init__(self, planner: Planner, store: Store, listeners: Sequence[Listener]) -> None:
         self._planner = planner
         self._store = store
-        self._listeners = listeners
+        self._listeners = list(listeners)
         self._live: dict[str, Record] = {}
         self._pruned: set[str] = set()
 
@@ -91,5 +92,9 @@ class Session:
         self._tell(record)
 
     def _tell(self, record: Record) -> None:
-        for listener in self._listeners:
-            listener.update(record)
+        for listener in list(self._listeners):
+            try:
+                listener.update(record)
+            except Exception:  # whoever only watches must never end the study; the records hold everything
+                logging.getLogger(__name__).exception("%s is told nothing more", type(listener).__name__)
+                self._listeners.remove(listener)

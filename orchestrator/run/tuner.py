@@ -11,6 +11,7 @@ from types import FrameType
 from ray import tune
 
 from orchestrator.records import Store
+from orchestrator.results import threads_for
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
 from orchestrator.spec import ResourcesSection
@@ -31,7 +32,8 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
         None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
         (SLURM's warning).
     """
-    job = {"storage": store.storage, "study": store.study, "cpu": resources.cpu, "gpu": resources.gpu, "fit": fit}
+    job = {"storage": store.storage, "study": store.study, "gpu": resources.gpu, "fit": fit}
+    job |= {"threads": threads_for(resources.cpu)}
     searcher = PlannedSearcher(session, job)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     scratch = tempfile.mkdtemp(prefix="orchestrator-ray-")

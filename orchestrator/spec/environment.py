@@ -42,7 +42,9 @@ def _expand_text(node: Node, text: str, env: Mapping[str, str], mistakes: list[M
 def _problem(name: str, env: Mapping[str, str]) -> str | None:
     if not _NAME.fullmatch(name):
         return f"'${{{name}}}' names no environment variable; a literal is written $${{"
-    return None if name in env else f"the environment variable {name} is not set"
+    if not env.get(name):
+        return f"the environment variable {name} is {'empty' if name in env else 'not set'}"
+    return None
 
 
 def from_env(root: Node) -> dict[str, str]:

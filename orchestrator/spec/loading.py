@@ -178,7 +178,7 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
         return None
     if isinstance(node.value, str) and re.fullmatch(STUDY_NAME, node.value):
         return node.value
-    rule = "expected a plain word of letters, digits, '.', '-', '_' that does not begin with '.'"
+    rule = "expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'"
     mistakes.append(Mistake(node.place, "study", f"{rule}; got {node}"))
     return None
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from orchestrator.spec.search import SearchSection
 from trainable.section import Section
 
-STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
 """A study's name: it names a folder, an MLflow experiment and a URL."""
 
 

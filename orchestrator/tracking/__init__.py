@@ -3,9 +3,9 @@
 import os
 
 from orchestrator.tracking.study_info import StudyInfo
-from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracker import Tracker, redacted
 
-__all__ = ["DEFAULT_URI", "StudyInfo", "Tracker", "tracking_uri", "ui_command"]
+__all__ = ["DEFAULT_URI", "StudyInfo", "Tracker", "redacted", "tracking_uri", "ui_command"]
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """MLflow's own default."""
@@ -20,4 +20,4 @@ def ui_command(uri: str) -> str | None:
     """The command that serves MLflow's pages; None where ``uri`` is a server already."""
     if uri.startswith("http"):
         return None
-    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
+    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {redacted(uri)}"

@@ -5,6 +5,7 @@ launches are found by their tags ``study_id`` and ``trial`` and topped up; none 
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class _Child:
     run_id: str
     epochs: int = 0
     has_params: bool = False
+    has_reason: bool = False
     state: State | None = None
     """None for a run of an earlier launch, whose state is written anew."""
 
@@ -51,6 +53,9 @@ class StudyRuns:
     """
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
+        # A dead server must be noticed in seconds: the tracker tries again by itself.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._client = MlflowClient(uri)
@@ -69,6 +74,9 @@ class StudyRuns:
             child.has_params = True
         self._log_epochs(child, record)
         if child.state is not record.state:
+            if child.has_reason and not record.reason:  # of an earlier launch that was interrupted
+                self._client.delete_tag(child.run_id, "reason")
+                child.has_reason = False
             self._client.log_batch(child.run_id, tags=_state_tags(record))
             if record.state is State.RUNNING:
                 self._client.update_run(child.run_id, "RUNNING")
@@ -104,7 +112,9 @@ class StudyRuns:
                 self._client.update_run(parent, "RUNNING")
             else:
                 epochs = int(run.data.tags.get("epochs", 0))
-                self._children[key] = _Child(run.info.run_id, epochs, has_params=bool(run.data.params))
+                self._children[key] = _Child(
+                    run.info.run_id, epochs, has_params=bool(run.data.params), has_reason="reason" in run.data.tags
+                )
         return parent
 
     def _runs(self) -> list[Run]:

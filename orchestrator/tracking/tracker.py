@@ -1,5 +1,6 @@
 """The thread that keeps MLflow in step with the records; nobody waits for it."""
 
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -72,7 +73,8 @@ class Tracker:
             self._inbox.wake.notify()
         self._thread.join(timeout)
         if self._thread.is_alive() or self._problem:
-            return f"MLflow at {self._uri} is behind: {self._problem or 'no answer'}; the records hold everything"
+            behind = f"MLflow at {self._uri} is behind: {self._problem or 'no answer'}; the records hold everything"
+            return redacted(behind)
         return None
 
     @property
@@ -80,8 +82,8 @@ class Tracker:
         """Address of the table of runs in MLflow's pages, once the experiment is known."""
         if self._runs is None:
             return None
-        server = self._uri if self._uri.startswith("http") else LOCAL_UI
-        return f"{server.rstrip('/')}/#/experiments/{self._runs.experiment_id}/runs?workflowType=machine_learning"
+        server = redacted(self._uri.rstrip("/")) if self._uri.startswith("http") else LOCAL_UI
+        return f"{server}/#/experiments/{self._runs.experiment_id}/runs?workflowType=machine_learning"
 
     def _work(self) -> None:
         closing = False
@@ -111,3 +113,8 @@ class Tracker:
             self._runs.sync(record)
         if closing:
             self._runs.finish(*self._ending)
+
+
+def redacted(text: str) -> str:
+    """The text with user names and passwords of addresses left out."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -132,6 +132,81 @@ def test_weights_that_cannot_be_had_are_one_line_with_the_way_out(
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.lr=1e30"], "the loss is"),
+        (["model.arch=deeplabv3", "model.encoder=vgg11"], "'deeplabv3' cannot be built on encoder 'vgg11'"),
+        (["model.encoder=tu-nonsense"], "unknown 'tu-nonsense'"),
+    ],
+)
+def test_what_only_a_model_or_a_step_can_tell_is_one_line_too(
+    overrides: list[str], expected: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["data.train_images=8", "data.val_images=4", "train.batch_size=4"]
+    parts = (part for override in (*small, *overrides) for part in ("--set", override))
+    assert main([SHAPES, "--dry-run", *parts]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert expected in captured.err
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(("storage", "expected"), [("file", "is not a folder"), ("foo://bucket/x", "cannot be used")])
+def test_storage_that_cannot_be_used(
+    storage: str, expected: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "file").write_text("")
+    assert main([SHAPES, "--storage", storage]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert expected in captured.err
+
+
+def test_a_damaged_record_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "studies/shapes").mkdir(parents=True)
+    (place / "studies/shapes/study.json").write_text("{")
+    assert main([SHAPES]) == 2
+    assert "studies/shapes/study.json: damaged, not JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["garbage", "127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer(address: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = ["--set", "model.arch=fpn", "--set", "model.encoder=resnet18"]
+    assert main([SHAPES, *plain, "--address", address]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert f"--address {address}: " in captured.err
+    assert list(place.iterdir()) == []
+
+
+def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    small = ["data.train_images=8", "data.val_images=4", "train.batch_size=4"]
+    uri = "tracking.uri=http://user:${SECRET}@127.0.0.1:9"
+    assert main([SHAPES, "--dry-run", *(part for o in (*small, uri) for part in ("--set", o))]) == 0
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err
+    assert "http://***@127.0.0.1:9" in captured.out
+
+
+def test_a_reader_that_leaves_ends_nothing() -> None:
+    code = (
+        "import sys; from orchestrator.console import open_console, say; console = open_console()\n"
+        "for _ in range(20000): say(console, 'a line of output that nobody reads any more')\n"
+        "print('went on', file=sys.stderr)"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    writer.stdout.readline()
+    writer.stdout.close()
+    assert writer.stderr.read() == "went on\n"
+    assert writer.wait() == 0
+
+
 @pytest.mark.integration
 def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     small = ["data.train_images=40", "data.val_images=8", "train.batch_size=4", "train.epochs=1", "search.trials=2"]
@@ -146,7 +221,8 @@ def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     rows = pq.read_table(place / "studies/shapes/results.parquet").to_pylist()
     assert len(rows) == 4
     best = max((row for row in rows if row["kind"] == "search"), key=lambda row: row["val/object_miou_swapped"])
-    alone = command("trainable", "studies/shapes/best.yaml", "--threads", "1")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("best ")]
+    alone = command(*line.split("python -m ")[1].split())
     assert alone.returncode == 0, alone.stderr
     for name in ("val/miou", "val/object_miou_swapped", "train/loss"):
         assert f"{name} = {best[name]:.6g}\n" in alone.stdout, "the same trial bit for bit"

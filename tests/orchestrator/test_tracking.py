@@ -90,6 +90,15 @@ def test_a_second_launch_tops_up_the_same_runs(uri: str) -> None:
     assert {run.info.status for run in runs(uri)} == {"FINISHED"}
 
 
+def test_the_reason_of_an_interruption_goes_when_the_trial_completes(uri: str) -> None:
+    for state, reason in ((State.INTERRUPTED, "interrupted by SIGINT"), (State.COMPLETE, None)):
+        tracked = tracker(uri)
+        tracked.update(record(epochs=1).ended(state, reason))
+        assert tracked.close(status="FINISHED", summary={}) is None
+        (child,) = [run for run in runs(uri) if "trial" in run.data.tags]
+        assert child.data.tags.get("reason") == reason
+
+
 def test_a_study_deleted_and_run_anew_opens_new_runs(uri: str) -> None:
     for study_id in ("first", "second"):
         tracked = tracker(uri, study_id)

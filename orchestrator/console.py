@@ -1,0 +1,65 @@
+"""Where the command writes what the user reads: a console that outlives its reader.
+
+A pipe that was closed (``| head``) or a full disk behind stdout must not end a study that runs for days.
+"""
+
+import os
+import sys
+from typing import TextIO
+
+from rich.console import Console
+
+PLAIN_WIDTH = 120
+"""Columns where there is no terminal to ask."""
+
+
+class LastingOutput:
+    """A text stream that falls silent, for good, at the first write that fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        """The stream's encoding, which rich asks for."""
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write, or give up writing."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._fall_silent()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or give up writing."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._fall_silent()
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's file descriptor."""
+        return self._stream.fileno()
+
+    def _fall_silent(self) -> None:
+        """Lead the descriptor to nowhere: what is still buffered, and the interpreter's last flush, go there too."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def open_console() -> Console:
+    """A console on today's stdout: Ray's own output is led away from it later."""
+    out: TextIO = LastingOutput(sys.stdout)  # type: ignore[assignment]  # as much of a TextIO as rich uses
+    return Console(file=out) if sys.stdout.isatty() else Console(file=out, width=PLAIN_WIDTH)
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
