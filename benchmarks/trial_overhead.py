@@ -46,7 +46,8 @@ def ours_no_op(trials: int, folder: Path) -> float:
         "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
-        f"'study=noop', 'train.epochs=1', 'search.sampler=random', 'objective.metric=val/miou', 'objective.mode=max']);"
+        "'study=noop', 'train.epochs=1', 'search.sampler=random', 'model.arch=fpn', 'model.encoder=resnet18',"
+        "'objective={metric: val/miou, mode: max}']);"
         f"sys.exit(launch(study, storage='studies', command='',"
         f"target=Target(max_concurrent={SLOTS}, fit='trial_overhead:no_op')))"
     )

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orchestrator.console import open_console, say
 from orchestrator.display import Progress, build_display
-from orchestrator.plan.planner import Planner
+from orchestrator.plan.planner import Planner, judged
 from orchestrator.preflight import check_models, fetch_weights, open_store
 from orchestrator.records import Record, State, Store
 from orchestrator.results import best, threads_for, write_best, write_table
@@ -61,7 +61,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
-    known = store.records()
+    known = _known(study, store)
     planner = Planner(study, known)
     ran = Ran()
     if planner.exhausted:
@@ -77,6 +77,15 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
         say(console, f"\nInterrupted. Continue with:  {command}")
         return ran.exit_code
     return 3 if any(record.state is State.FAILED for record in records) else 0
+
+
+def _known(study: Study, store: Store) -> list[Record]:
+    """The records of earlier launches. A driver that was killed may have left trials that ended without a verdict."""
+    for record in store.records():
+        if record.whole and not record.state.final:
+            verdict = judged(record.ended(State.COMPLETE), study.spec.objectives)
+            store.judge(verdict, record.planned.system_attrs)
+    return store.records()
 
 
 def _run(

@@ -74,6 +74,11 @@ class Record:
         """The trial's key."""
         return self.planned.key
 
+    @property
+    def whole(self) -> bool:
+        """Whether every epoch is there."""
+        return len(self.epochs) >= int(self.planned.config["train"]["epochs"])
+
     def last(self, metric: str) -> float | None:
         """The last epoch's value: the objective (the best epoch would be biased upwards)."""
         return self.epochs[-1].get(metric) if self.epochs else None
@@ -157,12 +162,12 @@ class Store:
         verdict = self._read(f"trials/{key}/verdict.json") or {"state": State.RUNNING, "reason": None}
         planned = Planned(**{**plan, "system_attrs": verdict.get("system_attrs", plan["system_attrs"])})
         epochs = tuple(self._read(f"trials/{key}/epochs.json") or ())
-        state = State(verdict["state"])
-        if state is State.COMPLETE and len(epochs) < planned.config["train"]["epochs"]:
+        record = Record(planned, epochs, State(verdict["state"]), verdict["reason"])
+        if record.state is State.COMPLETE and not record.whole:
             raise InputError(
                 f"{self.path(f'trials/{key}')}: complete, but epochs are missing; remove the folder to rerun it"
             )
-        return Record(planned, epochs, state, verdict["reason"])
+        return record
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""

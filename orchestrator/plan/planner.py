@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from orchestrator.plan.samplers import build_pruner, build_sampler, distribution
 from orchestrator.records import Planned, Record, State, absolute
-from orchestrator.spec import Domain, Study, Value, reference
+from orchestrator.spec import Domain, Objective, Study, Value, reference
 from orchestrator.spec import search as section
 from trainable.config import TrialConfig
 
@@ -94,7 +94,7 @@ class Planner:
             The record, ``failed`` instead of ``complete`` where an objective has no value, and Optuna's own notes on
             the trial, which a later launch needs to decide alike.
         """
-        record = self._with_objectives(record)
+        record = judged(record, self._study.spec.objectives)
         trial = self._live.pop(record.key, None)
         if trial is None:
             self._add_reference(record)
@@ -227,19 +227,20 @@ class Planner:
     def _system_attrs(self, trial: optuna.Trial) -> dict[str, Any]:
         return dict(self._optuna.get_trials(deepcopy=False)[trial.number].system_attrs)
 
-    def _with_objectives(self, record: Record) -> Record:
-        if record.state is not State.COMPLETE:
-            return record
-        for objective in self._study.spec.objectives:
-            value = record.last(objective.metric)
-            if value is None or not math.isfinite(value):
-                return record.ended(
-                    State.FAILED, f"epoch {len(record.epochs)}: the objective {objective.metric} is undefined"
-                )
-        return record
-
     def _values(self, record: Record) -> list[float]:
         return [record.epochs[-1][objective.metric] for objective in self._study.spec.objectives]
+
+
+def judged(record: Record, objectives: Sequence[Objective]) -> Record:
+    """The record, ``failed`` instead of ``complete`` where an objective has no value in the last epoch."""
+    if record.state is not State.COMPLETE:
+        return record
+    for objective in objectives:
+        value = record.last(objective.metric)
+        if value is None or not math.isfinite(value):
+            reason = f"epoch {len(record.epochs)}: the objective {objective.metric} is undefined"
+            return record.ended(State.FAILED, reason)
+    return record
 
 
 def dump(config: TrialConfig) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Session:
         for key, live in list(self._live.items()):
             kept = self._store.record(key)
             record = replace(live, epochs=kept.epochs if kept else live.epochs)
-            if len(record.epochs) == record.planned.config["train"]["epochs"]:
+            if record.whole:
                 self._end(record.ended(State.COMPLETE))
             else:
                 record = record.ended(State.INTERRUPTED, reason)

@@ -204,6 +204,33 @@ def test_a_running_cluster_of_two_nodes_is_used_and_left_running(study: Make, pl
         cluster.shutdown()
 
 
+def test_a_killed_driver_loses_no_trial_and_runs_none_twice(study: Make, place: Path) -> None:
+    script = (
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "sys.exit(launch(load('s.yaml', ['search.trials=4', 'train.epochs=2']), storage='out',"
+        "target=Target(fit='fake_fit:slow'), command=''))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not list(place.glob("out/s/trials/*/verdict.json")):
+        assert time.monotonic() < deadline, "no verdict in 90 s"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(2)  # Ray's processes end with their driver; a worker may still write its epoch
+    ended = next(iter(place.glob("out/s/trials/*/verdict.json"))).parent
+    ended.joinpath("verdict.json").unlink()  # as if the kill had come a moment earlier
+    before = records(place)
+    assert before[ended.name].state is State.RUNNING
+    written = ended.joinpath("epochs.json").stat().st_mtime_ns
+    assert run(study("search.trials=4", "train.epochs=2")) == 0
+    after = records(place)
+    assert len(after) == 6
+    assert {record.state for record in after.values()} == {State.COMPLETE}
+    assert ended.joinpath("epochs.json").stat().st_mtime_ns == written, "it was not run again"
+    assert {run.info.status for run in mlflow_children(place).values()} == {"FINISHED"}
+
+
 def test_another_study_under_the_same_name_is_refused(study: Make, place: Path) -> None:
     store = Store(str(place / "out"), "s")
     store.write_study(study().resolved())
