@@ -69,20 +69,16 @@ class StudyRuns:
         child = self._children.get(record.key)
         if child is None:
             child = self._children[record.key] = self._open_child(record.planned)
-        if not child.has_params:
-            self._log_params(child.run_id, _settings(record.planned))
-            child.has_params = True
-        self._log_epochs(child, record)
-        if child.state is not record.state:
-            if child.has_reason and not record.reason:  # of an earlier launch that was interrupted
-                self._client.delete_tag(child.run_id, "reason")
-                child.has_reason = False
-            self._client.log_batch(child.run_id, tags=_state_tags(record))
-            if record.state is State.RUNNING:
-                self._client.update_run(child.run_id, "RUNNING")
-            else:
-                self._client.set_terminated(child.run_id, _STATUS[record.state])
-            child.state = record.state
+        params = [] if child.has_params else self._params(_settings(record.planned))
+        metrics = _metrics_after(child.epochs, record)
+        tags = [RunTag("epochs", str(len(record.epochs)))] if metrics else []
+        changed = child.state is not record.state
+        if changed:
+            tags += _state_tags(record)
+        self._log(child.run_id, metrics, params, tags)
+        child.has_params, child.epochs = True, max(child.epochs, len(record.epochs))
+        if changed:
+            self._change_state(child, record)
 
     def finish(self, status: str, summary: Mapping[str, float]) -> None:
         """End the parent run with its final metrics."""
@@ -130,7 +126,7 @@ class StudyRuns:
 
     def _open_parent(self) -> str:
         run_id = self._open_run({"mlflow.runName": self._study.name, "kind": "study"})
-        self._log_params(run_id, self._study.settings)
+        self._log(run_id, [], self._params(self._study.settings), [])
         return run_id
 
     def _open_child(self, planned: Planned) -> _Child:
@@ -147,26 +143,37 @@ class StudyRuns:
         own = {"study": self._study.name, "study_id": self._study.study_id, "mlflow.source.name": SOURCE}
         return str(self._client.create_run(self.experiment_id, tags={**own, **tags}).info.run_id)
 
-    def _log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
-        flat = {name: self._study.from_env.get(name, value) for name, value in flatten(tree).items()}
-        params = [Param(name, str(value)[:MAX_VALUE]) for name, value in flat.items()]
-        for start in range(0, len(params), MAX_PARAMS):
-            self._client.log_batch(run_id, params=params[start : start + MAX_PARAMS])
+    def _change_state(self, child: _Child, record: Record) -> None:
+        if child.has_reason and not record.reason:  # of an earlier launch that was interrupted
+            self._client.delete_tag(child.run_id, "reason")
+            child.has_reason = False
+        if record.state is State.RUNNING:
+            self._client.update_run(child.run_id, "RUNNING")
+        else:
+            self._client.set_terminated(child.run_id, _STATUS[record.state])
+        child.state = record.state
 
-    def _log_epochs(self, child: _Child, record: Record) -> None:
-        now = int(time.time() * 1000)
-        missing = [
-            Metric(name, value, now, epoch)
-            for epoch, metrics in enumerate(record.epochs, start=1)
-            if epoch > child.epochs
-            for name, value in metrics.items()
-        ]
-        for start in range(0, len(missing), MAX_METRICS):
-            batch = missing[start : start + MAX_METRICS]
-            last = start + MAX_METRICS >= len(missing)
-            tags = [RunTag("epochs", str(len(record.epochs)))] if last else []  # with the last batch, as one
-            self._client.log_batch(child.run_id, metrics=batch, tags=tags)
-        child.epochs = max(child.epochs, len(record.epochs))
+    def _params(self, tree: Mapping[str, Any]) -> list[Param]:
+        flat = {name: self._study.from_env.get(name, value) for name, value in flatten(tree).items()}
+        return [Param(name, str(value)[:MAX_VALUE]) for name, value in flat.items()]
+
+    def _log(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """Write it all in as few batches as MLflow's limits allow, the tags with the last: they say what is there."""
+        while len(metrics) > MAX_METRICS or len(params) > MAX_PARAMS:
+            self._client.log_batch(run_id, metrics=metrics[:MAX_METRICS], params=params[:MAX_PARAMS])
+            metrics, params = metrics[MAX_METRICS:], params[MAX_PARAMS:]
+        if metrics or params or tags:
+            self._client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
+
+
+def _metrics_after(epochs: int, record: Record) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, value, now, epoch)
+        for epoch, metrics in enumerate(record.epochs, start=1)
+        if epoch > epochs
+        for name, value in metrics.items()
+    ]
 
 
 def _settings(planned: Planned) -> dict[str, Any]:

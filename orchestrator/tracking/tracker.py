@@ -28,6 +28,10 @@ class _Inbox:
     closing: bool = False
     wake: threading.Condition = field(default_factory=threading.Condition)
 
+    def urgent(self) -> bool:
+        """Whether there is more to write than that trials start."""
+        return self.closing or any(record.epochs for record in self.changed.values())
+
 
 class Tracker:
     """Writes the latest record of every trial to MLflow; a ``Listener`` of the session.
@@ -88,7 +92,7 @@ class Tracker:
     def _work(self) -> None:
         closing = False
         with self._inbox.wake:
-            self._inbox.wake.wait_for(lambda: self._inbox.closing, timeout=START_SECONDS)
+            self._inbox.wake.wait_for(self._inbox.urgent, timeout=START_SECONDS)
         while not closing:
             with self._inbox.wake:
                 self._inbox.wake.wait_for(lambda: self._inbox.changed or self._inbox.closing)

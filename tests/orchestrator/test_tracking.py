@@ -73,6 +73,17 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert tracked.page == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
+def test_more_metrics_than_a_batch_holds_all_arrive(uri: str) -> None:
+    many = Record(record().planned, tuple({f"m/{index}": float(epoch) for index in range(30)} for epoch in range(40)))
+    tracked = tracker(uri)
+    tracked.update(many.ended(State.COMPLETE))
+    assert tracked.close(status="FINISHED", summary={}) is None
+    (child,) = [run for run in runs(uri) if "trial" in run.data.tags]
+    for name in ("m/0", "m/29"):
+        history = MlflowClient(uri).get_metric_history(child.info.run_id, name)
+        assert [(point.step, point.value) for point in history] == [(epoch + 1, float(epoch)) for epoch in range(40)]
+
+
 def test_a_second_launch_tops_up_the_same_runs(uri: str) -> None:
     first = tracker(uri)
     first.update(record(epochs=1).ended(State.INTERRUPTED, "interrupted by SIGINT"))
