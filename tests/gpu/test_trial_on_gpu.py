@@ -8,6 +8,7 @@ import torch
 
 from trainable.config import TrialConfig
 from trainable.engine import fit
+from trainable.failure import TrialFailed
 from trainable.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.probe import probe
 
@@ -53,7 +54,7 @@ def test_memory_is_free_afterwards(finish: str) -> None:
         assert torch.cuda.memory_reserved() > before
         if finish == "exhausted":
             list(results)
-    except Exception:
+    except TrialFailed:
         assert finish == "failed"
     results.close()  # type: ignore[attr-defined]
     torch.cuda.empty_cache()

@@ -52,7 +52,7 @@ def check_model(model: ModelConfig) -> None:
     try:
         with torch.device("meta"):
             smp.create_model(model.arch, model.encoder, encoder_weights=None, classes=2)
-    except Exception:
+    except Exception:  # whatever meta tensors cannot do; the real build has the last word
         _create(model, 2, weights=None)
 
 
