@@ -14,8 +14,9 @@ from trainable import seeds
 from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.frames import load_splits, train_class_pixels
+from trainable.data.frames import load_splits
 from trainable.data.layout import DataError
+from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate import evaluate
 from trainable.failure import TrialFailed
 from trainable.metrics.confusion import rare_classes
@@ -63,9 +64,9 @@ def fit(config: TrialConfig, *, device: str | None = None, threads: int | None =
 def _epochs(config: TrialConfig, compute: Compute) -> Iterator[EpochResult]:
     begun = time.perf_counter()
     splits = load_splits(config.data)
-    train_pixels_C = train_class_pixels(config.data)
-    training = prepare(config, compute, len(splits.train), train_pixels_C)
-    rare = rare_classes(train_pixels_C)
+    statistics = train_statistics(config.data)
+    training = prepare(config, compute, len(splits.train), statistics)
+    rare = rare_classes(statistics.pixels)
     timing = {SETUP_SECONDS: time.perf_counter() - begun}
     for epoch in range(1, config.train.epochs + 1):
         start = time.perf_counter()
@@ -78,7 +79,7 @@ def _epochs(config: TrialConfig, compute: Compute) -> Iterator[EpochResult]:
         timing = {}
 
 
-def prepare(config: TrialConfig, compute: Compute, images: int, train_pixels_C: tuple[int, ...]) -> Training:
+def prepare(config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics) -> Training:
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
@@ -88,4 +89,4 @@ def prepare(config: TrialConfig, compute: Compute, images: int, train_pixels_C: 
     weights = config.train.class_weights
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps)
-    return Training(config, compute, model, optimizer, schedule, train_pixels_C, loss_weights_C)
+    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C)

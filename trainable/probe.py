@@ -9,6 +9,7 @@ from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, HeldFrames, Splits, fits_in_memory, load_splits
+from trainable.data.statistics import ClassStatistics
 from trainable.engine import prepare
 from trainable.evaluate import evaluation_batches, split_confusion
 from trainable.train import Training, steps_per_epoch, train_epoch
@@ -58,8 +59,8 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     config = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": batch_size})})
     splits, load_seconds = _timed(lambda: load_splits(config.data, hold=False))
     shown, decode_seconds = _as_in_a_trial(splits, splits.train.first(batch_size * steps), config)
-    pixels_C = shown.first(batch_size).class_pixels(len(class_names(config.data)))
-    training, build_seconds = _timed(lambda: prepare(config, compute, len(splits.train), pixels_C))
+    statistics = ClassStatistics.of(shown.first(batch_size).class_pixels(len(class_names(config.data))))
+    training, build_seconds = _timed(lambda: prepare(config, compute, len(splits.train), statistics))
     train_epoch(training, shown, epoch=1, limit=1)  # warm-up: allocations, kernels
     _, train_seconds = _timed(lambda: train_epoch(training, shown, epoch=1))
     return Probe(

@@ -3,7 +3,6 @@
 Shapes: B batch, C classes, K channels of the decoder's map, H W crop, h w the decoder's map.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +14,7 @@ from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.augment import augment_batch
 from trainable.data.frames import Frames
+from trainable.data.statistics import ClassStatistics
 from trainable.failure import TrialFailed
 from trainable.metrics.names import LR, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS, TRAIN_SUPPRESSION
 from trainable.model.segmenter import Segmenter
@@ -36,8 +36,8 @@ class Training:
     model: Segmenter
     optimizer: optim.Optimizer
     schedule: LambdaLR
-    train_pixels: Sequence[int]
-    """[C], pixels of each class in the training labels."""
+    statistics: ClassStatistics
+    """Of the training labels."""
     loss_weights: Tensor | None
     """[C], class weights of the cross-entropy."""
 
@@ -168,11 +168,11 @@ def _step(
 def _draw(
     training: Training, suppression: SuppressionConfig, labels_BHW: Tensor, u: float, generator: torch.Generator
 ) -> int | None:
-    classes = len(training.train_pixels)
+    classes = len(training.statistics.pixels)
     present_C = torch.ones(classes, dtype=torch.bool)
     if suppression.sampling.name == "present":  # the copy to the CPU waits for the GPU: only where it is needed
         present_C = (torch.bincount(labels_BHW.flatten(), minlength=256)[:classes] > 0).cpu()
-    weights_C = class_weights(suppression.sampling, training.train_pixels, present_C)
+    weights_C = class_weights(suppression.sampling, training.statistics.pixels, present_C)
     return draw_class(weights_C, drop_probability(suppression, u), generator)
 
 

@@ -70,14 +70,14 @@ def test_rare_classes_hold_less_than_two_percent() -> None:
 
 def test_engine_metrics_equal_torchmetrics(make_trial) -> None:
     from trainable.compute import choose_compute
-    from trainable.data.frames import train_class_pixels
+    from trainable.data.statistics import train_statistics
     from trainable.engine import prepare
     from trainable.evaluate import evaluate
     from trainable.train import train_epoch
 
     config: TrialConfig = make_trial(data={"size": [64, 64]}, suppression={"gate_norm": "mean"})
     compute, splits = choose_compute("cpu", "auto"), load_splits(config.data)
-    training = prepare(config, compute, len(splits.train), train_class_pixels(config.data))
+    training = prepare(config, compute, len(splits.train), train_statistics(config.data))
     train_epoch(training, splits.train, 1)
     found = evaluate(config, training.model, compute, splits, rare=(4, 5))
     means = {}

@@ -9,6 +9,7 @@ from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames, load_splits
+from trainable.data.statistics import ClassStatistics
 from trainable.engine import EpochResult, fit, prepare
 from trainable.failure import TrialFailed
 from trainable.metrics import names
@@ -156,7 +157,7 @@ def test_a_wrong_model_fails_at_the_first_epoch(make_trial) -> None:
 
 def test_only_ignored_pixels_train_without_nan(make_trial) -> None:
     config = make_trial(suppression={**SUPPRESSION, "sampling": {"name": "present"}})
-    training = prepare(config, choose_compute("cpu", "auto"), 4, (1,) * 6)
+    training = prepare(config, choose_compute("cpu", "auto"), 4, ClassStatistics.of([[1] * 6]))
     frames = HeldFrames(torch.zeros(4, 3, 32, 32).byte(), torch.full((4, 32, 32), IGNORE_INDEX).byte())
     assert train_epoch(training, frames, 1)[names.TRAIN_CE] == 0
     assert all(torch.isfinite(p).all() for p in training.model.parameters())
@@ -167,7 +168,7 @@ def test_a_bfloat16_step_is_close_to_a_float32_step(make_trial) -> None:
     losses = []
     for bfloat16 in (False, True):
         config = make_trial(data={"size": [64, 64]}, suppression=SUPPRESSION)
-        training = prepare(config, Compute(torch.device("cpu"), bfloat16), 12, (1,) * 6)
+        training = prepare(config, Compute(torch.device("cpu"), bfloat16), 12, ClassStatistics.of([[1] * 6]))
         losses.append(train_epoch(training, load_splits(config.data).train, 1, limit=1)[names.TRAIN_LOSS])
         assert {p.dtype for p in training.model.parameters()} == {torch.float32}
     assert losses[0] == pytest.approx(losses[1], rel=0.02)

@@ -106,7 +106,7 @@ def test_frames_decoded_ahead_equal_frames_in_memory(camvid: CamVidData) -> None
     indices = [torch.tensor([0, 3]), torch.tensor([5, 2]), torch.tensor([1])]
     for ours, theirs in zip(lazy.batches(indices), held.batches(indices), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert lazy.class_pixels(11) == held.class_pixels(11)
+    assert (lazy.class_pixels(11) == held.class_pixels(11)).all()
     half_used = lazy.batches(indices)
     next(half_used)
     half_used.close()  # type: ignore[attr-defined]

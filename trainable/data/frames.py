@@ -1,6 +1,6 @@
 """The frames of a data set's splits: decoded once and held in memory when small, else decoded when asked for.
 
-Decoded data and pixel statistics are kept per process, keyed by the data section without its augmentation, so the
+Decoded data are kept per process, keyed by the data section without its augmentation, so the
 consecutive trials of one worker do not decode again.
 Shapes: N frames of a split, B of a batch, H W the configured size.
 """
@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import assert_never
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, ShapesData, Size
 from trainable.data.decode import Bytes, decode_label, decode_pair, train_ids
 from trainable.data.layout import Pair, pairs
@@ -26,6 +26,8 @@ HELD_BYTES = 1 << 30
 
 CACHED_DATA_SETS = 2
 """Data sets kept per process; trials of a study usually share one."""
+
+Counts = npt.NDArray[np.int64]
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 [B,3,H,W] and labels uint8 [B,H,W]."""
@@ -51,9 +53,9 @@ class HeldFrames:
         """Return the first ``count`` frames, all if there are fewer."""
         return HeldFrames(self.images[:count], self.labels[:count])
 
-    def class_pixels(self, classes: int) -> tuple[int, ...]:
-        """Pixels of each class in the labels."""
-        return tuple(torch.bincount(self.labels.flatten(), minlength=256)[:classes].tolist())
+    def class_pixels(self, classes: int) -> Counts:
+        """Pixels of each class in each image, int64 [N,C]."""
+        return np.stack([np.bincount(label.ravel(), minlength=256)[:classes] for label in self.labels.numpy()])
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,13 @@ class PngFrames:
             list(pool.map(decode, range(len(self))))  # the list raises the first error
         return HeldFrames(torch.from_numpy(images_N3HW), torch.from_numpy(labels_NHW))
 
-    def class_pixels(self, classes: int) -> tuple[int, ...]:
-        """Pixels of each class in the labels; decodes every label once."""
+    def class_pixels(self, classes: int) -> Counts:
+        """Pixels of each class in each image, int64 [N,C]; decodes every label once."""
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             counts = pool.map(
                 lambda pair: np.bincount(decode_label(pair, self.size, self.table).ravel(), minlength=256), self.pairs
             )
-            return tuple(int(n) for n in np.sum(list(counts), axis=0)[:classes])
+            return np.stack(list(counts))[:, :classes]
 
 
 Frames = HeldFrames | PngFrames
@@ -140,11 +142,6 @@ def load_splits(data: DataConfig, *, hold: bool = True) -> Splits:
             assert_never(without_augment)
 
 
-def train_class_pixels(data: DataConfig) -> tuple[int, ...]:
-    """Pixels of each class in the training labels at the configured size, [C]."""
-    return _train_class_pixels(data.model_copy(update={"augment": Augment()}))
-
-
 @lru_cache(maxsize=CACHED_DATA_SETS)
 def _held_splits(data: DataConfig) -> Splits:
     match data:
@@ -161,11 +158,6 @@ def _held_splits(data: DataConfig) -> Splits:
             return Splits(lazy.train.hold(), lazy.val.hold())
         case _:
             assert_never(data)
-
-
-@lru_cache(maxsize=CACHED_DATA_SETS)
-def _train_class_pixels(data: DataConfig) -> tuple[int, ...]:
-    return load_splits(data).train.class_pixels(len(class_names(data)))
 
 
 def _png_splits(data: CamVidData | CityscapesData) -> Splits:
