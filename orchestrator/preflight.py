@@ -1,31 +1,34 @@
 """What is checked before the first trial and needs more than the study file: models, weights, an earlier study."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, get_args
 
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.records import Store
 from orchestrator.spec import SearchSpace, Study
+from orchestrator.spec.domain import Choice, Tree
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS
+from trainable.suppression.config import Layer
 
 MAY_CHANGE = ("search.trials", "search.references", "resources.", "tracking.")
 """Settings that decide how much is run and where, but not what a trial is."""
 
 
 def check_models(study: Study) -> None:
-    """Refuse encoders and weights that smp does not know, and encoders that the architecture does not take.
+    """Refuse encoders and weights that smp does not know, encoders that the architecture does not take, absent layers.
 
     Raises:
         InputError: Models that cannot be built.
     """
-    unsure = [model for model in _models(study) if not _surely_fine(model)]
+    layers = _encoder_stages(study)
+    unsure = [model for model in _models(study) if not _surely_fine(model, layers)]
     if unsure:
         from trainable.model.build import ModelError, check_model  # late: smp takes 6 s to import
 
-        _collect(unsure, check_model, ModelError, study)
+        _collect(unsure, lambda model: check_model(model, layers), ModelError, study)
 
 
 def fetch_weights(study: Study) -> None:
@@ -73,9 +76,13 @@ def _check_same(study: Study, store: Store, kept: Mapping[str, Any] | None) -> N
         )
 
 
-def _surely_fine(model: ModelConfig) -> bool:
-    """Every architecture takes a plain ResNet (a test trains each), so that the common case needs no import of smp."""
-    return model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
+def _surely_fine(model: ModelConfig, layers: Collection[Layer]) -> bool:
+    """Every architecture takes a plain ResNet (a test trains each), so that the common case needs no import of smp.
+
+    All but pspnet, which ends at stage 3, have its five stages.
+    """
+    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
+    return resnet and (model.arch != "pspnet" or not layers)
 
 
 def _models(study: Study) -> list[ModelConfig]:
@@ -83,6 +90,28 @@ def _models(study: Study) -> list[ModelConfig]:
     space = SearchSpace({"model": study.space.tree["model"]})
     trees = [space.resolve(lambda name, _, cell=cell: cell[name]) for cell in space.cells()]  # type: ignore[misc]
     return [ModelConfig.model_validate_json(json.dumps(tree["model"])) for tree in trees]
+
+
+def _encoder_stages(study: Study) -> tuple[Layer, ...]:
+    """Every encoder stage that a trial may suppress."""
+    suppression = study.space.tree.get("suppression")
+    written = [suppression] if isinstance(suppression, dict) else []
+    if isinstance(suppression, Choice):
+        written = [option for option in suppression.options if isinstance(option, dict)]
+    found = [layer for section in written for layer in _layers_in(section.get("layer"))]
+    return tuple(dict.fromkeys(layer for layer in get_args(Layer) if layer in found and layer != "decoder"))
+
+
+def _layers_in(tree: Tree) -> Iterator[Tree]:
+    match tree:
+        case Choice():
+            for option in tree.options:
+                yield from _layers_in(option)
+        case list():
+            for item in tree:
+                yield from _layers_in(item)
+        case _:
+            yield tree
 
 
 def _collect(

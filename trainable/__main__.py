@@ -1,4 +1,4 @@
-"""Run one trial alone: ``python -m trainable CONFIG [--set path=value] [--device cpu|cuda] [--threads N]``.
+"""Run one trial alone: ``python -m trainable CONFIG [--set path=value] [--device cpu|cuda] [--export FILE]``.
 
 CONFIG is a YAML or JSON file that holds a ``TrialConfig`` and nothing else. Exit codes: 0 the trial is complete, 1 it
 failed (one line says why), 2 the input is wrong (one line per mistake, before torch is imported).
@@ -53,11 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.set)
         check_data(config.data)
+        if options.export and not options.export.absolute().parent.is_dir():
+            raise InputError(f"--export {options.export}: no folder {options.export.parent}")
     except (InputError, DataError) as error:
         print(_prefixed(options.config, error), file=sys.stderr)
         return 2
     try:
-        _run(config, options.device, options.threads)
+        _run(config, options)
     except (ModelError, DataError) as error:
         print(_prefixed(options.config, error), file=sys.stderr)
         return 2
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the trained network there, as a plain model")
     parser.add_argument("--threads", type=_positive, help="CPU threads; default: torch's choice")
     return parser
 
@@ -144,6 +147,8 @@ def _mistake(detail: Mapping[str, Any]) -> str:
             place, what = f"{place}.name", "missing; it says which kind the section is"
         case "value_error":
             what = str(context["error"])
+            if re.match(r"[a-z_]+(\.[a-z_]+)+: ", what):  # a rule over several values names the one to change
+                place = ""
         case _:
             given = detail["input"]
             what = f"{_lower(detail['msg'])}, not {json.dumps(given, default=str)}"
@@ -163,6 +168,8 @@ def _section_and_path(location: Sequence[str | int]) -> tuple[Any, list[str]]:
         tags = node.get("discriminator", {}).get("mapping", {})
         if part in tags:
             node = {"$ref": tags[part]}
+            continue
+        if isinstance(part, str) and "properties" not in node:  # the tag of one value or a list of them
             continue
         path.append(str(part))
         node = node.get("properties", {}).get(part, {})
@@ -194,16 +201,19 @@ def _prefixed(path: Path, error: Exception) -> str:
     return "\n".join(f"{path}: {line}" for line in str(error).splitlines())
 
 
-def _run(config: TrialConfig, device: str | None, threads: int | None) -> None:
+def _run(config: TrialConfig, options: argparse.Namespace) -> None:
     import torch  # late: mistakes in the input are told without the seconds torch takes to import
 
     from trainable.engine import fit
+    from trainable.model.export import save
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
     metrics: dict[str, float] = {}
-    for result in fit(config, device=device, threads=threads):
+    for result in fit(config, device=options.device, threads=options.threads):
         metrics = result.metrics
+        if options.export and result.epoch == config.train.epochs:
+            save(result.training.model, config.model, options.export)
         shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {shown}", flush=True)
     for name in sorted(metrics):

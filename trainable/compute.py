@@ -46,3 +46,8 @@ def choose_compute(device: str | None, precision: Literal["auto", "fp32"]) -> Co
     """Compute on ``device``; None takes a GPU if there is one. ``auto`` is bfloat16 on a GPU."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Compute(chosen, bfloat16=precision == "auto" and chosen.type == "cuda")
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Values in float32 at least: bfloat16 would tie classes and lose small losses."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

@@ -1,6 +1,6 @@
 """The configuration of one trial: the root that composes the sections. Imports no torch."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -8,6 +8,7 @@ from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
+from trainable.presets import PRESETS, Preset, apply_preset
 from trainable.section import Section
 from trainable.suppression.config import SuppressionConfig
 
@@ -15,6 +16,8 @@ from trainable.suppression.config import SuppressionConfig
 class TrialConfig(Section):
     """Everything that decides the outcome of one trial."""
 
+    preset: Preset | None = None
+    """Name of a setting that replaces parts of what is written here: official, none, or an arm of an ablation."""
     data: DataConfig
     """Data set, size and augmentation."""
     model: ModelConfig
@@ -26,11 +29,31 @@ class TrialConfig(Section):
     seed: int = 0
     """Seed of weights, data order, augmentation and suppression. A study derives it from its own seed."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        preset = next((name for name in PRESETS if name == tree.get("preset")), None)
+        return _with_tuples(tree if preset is None else apply_preset(preset, tree))
+
     @model_validator(mode="after")
-    def _one_weight_per_class(self) -> Self:
+    def _fits_the_classes(self) -> Self:
         weights, classes = self.train.class_weights, class_names(self.data)
-        if weights is not None and len(weights) != len(classes):
+        if isinstance(weights, tuple) and len(weights) != len(classes):
             raise ValueError(
                 f"train.class_weights: {len(weights)} weights, but {self.data.name} has {len(classes)} classes"
             )
+        if self.suppression and self.suppression.num_classes >= len(classes):
+            raise ValueError(
+                f"suppression.num_classes: must be below the number of classes, {self.data.name} has {len(classes)}; "
+                f"got {self.suppression.num_classes}"
+            )
         return self
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as tuples: behind a validator of its own, pydantic no longer knows that the input was JSON."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(child) for key, child in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

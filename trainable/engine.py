@@ -5,8 +5,9 @@ repeats bit for bit with the same number of threads, whatever ran in the process
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,7 +23,8 @@ from trainable.failure import TrialFailed
 from trainable.metrics.confusion import rare_classes
 from trainable.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.model.build import ModelError, build_model
-from trainable.optim.build import build_optimizer, build_schedule
+from trainable.optim.build import build_optimizer, build_schedule, class_weights
+from trainable.suppression.sampling import ClassSampler
 from trainable.train import Training, steps_per_epoch, train_epoch
 
 __all__ = ["DataError", "EpochResult", "ModelError", "TrialFailed", "fit", "prepare"]
@@ -36,15 +38,31 @@ class EpochResult:
     """Counted from 1."""
     metrics: dict[str, float]
     """Values by name, all names from ``trainable.metrics.names``; an undefined metric has no entry."""
+    training: Training
+    """The trial in training, until the next epoch begins: its weights and its state."""
+
+    def state(self) -> dict[str, Any]:
+        """What ``fit`` needs to continue after this epoch; its tensors are those in training: copy or save them.
+
+        Holds tensors, numbers, strings and containers of them alone: ``torch.load`` reads it with ``weights_only``.
+        """
+        return {"epoch": self.epoch, **self.training.state_dict()}
 
 
-def fit(config: TrialConfig, *, device: str | None = None, threads: int | None = None) -> Iterator[EpochResult]:
+def fit(
+    config: TrialConfig,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    resume_from: Mapping[str, Any] | None = None,
+) -> Iterator[EpochResult]:
     """Train and evaluate, one result per epoch; the work begins with the first ``next``.
 
     Args:
         config: the trial.
         device: ``cpu``, ``cuda`` or another torch device; None takes a GPU if there is one.
         threads: torch's threads on the CPU; None leaves them as they are.
+        resume_from: state of an earlier epoch of the same trial; the next one comes first, on a CPU bit for bit.
 
     When the generator ends or is closed, the trial's GPU memory is free again.
 
@@ -56,26 +74,29 @@ def fit(config: TrialConfig, *, device: str | None = None, threads: int | None =
         torch.set_num_threads(threads)
     compute = choose_compute(device, config.train.precision)
     try:
-        yield from _epochs(config, compute)
+        yield from _epochs(config, compute, resume_from)
     finally:
         compute.release()
 
 
-def _epochs(config: TrialConfig, compute: Compute) -> Iterator[EpochResult]:
+def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any] | None) -> Iterator[EpochResult]:
     begun = time.perf_counter()
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
     training = prepare(config, compute, len(splits.train), statistics)
+    if resume_from is not None:
+        training.load_state_dict(dict(resume_from))
+    done = 0 if resume_from is None else int(resume_from["epoch"])
     rare = rare_classes(statistics.pixels)
     timing = {SETUP_SECONDS: time.perf_counter() - begun}
-    for epoch in range(1, config.train.epochs + 1):
+    for epoch in range(done + 1, config.train.epochs + 1):
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
         evaluated = evaluate(config, training.model, compute, splits, rare)
         end = time.perf_counter()
         timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - between}
-        yield EpochResult(epoch, {**evaluated, **trained, **timing})
+        yield EpochResult(epoch, {**evaluated, **trained, **timing}, training)
         timing = {}
 
 
@@ -84,9 +105,12 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
     model = model.to(compute.device).to(memory_format=torch.channels_last)
+    if config.train.compile:
+        model.compile_parts()
     optimizer = build_optimizer(config.train, model.parameters())
     steps = config.train.epochs * steps_per_epoch(images, config.train.batch_size)
-    weights = config.train.class_weights
+    weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps)
-    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C)
+    sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
+    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, sampler)

@@ -13,8 +13,10 @@ from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
+from trainable.diagnostics import diagnose
+from trainable.metrics.calibration import Calibration
 from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
-from trainable.metrics.names import ALIGNED_OBJECT_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU
+from trainable.metrics.names import ALIGNED_OBJECT_MIOU, CONTEXT_GAP, ECE, SWAPPED_OBJECT_MIOU
 from trainable.model.segmenter import Segmenter
 
 
@@ -27,8 +29,14 @@ def evaluation_batches(config: TrialConfig, images: int) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def split_confusion(model: Segmenter, compute: Compute, frames: Frames, batches: Sequence[Tensor]) -> Tensor:
-    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split."""
+def split_confusion(
+    model: Segmenter,
+    compute: Compute,
+    frames: Frames,
+    batches: Sequence[Tensor],
+    calibration: Calibration | None = None,
+) -> Tensor:
+    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``calibration`` takes them too."""
     classes = model.classifier.out_channels
     matrix_CC = torch.zeros(classes, classes, dtype=torch.int64, device=compute.device)
     model.eval()
@@ -36,16 +44,21 @@ def split_confusion(model: Segmenter, compute: Compute, frames: Frames, batches:
         images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
         with compute.autocast():
             logits_BCHW = model(compute.network_input(images_B3HW))
-        matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
+        predicted_BHW = calibration.add(logits_BCHW, labels_BHW) if calibration else logits_BCHW.argmax(dim=1)
+        matrix_CC += confusion_matrix(labels_BHW, predicted_BHW, classes)
     return matrix_CC.cpu()
 
 
 def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
 ) -> dict[str, float]:
-    """Metrics of the evaluation split, and for shapes the context gap, by name."""
-    matrix_CC = split_confusion(model, compute, splits.val, evaluation_batches(config, len(splits.val)))
+    """Metrics of the evaluation split and of the model, and for shapes the context gap, by name."""
+    batches, calibration = evaluation_batches(config, len(splits.val)), Calibration(compute.device)
+    matrix_CC = split_confusion(model, compute, splits.val, batches, calibration)
     found = scores(matrix_CC, class_names(config.data), rare)
+    if int(matrix_CC.sum()):
+        found[ECE] = calibration.error()
+    found |= diagnose(model, compute, splits.val, most_images=len(batches[0]))
     if splits.swapped is None:
         return found
     swapped_CC = split_confusion(model, compute, splits.swapped, evaluation_batches(config, len(splits.swapped)))

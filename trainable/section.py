@@ -1,6 +1,8 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
 
 class Section(BaseModel):
@@ -13,3 +15,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def _with_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+BY_NAME: Any = Field(discriminator="name", json_schema_extra={"name_alone": True})
+"""A union of sections that are told apart by their ``name``."""
+
+NAME_ALONE = BeforeValidator(_with_name)
+"""Lets the name of such a section stand for the mapping with its defaults: ``uniform`` for ``{name: uniform}``."""
+
+
+def _one_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "one"
+
+
+ONE_OR_LIST = Discriminator(_one_or_list)
+"""Tells a single value (``Tag("one")``) from a list (``Tag("list")``), so that a mistake is not told once for each."""

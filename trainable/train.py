@@ -1,26 +1,29 @@
-"""The training epoch: batches, the step with or without suppression, and what it reports.
+"""A trial in training: its parts, their state, and the epoch of optimizer steps.
 
-Shapes: B batch, C classes, K channels of the decoder's map, H W crop, h w the decoder's map.
+Shapes: B batch, C classes, N images, H W crop.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainable import seeds
+from trainable.clock import PartClock
 from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.augment import augment_batch
 from trainable.data.frames import Frames
 from trainable.data.statistics import ClassStatistics
 from trainable.failure import TrialFailed
-from trainable.metrics.names import LR, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS, TRAIN_SUPPRESSION
+from trainable.meter import Meter
+from trainable.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.model.segmenter import Segmenter
-from trainable.suppression.config import SuppressionConfig
-from trainable.suppression.loss import PathLosses, cross_entropy, mean_probability, without_class
-from trainable.suppression.sampling import class_weights, draw_class
+from trainable.step import Batch, plain_losses, two_path_losses
+from trainable.suppression.loss import PathLosses
+from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
 
 CHECK_EVERY_ON_GPU = 50
@@ -40,52 +43,35 @@ class Training:
     """Of the training labels."""
     loss_weights: Tensor | None
     """[C], class weights of the cross-entropy."""
+    sampler: ClassSampler | None
+    """Draws the classes to suppress; None for the plain model."""
 
-
-@dataclass
-class Meter:
-    """Losses of an epoch's steps, kept on the device until they are looked at."""
-
-    epoch: int
-    check_every: int
-    losses: list[Tensor] = field(default_factory=list)
-    plain: list[Tensor] = field(default_factory=list)
-    probabilities: list[Tensor] = field(default_factory=list)
-    checked: int = 0
-
-    def add(self, loss: Tensor, plain: Tensor, probability: Tensor | None) -> None:
-        """Note a step; raises ``TrialFailed`` when it looks at the losses and one is not finite."""
-        self.losses.append(loss.detach())
-        self.plain.append(plain.detach())
-        if probability is not None:
-            self.probabilities.append(probability.detach())
-        if len(self.losses) - self.checked >= self.check_every:
-            self.check()
-
-    def check(self) -> None:
-        """Raise ``TrialFailed`` at the first loss since the last look that is not finite."""
-        fresh = self.losses[self.checked :]
-        if fresh:
-            values = torch.stack(fresh)
-            bad = (~torch.isfinite(values)).nonzero()
-            if len(bad):
-                step = int(bad[0])
-                raise TrialFailed(f"epoch {self.epoch}, step {self.checked + step + 1}: the loss is {values[step]:g}")
-        self.checked = len(self.losses)
-
-    def metrics(self) -> dict[str, float]:
-        """Means over the epoch."""
-        self.check()
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later epochs depend on. Random streams begin anew in each epoch: they need no state."""
         return {
-            TRAIN_LOSS: _mean(self.losses),
-            TRAIN_CE: _mean(self.plain),
-            TRAIN_SUPPRESSION: _mean(self.probabilities),
-            TRAIN_DROPPED: len(self.probabilities) / len(self.losses),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sampler": self.sampler.state_dict() if self.sampler else None,
         }
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue as the training that ``state_dict`` was taken from would have."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.sampler:
+            self.sampler.load_state_dict(state["sampler"])
 
-def _mean(values: list[Tensor]) -> float:
-    return float(torch.stack(values).double().mean()) if values else 0.0
+
+@dataclass(frozen=True)
+class _Now:
+    """Where in the training a step stands; all count from 1."""
+
+    epoch: int
+    step: int
+    steps: int
+    """In the epoch."""
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -112,19 +98,21 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
         seeds.generator(config.seed, stream, epoch) for stream in ("order", "augment", "suppression")
     )
     seeds.seed_torch(config.seed, "layers", epoch)
-    batches = index_batches(len(frames), config.train.batch_size, order)[:limit]
+    batches = index_batches(len(frames), config.train.batch_size, order)
     meter = Meter(epoch, CHECK_EVERY_ON_GPU if compute.device.type == "cuda" else 1)
+    clock = PartClock(compute.device) if config.suppression else None
     training.model.train()
     lr = 0.0
-    for step, batch in enumerate(frames.batches(batches), start=1):
-        images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
+    for step, frame in enumerate(frames.batches(batches[:limit]), start=1):
+        images_B3HW, labels_BHW = (part.to(compute.device, non_blocking=True) for part in frame)
         images_B3HW, labels_BHW = augment_batch(images_B3HW, labels_BHW, config.data.augment, augment)
+        batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
         lr = float(training.schedule.get_last_lr()[0])
         try:
-            meter.add(*_step(training, compute.network_input(images_B3HW), labels_BHW.long(), epoch, suppression))
+            meter.add(*_step(training, batch, _Now(epoch, step, len(batches)), suppression, clock))
         except (ValueError, AssertionError, RuntimeError) as error:
             raise _failure(error, epoch, step) from error
-    return {**meter.metrics(), LR: lr}
+    return {**meter.metrics(), LR: lr, **({SUPPRESSION_SECONDS: clock.seconds()} if clock else {})}
 
 
 def _failure(error: Exception, epoch: int, step: int) -> Exception:
@@ -144,51 +132,27 @@ def _failure(error: Exception, epoch: int, step: int) -> Exception:
 
 
 def _step(
-    training: Training, images_B3HW: Tensor, labels_BHW: Tensor, epoch: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One optimizer step; returns loss, cross-entropy of the plain path, probability of the dropped class."""
-    suppression = training.config.suppression
+    training: Training, batch: Batch, now: _Now, generator: torch.Generator, clock: PartClock | None
+) -> tuple[Tensor, PathLosses]:
+    """One optimizer step; returns the loss and its terms."""
     with training.compute.autocast():
-        if suppression is None:
-            loss = plain = cross_entropy(training.model(images_B3HW), labels_BHW, training.loss_weights)
-            probability = None
-        else:
-            u = progress(epoch, training.config.train.epochs)
-            dropped = _draw(training, suppression, labels_BHW, u, generator)
-            terms = two_path_losses(training.model, images_B3HW, labels_BHW, dropped, training.loss_weights)
-            loss = terms.total(suppressed_weight(suppression, u), suppression.alpha)
-            plain, probability = terms.plain, terms.probability
+        loss, terms = _losses(training, batch, now, generator, clock)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     training.optimizer.step()
     training.schedule.step()
-    return loss, plain, probability
+    return loss, terms
 
 
-def _draw(
-    training: Training, suppression: SuppressionConfig, labels_BHW: Tensor, u: float, generator: torch.Generator
-) -> int | None:
-    classes = len(training.statistics.pixels)
-    present_C = torch.ones(classes, dtype=torch.bool)
-    if suppression.sampling.name == "present":  # the copy to the CPU waits for the GPU: only where it is needed
-        present_C = (torch.bincount(labels_BHW.flatten(), minlength=256)[:classes] > 0).cpu()
-    weights_C = class_weights(suppression.sampling, training.statistics.pixels, present_C)
-    return draw_class(weights_C, drop_probability(suppression, u), generator)
-
-
-def two_path_losses(
-    model: Segmenter, images_B3HW: Tensor, labels_BHW: Tensor, dropped: int | None, weights_C: Tensor | None
-) -> PathLosses:
-    """Losses of the plain and the suppressed path of one batch; ``dropped`` is z, None drops no class."""
-    maps_BKhw = model.features(images_B3HW)
-    logits_BChw = model.classify(maps_BKhw)
-    keep_C = None
-    if dropped is not None:
-        keep_C = torch.ones(logits_BChw.shape[1], device=images_B3HW.device, dtype=model.classifier.weight.dtype)
-        keep_C[dropped] = 0
-    suppressed_BChw = model.classify(model.suppressed(maps_BKhw, keep_C))
-    return PathLosses(
-        plain=cross_entropy(model.upsample(logits_BChw), labels_BHW, weights_C),
-        suppressed=cross_entropy(model.upsample(suppressed_BChw), without_class(labels_BHW, dropped), weights_C),
-        probability=None if dropped is None else mean_probability(suppressed_BChw, dropped),
-    )
+def _losses(
+    training: Training, batch: Batch, now: _Now, generator: torch.Generator, clock: PartClock | None
+) -> tuple[Tensor, PathLosses]:
+    suppression, sampler = training.config.suppression, training.sampler
+    if suppression is None or sampler is None:
+        terms = plain_losses(training.model, batch, training.loss_weights)
+        return terms.plain, terms
+    u = progress(suppression, now.epoch, training.config.train.epochs, now.step, now.steps)
+    drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
+    terms, plain = two_path_losses(training.model, batch, drop, training.loss_weights, clock)
+    sampler.observe(plain.logits_BChw, batch.labels_BHW)
+    return terms.total(suppressed_weight(suppression, u), suppression.alpha), terms

@@ -55,8 +55,8 @@ def _describe(error: ValidationError, model: type[BaseModel], node: Node, path: 
 def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
     """The value an error is about, and its path; no value where one on the way is broken."""
     loc: list[Key] = list(detail["loc"])
-    if detail["type"] == "value_error" and not loc:
-        loc, _ = split_path(str(detail["ctx"]["error"]))
+    if detail["type"] == "value_error":
+        loc = split_path(str(detail["ctx"]["error"]))[0] or loc  # rules over several values name the one to change
     keys: list[Key] = []
     for key in loc:
         if node.broken:
@@ -116,6 +116,8 @@ def _value_message(kind: str, context: dict[str, Any], node: Node) -> str | None
             rule = "must be finite"
         case "too_long":
             return f"expected {context['max_length']} values, got {context['actual_length']}"
+        case "too_short":
+            return f"expected at least {context['min_length']} value, got {context['actual_length']}"
         case "string_too_short":
             return "must not be empty"
         case _:

@@ -18,7 +18,8 @@ from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 Schema: TypeAlias = dict[str, Any]
 
 _ENV: Schema = {"$ref": "#/$defs/env"}
-_NOISE = ("title", "discriminator")
+_NAME_ALONE = "name_alone"
+_NOISE = ("title", "discriminator", _NAME_ALONE)
 _RANGES = {"integer": ("int", "log_int"), "number": ("uniform", "log_uniform", "int", "log_int")}
 """The numeric domains that fit a type."""
 
@@ -43,7 +44,7 @@ def study_schema() -> Schema:
             "resources": builder.reference(ResourcesSection),
             "tracking": builder.reference(TrackingSection),
         },
-        "required": [key for key in KEYS if key not in ("suppression", "resources", "tracking")],
+        "required": [key for key in KEYS if key not in ("preset", "suppression", "resources", "tracking")],
         "additionalProperties": False,
         "$defs": builder.definitions,
     }
@@ -75,6 +76,8 @@ class _Builder:
     def _value(self, schema: Schema, name: str, searched: bool) -> Schema:
         """A reference to the definition of a value: what its field takes, or what may stand for that."""
         kinds = [self._kind(kind, name, searched) for kind in _alternatives(schema)]
+        if _NAME_ALONE in schema:
+            kinds = [{"enum": list(schema["discriminator"]["mapping"])}, *kinds]
         notes = {key: schema[key] for key in ("description", "default") if key in schema}
         stand_ins = [*_domains(kinds, name), _ENV] if searched else [_ENV]
         self.definitions[name] = {**notes, "anyOf": [*kinds, *stand_ins]}

@@ -181,7 +181,8 @@ def _matches(tree: Tree, value: Any, name: str) -> Iterator[dict[str, Value]]:
             if isinstance(value, list) and len(value) == len(tree):
                 yield from _all_matches(list(zip(_children(tree, name), value, strict=True)))
         case _:
-            if tree == value:
+            # a name alone stands for the section of that name with its defaults
+            if tree == (value["name"] if isinstance(value, dict) and "name" in value else value):
                 yield {}
 
 

@@ -36,5 +36,6 @@ class Study:
 def reference(study: Study, name: Reference, seed: int) -> TrialConfig:
     """A reference trial: the plain model or the official DropClass setting, other domains at their center."""
     tree = study.space.resolve(study.space.center())
+    tree.pop("preset", None)
     tree["suppression"] = None if name == "plain" else {}
     return SearchSpace(tree).trial(study.space.center(), seed)

@@ -138,6 +138,8 @@ def test_weights_that_cannot_be_had_are_one_line_with_the_way_out(
         (["train.lr=1e30"], "the loss is"),
         (["model.arch=deeplabv3", "model.encoder=vgg11"], "'deeplabv3' cannot be built on encoder 'vgg11'"),
         (["model.encoder=tu-nonsense"], "unknown 'tu-nonsense'"),
+        (["model.arch=pspnet", "model.encoder=resnet18"], "suppression.layer: 'encoder.4' cannot be suppressed"),
+        (["model.arch=unet", "model.encoder=mit_b0"], "it has encoder.2, encoder.3, encoder.4, encoder.5"),
     ],
 )
 def test_what_only_a_model_or_a_step_can_tell_is_one_line_too(

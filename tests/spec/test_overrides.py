@@ -4,7 +4,7 @@
 
 import pytest
 
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, precision"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_null_makes_room_for_a_mapping(read):
     ("option", "mistake"),
     [
         ("train.epoch=2", f"train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
-        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, data, model, train, suppression, search, resources, tracking (did you mean 'train'?)"),
+        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, preset, data, model, train, suppression, search, resources, tracking (did you mean 'train'?)"),
         ("train.epochs=x", "train.epochs: expected a whole number, got 'x'"),
         ("foo", "expected PATH=VALUE, such as train.epochs=2"),
         ("=2", "expected PATH=VALUE, such as train.epochs=2"),

@@ -235,3 +235,45 @@ def test_cells_enumerate_exactly_size_distinct_configurations(tmp_path_factory, 
     assert len(cells) == len(configs) == size
     names = {name for name, _, _ in space.domains()}
     assert all(cell.keys() <= names for cell in cells)
+
+
+def test_a_name_alone_stands_for_its_section(read):
+    study = read(suppression="{sampling: {choice: [uniform, {name: difficulty, tau: {uniform: [0.5, 3]}}]}}")
+    by_name = study.space.trial(lambda *_: "uniform", 0)
+    assert by_name.suppression is not None
+    assert by_name.suppression.sampling.name == "uniform"
+    assert study.space.locate(by_name) == {"suppression.sampling": "uniform"}
+    names = [name for name, _, _ in study.space.domains()]
+    assert names == ["suppression.sampling", "suppression.sampling.difficulty.tau"]
+
+
+def test_a_preset_is_an_arm_that_keeps_what_it_does_not_name(read):
+    study = read(
+        preset="{choice: [plain, two_path, dropped_path, full, random_channels]}",
+        suppression="{gate_norm: mean, alpha: 0.5, layer: encoder.3}",
+        search="{trials: 5}",
+    )
+    arms = {cell["preset"]: study.space.trial(lambda name, _, c=cell: c[name], 0) for cell in study.space.cells()}
+    assert arms["plain"].suppression is None
+    full = arms["full"].suppression
+    assert full is not None
+    for arm, changed in (
+        ("two_path", {"p_max": 0.0}),
+        ("dropped_path", {"alpha": 0.0}),
+        ("random_channels", {"mechanism": {"name": "random_channels"}}),
+    ):
+        suppression = arms[arm].suppression
+        assert suppression is not None
+        assert suppression.model_dump() == {**full.model_dump(), **changed}
+    assert reference(study, "official", 0).suppression == SuppressionConfig()
+    assert reference(study, "plain", 0).suppression is None
+
+
+def test_the_layers_of_a_space_may_be_alone_or_several(read):
+    space = read(
+        suppression="{layer: {choice: [decoder, encoder.4, [encoder.4, decoder]]}}", search="{trials: 3}"
+    ).space
+    found = [space.trial(lambda name, _, c=cell: c[name], 0).suppression for cell in space.cells()]
+    assert [section.layers for section in found if section] == [
+        ("decoder",), ("encoder.4",), ("encoder.4", "decoder"),
+    ]  # fmt: skip

@@ -9,15 +9,15 @@ import pytest
 from orchestrator.spec import SpecError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, precision"
-TOP = "study, objective, data, model, train, suppression, search, resources, tracking"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
+TOP = "study, objective, preset, data, model, train, suppression, search, resources, tracking"
 
 MISTAKES = [
     # names outside a closed set
     ({"modle": "1"}, f"10 modle: unknown key 'modle'; one of {TOP} (did you mean 'model'?)"),
     ({"train": "{epochs: 1, batch_size: 1, epoch: 2}"}, f"5 train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
     ({"data": "{name: shapes, root: x}"}, "3 data.root: unknown key 'root'; one of name, size, train_images, val_images, rho, seed, augment"),
-    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, inverse_frequency"),
+    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin"),
     ({"model": "{arch: dpt, encoder: resnet18}"}, f"4 model.arch: unknown 'dpt'; one of {ARCHS}; dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"),
     ({"model": "{arch: FPN, encoder: resnet18}"}, f"4 model.arch: unknown 'FPN'; one of {ARCHS} (did you mean 'fpn'?)"),
     ({"model": "{arch: 3, encoder: resnet18}"}, f"4 model.arch: expected one of {ARCHS}; got 3"),
@@ -38,7 +38,16 @@ MISTAKES = [
     ({"train": "{epochs: 2, batch_size: 1, lr: [1]}"}, "5 train.lr: expected a number, got a list"),
     ({"train": "{epochs: 2, batch_size: 1, lr: .nan}"}, "5 train.lr: must be finite, got NaN"),
     ({"train": "[1]"}, "5 train: expected a mapping; got a list"),
-    ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: expected a mapping with a name, one of adamw, sgd; got 'adam'"),
+    ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin"),
+    ({"suppression": "{sampling: 3, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: expected a mapping with a name, one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin; got 3"),
+    ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of decoder, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5 (did you mean 'encoder.5'?)"),
+    ({"suppression": "{layer: [decoder, decoder], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: lists a layer twice"),
+    ({"suppression": "{layer: [], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: expected at least 1 value, got 0"),
+    ({"suppression": "{layer: encoder.4, importance: classifier, p_max: {uniform: [0, 1]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
+    ({"suppression": "{num_classes: 6, p_max: {uniform: [0, 1]}}"}, "6 suppression.num_classes: must be below the number of classes, shapes has 6; got 6"),
+    ({"suppression": "{sampling: {name: inverse_frequency, tau: -1}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.tau: must be > 0, got -1"),
+    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, plain, class_weighted, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
+    ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: unknown 'adam'; one of adamw, sgd (did you mean 'adamw'?)"),
     ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
     ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),
     ({"model": "{arch: fpn, encoder: resnet18, encoder_weights: 1}"}, "4 model.encoder_weights: expected text, got 1; quote it"),
@@ -92,8 +101,8 @@ MISTAKES = [
     ({"suppression": "{sampling: {choice: [{name: inverse_frequency, tau: {uniform: [3, 1]}}]}}"}, "6 suppression.sampling.tau: low must be below high, got [3.0, 1.0]"),
     ({"data": "{name: shapes, size: [{int: [32, 64]}, 32]}"}, "3 data.size[0]: must be a multiple of 32, got int [32, 64]"),
     ({"data": "{name: {choice: [shapes, camvid]}}"}, "3 data.root: missing"),
-    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside data, model, train, suppression"),
-    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside data, model, train, suppression"),
+    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside preset, data, model, train, suppression"),
+    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside preset, data, model, train, suppression"),
 ]  # fmt: skip
 
 

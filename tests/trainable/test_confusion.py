@@ -9,14 +9,15 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX, class_names
 from trainable.data.frames import HeldFrames, load_splits
+from trainable.metrics import names as metric_names
 from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, rare_classes, scores
 from trainable.metrics.names import (
     CONTEXT_GAP,
     MIOU,
     PIXEL_ACCURACY,
     RARE_MIOU,
+    WORST3_IOU,
     iou_name,
-    objective_names,
 )
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -36,6 +37,8 @@ def test_scores_equal_torchmetrics(seed: int, labelled: int, predicted: int) -> 
     each = MulticlassJaccardIndex(5, average="none", ignore_index=IGNORE_INDEX)(guesses, labels)
     for name, reference in zip(NAMES, each, strict=True):
         assert found.get(iou_name(name), 0.0) == pytest.approx(float(reference), abs=1e-6)
+    lowest = sorted(v for name, v in found.items() if name.startswith(iou_name("")))[:3]
+    assert found[WORST3_IOU] == pytest.approx(sum(lowest) / len(lowest), abs=1e-12)
     accuracy = MulticlassAccuracy(5, average="micro", ignore_index=IGNORE_INDEX)(guesses, labels)
     assert found[PIXEL_ACCURACY] == pytest.approx(float(accuracy), abs=1e-6)
 
@@ -45,6 +48,7 @@ def test_undefined_scores_are_left_out() -> None:
     found = scores(confusion_matrix(labels, guesses, 3), ("a", "b", "c"), rare=(2,))
     assert found == {
         MIOU: 0.5,
+        WORST3_IOU: 0.5,
         PIXEL_ACCURACY: pytest.approx(2 / 3),
         iou_name("a"): 0.5,
         iou_name("b"): 0.5,
@@ -95,4 +99,5 @@ def test_engine_metrics_equal_torchmetrics(make_trial) -> None:
             for name, iou, seen in zip(class_names(config.data), each, counted, strict=True):
                 assert found.get(iou_name(name), None) == (pytest.approx(float(iou), abs=1e-6) if seen else None)
     assert found[CONTEXT_GAP] == pytest.approx(means[True] - means[False], abs=1e-6)
-    assert set(found) <= set(objective_names(config.data))
+    constants = {value for name, value in vars(metric_names).items() if name.isupper()}
+    assert set(found) <= constants | {iou_name(name) for name in class_names(config.data)}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import huggingface_hub
 import pytest
 import segmentation_models_pytorch as smp
@@ -32,13 +34,45 @@ def test_the_split_model_computes_what_smp_computes(arch: str) -> None:
         torch.testing.assert_close(ours(images), theirs(images))
 
 
-def test_suppression_leaves_the_other_initial_weights() -> None:
+@pytest.mark.parametrize("layer", ["decoder", "encoder.3", ("encoder.4", "decoder")])
+def test_suppression_leaves_the_other_initial_weights(layer: Any) -> None:
     torch.manual_seed(0)
-    plain = build_model(model(), 3, None).state_dict()
+    plain = build_model(model(encoder="tu-test_resnet"), 3, None).state_dict()
     torch.manual_seed(0)
-    suppressed = build_model(model(), 3, SuppressionConfig()).state_dict()
-    assert set(suppressed) - set(plain) == {key for key in suppressed if key.startswith("block.")}
+    built = build_model(model(encoder="tu-test_resnet"), 3, SuppressionConfig(layer=layer))
+    suppressed = built.state_dict()
+    assert set(suppressed) - set(plain) == {key for key in suppressed if key.startswith("blocks.")} != set()
     assert all(torch.equal(value, suppressed[key]) for key, value in plain.items())
+    assert built.layers == ((layer,) if isinstance(layer, str) else layer)
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "said"),
+    [
+        (model("fpn", "mit_b0"), "encoder.1", "no such map; it has encoder.2, encoder.3, encoder.4, encoder.5"),
+        (model("pspnet"), "encoder.4", "no such map; it has encoder.1, encoder.2, encoder.3"),
+        (model(encoder="tu-hrnet_w18_small_v2"), "encoder.3", "does not run on this map alone"),
+        (model(encoder="dpn68"), "encoder.2", "does not run on this map alone"),
+    ],
+)
+def test_a_layer_that_cannot_be_suppressed_is_one_clear_line(config: ModelConfig, layer: Any, said: str) -> None:
+    told = []
+    for attempt in (
+        lambda: check_model(config, [layer]),
+        lambda: build_model(config, 3, SuppressionConfig(layer=layer)),
+    ):
+        with pytest.raises(ModelError) as caught:
+            attempt()
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    where = f"'{layer}' cannot be suppressed in '{config.encoder}' under '{config.arch}'"
+    assert told[0].startswith(f"suppression.layer: {where}: the encoder ")
+    assert said in told[0]
+    assert "\n" not in told[0]
+
+
+def test_a_layer_that_exists_passes() -> None:
+    check_model(model(encoder="tu-test_resnet"), ["encoder.5", "decoder"])
 
 
 @pytest.mark.parametrize(

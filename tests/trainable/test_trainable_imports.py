@@ -4,7 +4,8 @@ import sys
 import pytest
 
 TORCH_FREE = [
-    "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.__main__",
+    "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.presets",
+    "trainable.__main__",
     "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.layout",
     "trainable.metrics", "trainable.metrics.names",
     "trainable.model", "trainable.model.config", "trainable.model.encoders",

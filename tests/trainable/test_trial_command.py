@@ -22,6 +22,13 @@ def trial_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_bare_name_is_the_option_with_its_defaults(trial_file: Path) -> None:
+    for key, name in (("sampling", "temperature"), ("mechanism", "hard"), ("schedule", "cosine")):
+        bare, whole = (load_config(trial_file, [f"suppression.{key}={v}"]) for v in (name, f"{{name: {name}}}"))
+        assert bare == whole
+        assert getattr(bare.suppression, key).name == name
+
+
 def test_a_trial_runs_from_a_file(trial_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(trial_file), "--device", "cpu", "--threads", "1", "--set", "train.epochs=2"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -50,7 +57,12 @@ MISTAKES = {
     "train.optimizer.momentum=1": "train.optimizer.name: missing",
     "train.class_weights=[1, 2]": "train.class_weights: 2 weights, but shapes has 6 classes",
     "suppression.sampling={name: uniform, tau: 1}": "suppression.sampling.tau: unknown key; valid: name",
-    "provenance=1": "provenance: unknown key; valid: data, model, train, suppression, seed",
+    "suppression.sampling=unifrom": "suppression.sampling.name: unknown 'unifrom'; one of 'uniform', 'present'",
+    "suppression.mechanism.q=0.5": "suppression.mechanism.name: missing; it says which kind the section is",
+    "suppression.layer=[decoder, decoder]": "suppression.layer: lists a layer twice",
+    "suppression.num_classes=6": "suppression.num_classes: must be below the number of classes, shapes has 6; got 6",
+    "preset=offical": "preset: input should be 'none', 'official'",
+    "provenance=1": "provenance: unknown key; valid: preset, data, model, train, suppression, seed",
     "epochs": "--set epochs: write path=value",
     "train.epochs.x=1": "--set train.epochs.x=1: 'epochs' is a value, not a section",
     "train.lr=[": "--set train.lr=[: the value is not YAML",

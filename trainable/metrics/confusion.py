@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
-from trainable.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, iou_name
+from trainable.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WORST3_IOU, iou_name
 
 RARE_SHARE = 0.02
 """A class is rare when it holds less than this share of the labelled training pixels."""
@@ -52,6 +52,7 @@ def scores(matrix_CC: Tensor, names: Sequence[str], rare: Sequence[int]) -> dict
     found = {
         MIOU: mean_iou(ious_C, range(len(names))),
         RARE_MIOU: mean_iou(ious_C, rare),
+        WORST3_IOU: mean_iou(ious_C, ious_C.argsort()[:3].tolist()),  # NaN sorts last
         PIXEL_ACCURACY: float(matrix_CC.diagonal().sum()) / labelled if labelled else math.nan,
         **{iou_name(name): float(iou) for name, iou in zip(names, ious_C, strict=True)},
     }

@@ -4,6 +4,7 @@ Every mistake raises ``ModelError`` with one line that names the field, the valu
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -14,9 +15,10 @@ from torch import nn
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
 from trainable.model.segmenter import Segmenter
+from trainable.model.stages import Tap, TapError, find_tap
 from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
-from trainable.suppression.config import SuppressionConfig
+from trainable.suppression.config import Layer, SuppressionConfig
 
 __all__ = ["ModelError", "build_model", "check_model", "fetch_weights"]
 
@@ -35,20 +37,46 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     network = _create(model, classes, _weights_argument(model))
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
-    block = SuppressionBlock(classifier.in_channels, suppression.gate_norm) if suppression else None
-    return Segmenter(network.encoder, network.decoder, classifier, upsample, block)
+    layers = suppression.layers if suppression else ()
+    taps = _taps(model, network.encoder, layers)
+    channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
+    channels["decoder"] = classifier.in_channels
+    blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in layers if suppression}
+    return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
 
 
-def check_model(model: ModelConfig) -> None:
-    """Check every name of the section and that the architecture takes the encoder; downloads nothing.
+def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes: int) -> SuppressionBlock:
+    source = suppression.importance_at(layer)
+    return SuppressionBlock(
+        channels, classes, suppression.mechanism, suppression.gate_norm, source, suppression.gradient_every
+    )
 
-    The model is built on torch's meta device, which allocates no weights; the few encoders that need real numbers
-    while they are built are built on the CPU.
+
+def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> dict[Layer, Tap]:
+    taps: dict[Layer, Tap] = {}
+    for layer in layers:
+        if layer != "decoder":
+            try:
+                taps[layer] = find_tap(encoder, int(layer.removeprefix("encoder.")))
+            except TapError as error:
+                where = f"'{layer}' cannot be suppressed in '{model.encoder}' under '{model.arch}'"
+                raise ModelError(f"suppression.layer: {where}: {error}") from error
+    return taps
+
+
+def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
+    """Check every name of the section, that the architecture takes the encoder, and that it has the suppressed layers.
+
+    Downloads nothing. The model is built on torch's meta device, which allocates no weights; the few encoders that need
+    real numbers while they are built are built on the CPU, and so are those of which a stage is suppressed.
 
     Raises:
         ModelError: the first mistake.
     """
     _check_names(model)
+    if set(layers) - {"decoder"}:
+        _taps(model, _create(model, 2, weights=None).encoder, layers)
+        return
     try:
         with torch.device("meta"):
             smp.create_model(model.arch, model.encoder, encoder_weights=None, classes=2)

@@ -1,47 +1,183 @@
-"""A segmentation network as encoder, decoder, classifier and upsampling, with an optional suppression block.
+"""A segmentation network as encoder, decoder, classifier and upsampling, with suppression blocks at some layers.
 
-Shapes: B batch, C classes, K channels of the decoder's map, H W image, h w decoder's map.
+Shapes: B batch, C classes, K channels of a map, H W image, h w a map.
 """
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from trainable.suppression.block import SuppressionBlock
+from trainable.compute import full_precision
+from trainable.model.stages import Tap, Tape, record, rerun, run
+from trainable.suppression.block import SuppressionBlock, gradient_importance
+from trainable.suppression.config import Layer
+from trainable.suppression.drop import Drop
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class PlainPass:
+    """What the plain path computed, as far as the suppressed path builds on it."""
+
+    images_B3HW: Tensor
+    maps: Mapping[Layer, Tensor]
+    """Map A [B,K,h,w] of each suppressed layer."""
+    tape: Tape | None
+    """Of the encoder, where one of its stages is suppressed."""
+    logits_BChw: Tensor
+    """h(A) at the decoder map's stride."""
 
 
 class Segmenter(nn.Module):
-    """Feature map A = decoder(encoder(x)), logits = h(A), and with a block also h(A_drop) (METHOD steps 2 to 4)."""
+    """Logits h(A) of the plain path and h(A_drop) of the suppressed one (METHOD steps 2 to 4)."""
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, classifier: nn.Conv2d, upsample: nn.Module,
-        block: SuppressionBlock | None,
+        blocks: Mapping[Layer, SuppressionBlock], taps: Mapping[Layer, Tap],
     ) -> None:  # fmt: skip
-        """Take the parts of an smp model; ``classifier`` is the head's convolution [C,K,k,k]."""
+        """Take the parts of an smp model; ``classifier`` is the head's convolution [C,K,k,k].
+
+        ``blocks`` are the suppressed layers in the order of the network, empty for the plain model; ``taps`` says where
+        the encoder makes the maps of those that are its stages.
+        """
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.classifier, self.upsample = classifier, upsample
-        self.block = block
+        self.blocks = nn.ModuleDict({layer.replace(".", "_"): block for layer, block in blocks.items()})
+        self.layers = tuple(blocks)
+        self.taps = dict(taps)
 
-    def features(self, images_B3HW: Tensor) -> Tensor:
-        """Map A [B,K,h,w], the input of the classifier."""
-        maps_BKhw: Tensor = self.decoder(self.encoder(images_B3HW))
-        return maps_BKhw
+    def block(self, layer: Layer) -> SuppressionBlock:
+        """The block of a suppressed layer."""
+        block = self.blocks[layer.replace(".", "_")]
+        assert isinstance(block, SuppressionBlock)
+        return block
+
+    def compile_parts(self) -> None:
+        """Compile what runs unchanged in every pass: with an encoder stage suppressed, not the encoder."""
+        if not self.taps:
+            self.encoder.compile()
+        self.decoder.compile()
+        for layer in self.layers:
+            self.block(layer).mix.compile()
 
     def classify(self, maps_BKhw: Tensor) -> Tensor:
         """Logits h(A) [B,C,h,w] at the map's stride, float32 under autocast: bfloat16 would tie classes."""
-        logits_BChw: Tensor = self.classifier(maps_BKhw)
-        return logits_BChw.float() if logits_BChw.dtype == torch.bfloat16 else logits_BChw
+        return full_precision(self.classifier(maps_BKhw))
 
-    def suppressed(self, maps_BKhw: Tensor, keep_C: Tensor | None = None) -> Tensor:
-        """Map A_drop [B,K,h,w] for the keep mask m [C]; None keeps every class."""
-        assert self.block is not None, "a plain model suppresses nothing"
-        suppressed_BKhw: Tensor = self.block(maps_BKhw, self.classifier.weight, keep_C)
-        return suppressed_BKhw
+    def plain(self, images_B3HW: Tensor) -> PlainPass:
+        """The path without suppression. What runs again in the suppressed path keeps its running statistics here."""
+        if not self.taps:
+            maps_BKhw = self.decoder(self.encoder(images_B3HW))
+            maps = dict.fromkeys(self.layers, maps_BKhw)
+            return PlainPass(images_B3HW, maps, None, self.classify(maps_BKhw))
+        with self._statistics_kept():
+            first, *later = (self.taps[layer] for layer in self.layers if layer in self.taps)
+            features, tape = record(self.encoder, first, images_B3HW, later)
+            maps = {layer: tape.map(tap) for layer, tap in self.taps.items()}
+            decoded_BKhw = self.decoder(list(features))
+        if "decoder" in self.layers:
+            maps["decoder"] = decoded_BKhw
+        return PlainPass(images_B3HW, maps, tape, self.classify(decoded_BKhw))
+
+    def suppressed(self, plain: PlainPass, drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
+        """Logits h(A_drop) [B,C,h,w]; None keeps every class. ``importance`` is S [C,K] of each suppressed layer."""
+        first = self.layers[0]
+        changed_BKhw = self.block(first)(plain.maps[first], importance[first], drop)
+        if first == "decoder":
+            return self.classify(changed_BKhw)
+        assert plain.tape is not None
+        later = self._edits(self.layers[1:], drop, importance)
+        features = rerun(self.encoder, self.taps[first], plain.tape, plain.images_B3HW, changed_BKhw, later)
+        return self._decode(features, drop, importance)
+
+    def importance(self, plain: PlainPass | None = None) -> dict[Layer, Tensor]:
+        """S [C,K] of each suppressed layer: of this step where ``plain`` is given in training, else of evaluation.
+
+        Call it once per training step: with gradient importance it moves the running mean.
+        """
+        found = {layer: self.block(layer).importance(self.classifier) for layer in self.layers}
+        if plain is not None and self.training:
+            due = [layer for layer in self.layers if self.block(layer).next_step_observes()]
+            found |= self._gradients(plain, due)
+        return found
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Prediction: logits [B,C,H,W] of h(A), or of h(A_drop) with m = 1 where there is a block (METHOD step 6)."""
-        maps_BKhw = self.features(images_B3HW)
-        if self.block is not None:
-            maps_BKhw = self.suppressed(maps_BKhw)
-        logits_BCHW: Tensor = self.upsample(self.classify(maps_BKhw))
+        importance = self.importance()
+        features = run(self.encoder, images_B3HW, self._edits(self.layers, None, importance))
+        logits_BCHW: Tensor = self.upsample(self._decode(features, None, importance))
         return logits_BCHW
+
+    def _first_tap(self) -> Tap:
+        return self.taps[self.layers[0]]
+
+    def _edits(
+        self, layers: tuple[Layer, ...], drop: Drop | None, importance: Mapping[Layer, Tensor]
+    ) -> dict[Tap, partial[Tensor]]:
+        """What the blocks of encoder stages do to their maps."""
+        return {
+            self.taps[layer]: partial(self.block(layer), importance_CK=importance[layer], drop=drop)
+            for layer in layers
+            if layer in self.taps
+        }
+
+    def _decode(self, features: list[Tensor], drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
+        maps_BKhw = self.decoder(list(features))
+        if "decoder" in self.layers:
+            maps_BKhw = self.block("decoder")(maps_BKhw, importance["decoder"], drop)
+        return self.classify(maps_BKhw)
+
+    def _gradients(self, plain: PlainPass, layers: Collection[Layer]) -> dict[Layer, Tensor]:
+        """S of this step by Grad-CAM; it enters the running means."""
+        found: dict[Layer, Tensor] = {}
+        if "decoder" in layers:
+            # the head is linear: the gradient is the same at every image, and one image shows it
+            one_1Khw = plain.maps["decoder"][:1].detach().requires_grad_()
+            (found["decoder"],) = gradient_importance(self.classify(one_1Khw), [one_1Khw], [1])
+        stages = [layer for layer in layers if layer in self.taps]
+        if stages:
+            assert plain.tape is not None
+            taps = [self.taps[layer] for layer in stages]
+            produced, dims = [plain.tape.produced[tap] for tap in taps], [3 if tap.channels_last else 1 for tap in taps]
+            gradients = gradient_importance(plain.logits_BChw, produced, dims)
+            found |= dict(zip(stages, gradients, strict=True))
+        for layer, importance_CK in found.items():
+            self.block(layer).observe(importance_CK)
+        return found
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Leave running statistics alone where a part of the network runs twice.
+
+        They must be those of the suppressed path, which predicts; a mixture would fit neither path.
+        """
+        after = self._first_tap().after
+        twice = [module for name, module in self.encoder.named_modules() if name in after]
+        norms = [m for m in (*twice, *self.decoder.modules()) if isinstance(m, _BatchNorm) and m.momentum is not None]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+
+@torch.no_grad()
+def weight_cosine(classifier: nn.Conv2d) -> float:
+    """Mean cosine between the classifier's weight vectors of two different classes; NaN for a single class.
+
+    The paper's own measure of entanglement.
+    """
+    unit_CK = nn.functional.normalize(classifier.weight.flatten(1).double(), dim=1)
+    classes = len(unit_CK)
+    if classes < 2:
+        return float("nan")
+    return float((unit_CK.sum(dim=0).square().sum() - classes) / (classes * (classes - 1)))

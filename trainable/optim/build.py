@@ -1,11 +1,13 @@
-"""Optimizer and learning-rate schedule from the ``train`` section."""
+"""Optimizer, learning-rate schedule and class weights from the ``train`` section."""
 
-from collections.abc import Iterable
-from typing import assert_never
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, assert_never
 
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
+from trainable.data.statistics import ClassStatistics
 from trainable.optim.config import SGD, AdamW, TrainConfig
 
 
@@ -31,3 +33,17 @@ def poly_factor(step: int, steps: int, power: float) -> float:
 def build_schedule(train: TrainConfig, optimizer: optim.Optimizer, steps: int) -> LambdaLR:
     """Poly schedule over ``steps`` optimizer steps in all; call ``step`` once after each."""
     return LambdaLR(optimizer, lambda step: poly_factor(step, steps, train.poly_power))
+
+
+def class_weights(
+    chosen: Sequence[float] | Literal["log_frequency"] | None, statistics: ClassStatistics
+) -> tuple[float, ...] | None:
+    """Weight of each class in the cross-entropy, [C]; None weighs all alike."""
+    if chosen is None:
+        return None
+    if chosen != "log_frequency":
+        assert not isinstance(chosen, str)
+        return tuple(chosen)
+    total = max(1, sum(statistics.pixels))
+    weights = [1 / math.log(1.02 + pixels / total) for pixels in statistics.pixels]
+    return tuple(weight * len(weights) / sum(weights) for weight in weights)

@@ -1,25 +1,75 @@
-"""The ``suppression`` section: DropClass (Chu, Kim, Han, NeurIPS 2021, arXiv 2111.00531). Imports no torch."""
+"""The ``suppression`` section: DropClass (Chu, Kim, Han, NeurIPS 2021, arXiv 2111.00531). Imports no torch.
 
-from typing import Annotated, Literal
+Its three knobs are the suppression probability (``p_max``, ``schedule`` and what belongs to them), the sampling
+strategy and the feature layer. Defaults are the official setting.
+"""
 
-from pydantic import Field
+from typing import Annotated, Literal, Self
 
-from trainable.section import Section
+from pydantic import Field, Tag, field_validator, model_validator
+
+from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class UniformSampling(Section):
+class Linear(Section):
+    """Grows with training progress u (official)."""
+
+    name: Literal["linear"]
+
+
+class Constant(Section):
+    """p_max in every step."""
+
+    name: Literal["constant"]
+
+
+class WarmupConstant(Section):
+    """Grows linearly from 0 to p_max during the warm-up and stays there."""
+
+    name: Literal["warmup_constant"]
+    warmup: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the training after which p_max is reached."""
+
+
+class Cosine(Section):
+    """Half a cosine wave from 0 to its end value: (1 - cos(pi u)) / 2."""
+
+    name: Literal["cosine"]
+
+
+class ConstantWeight(Section):
+    """The same weight in every step."""
+
+    name: Literal["constant"]
+    weight: Share = 0.5
+    """Weight of the suppressed path; 1 trains that path alone."""
+
+
+Schedule = Annotated[Linear | Constant | WarmupConstant | Cosine, BY_NAME, NAME_ALONE]
+LossRamp = Annotated[Linear | ConstantWeight | Cosine, BY_NAME, NAME_ALONE]
+
+
+class Uniform(Section):
     """Every class is equally likely to be suppressed (official)."""
 
     name: Literal["uniform"]
 
 
-class PresentSampling(Section):
-    """Uniform over the classes that occur in the batch."""
+class Present(Section):
+    """Uniform over the classes that occur in the batch, or in the image where ``granularity`` is image."""
 
     name: Literal["present"]
 
 
-class InverseFrequencySampling(Section):
+class Frequency(Section):
+    """Class z with weight f_z, its share of the training pixels: suppresses the dominant context."""
+
+    name: Literal["frequency"]
+
+
+class InverseFrequency(Section):
     """Class z with weight f_z^(-tau), f its share of the training pixels: rare classes are suppressed more often."""
 
     name: Literal["inverse_frequency"]
@@ -27,7 +77,97 @@ class InverseFrequencySampling(Section):
     """Exponent; 0 would be uniform."""
 
 
-Sampling = Annotated[UniformSampling | PresentSampling | InverseFrequencySampling, Field(discriminator="name")]
+class EffectiveNumber(Section):
+    """Class z with weight (1 - beta) / (1 - beta^n_z), n the training images that hold it (Cui et al. 1901.05555)."""
+
+    name: Literal["effective_number"]
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """0 is uniform; towards 1 the weight goes with 1/n."""
+
+
+class Temperature(Section):
+    """Class z with weight softmax((1 - f_z) / T): DAFormer's rare class sampling (2111.14887)."""
+
+    name: Literal["temperature"]
+    temperature: Annotated[float, Field(ge=1e-6, le=100)] = 0.1
+    """T: small values suppress the rarest classes alone, large ones are nearly uniform."""
+
+
+class Difficulty(Section):
+    """Class z with weight (1 - IoU_z)^tau, IoU a moving average over training batches (after CDB loss, 2010.01824)."""
+
+    name: Literal["difficulty"]
+    tau: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Exponent; 0 would be uniform."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Weight of the past in the moving average, per training step."""
+
+
+class CoOccurrence(Section):
+    """Class z with weight E[p_b | z present] / E[p_b | z absent], mean over the rare classes b (2001.03152).
+
+    p_b is 1 in a training image that holds b; a class counts as rare below 2 % of the training pixels. A class that is
+    the only rare one predicts no other and is never drawn.
+    """
+
+    name: Literal["co_occurrence"]
+
+
+class RoundRobin(Section):
+    """The classes in turn."""
+
+    name: Literal["round_robin"]
+
+
+Sampling = Annotated[
+    Uniform
+    | Present
+    | Frequency
+    | InverseFrequency
+    | EffectiveNumber
+    | Temperature
+    | Difficulty
+    | CoOccurrence
+    | RoundRobin,
+    BY_NAME,
+    NAME_ALONE,
+]
+
+
+class Gate(Section):
+    """Scale each channel by the mean of the kept classes' importance (official)."""
+
+    name: Literal["gate"]
+
+
+class Hard(Section):
+    """Set the channels most important to the suppressed class to zero (as RSC, 2007.02454)."""
+
+    name: Literal["hard"]
+    q: Annotated[float, Field(gt=0, lt=1)] = 0.33
+    """Share of the channels that is masked."""
+
+
+class Projection(Section):
+    """Remove the component of the feature map along the suppressed class's importance (as INLP, 2004.07667)."""
+
+    name: Literal["projection"]
+
+
+class RandomChannels(Section):
+    """Control: the gate's relative change, but on randomly permuted channels."""
+
+    name: Literal["random_channels"]
+
+
+Mechanism = Annotated[Gate | Hard | Projection | RandomChannels, BY_NAME, NAME_ALONE]
+
+Layer = Literal["decoder", "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5"]
+ImportanceSource = Literal["classifier", "gradient", "auxiliary"]
+
+Layers = Annotated[
+    Annotated[Layer, Tag("one")] | Annotated[tuple[Layer, ...], Field(min_length=1), Tag("list")], ONE_OR_LIST
+]
 
 
 class SuppressionConfig(Section):
@@ -36,17 +176,60 @@ class SuppressionConfig(Section):
     Leave the section out, or write ``suppression: null``, for the plain model without the suppression block.
     """
 
-    layer: Literal["decoder"] = "decoder"
-    """Feature map that is suppressed; decoder: the input of the classifier (official)."""
-    p_max: Annotated[float, Field(ge=0, le=1)] = 1.0
+    layer: Layers = "decoder"
+    """Feature map that is suppressed, or a list of them; decoder: the input of the classifier (official); encoder.k:
+    stage k of the encoder, the rest of the network runs on the suppressed map."""
+    p_max: Share = 1.0
     """Largest probability that a training step suppresses a class."""
-    schedule: Literal["linear", "constant"] = "linear"
-    """p(u) over the training progress u: linear p_max * u (official), or constant p_max."""
-    loss_ramp: Literal["linear", "constant"] = "linear"
-    """Weight of the suppressed path in the loss: linear u (official), or constant one half."""
+    schedule: Schedule = Linear(name="linear")
+    """p(u) over the training progress u: linear p_max * u (official), constant, warmup_constant or cosine."""
+    progress: Literal["epoch", "iteration"] = "epoch"
+    """Whether u grows with every epoch (official) or every training step."""
+    loss_ramp: LossRamp = Linear(name="linear")
+    """Weight of the suppressed path in the loss: linear u (official), constant or cosine."""
     alpha: Annotated[float, Field(ge=0, le=30)] = 10.0
     """Weight of the suppression term, the mean probability of the suppressed class."""
+    granularity: Literal["batch", "image"] = "batch"
+    """Whether a draw is shared by the batch (official) or made for each image."""
+    num_classes: Annotated[int, Field(ge=1)] = 1
+    """Classes that a drop suppresses at once (official: 1); fewer than the data has."""
     gate_norm: Literal["none", "mean"] = "none"
     """mean: normalise the gate to mean 1 over channels (short schedules need it); none: official."""
-    sampling: Sampling = UniformSampling(name="uniform")
+    sampling: Sampling = Uniform(name="uniform")
     """How the class to suppress is drawn."""
+    importance: Literal["auto", "classifier", "gradient", "auxiliary"] = "auto"
+    """Importance of a channel to a class: the classifier's weights (official; decoder only), gradient (Grad-CAM,
+    2002.11434) or the weights of an auxiliary classifier; auto: classifier at the decoder, auxiliary elsewhere."""
+    gradient_every: Annotated[int, Field(ge=1)] = 1
+    """gradient: steps from one Grad-CAM to the next, which takes a backward pass per class; in between the running mean
+    stands in."""
+    mechanism: Mechanism = Gate(name="gate")
+    """How the map is suppressed."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The suppressed layers, in the order of the network."""
+        chosen = (self.layer,) if isinstance(self.layer, str) else self.layer
+        return tuple(sorted(chosen, key=lambda layer: (layer == "decoder", layer)))
+
+    def importance_at(self, layer: Layer) -> ImportanceSource:
+        """Where the importance at a layer comes from."""
+        if self.importance == "auto":
+            return "classifier" if layer == "decoder" else "auxiliary"
+        return self.importance
+
+    @field_validator("layer")
+    @classmethod
+    def _no_layer_twice(cls, layer: Layer | tuple[Layer, ...]) -> Layer | tuple[Layer, ...]:
+        if not isinstance(layer, str) and len(set(layer)) < len(layer):
+            raise ValueError("lists a layer twice")
+        return layer
+
+    @model_validator(mode="after")
+    def _classifier_knows_the_decoder_only(self) -> Self:
+        if self.importance == "classifier" and self.layers != ("decoder",):
+            raise ValueError(
+                "suppression.importance: the classifier's weights fit the decoder's channels only; "
+                f"use auto, auxiliary or gradient at {', '.join(layer for layer in self.layers if layer != 'decoder')}"
+            )
+        return self

@@ -3,16 +3,24 @@
 Source: arXiv 2111.00531, published code; METHOD step 5:
   loss = (1-w) CE(logits, y) + w CE(logits_drop, y with z ignored)
          + 1[dropped] alpha mean_{b,h,w} softmax(logits_drop)_z
-Shapes: B batch, C classes, H W labels, h w feature map.
+Shapes: B batch, C classes, P paths, G groups that share a draw, H W labels, h w feature map.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
+from trainable.suppression.drop import Drop
+
+Upsample = Callable[[Tensor], Tensor]
+
+CHUNK = 2**20
+"""Full-resolution logits that are worked on at once; at least one image of each path."""
 
 
 def cross_entropy(logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None = None) -> Tensor:
@@ -20,8 +28,65 @@ def cross_entropy(logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tens
 
     Without any such pixel, or with weights of zero only, the mean is 0 with zero gradients, where torch gives NaN.
     """
-    total = F.cross_entropy(logits_BCHW, labels_BHW, class_weights_C, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / _weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
+    (loss,) = path_cross_entropies([logits_BCHW], [labels_BHW], torch.nn.Identity(), class_weights_C)
+    return loss
+
+
+def path_cross_entropies(
+    logits_PBChw: Sequence[Tensor],
+    labels_PBHW: Sequence[Tensor],
+    upsample: Upsample,
+    class_weights_C: Tensor | None = None,
+) -> list[Tensor]:
+    """Mean cross-entropy of each path's upsampled logits, as ``cross_entropy`` defines it.
+
+    The paths share the upsampling, and neither the logits [B,C,H,W] nor their gradient are kept: each chunk of images
+    is upsampled, scored and differentiated at once, and only the gradient at the map's stride waits for ``backward``.
+    """
+    weights = None if class_weights_C is None else class_weights_C.to(logits_PBChw[0].dtype)
+    sums_P = _UpsampledCrossEntropy.apply(upsample, weights, torch.stack(list(labels_PBHW)), *logits_PBChw)
+    return [
+        total / _weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
+        for total, labels_BHW in zip(sums_P, labels_PBHW, strict=True)
+    ]
+
+
+class _UpsampledCrossEntropy(torch.autograd.Function):
+    """Sum [P] of the cross-entropy over the pixels of each path; differentiable once, by the logits alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, upsample: Upsample, weights_C: Tensor | None, labels_PBHW: Tensor, *logits_PBChw: Tensor
+    ) -> Tensor:
+        differentiate = any(ctx.needs_input_grad)
+        paths, batch = labels_PBHW.shape[:2]
+        pixels = logits_PBChw[0].shape[1] * labels_PBHW[0, 0].numel()
+        step = max(1, CHUNK // (paths * pixels))
+        sums_P = logits_PBChw[0].new_zeros(paths)
+        gradients = [torch.empty_like(logits) for logits in logits_PBChw] if differentiate else []
+        for first in range(0, batch, step):
+            part = slice(first, min(first + step, batch))
+            leaf = torch.cat([logits[part] for logits in logits_PBChw]).requires_grad_(differentiate)
+            with torch.set_grad_enabled(differentiate):
+                losses = F.cross_entropy(
+                    upsample(leaf),
+                    labels_PBHW[:, part].flatten(0, 1),
+                    weights_C,
+                    ignore_index=IGNORE_INDEX,
+                    reduction="none",
+                )
+            sums_P += losses.detach().view(paths, -1).sum(dim=1)
+            if differentiate:
+                (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
+                for whole, chunk in zip(gradients, gradient.chunk(paths), strict=True):
+                    whole[part] = chunk
+        ctx.save_for_backward(*gradients)
+        return sums_P
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        (upstream_P,) = upstream
+        return None, None, None, *(g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
 
 
 def _weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
@@ -38,23 +103,26 @@ class PathLosses:
 
     plain: Tensor
     """CE of the plain path."""
-    suppressed: Tensor
-    """CE of the suppressed path."""
-    probability: Tensor | None
-    """Mean probability of the suppressed class; None where no class was dropped."""
+    suppressed: Tensor | None = None
+    """CE of the suppressed path; None for the plain model."""
+    probability: Tensor | None = None
+    """Mean probability of the suppressed classes; None where no class was dropped."""
+    auxiliary: Tensor | None = None
+    """CE of the auxiliary classifiers, summed; None where there are none."""
 
     def total(self, weight: float, alpha: float) -> Tensor:
         """The loss: ``weight`` is w, the weight of the suppressed path."""
-        loss = (1 - weight) * self.plain + weight * self.suppressed
-        return loss if self.probability is None else loss + alpha * self.probability
+        loss = self.plain if self.suppressed is None else (1 - weight) * self.plain + weight * self.suppressed
+        if self.probability is not None:
+            loss = loss + alpha * self.probability
+        return loss if self.auxiliary is None else loss + self.auxiliary
 
 
-def without_class(labels_BHW: Tensor, dropped: int | None) -> Tensor:
-    """Labels with the pixels of the dropped class ignored."""
-    return labels_BHW if dropped is None else labels_BHW.masked_fill(labels_BHW == dropped, IGNORE_INDEX)
+def suppressed_probability(logits_BChw: Tensor, drop: Drop) -> Tensor:
+    """mean_{b,h,w} softmax(logits)_z, over all pixels, ignored ones too, at the feature map's stride.
 
-
-def mean_probability(logits_BChw: Tensor, class_id: int) -> Tensor:
-    """mean_{b,h,w} softmax(logits)_z, over all pixels, ignored ones too, at the feature map's stride."""
-    log_norm_Bhw = torch.logsumexp(logits_BChw, dim=1)
-    return (logits_BChw[:, class_id] - log_norm_Bhw).exp().mean()
+    Several dropped classes: the mean over them; per image: the mean over the images that drop.
+    """
+    mean_BC = logits_BChw.softmax(dim=1).mean(dim=(2, 3))
+    mean_GC = mean_BC if len(drop.keep_GC) > 1 else mean_BC.mean(dim=0, keepdim=True)
+    return (drop.shares().to(mean_GC.dtype) * mean_GC).sum()

@@ -1,65 +1,207 @@
-"""Draw the class z that a training step suppresses: one draw per forward, shared by the batch.
+"""Draw the classes that a training step suppresses.
 
-All draws use a CPU generator of the caller, so a run on a GPU suppresses the same classes as one on a CPU.
-Shapes: C classes.
+All random numbers come from a CPU generator of the caller, and every step takes equally many whatever the setting, so
+a run on a GPU suppresses the same classes as one on a CPU, and trials that differ in probability, mechanism or layer
+draw the same ones; but round_robin's turn moves on with each drop, and difficulty follows what a trial has learned.
+Nothing waits for the GPU: where weights depend on the batch, the choice is made on its device.
+Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels, h w logits.
 """
 
-from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 
+from trainable.data.classes import IGNORE_INDEX
+from trainable.data.statistics import ClassStatistics
+from trainable.metrics.confusion import rare_classes
 from trainable.suppression.config import (
-    InverseFrequencySampling,
-    PresentSampling,
-    Sampling,
-    UniformSampling,
+    CoOccurrence,
+    Difficulty,
+    EffectiveNumber,
+    Frequency,
+    InverseFrequency,
+    Present,
+    RoundRobin,
+    SuppressionConfig,
+    Temperature,
+    Uniform,
 )
+from trainable.suppression.drop import Drop
 
 
-def class_weights(sampling: Sampling, train_pixels_C: Sequence[int], present_C: Tensor) -> Tensor:
-    """Weights [C] (float64, sum 1) with which z is drawn.
+class ClassSampler:
+    """Draws classes by the configured strategy; its state is part of the trial's checkpoint."""
 
-    Args:
-        sampling: the strategy.
-        train_pixels_C: pixels of each class in the training labels.
-        present_C: bool [C] on the CPU, the classes that occur in the batch's labels.
+    def __init__(self, suppression: SuppressionConfig, statistics: ClassStatistics, device: torch.device) -> None:
+        """Take the training statistics; ``device`` is the one of labels and logits."""
+        self.suppression, self.statistics, self.device = suppression, statistics, device
+        self.classes = len(statistics.pixels)
+        self.hits_C = torch.zeros(self.classes, dtype=torch.float64, device=device)
+        """difficulty: moving average of the pixels predicted right."""
+        self.union_C = torch.zeros_like(self.hits_C)
+        """difficulty: moving average of the pixels labelled or predicted as the class."""
+        self.turn = 0
+        """round_robin: the next class."""
 
-    ``present`` with no class in the batch (every pixel ignored) is uniform over all classes.
-    """
-    match sampling:
-        case UniformSampling():
-            weights_C = torch.ones(len(train_pixels_C), dtype=torch.float64)
-        case PresentSampling():
-            weights_C = (present_C if present_C.any() else torch.ones_like(present_C)).double()
-        case InverseFrequencySampling():
-            weights_C = inverse_frequency(train_pixels_C, sampling.tau)
-        case _:
-            assert_never(sampling)
-    return weights_C / weights_C.sum()
+    def state_dict(self) -> dict[str, Any]:
+        """What later draws depend on."""
+        return {"hits": self.hits_C, "union": self.union_C, "turn": self.turn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self.hits_C, self.union_C = state["hits"].to(self.device), state["union"].to(self.device)
+        self.turn = state["turn"]
+
+    def draw(self, labels_BHW: Tensor, probability: float, generator: torch.Generator) -> Drop | None:
+        """Draw for a batch; None where nothing is dropped, which each group decides with 1 - ``probability``."""
+        groups = 1 if self.suppression.granularity == "batch" else len(labels_BHW)
+        coins_G = torch.rand(groups, generator=generator, dtype=torch.float64)
+        noise_GC = torch.rand(groups, self.classes, generator=generator, dtype=torch.float64)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drops_G = coins_G < probability
+        if not drops_G.any():
+            return None
+        if isinstance(self.suppression.sampling, RoundRobin):
+            chosen_GC = self._in_turn(drops_G)
+        else:
+            chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device)
+        return Drop((1 - chosen_GC).float().to(self.device, non_blocking=True), seed)
+
+    def observe(self, logits_BChw: Tensor, labels_BHW: Tensor) -> None:
+        """Let difficulty learn from a training batch: plain logits, and labels, of which every s-th pixel is taken."""
+        if not isinstance(self.suppression.sampling, Difficulty):
+            return
+        momentum = self.suppression.sampling.momentum
+        sampled_Bhw = labels_at(labels_BHW, logits_BChw.shape[-2:])
+        nowhere = self.classes  # a bin for what does not count
+        labels = torch.where(sampled_Bhw == IGNORE_INDEX, nowhere, sampled_Bhw.long())
+        predicted = torch.where(labels == nowhere, nowhere, logits_BChw.detach().argmax(dim=1))
+        hits_C = self._count(torch.where(labels == predicted, labels, nowhere))
+        union_C = self._count(labels) + self._count(predicted) - hits_C
+        self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
+        self.union_C = momentum * self.union_C + (1 - momentum) * union_C
+
+    def weights(self, labels_BHW: Tensor) -> Tensor:
+        """Weights [G,C] or [1,C] (float64, sum 1) of the next draw; uniform where the strategy knows no difference."""
+        statistics, sampling = self.statistics, self.suppression.sampling
+        match sampling:
+            case Uniform() | RoundRobin():
+                weights_GC = torch.ones(1, self.classes, dtype=torch.float64)
+            case Present():
+                weights_GC = self._present(labels_BHW)
+            case Frequency():
+                weights_GC = torch.tensor([statistics.pixels], dtype=torch.float64)
+            case InverseFrequency():
+                weights_GC = inverse_frequency(statistics, sampling.tau)[None]
+            case EffectiveNumber():
+                weights_GC = effective_number(statistics, sampling.beta)[None]
+            case Temperature():
+                weights_GC = temperature(statistics, sampling.temperature)[None]
+            case Difficulty():
+                weights_GC = (difficulties(self.hits_C, self.union_C) ** sampling.tau)[None]
+            case CoOccurrence():
+                weights_GC = co_occurrence(statistics)[None]
+            case _:
+                assert_never(sampling)
+        total_G1 = weights_GC.sum(dim=1, keepdim=True)
+        return torch.where(total_G1 > 0, weights_GC / total_G1, 1 / self.classes)
+
+    def _weighted(self, labels_BHW: Tensor, noise_GC: Tensor) -> Tensor:
+        """Draw ``num_classes`` without replacement by the Gumbel top-k trick; bool [G,C]."""
+        weights_GC = self.weights(labels_BHW)
+        gumbel_GC = -torch.log(-torch.log(noise_GC.clamp(1e-300, 1 - 1e-16)))
+        scores_GC = weights_GC.log() + gumbel_GC.to(weights_GC.device)
+        best_GN = scores_GC.topk(self.suppression.num_classes, dim=1).indices
+        chosen_GC = torch.zeros_like(scores_GC).scatter_(1, best_GN, 1)
+        return (chosen_GC * (weights_GC > 0)).to(self.device)  # fewer where fewer have a weight
+
+    def _in_turn(self, drops_G: Tensor) -> Tensor:
+        chosen_GC = torch.zeros(len(drops_G), self.classes)
+        for group in drops_G.nonzero().flatten().tolist():
+            for _ in range(self.suppression.num_classes):
+                chosen_GC[group, self.turn] = 1
+                self.turn = (self.turn + 1) % self.classes
+        return chosen_GC
+
+    def _present(self, labels_BHW: Tensor) -> Tensor:
+        labels = labels_BHW.flatten(1).long()
+        present_BC = labels.new_zeros(len(labels), 256).scatter_(1, labels, 1)[:, : self.classes]
+        if self.suppression.granularity == "batch":
+            present_BC = present_BC.amax(dim=0, keepdim=True)
+        return present_BC.double()
+
+    def _count(self, classes: Tensor) -> Tensor:
+        """Count ids below C; ``bincount`` would wait for the GPU."""
+        ids = classes.flatten()
+        counts = ids.new_zeros(self.classes + 1).scatter_add_(0, ids, torch.ones_like(ids))
+        return counts[: self.classes].double()
 
 
-def inverse_frequency(train_pixels_C: Sequence[int], tau: float) -> Tensor:
+def labels_at(labels_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Labels [B,h,w] at the centres of a coarser grid (nearest neighbour)."""
+    rows, columns = (
+        ((torch.arange(n, device=labels_BHW.device) + 0.5) * full / n).long()
+        for n, full in zip(size, labels_BHW.shape[-2:], strict=True)
+    )
+    return labels_BHW[:, rows[:, None], columns[None, :]]
+
+
+def inverse_frequency(statistics: ClassStatistics, tau: float) -> Tensor:
     """f_c^(-tau) up to a factor, [C]: f the share of training pixels.
 
     A class without training pixels weighs as much as the rarest class that has some. f = 0 has no power, and a share
     of one pixel would let that class take nearly all draws although there is nothing to learn from them.
     """
-    pixels_C = torch.tensor(train_pixels_C, dtype=torch.float64)
-    seen_C = pixels_C > 0
-    if not seen_C.any():
-        return torch.ones_like(pixels_C)
-    rarest = pixels_C[seen_C].min()
     # relative to the rarest class: every weight lies in (0, 1] whatever tau is
-    return (rarest / torch.where(seen_C, pixels_C, rarest)) ** tau
+    pixels_C = _at_least_rarest(statistics.pixels)
+    return (pixels_C.min() / pixels_C) ** tau
 
 
-def draw_class(weights_C: Tensor, probability: float, generator: torch.Generator) -> int | None:
-    """Draw z with the given weights, or None: no drop, with probability 1 - ``probability``.
+def effective_number(statistics: ClassStatistics, beta: float) -> Tensor:
+    """1 / E_n = (1 - beta) / (1 - beta^n), [C]: n the training images that hold the class (1901.05555, eq. 2).
 
-    Coin and class are drawn in every step, so trials that differ in the probability alone draw the same classes.
+    A class in no image weighs as much as the rarest one.
     """
-    coin = torch.rand((), generator=generator, dtype=torch.float64).item()
-    chosen = int(torch.multinomial(weights_C, 1, generator=generator).item())
-    return chosen if coin < probability else None
+    images_C = _at_least_rarest(statistics.images)
+    return (1 - beta) / (1 - torch.tensor(beta, dtype=torch.float64) ** images_C)
+
+
+def temperature(statistics: ClassStatistics, temperature: float) -> Tensor:
+    """softmax((1 - f_c) / T), [C]: f the share of training pixels (2111.14887, eq. 7)."""
+    pixels_C = torch.tensor(statistics.pixels, dtype=torch.float64)
+    return torch.softmax((1 - pixels_C / pixels_C.sum().clamp_min(1)) / temperature, dim=0)
+
+
+def difficulties(hits_C: Tensor, union_C: Tensor) -> Tensor:
+    """1 - IoU, [C]; a class not met so far gets the mean of the others."""
+    known_C = union_C > 0
+    difficulty_C = 1 - hits_C / torch.where(known_C, union_C, 1)
+    mean = (difficulty_C * known_C).sum() / known_C.sum().clamp_min(1)
+    return torch.where(known_C, difficulty_C, mean)
+
+
+def co_occurrence(statistics: ClassStatistics) -> Tensor:
+    """How much each class predicts the rare ones, [C]: the mean over rare b != z of P(b | z) / P(b | not z).
+
+    P(b | .) is the share of images that hold b (2001.03152, eq. 1, with labels for predictions), with one more image in
+    each count, half of it holding b, so that it is never 0. The quotient is 1 where z is in all images or in none:
+    there is no evidence. Without any rare class the rarest one counts as rare.
+    """
+    rare = rare_classes(statistics.pixels) or (statistics.pixels.index(min(statistics.pixels)),)
+    together_CC = torch.tensor(statistics.together, dtype=torch.float64)
+    images_C, total = together_CC.diagonal(), statistics.total_images
+    with_z_CC = (together_CC + 0.5) / (images_C[None, :] + 1)
+    without_z_CC = (images_C[:, None] - together_CC + 0.5) / (total - images_C[None, :] + 1)
+    no_evidence_C = (images_C == 0) | (images_C == total)
+    bias_CC = torch.where(no_evidence_C[None, :], 1.0, with_z_CC / without_z_CC)
+    is_rare_C = torch.zeros(len(images_C), dtype=torch.float64)
+    is_rare_C[list(rare)] = 1
+    others_CC = is_rare_C[:, None] * (1 - torch.eye(len(images_C), dtype=torch.float64))
+    return (bias_CC * others_CC).sum(dim=0) / others_CC.sum(dim=0).clamp_min(1)
+
+
+def _at_least_rarest(counts: tuple[int, ...]) -> Tensor:
+    """Counts [C], with the smallest that is not 0 in place of 0; all 1 where all are 0."""
+    rarest = min((count for count in counts if count), default=1)
+    return torch.tensor([count or rarest for count in counts], dtype=torch.float64)

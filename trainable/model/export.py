@@ -1,0 +1,82 @@
+"""Write a trained network as a plain segmentation-models-pytorch model with equal logits: the blocks fold away.
+
+At evaluation m = 1, so a block is Conv1x1 with a constant weight, BatchNorm with constant statistics, and ReLU: the
+first two are one 1x1 convolution. The decoder's becomes a part of the segmentation head; that of an encoder stage goes
+behind the module that makes the stage's map.
+
+Shapes: O output channels, K input channels.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torchvision.ops import Permute
+
+from trainable.model.config import ModelConfig
+from trainable.model.segmenter import Segmenter
+from trainable.model.stages import Tap
+from trainable.suppression.block import SuppressionBlock
+from trainable.suppression.mechanism import effective_weight
+
+
+class Then(nn.Module):
+    """A module and what follows it, for modules that take several arguments."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        """Run ``second`` on the output of ``first``."""
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Output of the second module."""
+        output: Tensor = self.second(self.first(*args, **kwargs))
+        return output
+
+
+@torch.no_grad()
+def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
+    """A copy of the network as smp's model in evaluation mode; images as ``Compute.network_input`` makes them."""
+    plain = smp.create_model(config.arch, config.encoder, encoder_weights=None, classes=model.classifier.out_channels)
+    plain.encoder, plain.decoder = copy.deepcopy(model.encoder), copy.deepcopy(model.decoder)
+    head: list[nn.Module] = [copy.deepcopy(model.classifier), copy.deepcopy(model.upsample), nn.Identity()]
+    for layer in model.layers:
+        block = _folded(model.block(layer), model.importance()[layer])
+        if layer == "decoder":
+            head = [block, nn.ReLU(), *head]
+        else:
+            _append(plain.encoder, model.taps[layer], nn.Sequential(block, nn.ReLU()))
+    plain.segmentation_head = nn.Sequential(*head)
+    plain.eval()
+    assert isinstance(plain, nn.Module)
+    return plain
+
+
+def save(model: Segmenter, config: ModelConfig, path: Path) -> None:
+    """Write ``folded`` to a file; ``torch.load(path, weights_only=False)`` brings it back, on any device."""
+    torch.save(folded(model, config).cpu(), path)
+
+
+def _folded(block: SuppressionBlock, importance_CK: Tensor) -> nn.Conv2d:
+    """Gate, convolution and normalisation as one 1x1 convolution."""
+    weight_OK = effective_weight(block.mix.weight, importance_CK, None, block.mechanism, block.gate_norm)
+    norm = block.mix.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale_O = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    outputs, inputs = weight_OK.shape
+    conv = nn.Conv2d(inputs, outputs, kernel_size=1, device=weight_OK.device, dtype=weight_OK.dtype)
+    conv.weight.copy_((weight_OK * scale_O[:, None])[:, :, None, None])
+    assert conv.bias is not None
+    conv.bias.copy_((block.mix.bias - norm.running_mean) * scale_O + norm.bias)
+    return conv
+
+
+def _append(encoder: nn.Module, tap: Tap, following: nn.Module) -> None:
+    if tap.channels_last:
+        following = nn.Sequential(Permute([0, 3, 1, 2]), following, Permute([0, 2, 3, 1]))
+    producer = encoder.get_submodule(tap.producer)
+    encoder.set_submodule(tap.producer, Then(producer, following))

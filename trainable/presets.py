@@ -1,0 +1,49 @@
+"""Named settings of a trial: what an ablation of DropClass compares (METHOD, "What an honest ablation separates").
+
+A preset replaces single settings of the trial that it is written in; all else, such as layer, sampling or gate_norm,
+stays as written, so that the arms of an ablation differ in nothing but what they name. Imports no torch.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Preset = Literal[
+    "none", "official", "plain", "class_weighted", "block", "two_path", "dropped_path", "full", "random_channels"
+]
+
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    "none": {"suppression": None},
+    "official": {"suppression": {}},
+    "plain": {"suppression": None, "train.class_weights": None},
+    "class_weighted": {"suppression": None, "train.class_weights": "log_frequency"},
+    "block": {
+        "suppression.p_max": 0.0,
+        "suppression.mechanism": {"name": "hard"},
+        "suppression.loss_ramp": {"name": "constant", "weight": 1.0},
+    },
+    "two_path": {"suppression.p_max": 0.0},
+    "dropped_path": {"suppression.alpha": 0.0},
+    "full": {},
+    "random_channels": {"suppression.mechanism": {"name": "random_channels"}},
+}
+"""Settings of each preset by dotted path.
+
+none: no suppression · official: the paper's setting · (a) plain: plain cross-entropy · (b) class_weighted: weighted by
+class · (c) block: the extra conv-BN-ReLU alone (capacity: its mechanism leaves the map as it is where nothing is
+dropped, and the suppressed path has all the weight) · (d) two_path: the two-path loss without a drop · (e)
+dropped_path: drops without the suppression term · (f) full: as written · (g) random_channels: the control.
+"""
+
+
+def apply_preset(preset: Preset, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The trial's tree with the preset's settings; arms with a suppressed path build on official where it has none."""
+    tree = dict(trial)
+    if PRESETS[preset].get("suppression", {}) is not None and tree.get("suppression") is None:
+        tree["suppression"] = {}
+    for path, value in PRESETS[preset].items():
+        section, _, key = path.partition(".")
+        if not key:
+            tree[section] = value
+        elif isinstance(tree.get(section), Mapping):  # what is no mapping is refused as it is written
+            tree[section] = {**tree[section], key: value}
+    return tree

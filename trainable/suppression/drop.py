@@ -1,0 +1,47 @@
+"""What a training step suppresses, as tensors on the trial's device: nothing downstream waits for their values.
+
+Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainable.data.classes import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The classes that a step suppresses; a group may suppress none."""
+
+    keep_GC: Tensor
+    """m, float: 1 for a kept class, 0 for a suppressed one."""
+    seed: int = 0
+    """Seed of whatever a mechanism draws for itself."""
+
+    @classmethod
+    def of(cls, dropped: int, classes: int, device: torch.device | None = None) -> "Drop":
+        """Suppress one class in the whole batch."""
+        keep_GC = torch.ones(1, classes, device=device)
+        keep_GC[0, dropped] = 0
+        return cls(keep_GC)
+
+    def labels(self, labels_BHW: Tensor) -> Tensor:
+        """Labels with the pixels of suppressed classes ignored."""
+        groups, classes = self.keep_GC.shape
+        table_G256 = torch.arange(256, device=labels_BHW.device).expand(groups, 256).clone()
+        table_G256[:, :classes].masked_fill_(self.keep_GC == 0, IGNORE_INDEX)
+        if groups == 1:
+            return table_G256[0].to(labels_BHW.dtype)[labels_BHW]
+        return table_G256.to(labels_BHW.dtype).gather(1, labels_BHW.flatten(1)).view_as(labels_BHW)
+
+    def shares(self) -> Tensor:
+        """Weight [G,C] of each suppressed class in the suppression term, sum 1.
+
+        The term is the mean over the suppressed classes, and over the groups that suppress any (METHOD, "Definitions
+        where the paper is silent").
+        """
+        dropped_GC = 1 - self.keep_GC
+        count_G1 = dropped_GC.sum(dim=1, keepdim=True)
+        return dropped_GC / count_G1.clamp_min(1) / (count_G1 > 0).sum().clamp_min(1)
