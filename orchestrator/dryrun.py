@@ -10,9 +10,10 @@ from orchestrator.console import open_console, say
 from orchestrator.display import duration
 from orchestrator.errors import InputError
 from orchestrator.flat import short
+from orchestrator.objects import absolute
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, open_store
-from orchestrator.records import Planned, absolute
+from orchestrator.records import Planned
 from orchestrator.results import threads_for
 from orchestrator.spec import ResourcesSection, Study
 from orchestrator.tracking import redacted, tracking_uri

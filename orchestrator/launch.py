@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from rich.console import Console
 
 from orchestrator.console import open_console, say
 from orchestrator.display import Progress, build_display
-from orchestrator.plan.planner import Planner, judged
+from orchestrator.errors import InputError
+from orchestrator.history import History, import_trials, read_history
+from orchestrator.lease import lease
+from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, fetch_weights, open_store
 from orchestrator.records import Record, State, Store
 from orchestrator.results import best, threads_for, write_best, write_table
@@ -31,6 +35,10 @@ class Target:
     """Trials at a time; None takes the file's."""
     fit: str = ENGINE
     """``module:function`` that runs a trial."""
+    retry_failed: bool = False
+    """Whether trials that failed are run again."""
+    storage: str = ""
+    """Folder of the studies, as the user gave it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Ran:
     """130 or 143 after an interruption, else None."""
     page: str | None = None
     """Address of MLflow's table of the runs."""
+    problem: str | None = None
+    """Why no further trial could begin: the storage failed."""
 
 
 def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
@@ -61,31 +71,55 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
-    known = _known(study, store)
-    planner = Planner(study, known)
-    ran = Ran()
-    if planner.exhausted:
-        say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
-    else:
-        check_models(study)
-        fetch_weights(study)
-        ran = _run(study, planner, store, known, console, target)
-    records = store.records()
-    places = _keep(study, store, records) | ({"page": ran.page} if ran.page else {})
+    new = store.read_study() is None
+    if new:  # what is wrong with it is told before anything is written
+        _check_models(study)
+    try:
+        with lease(store.objects, partial(say, console)):
+            history = _history(study, store, target, console)
+            planner = Planner(study, history.records, history.outside)
+            ran = Ran()
+            if planner.exhausted:
+                say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
+            else:
+                if not new:
+                    _check_models(study)
+                ran = _run(study, planner, store, history.records, console, replace(target, storage=storage))
+            left_out = {record.key for record in history.outside}
+            records = [record for record in store.records() if record.key not in left_out]
+            places = _keep(study, store, records) | ({"page": ran.page} if ran.page else {})
+    except OSError as error:
+        raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
     print_summary(console, study, records, seconds=time.monotonic() - began, places=places)
+    return _exit_code(ran, records, console, command)
+
+
+def _check_models(study: Study) -> None:
+    check_models(study)
+    fetch_weights(study)
+
+
+def _exit_code(ran: Ran, records: Sequence[Record], console: Console, command: str) -> int:
     if ran.exit_code is not None:
         say(console, f"\nInterrupted. Continue with:  {command}")
         return ran.exit_code
-    return 3 if any(record.state is State.FAILED for record in records) else 0
+    if ran.problem is not None:
+        say(console, f"\nStopped: {ran.problem}. Once that is mended, continue with:  {command}")
+        return 3
+    if any(record.state is State.FAILED for record in records):
+        say(console, f"\nRun the failed trials again with:  {command} --retry-failed")
+        return 3
+    return 0 if all(record.state.final for record in records) else 3
 
 
-def _known(study: Study, store: Store) -> list[Record]:
-    """The records of earlier launches. A driver that was killed may have left trials that ended without a verdict."""
-    for record in store.records():
-        if record.whole and not record.state.final:
-            verdict = judged(record.ended(State.COMPLETE), study.spec.objectives)
-            store.judge(verdict, record.planned.system_attrs)
-    return store.records()
+def _history(study: Study, store: Store, target: Target, console: Console) -> History:
+    """What earlier launches and other studies left; damaged files are named before anything starts."""
+    history = read_history(study, store, retry_failed=target.retry_failed)
+    imported, notes = import_trials(study, store, (*history.records, *history.outside))
+    for line in (*history.notes, *notes, *(f"warning: {warning}" for warning in store.warnings)):
+        say(console, line)
+    store.warnings.clear()
+    return replace(history, records=(*imported, *history.records))
 
 
 def _run(
@@ -96,9 +130,13 @@ def _run(
     resources = study.spec.resources
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address):
+    with cluster(target.address, resources.stop_grace_s):
+        from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
+        settings = study.spec.tracking
+        tracked = tracking_uri(settings.uri) if settings.enabled else None
+        check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
         study_id = store.write_study(study.resolved())
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.uri}")
@@ -106,11 +144,11 @@ def _run(
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
-            session = Session(planner, store, listeners)
+            session = Session(planner, store, listeners, partial(say, console))
             exit_code = run(session, store, resources=resources, concurrency=concurrency, fit=target.fit)
         if tracker:
             _close(tracker, store, study, console, interrupted=exit_code is not None)
-    return Ran(exit_code, tracker.page if tracker else None)
+    return Ran(exit_code, tracker.page if tracker else None, session.problem)
 
 
 def _tracker(study: Study, study_id: str, known: Sequence[Record]) -> Tracker | None:

@@ -1,20 +1,16 @@
-"""What is checked before the first trial and needs more than the study file: models, weights, an earlier study."""
+"""What is checked before the first trial and needs more than the study file: models, weights, storage."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import get_args
 
 from orchestrator.errors import InputError
-from orchestrator.flat import flatten
 from orchestrator.records import Store
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Tree
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS
 from trainable.suppression.config import Layer
-
-MAY_CHANGE = ("search.trials", "search.references", "resources.", "tracking.")
-"""Settings that decide how much is run and where, but not what a trial is."""
 
 
 def check_models(study: Study) -> None:
@@ -46,34 +42,19 @@ def fetch_weights(study: Study) -> None:
 
 
 def open_store(study: Study, storage: str) -> Store:
-    """The study's directory, found fit to be written, and not another study's; nothing is created yet.
+    """The study's directory, found fit to be written; nothing is created yet.
 
     Raises:
-        InputError: The storage cannot be used, or holds a study that differs in what decides a trial.
+        InputError: The storage cannot be used.
     """
     try:
         store = Store(storage, study.spec.study)
         obstacle = store.obstacle()
-        kept = None if obstacle else store.read_study()
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these
         raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
     if obstacle:
         raise InputError(f"--storage {storage}: {obstacle}")
-    _check_same(study, store, kept)
     return store
-
-
-def _check_same(study: Study, store: Store, kept: Mapping[str, Any] | None) -> None:
-    if kept is None:
-        return
-    before, now = flatten(kept), flatten(study.resolved())
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    changed = [name for name in changed if not name.startswith(MAY_CHANGE)]
-    if changed:
-        raise InputError(
-            f"{study.path}: {store.uri} holds a study that differs in {', '.join(changed)}; "
-            f"give this one another name (--set study=NAME) or another --storage"
-        )
 
 
 def _surely_fine(model: ModelConfig, layers: Collection[Layer]) -> bool:

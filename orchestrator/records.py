@@ -2,26 +2,29 @@
 
 ::
 
-    <storage>/<study>/study.json                   what the study is (its id and resolved specification)
-    <storage>/<study>/trials/<key>/config.json     the trial as planned        (driver, once)
-    <storage>/<study>/trials/<key>/epochs.json     every epoch's metrics       (worker, after each epoch)
-    <storage>/<study>/trials/<key>/verdict.json    how it ended                (driver, once)
+    <storage>/<study>/study.json                        what the study is (its id and resolved specification)
+    <storage>/<study>/trials/<key>/config.json          the trial as planned                 (driver, once)
+    <storage>/<study>/trials/<key>/attempt-<n>.json     who works on it                      (worker n, once)
+    <storage>/<study>/trials/<key>/epochs-<n>.json      every epoch's metrics                (worker n, each epoch)
+    <storage>/<study>/trials/<key>/checkpoint-<n>-<epoch>.bin    state after an epoch        (worker n, each epoch)
+    <storage>/<study>/trials/<key>/verdict.json         plan, epochs and how it ended        (driver, once)
 
-Two writers, two files: the worker never touches the verdict, the driver never the epochs. Each file is replaced as a
-whole, so a reader sees the old or the new one and never half of one.
+Two writers, two sets of files: a worker never touches the verdict, the driver never what workers write. Each worker has
+a number of its own, so one that was thought dead and writes again disturbs nobody: the highest number counts. Every
+object is written whole and believed by its checksum; a finished trial needs its verdict alone.
 """
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pyarrow import fs as arrow_fs
-
 from orchestrator.errors import InputError
+from orchestrator.objects import DamagedError, Objects, absolute, join
 
 JsonObject = dict[str, Any]
 
@@ -47,7 +50,7 @@ class Planned:
 
     key: str
     """Name of its directory, stable over launches."""
-    kind: Literal["search", "reference"]
+    kind: Literal["search", "reference", "imported"]
     number: int
     """Position within its kind, from 0; a search trial's seed and its sampler's derive from it."""
     config: JsonObject
@@ -92,16 +95,56 @@ class Record:
         return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
 
 
+CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointName:
+    """Which checkpoint of a trial; the greatest is the latest."""
+
+    attempt: int
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"checkpoint-{self.attempt}-{self.epoch}.bin"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial after an epoch."""
+
+    planned: Planned
+    epochs: tuple[Mapping[str, float], ...]
+    """Metrics of every epoch so far."""
+    state: bytes
+    """What the trial continues from."""
+
+    def to_bytes(self) -> bytes:
+        """One object: length of the header, header, state."""
+        header = json.dumps({"plan": asdict(self.planned), "epochs": list(self.epochs)}).encode()
+        return len(header).to_bytes(8, "big") + header + self.state
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The checkpoint of ``to_bytes``."""
+        end = 8 + int.from_bytes(content[:8], "big")
+        header = json.loads(content[8:end])
+        return cls(Planned(**header["plan"]), tuple(header["epochs"]), content[end:])
+
+
 class Store:
-    """The directory of one study. Paths given to workers are absolute, so any node that sees the storage can write."""
+    """The directory of one study. Paths given to workers are absolute, so any node that sees the storage can write.
+
+    Damaged files are never believed and never the end of a study: ``warnings`` names them.
+    """
 
     def __init__(self, root: str, study: str) -> None:
-        self.storage = absolute(root).rstrip("/")
+        self.storage = absolute(root)
         self.study = study
-        self.uri = f"{self.storage}/{study}"
-        filesystem, path = arrow_fs.FileSystem.from_uri(self.uri)
-        self._fs: arrow_fs.FileSystem = filesystem
-        self._root: str = path
+        self.uri = join(self.storage, study)
+        self.objects = Objects(self.uri)
+        self.warnings: list[str] = []
+        """One line for each damaged file that was met, and what is done about it."""
 
     def obstacle(self) -> str | None:
         """Why a local directory cannot be written, or None."""
@@ -116,27 +159,63 @@ class Store:
 
     def path(self, name: str) -> str:
         """Address of a file of the study."""
-        return f"{self.uri}/{name}"
+        return self.objects.address(name)
 
     def read_study(self) -> JsonObject | None:
         """The specification the study was last launched with, or None for a new study."""
-        kept: JsonObject | None = self._read("study.json")
+        kept = self._study()
         return kept["specification"] if kept else None
+
+    def study_id(self) -> str | None:
+        """The id the study was given at its first launch, or None for a new study."""
+        kept = self._study()
+        return str(kept["id"]) if kept else None
 
     def write_study(self, specification: JsonObject) -> str:
         """Keep the specification; returns the study's id, which it was given at its first launch."""
-        kept = self._read("study.json")
-        study_id = str(kept["id"] if kept else uuid.uuid4().hex)
-        self._write("study.json", {"id": study_id, "specification": specification})
+        study_id = self.study_id() or uuid.uuid4().hex
+        self.objects.write_json("study.json", {"id": study_id, "specification": specification})
         return study_id
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts."""
-        self._write(f"trials/{planned.key}/config.json", asdict(planned))
+        self.objects.write_json(f"trials/{planned.key}/config.json", asdict(planned))
 
-    def write_epochs(self, key: str, epochs: Sequence[Mapping[str, float]]) -> None:
+    def claim(self, key: str, claim: JsonObject) -> tuple[int, list[JsonObject]]:
+        """Begin an attempt at a trial; returns its number, from 1, and the claims of earlier ones."""
+        names = [name for name in self.objects.names(f"trials/{key}") if re.fullmatch(r"attempt-\d+\.json", name)]
+        earlier = [claimed for name in names if (claimed := self._believed(f"trials/{key}/{name}", "")) is not None]
+        attempt = max((int(name[8:-5]) for name in names), default=0) + 1
+        self.objects.write_json(f"trials/{key}/attempt-{attempt}.json", claim)
+        return attempt, earlier
+
+    def write_epochs(self, key: str, attempt: int, epochs: Sequence[Mapping[str, float]]) -> None:
         """Keep a trial's metrics; called by the worker that runs it."""
-        self._write(f"trials/{key}/epochs.json", list(epochs))
+        self.objects.write_json(f"trials/{key}/epochs-{attempt}.json", list(epochs))
+
+    def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
+        """Keep a trial's state; called by the worker that runs it."""
+        self.objects.write_sealed(f"trials/{checkpoint.planned.key}/{name}", checkpoint.to_bytes())
+
+    def checkpoints(self, key: str) -> list[CheckpointName]:
+        """Checkpoints of a trial, the latest first."""
+        matches = (CHECKPOINT.fullmatch(name) for name in self.objects.names(f"trials/{key}"))
+        return sorted((CheckpointName(int(m[1]), int(m[2])) for m in matches if m), reverse=True)
+
+    def read_checkpoint(self, key: str, name: CheckpointName) -> Checkpoint | None:
+        """A checkpoint; None where it is gone or damaged, which ``warnings`` then says."""
+        try:
+            content = self.objects.read_sealed(f"trials/{key}/{name}")
+        except DamagedError as error:
+            self.warnings.append(f"{error}; the one before it is used")
+            return None
+        return Checkpoint.from_bytes(content) if content is not None else None
+
+    def drop_checkpoints(self, key: str, keep: Sequence[CheckpointName] = ()) -> None:
+        """Remove a trial's checkpoints but those to keep."""
+        for name in self.checkpoints(key):
+            if name not in keep:
+                self.objects.delete(f"trials/{key}/{name}")
 
     def write_traceback(self, key: str, text: str) -> None:
         """Keep the traceback of a trial that failed by itself; called by the worker."""
@@ -144,30 +223,35 @@ class Store:
 
     def judge(self, record: Record, system_attrs: JsonObject) -> None:
         """Write a trial's verdict."""
-        verdict = {"state": record.state, "reason": record.reason, "system_attrs": system_attrs}
-        self._write(f"trials/{record.key}/verdict.json", verdict)
+        plan = asdict(replace(record.planned, system_attrs=system_attrs))
+        verdict = {"plan": plan, "epochs": list(record.epochs), "state": record.state, "reason": record.reason}
+        self.objects.write_json(f"trials/{record.key}/verdict.json", verdict)
 
     def records(self) -> list[Record]:
-        """All trials known, references first, then the search in the order of its numbers."""
-        selector = arrow_fs.FileSelector(f"{self._root}/trials", allow_not_found=True)
-        keys = [info.base_name for info in self._fs.get_file_info(selector)]
-        found = [record for key in keys if (record := self.record(key)) is not None]
+        """All trials known: imported ones, references, then the search, each in the order of its numbers."""
+        found = [record for key in self.objects.names("trials") if (record := self.record(key)) is not None]
         return sorted(found, key=lambda record: (record.planned.kind, record.planned.number))
 
     def record(self, key: str) -> Record | None:
-        """One trial as its directory tells it; None where no plan was kept."""
-        plan = self._read(f"trials/{key}/config.json")
-        if plan is None:
+        """One trial as its directory tells it; None where nothing tells what was planned."""
+        folder = f"trials/{key}"
+        verdict = self._believed(f"{folder}/verdict.json", "the trial's other files are used")
+        if verdict is not None and State(verdict["state"]).final:
+            epochs = tuple(verdict["epochs"])
+            return Record(Planned(**verdict["plan"]), epochs, State(verdict["state"]), verdict["reason"])
+        plan = self._believed(f"{folder}/config.json", "the trial's other files are used")
+        epochs_kept = self._epochs(key)
+        planned = Planned(**plan) if plan else Planned(**verdict["plan"]) if verdict else None
+        if planned is None or epochs_kept is None:
+            held = next(filter(None, (self.read_checkpoint(key, name) for name in self.checkpoints(key))), None)
+            planned = planned or (held.planned if held else None)
+            epochs_kept = epochs_kept if epochs_kept is not None else (held.epochs if held else ())
+        if planned is None:
+            if self.objects.names(folder) and any(folder in warning for warning in self.warnings):
+                self.warnings.append(f"{self.path(folder)}: nothing tells what was planned; the trial begins anew")
             return None
-        verdict = self._read(f"trials/{key}/verdict.json") or {"state": State.RUNNING, "reason": None}
-        planned = Planned(**{**plan, "system_attrs": verdict.get("system_attrs", plan["system_attrs"])})
-        epochs = tuple(self._read(f"trials/{key}/epochs.json") or ())
-        record = Record(planned, epochs, State(verdict["state"]), verdict["reason"])
-        if record.state is State.COMPLETE and not record.whole:
-            raise InputError(
-                f"{self.path(f'trials/{key}')}: complete, but epochs are missing; remove the folder to rerun it"
-            )
-        return record
+        state = State(verdict["state"]) if verdict else State.RUNNING
+        return Record(planned, epochs_kept, state, verdict["reason"] if verdict else None)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""
@@ -175,28 +259,30 @@ class Store:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file of the study as a whole; folders are made as needed."""
-        target = f"{self._root}/{name}"
-        self._fs.create_dir(os.path.dirname(target), recursive=True)
-        partial = f"{target}.partial"
-        with self._fs.open_output_stream(partial) as stream:
-            stream.write(content)
-        self._fs.move(partial, target)
+        self.objects.write(name, content)
 
-    def _write(self, name: str, content: Any) -> None:
-        self.write_text(name, json.dumps(content, indent=1))
-
-    def _read(self, name: str) -> Any:
+    def _study(self) -> JsonObject | None:
         try:
-            with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
-                content = stream.read()
-        except FileNotFoundError:
+            kept: JsonObject | None = self.objects.read_json("study.json")
+        except DamagedError as error:
+            raise InputError(
+                f"{error}; the trials are not touched: restore it, or remove it to open new runs"
+            ) from error
+        return kept
+
+    def _epochs(self, key: str) -> tuple[Mapping[str, float], ...] | None:
+        """What the latest worker that got to an epoch kept; None where that is damaged or there is nothing."""
+        names = [name for name in self.objects.names(f"trials/{key}") if re.fullmatch(r"epochs-\d+\.json", name)]
+        for name in sorted(names, key=lambda name: int(name[7:-5]), reverse=True):
+            kept = self._believed(f"trials/{key}/{name}", "the trial's other files are used")
+            if kept is not None:
+                return tuple(kept)
+        return None
+
+    def _believed(self, name: str, remedy: str) -> Any:
+        """Value of a JSON object; None where there is none or it is damaged."""
+        try:
+            return self.objects.read_json(name)
+        except DamagedError as error:
+            self.warnings.append(f"{error}; {remedy}" if remedy else str(error))
             return None
-        try:
-            return json.loads(content)
-        except ValueError as error:
-            raise InputError(f"{self.path(name)}: damaged, not JSON; remove its folder to begin anew") from error
-
-
-def absolute(path: str) -> str:
-    """A local path made absolute; an address with a scheme stays as it is."""
-    return path if "://" in path else os.path.abspath(path)

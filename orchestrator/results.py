@@ -37,15 +37,15 @@ def write_table(store: Store, records: Sequence[Record]) -> str:
 
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
-    """The complete search trial with the best last epoch; None where none is complete."""
-    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind == "search"]
+    """The complete trial with the best last epoch, references aside; None where none is complete."""
+    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind != "reference"]
     sign = 1 if objective.mode == "max" else -1
     return max(complete, key=lambda r: sign * r.epochs[-1][objective.metric], default=None)
 
 
 def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
-    """Complete search trials that no other beats in every objective, best first by the first objective."""
-    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind == "search"]
+    """Complete trials that no other beats in every objective, references aside, best first by the first objective."""
+    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind != "reference"]
     scores = {r.key: [_score(r, objective) for objective in objectives] for r in complete}
 
     def dominated(key: str) -> bool:

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return dry_run(study, storage=options.storage)
         from orchestrator.launch import Target, launch
 
-        target = Target(options.address or os.environ.get("RAY_ADDRESS"), options.max_concurrent)
+        address = options.address or os.environ.get("RAY_ADDRESS")
+        target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
         return launch(study, storage=options.storage, target=target, command=command)
     except (SpecError, InputError) as error:
         print(error, file=sys.stderr)
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
     add("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (default: %(default)s)")
     add("--address", metavar="ADDR", help="Ray cluster to use (default: RAY_ADDRESS, else a Ray of this machine)")
+    add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
     add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
     return parser
 

@@ -4,6 +4,7 @@ The Optuna study lives in memory and is rebuilt from the records at every launch
 """
 
 import hashlib
+import itertools
 import logging
 import math
 import random
@@ -18,8 +19,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from orchestrator.objects import absolute
 from orchestrator.plan.samplers import build_pruner, build_sampler, distribution
-from orchestrator.records import Planned, Record, State, absolute
+from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Domain, Objective, Study, Value, reference
 from orchestrator.spec import search as section
 from trainable.config import TrialConfig
@@ -37,9 +39,10 @@ class Planner:
         study: The study.
         records: Every trial known from earlier launches. Finished ones are told to Optuna in the order of their
             numbers; the others are handed out first, under their own keys.
+        outside: Earlier trials that do not lie in the search space: their keys and numbers are not used again.
     """
 
-    def __init__(self, study: Study, records: Sequence[Record] = ()) -> None:
+    def __init__(self, study: Study, records: Sequence[Record] = (), outside: Sequence[Record] = ()) -> None:
         self._study = study
         self._search = study.spec.search
         self._domains = {name: domain for name, domain, _ in study.space.domains()}
@@ -48,14 +51,18 @@ class Planner:
         self._optuna = self._new_optuna_study()
         self._live: dict[str, optuna.Trial] = {}
         self._seen: set[str] = set()
-        self._number = 0
-        self._queue: deque[Planned] = deque(self._references(records))
+        self._handed = 0
+        numbers = {r.planned.number for r in (*records, *outside) if r.planned.kind == "search"}
+        self._number = max(numbers, default=-1) + 1
+        # trials that were planned and of which nothing readable is left
+        self._gaps: deque[int] = deque(sorted(set(range(self._number)) - numbers))
+        self._queue: deque[Planned] = deque(self._references(records, {record.key for record in outside}))
         for record in records:
             self._remember(record)
 
     @property
     def budget(self) -> int:
-        """Search trials of the study: its budget, or all cells of a smaller finite space."""
+        """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
         return self._budget
 
     @property
@@ -66,7 +73,8 @@ class Planner:
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left to hand out."""
-        return not self._queue and self._number >= self._budget
+        all_tried = self._cells is not None and len(self._seen) >= len(self._cells)
+        return not self._queue and (self._handed >= self._budget or all_tried)
 
     def next(self) -> Planned | None:
         """The next trial, or None when all have been handed out."""
@@ -74,7 +82,7 @@ class Planner:
             return self._queue.popleft()
         if self.exhausted:
             return None
-        return self._suggest(self._number)
+        return self._suggest(self._gaps.popleft() if self._gaps else self._number)
 
     def report(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell the pruner of an epoch that is not the trial's last; True means: stop the trial."""
@@ -105,6 +113,14 @@ class Planner:
         self._optuna.tell(trial, values, _TOLD[record.state])
         return record, self._system_attrs(trial)
 
+    def better(self, record: Record, than: Record | None) -> bool:
+        """Whether a complete trial beats another in the first objective."""
+        objective = self._study.spec.objectives[0]
+        mine, other = record.last(objective.metric), than.last(objective.metric) if than else None
+        if record.state is not State.COMPLETE or mine is None:
+            return False
+        return other is None or (mine > other if objective.mode == "max" else mine < other)
+
     def _new_optuna_study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         logging.getLogger("optuna").propagate = False
@@ -128,13 +144,13 @@ class Planner:
             return self._search.trials
         return min(len(self._cells), self._search.trials or len(self._cells))
 
-    def _references(self, records: Sequence[Record]) -> Iterator[Planned]:
-        known = {record.key for record in records}
+    def _references(self, records: Sequence[Record], taken: set[str]) -> Iterator[Planned]:
+        known = {record.planned.number for record in records if record.planned.kind == "reference"}
         seed = derive_seed(self._search.seed, "reference")  # one for all: the references are a pair
         for number, name in enumerate(self._search.references):
             config = reference(self._study, name, seed)
-            key = f"reference-{name}"
-            if key not in known:
+            if number not in known:
+                key = next(k for k in _keys(f"reference-{name}") if k not in taken)
                 picks = self._study.space.locate(config)
                 yield Planned(key, "reference", number, dump(config), picks)
 
@@ -146,10 +162,12 @@ class Planner:
             else:
                 self._queue.appendleft(planned)
             return
-        self._number = max(self._number, planned.number + 1)
         assert planned.picks is not None  # every search trial was picked
         self._seen.add(_identity(planned.picks))
         self._add(record, _TOLD.get(record.state, TrialState.RUNNING))
+        if planned.kind == "imported":
+            return
+        self._handed += 1
         if not record.state.final:
             self._live[planned.key] = optuna.Trial(self._optuna, self._optuna.trials[-1]._trial_id)
             self._queue.append(planned)
@@ -186,7 +204,7 @@ class Planner:
         trial.set_user_attr("key", key)
         self._seen.add(_identity(picks))
         self._live[key] = trial
-        self._number = number + 1
+        self._number, self._handed = max(self._number, number + 1), self._handed + 1
         config = self._study.space.trial(lambda name, _: picks[name], seed)
         return Planned(key, "search", number, dump(config), picks, self._system_attrs(trial))
 
@@ -255,6 +273,11 @@ def derive_seed(study_seed: int, part: int | str) -> int:
     """A seed for one part of a study, 32 bits; equal arguments give equal seeds on every machine."""
     digest = hashlib.sha256(f"{study_seed}/{part}".encode()).digest()
     return int(np.frombuffer(digest[:4], dtype="<u4")[0])
+
+
+def _keys(stem: str) -> Iterator[str]:
+    yield stem
+    yield from (f"{stem}-{count}" for count in itertools.count(2))
 
 
 def _identity(picks: Mapping[str, Value]) -> str:

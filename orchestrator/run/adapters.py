@@ -1,5 +1,6 @@
 """Ray Tune's extension points, each a thin adapter to the session: searcher (ask, tell) and scheduler (prune)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,12 @@ class PlannedSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.key(trial_id)
+        if result is not None:
+            self._session.note(result.get("notes", []))
         if error or result is None:
             self._session.fail(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+        elif "interrupted" in result:
+            self._session.suspend(key, result["interrupted"])
         elif "failure" in result:
             self._session.fail(key, result["failure"])
         else:
@@ -72,6 +77,7 @@ class PruningScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
+        self._session.note(result.get("notes", []))
         stop = self._session.epoch(self._searcher.key(trial.trial_id), result["epoch"], dict(result["metrics"]))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
@@ -92,4 +98,4 @@ def _last_failure(trial: RayTrial) -> str:
 
 
 def _job(planned: Planned) -> dict[str, Any]:
-    return {"key": planned.key, "config": planned.config}
+    return {"plan": asdict(planned)}

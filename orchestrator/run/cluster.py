@@ -19,13 +19,9 @@ from orchestrator.spec import ResourcesSection
 
 REACH_SECONDS = 5
 """How long a cluster may take to answer."""
-STOP_GRACE_SECONDS = 30
-"""How long a stop waits for the epochs in flight; past it the last complete epoch stands."""
-
 _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directories are the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
-    "TUNE_FORCE_TRIAL_CLEANUP_S": str(STOP_GRACE_SECONDS),
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # capacity is checked before the first trial
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -34,9 +30,9 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     """A connection to the Ray cluster at ``address``, or a Ray of our own on this machine."""
-    os.environ.update(_RAY_ENVIRONMENT)
+    os.environ.update(_RAY_ENVIRONMENT | {"TUNE_FORCE_TRIAL_CLEANUP_S": str(max(1, round(stop_grace_s)))})
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")

@@ -1,7 +1,7 @@
 """One launch of a study, on the driver: planner, records and listeners, with no knowledge of Ray."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,14 +23,21 @@ class Session:
         planner: Decides what runs next.
         store: Where plans and verdicts are kept.
         listeners: Told of every change.
+        say: Prints a line for the user.
     """
 
-    def __init__(self, planner: Planner, store: Store, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self, planner: Planner, store: Store, listeners: Sequence[Listener], say: Callable[[str], None] = print
+    ) -> None:
         self._planner = planner
         self._store = store
         self._listeners = list(listeners)
+        self._say = say
         self._live: dict[str, Record] = {}
         self._pruned: set[str] = set()
+        self._best: Record | None = None
+        self.problem: str | None = None
+        """Why the storage did not take what the driver had to keep, or None."""
 
     @property
     def running(self) -> bool:
@@ -39,11 +46,17 @@ class Session:
 
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
-        planned = self._planner.next()
+        planned = None if self.problem else self._planner.next()
+        if planned is not None and not self._kept(lambda: self._store.plan(planned)):
+            return None
         if planned is not None:
-            self._store.plan(planned)
             self._update(Record(planned))
         return planned
+
+    def note(self, lines: Iterable[str]) -> None:
+        """Tell the user what a worker met."""
+        for line in lines:
+            self._say(f"warning: {line}")
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take an epoch that is not the trial's last; True means: stop the trial here."""
@@ -65,6 +78,11 @@ class Session:
         """Take a trial's failure."""
         self._end(self._live[key].ended(State.FAILED, reason))
 
+    def suspend(self, key: str, reason: str) -> None:
+        """Take a trial that cannot be kept: it continues at the next launch."""
+        self._suspended(self._live.pop(key).ended(State.INTERRUPTED, reason))
+        self.problem = self.problem or reason
+
     def interrupt(self, reason: str) -> None:
         """Write down the trials that were still running, with the epochs their workers kept.
 
@@ -76,16 +94,40 @@ class Session:
             if record.whole:
                 self._end(record.ended(State.COMPLETE))
             else:
-                record = record.ended(State.INTERRUPTED, reason)
-                self._store.judge(record, record.planned.system_attrs)
-                self._tell(record)
+                self._suspended(record.ended(State.INTERRUPTED, reason))
         self._live.clear()
 
     def _end(self, record: Record) -> None:
         del self._live[record.key]
         record, system_attrs = self._planner.finish(record)
-        self._store.judge(record, system_attrs)
+        if self._kept(lambda: self._store.judge(record, system_attrs)):
+            self._kept(lambda: self._drop_checkpoints(record))
         self._tell(record)
+
+    def _drop_checkpoints(self, record: Record) -> None:
+        """A finished trial needs no checkpoint; the best one keeps its last, for whoever wants the weights."""
+        if record.state is State.FAILED:  # it may be run again
+            return
+        loser = record
+        if self._planner.better(record, self._best):
+            loser, self._best = self._best or record, record
+        if loser is not self._best:
+            self._store.drop_checkpoints(loser.key)
+        else:
+            self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
+
+    def _suspended(self, record: Record) -> None:
+        self._kept(lambda: self._store.judge(record, record.planned.system_attrs))
+        self._tell(record)
+
+    def _kept(self, write: Callable[[], object]) -> bool:
+        """Whether the storage took something; if not, no further trial begins."""
+        try:
+            write()
+        except OSError as error:
+            self.problem = self.problem or f"the storage failed: {' '.join(str(error).split())}"
+            return False
+        return True
 
     def _update(self, record: Record) -> None:
         self._live[record.key] = record

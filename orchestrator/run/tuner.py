@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -32,8 +33,16 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
         None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
         (SLURM's warning).
     """
-    job = {"storage": store.storage, "study": store.study, "gpu": resources.gpu, "fit": fit}
-    job |= {"threads": threads_for(resources.cpu)}
+    job = {
+        "storage": store.storage,
+        "study": store.study,
+        "launch": uuid.uuid4().hex,
+        "fit": fit,
+        "gpu": resources.gpu,
+        "threads": threads_for(resources.cpu),
+        "timeout_s": resources.trial_timeout_s,
+        "backoff_s": resources.retry_backoff_s,
+    }
     searcher = PlannedSearcher(session, job)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     scratch = tempfile.mkdtemp(prefix="orchestrator-ray-")

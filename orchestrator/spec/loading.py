@@ -15,8 +15,8 @@ from orchestrator.spec.messages import validate
 from orchestrator.spec.mistakes import Mistake, SpecError, show_path, unknown
 from orchestrator.spec.node import Key, Node, Place, child_of, has_broken, nearest, written
 from orchestrator.spec.overrides import override
-from orchestrator.spec.search import SearchSection
-from orchestrator.spec.sections import STUDY_NAME, Objective, ResourcesSection, StudySpec, TrackingSection
+from orchestrator.spec.search import STUDY_NAME, SearchSection
+from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection
 from orchestrator.spec.space import SearchSpace
 from orchestrator.spec.study import Study
 from orchestrator.spec.trials import check_data_sets, check_metrics, check_trials

@@ -10,8 +10,8 @@ import sys
 from typing import Any, TypeAlias
 
 from orchestrator.spec.loading import KEYS, NAMED, TRIAL_KEYS
-from orchestrator.spec.search import SearchSection
-from orchestrator.spec.sections import STUDY_NAME, Objective, ResourcesSection, TrackingSection
+from orchestrator.spec.search import STUDY_NAME, SearchSection
+from orchestrator.spec.sections import Objective, ResourcesSection, TrackingSection
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 

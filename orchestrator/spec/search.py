@@ -9,6 +9,10 @@ from trainable.section import Section
 Reference: TypeAlias = Literal["plain", "official"]
 """plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
 
+STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
+"""A study's name: it names a folder, an MLflow experiment and a URL."""
+StudyName: TypeAlias = Annotated[str, Field(pattern=STUDY_NAME)]
+
 AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -124,6 +128,8 @@ class SearchSection(Section):
     """Seed of the study; the seeds of its trials derive from it."""
     pruner: Pruner | None = None
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
+    warm_start: tuple[StudyName, ...] = ()
+    """Names of other studies in the same storage; their complete trials that lie in this space are imported."""
     references: tuple[Reference, ...] = ("plain", "official")
     """Reference trials that run beside the search and are never pruned."""
 

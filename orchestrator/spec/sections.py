@@ -8,9 +8,6 @@ from pydantic import Field, field_validator
 from orchestrator.spec.search import SearchSection
 from trainable.section import Section
 
-STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
-"""A study's name: it names a folder, an MLflow experiment and a URL."""
-
 
 class Objective(Section):
     """A metric to optimise; its value is that of a trial's last epoch."""
@@ -31,7 +28,13 @@ class ResourcesSection(Section):
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at once; null: as many as fit."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """New attempts at a trial whose worker was lost."""
+    """New attempts at a trial whose worker was lost; failures of a trial's own are not tried again."""
+    retry_backoff_s: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds before the first new attempt, twice as many before each further one, at most 60."""
+    trial_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest time of an epoch (setup included); a trial that takes longer is ended and counts as failed."""
+    stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
+    """Longest wait for the epochs in flight when the study is stopped; past it the last complete epoch stands."""
 
     @field_validator("gpu")
     @classmethod

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.errors import InputError
 from orchestrator.launch import Target, launch
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Study
@@ -138,8 +139,6 @@ def test_early_stopping_through_ray(study: Make, place: Path) -> None:
 
 
 def test_more_than_any_node_has_is_refused_and_nothing_is_written(study: Make, place: Path) -> None:
-    from orchestrator.errors import InputError
-
     before = sorted(place.iterdir())
     with pytest.raises(InputError, match=r"cpu: 4096, gpu: 0.*no node can ever meet this; the largest has \{cpu: "):
         run(study("resources.cpu=4096"))
@@ -159,7 +158,7 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 90
-    while not list(place.glob("out/s/trials/*/epochs.json")):
+    while not list(place.glob("out/s/trials/*/epochs-1.json")):
         assert time.monotonic() < deadline, "no epoch in 90 s"
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
@@ -194,8 +193,13 @@ def test_a_running_cluster_of_two_nodes_is_used_and_left_running(study: Make, pl
         wide = study(
             "search.trials=3", "search.references=[]", "resources.cpu=2"
         )  # only the second node is wide enough
-        code = launch(wide, storage="out", target=Target(cluster.address, fit="fake_fit:fit"), command="")
-        assert code == 0
+        target = Target(cluster.address, fit="fake_fit:fit")
+        with pytest.raises(InputError, match="the cluster has 2 nodes, and a relative path is another place on each"):
+            launch(wide, storage="out", target=target, command="")
+        with pytest.raises(InputError, match=r"tracking\.uri sqlite.*the cluster has 2 nodes"):
+            launch(wide, storage=str(place / "out"), target=target, command="")
+        untracked = study("search.trials=3", "search.references=[]", "resources.cpu=2", "tracking.enabled=false")
+        assert launch(untracked, storage=str(place / "out"), target=target, command="") == 0
         assert {record.epochs[-1]["threads"] for record in records(place).values()} == {2}
         ray.init(address=cluster.address)
         assert len(ray.nodes()) == 2
@@ -222,20 +226,21 @@ def test_a_killed_driver_loses_no_trial_and_runs_none_twice(study: Make, place: 
     ended.joinpath("verdict.json").unlink()  # as if the kill had come a moment earlier
     before = records(place)
     assert before[ended.name].state is State.RUNNING
-    written = ended.joinpath("epochs.json").stat().st_mtime_ns
+    written = ended.joinpath("epochs-1.json").stat().st_mtime_ns
     assert run(study("search.trials=4", "train.epochs=2")) == 0
     after = records(place)
     assert len(after) == 6
     assert {record.state for record in after.values()} == {State.COMPLETE}
-    assert ended.joinpath("epochs.json").stat().st_mtime_ns == written, "it was not run again"
+    assert ended.joinpath("epochs-1.json").stat().st_mtime_ns == written, "it was not run again"
     assert {run.info.status for run in mlflow_children(place).values()} == {"FINISHED"}
 
 
 def test_another_study_under_the_same_name_is_refused(study: Make, place: Path) -> None:
     store = Store(str(place / "out"), "s")
     store.write_study(study().resolved())
-    from orchestrator.errors import InputError
-
-    with pytest.raises(InputError, match=r"holds a study that differs in train\.epochs; give this one another name"):
+    with pytest.raises(
+        InputError,
+        match=r"differs in train\.epochs: its trials cannot be compared",
+    ):
         run(study("train.epochs=7"))
-    assert json.loads((place / "out/s/study.json").read_text())["specification"]["train"]["epochs"] == 4
+    assert json.loads((place / "out/s/study.json").read_text())["content"]["specification"]["train"]["epochs"] == 4

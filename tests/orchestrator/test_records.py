@@ -14,7 +14,7 @@ def planned(key: str = "search-0000", number: int = 0, kind: str = "search") -> 
 def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
     store = Store(str(tmp_path), "study")
     store.plan(planned())
-    store.write_epochs("search-0000", [{"val/miou": 0.25}, {"val/miou": 0.5}])
+    store.write_epochs("search-0000", 1, [{"val/miou": 0.25}, {"val/miou": 0.5}])
     record = Record(planned(), ({"val/miou": 0.25}, {"val/miou": 0.5}), State.PRUNED, "stopped early")
     store.judge(record, {"rung": 2})
     (found,) = store.records()
@@ -29,7 +29,7 @@ def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_trial_without_a_verdict_is_running_with_the_epochs_its_worker_kept(tmp_path: Path) -> None:
     store = Store(str(tmp_path), "study")
     store.plan(planned())
-    store.write_epochs("search-0000", [{"val/miou": 0.25}])
+    store.write_epochs("search-0000", 1, [{"val/miou": 0.25}])
     (found,) = store.records()
     assert found.state is State.RUNNING
     assert found.last("val/miou") == 0.25

@@ -169,7 +169,7 @@ def test_a_damaged_record_is_named(place: Path, capsys: pytest.CaptureFixture[st
     (place / "studies/shapes").mkdir(parents=True)
     (place / "studies/shapes/study.json").write_text("{")
     assert main([SHAPES]) == 2
-    assert "studies/shapes/study.json: damaged, not JSON" in capsys.readouterr().err
+    assert "studies/shapes/study.json: damaged, its content does not match its checksum" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["garbage", "127.0.0.1:1"])

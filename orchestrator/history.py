@@ -1,0 +1,126 @@
+"""What earlier launches left, as far as it belongs to the study as it is now written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.errors import InputError
+from orchestrator.flat import flatten
+from orchestrator.plan.planner import judged
+from orchestrator.records import Planned, Record, State, Store
+from orchestrator.spec import Study, reference
+from trainable.config import TrialConfig
+
+FREE = ("search.trials", "search.references", "search.warm_start", "resources.", "tracking.", "data.root")
+"""Settings that decide how much is run and where, but not what a trial is."""
+FIXED = ("data.", "model.", "objective", "train.epochs", "study")
+"""Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Trials of earlier launches."""
+
+    records: tuple[Record, ...]
+    """Those that belong to the study."""
+    outside: tuple[Record, ...] = ()
+    """Those that lie outside its search space, which has changed: they stay where they are and count for nothing."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+
+def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> History:
+    """Read and settle what is known of the study.
+
+    A driver that was killed may have left trials that ended without a verdict: they get it now.
+
+    Raises:
+        InputError: the study has changed in what cannot change.
+    """
+    changed = _changes(study, store)
+    records = []
+    for record in store.records():
+        if record.whole and not record.state.final:
+            record = judged(record.ended(State.COMPLETE), study.spec.objectives)
+            store.judge(record, record.planned.system_attrs)
+        elif record.state is State.FAILED and retry_failed:
+            record = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
+            store.judge(record, record.planned.system_attrs)
+        records.append(record)
+    if not changed:
+        return History(tuple(records))
+    fitting = [(record, _fitted(study, record)) for record in records]
+    inside = tuple(fitted for _, fitted in fitting if fitted is not None)
+    outside = tuple(record for record, fitted in fitting if fitted is None)
+    note = (
+        f"The search space has changed ({', '.join(changed)}): {len(inside)} of {len(records)} earlier trials lie in "
+        f"it and are used, {len(outside)} are left out"
+    )
+    return History(inside, outside, (note,) if records else ())
+
+
+def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Copy the complete trials of ``search.warm_start`` that lie in the space, once; returns them with notes.
+
+    Raises:
+        InputError: a study that is not there.
+    """
+    done = {record.planned.system_attrs.get("imported_from") for record in known}
+    number = sum(record.planned.kind == "imported" for record in known)
+    found: list[Record] = []
+    notes = []
+    for name in study.spec.search.warm_start:
+        other = Store(store.storage, name)
+        if other.read_study() is None:
+            raise InputError(f"{study.path}: search.warm_start: {other.uri} holds no study")
+        complete = [r for r in other.records() if r.state is State.COMPLETE and r.planned.kind != "reference"]
+        count = 0
+        for record in complete:
+            fitted = _fitted(study, record)
+            source = f"{name}/{record.key}"
+            if fitted is None or source in done or not _has_values(study, fitted):
+                continue
+            attrs = {"imported_from": source}
+            planned = Planned(
+                f"imported-{number:04d}", "imported", number, record.planned.config, fitted.planned.picks, attrs
+            )
+            copied = replace(fitted, planned=planned)
+            store.judge(copied, attrs)
+            found.append(copied)
+            number, count = number + 1, count + 1
+        if count or not any(str(source).startswith(f"{name}/") for source in done):
+            notes.append(f"Imported {count} of {len(complete)} complete trials of {name}; the others differ in more")
+    return found, notes
+
+
+def _changes(study: Study, store: Store) -> list[str]:
+    """Names of the settings of the search space that have changed since the last launch."""
+    kept: Mapping[str, Any] | None = store.read_study()
+    if kept is None:
+        return []
+    before, now = flatten(kept), flatten(study.resolved())
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    changed = [name for name in changed if not name.startswith(FREE)]
+    fixed = [name for name in changed if name.startswith(FIXED)]
+    if fixed:
+        raise InputError(
+            f"{study.path}: {store.uri} holds a study that differs in {', '.join(fixed)}: its trials cannot be "
+            "compared with these; give this one another name (--set study=NAME); search.warm_start imports what fits"
+        )
+    return changed
+
+
+def _fitted(study: Study, record: Record) -> Record | None:
+    """The record with its picks in the study's space; None where it lies outside."""
+    config = TrialConfig.model_validate(record.planned.config, strict=False)
+    planned = record.planned
+    if planned.kind == "reference":
+        names = study.spec.search.references
+        same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
+        return record if same else None
+    picks = study.space.locate(config)
+    return None if picks is None else replace(record, planned=replace(planned, picks=dict(picks)))
+
+
+def _has_values(study: Study, record: Record) -> bool:
+    return all(record.last(objective.metric) is not None for objective in study.spec.objectives)

@@ -1,0 +1,157 @@
+"""Objects of a study on any filesystem that pyarrow.fs opens: written whole or not at all, believed by checksum only.
+
+A local file is written beside its place, flushed to the disk and renamed; an object store shows an object once it is
+complete. JSON objects carry the SHA-256 of their content in an envelope, binary ones at their end, so that a torn,
+truncated or altered object is known as such.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from pyarrow import fs as arrow_fs
+
+DIGEST_BYTES = 32
+
+
+class DamagedError(ValueError):
+    """An object is not what was written; the message names it."""
+
+
+class Objects:
+    """Objects below one address, by names relative to it.
+
+    Raises (all methods): OSError where the storage cannot be used.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        filesystem, root = arrow_fs.FileSystem.from_uri(uri)
+        self._fs: arrow_fs.FileSystem = filesystem
+        self._root: str = root
+        self._local = isinstance(filesystem, arrow_fs.LocalFileSystem)
+        self._had_parent = not self._local or os.path.isdir(os.path.dirname(root))
+
+    def address(self, name: str) -> str:
+        """Where an object lies, for messages and other programs."""
+        base, question, options = self.uri.partition("?")
+        return f"{base}/{name}{question}{options}"
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects and folders in a folder, sorted; none where it does not exist."""
+        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector))
+
+    def times(self, folder: str) -> list[float]:
+        """When each object of a folder was last written, in seconds since 1970."""
+        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        return [info.mtime.timestamp() for info in self._fs.get_file_info(selector) if info.mtime is not None]
+
+    def read(self, name: str) -> bytes | None:
+        """Content of an object; None where there is none."""
+        try:
+            with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+                content: bytes = stream.read()
+        except FileNotFoundError:
+            return None
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace an object as a whole."""
+        target = f"{self._root}/{name}"
+        if self._local:
+            _write_local(target, content)
+            return
+        with self._fs.open_output_stream(target) as stream:
+            stream.write(content)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        with suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._root}/{name}")
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder of a study that never began, and the one around it if it came with it.
+
+        Only local folders exist without objects.
+        """
+        if self._local:
+            with suppress(OSError):  # it holds something
+                os.rmdir(self._root)
+                if not self._had_parent:
+                    os.rmdir(os.path.dirname(self._root))
+
+    def read_json(self, name: str) -> Any:
+        """Value of a JSON object; None where there is none.
+
+        Raises:
+            DamagedError: its content does not match its checksum.
+        """
+        content = self.read(name)
+        if content is None:
+            return None
+        try:
+            envelope = json.loads(content)
+            if envelope["sha256"] == _digest(envelope["content"]).hex():
+                return envelope["content"]
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a JSON object."""
+        text = json.dumps({"sha256": _digest(value).hex(), "content": value}, indent=1)
+        self.write(name, text.encode())
+
+    def read_sealed(self, name: str) -> bytes | None:
+        """Content of a binary object; None where there is none.
+
+        Raises:
+            DamagedError: its content does not match its checksum.
+        """
+        sealed = self.read(name)
+        if sealed is None:
+            return None
+        content, digest = sealed[:-DIGEST_BYTES], sealed[-DIGEST_BYTES:]
+        if len(digest) != DIGEST_BYTES or hashlib.sha256(content).digest() != digest:
+            raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+        return content
+
+    def write_sealed(self, name: str, content: bytes) -> None:
+        """Replace a binary object."""
+        self.write(name, content + hashlib.sha256(content).digest())
+
+
+def _write_local(target: str, content: bytes) -> None:
+    folder = os.path.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    partial = f"{folder}/.{os.path.basename(target)}.{uuid.uuid4().hex}"
+    try:
+        with open(partial, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(partial)
+        raise
+
+
+def _digest(value: Any) -> bytes:
+    """Of the value and not of its text: keys keep their order, numbers their digits."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).digest()
+
+
+def join(uri: str, name: str) -> str:
+    """The address of ``name`` below an address, which may end in options (``s3://bucket/path?region=x``)."""
+    base, question, options = uri.partition("?")
+    return f"{base.rstrip('/')}/{name}{question}{options}"
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute; an address with a scheme stays as it is."""
+    return path if "://" in path else os.path.abspath(path)

@@ -1,0 +1,81 @@
+"""What only a cluster can get wrong: nodes of other versions, or that do not see the storage."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.errors import InputError
+from orchestrator.records import Store
+
+PACKAGES = ("dropclass-orchestrator", "ray", "torch")
+"""Packages whose versions must be equal on all nodes."""
+PROBE_SECONDS = 120
+"""How long a node may take to answer: it may have to start a worker first."""
+
+
+def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None:
+    """Refuse what would fail later, or fail on some nodes only; with one node and no job there is nothing to check.
+
+    Args:
+        store: The study's directory.
+        storage: As the user gave it.
+        tracking_uri: Where MLflow's runs go; None where nothing is tracked.
+
+    Raises:
+        InputError: Paths that mean something else on another machine, other versions on a node, a node that cannot
+            write to the storage.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by ``ray job submit``: this process runs on the head
+    if len(nodes) < 2 and not in_job:
+        return
+    why = f"the cluster has {len(nodes)} nodes" if len(nodes) > 1 else "this is a Ray job, whose folder goes with it"
+    if "://" not in storage and not os.path.isabs(storage):
+        raise InputError(
+            f"--storage {storage}: {why}, and a relative path is another place on each; give a path that all nodes "
+            "share, or an address such as s3://bucket/studies"
+        )
+    if tracking_uri is not None and tracking_uri.startswith("sqlite"):
+        raise InputError(
+            f"tracking.uri {tracking_uri}: {why}, and this database is a file of one machine; give the address of an "
+            "MLflow server (MLFLOW_TRACKING_URI), or --set tracking.enabled=false"
+        )
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [_probe.options(scheduling_strategy=place).remote(store.storage, store.study) for place in places]
+    mine = versions()
+    for node, answer in zip(nodes, answers, strict=True):
+        _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that must be equal."""
+    return {name: version(name) for name in PACKAGES}
+
+
+@ray.remote(num_cpus=0)
+def _probe(storage: str, study: str) -> dict[str, Any]:
+    """A node's versions, and whether it can write to the storage and read what it wrote."""
+    problem = None
+    try:
+        store, name = Store(storage, study), f"probes/{ray.get_runtime_context().get_node_id()}"
+        store.write_text(name, "probe")
+        if store.objects.read(name) != b"probe":
+            problem = "reads something else than it wrote"
+        store.objects.delete(name)
+    except OSError as error:
+        problem = " ".join(str(error).split())
+    return {"host": platform.node(), "versions": versions(), "problem": problem}
+
+
+def _check(address: str, answer: dict[str, Any], mine: dict[str, str]) -> None:
+    where = f"node {answer['host']} ({address})"
+    found = answer["versions"]
+    other = [f"{name} {found[name]} (here {mine[name]})" for name in PACKAGES if found[name] != mine[name]]
+    if other:
+        raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
+    if answer["problem"]:
+        raise InputError(f"--storage: {where} cannot use it: {answer['problem']}")

@@ -1,0 +1,122 @@
+"""The command: ``python -m orchestrator.status STUDY``: how a study fares, from its directory alone.
+
+Exit codes: 0 shown, 2 no such study.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.console import open_console
+from orchestrator.errors import InputError
+from orchestrator.lease import holder
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Objective
+
+DEFAULT_STORAGE = "studies"
+WATCH_SECONDS = 5.0
+SHOWN_FINAL = 20
+"""Ended trials that are listed one by one: the best ones."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m orchestrator.status", description="Show how a study fares.")
+    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    parser.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s until Ctrl-C")
+    options = parser.parse_args(argv)
+    console = open_console()
+    try:
+        shown = status(options.storage, options.study)
+        if not options.watch:
+            console.print(shown)
+            return 0
+        return _watch(options.storage, options.study, console)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def status(storage: str, study: str) -> Group:
+    """The study's state.
+
+    Raises:
+        InputError: there is no such study, or the storage cannot be used.
+    """
+    try:
+        store = Store(storage, study)
+        kept = store.read_study()
+        if kept is None:
+            raise InputError(f"{store.uri}: no study there; --storage names the folder of the studies")
+        records, held = store.records(), holder(store.objects)
+    except OSError as error:
+        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
+    written = kept["objective"][0] if isinstance(kept["objective"], list) else kept["objective"]
+    objective = Objective(**written)
+    counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
+    running = f"run by {held['host']}, process {held['pid']}, {_ago(held['time'])}" if held else "nobody runs it"
+    lines = [f"{store.uri}: {counts or 'no trials yet'}; {running}", *(f"warning: {line}" for line in store.warnings)]
+    return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None))
+
+
+def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for head in ("trial", "state", "epochs", objective.metric, "best epoch's", "last sign", ""):
+        table.add_column(head, justify="left" if head in ("trial", "state", "") else "right")
+    ended = sorted((r for r in records if r.state.final), key=lambda r: _rank(r, objective))
+    live = [r for r in records if not r.state.final]
+    for record in (*live, *ended[:SHOWN_FINAL]):
+        state = "waiting" if record.state is State.RUNNING and not alive else str(record.state)
+        values = [m[objective.metric] for m in record.epochs if objective.metric in m]
+        top = (max if objective.mode == "max" else min)(values) if values else None
+        sign = "" if record.state.final else _last_sign(store, record)
+        epochs = f"{len(record.epochs)}/{record.planned.config['train']['epochs']}"
+        last = record.last(objective.metric)
+        table.add_row(record.key, state, epochs, _number(last), _number(top), sign, record.reason or "")
+    if len(ended) > SHOWN_FINAL:
+        table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
+    return table
+
+
+def _last_sign(store: Store, record: Record) -> str:
+    times = store.objects.times(f"trials/{record.key}")
+    return _ago(max(times)) if times else ""
+
+
+def _rank(record: Record, objective: Objective) -> tuple[int, float]:
+    """Complete ones first, the best of them first."""
+    last = record.last(objective.metric)
+    if record.state is not State.COMPLETE or last is None:
+        return 1, float(record.planned.number)
+    return 0, -last if objective.mode == "max" else last
+
+
+def _ago(moment: float) -> str:
+    seconds = max(0, round(time.time() - moment))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _watch(storage: str, study: str, console: Console) -> int:
+    try:
+        with Live(status(storage, study), console=console, auto_refresh=False) as live:
+            while True:
+                live.update(status(storage, study), refresh=True)
+                time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
