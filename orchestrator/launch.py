@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
 from orchestrator.console import open_console, say
+from orchestrator.datasets import cache_data, data_fingerprint, draw_data
 from orchestrator.display import Progress, build_display
 from orchestrator.plan.planner import Planner, judged
 from orchestrator.preflight import check_models, fetch_weights, open_store
@@ -69,6 +71,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     else:
         check_models(study)
         fetch_weights(study)
+        cache_data(study)
         ran = _run(study, planner, store, known, console, target)
     records = store.records()
     places = _keep(study, store, records) | ({"page": ran.page} if ran.page else {})
@@ -124,6 +127,8 @@ def _tracker(study: Study, study_id: str, known: Sequence[Record]) -> Tracker | 
         objective=study.spec.objectives[0],
         settings=study.resolved(),
         from_env=study.from_env,
+        data_fingerprint=data_fingerprint,
+        draw_data=partial(draw_data, study),
     )
     tracker = Tracker(tracking_uri(settings.uri), info)
     for record in known:  # whatever an earlier launch could not write

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainable import seeds
 from trainable.compute import Compute
 from trainable.config import TrialConfig
-from trainable.data.augment import augment_batch
+from trainable.data.augment import augmented_batches
 from trainable.data.frames import Frames
 from trainable.data.statistics import ClassStatistics
 from trainable.failure import TrialFailed
@@ -105,7 +105,6 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     Raises:
         TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory, a model that
             refuses its first batch.
-        DataError: a broken file.
     """
     config, compute = training.config, training.compute
     order, augment, suppression = (
@@ -116,9 +115,8 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     meter = Meter(epoch, CHECK_EVERY_ON_GPU if compute.device.type == "cuda" else 1)
     training.model.train()
     lr = 0.0
-    for step, batch in enumerate(frames.batches(batches), start=1):
-        images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
-        images_B3HW, labels_BHW = augment_batch(images_B3HW, labels_BHW, config.data.augment, augment)
+    seen = augmented_batches(frames, batches, config.data.augment, augment, compute.device)
+    for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
         lr = float(training.schedule.get_last_lr()[0])
         try:
             meter.add(*_step(training, compute.network_input(images_B3HW), labels_BHW.long(), epoch, suppression))

@@ -43,7 +43,7 @@ def study_schema() -> Schema:
             "resources": builder.reference(ResourcesSection),
             "tracking": builder.reference(TrackingSection),
         },
-        "required": [key for key in KEYS if key not in ("suppression", "resources", "tracking")],
+        "required": [key for key in KEYS if key not in ("suppression", "evaluation", "resources", "tracking")],
         "additionalProperties": False,
         "$defs": builder.definitions,
     }

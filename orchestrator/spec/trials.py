@@ -44,7 +44,7 @@ def check_data_sets(trial: Node, mistakes: list[Mistake]) -> None:
 
 
 def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
-    """Check that each possible data set yields the objectives' metrics; its name is enough to know them.
+    """Check that each possible data set yields the objectives' metrics; its name and root are enough to know them.
 
     Args:
         trial: The part of the study file that describes trials.
@@ -52,13 +52,16 @@ def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: li
         mistakes: What is wrong is added here.
     """
     data = child_of(trial, "data")
-    for name in dict.fromkeys(str(nearest(variant, ["name"]).value) for variant in (variants(data) if data else ())):
-        if name in _DATA_SECTIONS:
-            known = objective_names(_DATA_SECTIONS[name].model_construct(name=name))
-            wrong = [(path, node) for path, node in metrics if node.value not in known]
-            mistakes.extend(
-                Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong
-            )
+    found = [
+        [nearest(variant, [key]).value for key in ("name", "root")] for variant in (variants(data) if data else ())
+    ]
+    for name, root in dict.fromkeys((str(name), str(root)) for name, root in found):
+        try:
+            known = objective_names(_DATA_SECTIONS[name].model_construct(name=name, root=root))
+        except (KeyError, DataError):  # an unknown name, a folder without classes: told by other checks
+            continue
+        wrong = [(path, node) for path, node in metrics if node.value not in known]
+        mistakes.extend(Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong)
 
 
 def _variants(trial: Node) -> Iterator[Node]:

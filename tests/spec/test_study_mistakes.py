@@ -10,7 +10,7 @@ from orchestrator.spec import SpecError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, precision"
-TOP = "study, objective, data, model, train, suppression, search, resources, tracking"
+TOP = "study, objective, data, model, train, suppression, evaluation, search, resources, tracking"
 
 MISTAKES = [
     # names outside a closed set
@@ -27,7 +27,7 @@ MISTAKES = [
     ({"search": "{trials: 1, pruner: {name: asha, grace: 1}}"}, "7 search.pruner.grace: unknown key 'grace'; one of name, grace_epochs, reduction_factor"),
     # missing keys
     ({"data": "{name: camvid}"}, "3 data.root: missing"),
-    ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes"),
+    ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes, voc, folder"),
     ({"objective": "{metric: val/miou}"}, "2 objective.mode: missing"),
     # types
     ({"train": "{epochs: '2', batch_size: 1}"}, "5 train.epochs: expected a whole number, got '2'"),
@@ -92,8 +92,8 @@ MISTAKES = [
     ({"suppression": "{sampling: {choice: [{name: inverse_frequency, tau: {uniform: [3, 1]}}]}}"}, "6 suppression.sampling.tau: low must be below high, got [3.0, 1.0]"),
     ({"data": "{name: shapes, size: [{int: [32, 64]}, 32]}"}, "3 data.size[0]: must be a multiple of 32, got int [32, 64]"),
     ({"data": "{name: {choice: [shapes, camvid]}}"}, "3 data.root: missing"),
-    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside data, model, train, suppression"),
-    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside data, model, train, suppression"),
+    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside data, model, train, suppression, evaluation"),
+    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside data, model, train, suppression, evaluation"),
 ]  # fmt: skip
 
 

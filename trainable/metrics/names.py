@@ -14,8 +14,12 @@ PIXEL_ACCURACY = "val/pixel_accuracy"
 """Share of labelled pixels predicted right."""
 ALIGNED_OBJECT_MIOU = "val/object_miou_aligned"
 """shapes: mean IoU over object classes, each in its own context."""
+UNIFORM_OBJECT_MIOU = "val/object_miou_uniform"
+"""shapes: the same with every object in either context alike."""
 SWAPPED_OBJECT_MIOU = "val/object_miou_swapped"
 """shapes: the same with the contexts swapped."""
+MASKED_OBJECT_MIOU = "val/object_miou_masked"
+"""shapes: mean IoU over object classes on objects alone, their context hidden and not scored."""
 CONTEXT_GAP = "val/context_gap"
 """shapes: aligned minus swapped object mIoU; 0 means that the context is not used."""
 TRAIN_LOSS = "train/loss"
@@ -38,6 +42,16 @@ SETUP_SECONDS = "setup_seconds"
 """Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
 
 
+SHAPES_METRICS = (
+    ALIGNED_OBJECT_MIOU,
+    UNIFORM_OBJECT_MIOU,
+    SWAPPED_OBJECT_MIOU,
+    MASKED_OBJECT_MIOU,
+    CONTEXT_GAP,
+)
+"""Metrics of shapes alone."""
+
+
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
     return f"val/iou/{class_name}"
@@ -45,6 +59,6 @@ def iou_name(class_name: str) -> str:
 
 def objective_names(data: DataConfig) -> tuple[str, ...]:
     """Names that a study may optimise: every metric of evaluation and training that is not a wall time."""
-    shapes = (ALIGNED_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, CONTEXT_GAP) if isinstance(data, ShapesData) else ()
+    shapes = SHAPES_METRICS if isinstance(data, ShapesData) else ()
     per_class = tuple(iou_name(name) for name in class_names(data))
     return (MIOU, RARE_MIOU, PIXEL_ACCURACY, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
