@@ -86,6 +86,15 @@ def test_the_cache_holds_the_decoded_frames_and_their_counts(name: str, tmp_path
     assert half_made(place) == []
 
 
+def test_neither_building_nor_reading_imports_torch_or_pandas(camvid: CamVidData) -> None:
+    """Arrow's conversions import pandas, 26 MB in every process, where it is installed."""
+    code = BUILD + "; from trainable.data.cache import open_cache; from trainable.data.config import CamVidData; "
+    code += "open_cache(CamVidData.model_validate_json(sys.argv[1])); print(*sys.modules)"
+    call = [sys.executable, "-c", code, camvid.model_dump_json()]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "pandas"}
+
+
 def test_arrow_reads_the_file_too(camvid: CamVidData) -> None:
     table = pa.ipc.open_file(pa.memory_map(str(ensure_cache(camvid)))).read_all()
     assert table.num_rows == 4

@@ -23,7 +23,7 @@ from trainable.data.config import FileData
 from trainable.data.decode import Bytes, Decoder
 from trainable.data.errors import DataError
 from trainable.data.layout import Pair, Split
-from trainable.data.mapped import schema
+from trainable.data.mapped import Counts, schema
 
 FEW_FRAMES = 16
 """Up to so many frames are decoded here and now: a decoding process takes half a second to start."""
@@ -52,15 +52,18 @@ def write_cache(
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, columns) as writer:
         for image_3HW, label_HW in decoded(data, pairs):
             counts_C = np.bincount(label_HW.ravel(), minlength=256)[:classes].astype(np.int64)
-            flat = [pa.array(array.ravel()) for array in (image_3HW, label_HW, counts_C)]
-            writer.write_batch(
-                pa.record_batch(
-                    [pa.FixedSizeListArray.from_arrays(values, len(values)) for values in flat], schema=columns
-                )
-            )
+            row = [_row(array) for array in (image_3HW, label_HW, counts_C)]
+            writer.write_batch(pa.record_batch(row, schema=columns))
             advance()
     with path.open("rb") as written:
         os.fsync(written.fileno())  # a rename that outlives its content would be a cache of zeros
+
+
+def _row(array: Bytes | Counts) -> pa.FixedSizeListArray:
+    """One row of a column; not by ``pa.array``, which imports pandas where it is installed."""
+    kind = pa.uint8() if array.dtype == np.uint8 else pa.int64()
+    values = pa.Array.from_buffers(kind, array.size, [None, pa.py_buffer(np.ascontiguousarray(array))])
+    return pa.FixedSizeListArray.from_arrays(values, array.size)
 
 
 def decoded(data: FileData, pairs: Sequence[Pair]) -> Iterator[tuple[Bytes, Bytes]]:

@@ -24,6 +24,9 @@ from trainable.data.layout import SPLITS, Split
 
 Counts = npt.NDArray[np.int64]
 
+LARGEST_PAGE = 2 << 20
+"""Bytes around an address that the kernel may map when one of them is read."""
+
 
 @dataclass(frozen=True)
 class MappedSplit:
@@ -54,8 +57,9 @@ class MappedSplit:
         """Take the pages of these frames out of this process's account; views of them stay valid."""
         for index in indices:
             for begin, channels in ((self.image_offsets[index], 3), (self.label_offsets[index], 1)):
-                page = int(begin) // mmap.PAGESIZE * mmap.PAGESIZE
-                self.file.madvise(mmap.MADV_DONTNEED, page, int(begin) + channels * self._pixels - page)
+                first = int(begin) // LARGEST_PAGE * LARGEST_PAGE
+                end = -(-(int(begin) + channels * self._pixels) // LARGEST_PAGE) * LARGEST_PAGE
+                self.file.madvise(mmap.MADV_DONTNEED, first, min(end, len(self.file)) - first)
 
     def first(self, count: int) -> "MappedSplit":
         """Return the first ``count`` frames, all if there are fewer."""
@@ -104,10 +108,10 @@ def open_mapped(path: Path) -> dict[Split, MappedSplit]:
     height, width = json.loads(reader.schema.metadata[b"size"])
     batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
     offsets = {
-        name: np.array([batch[name].values.buffers()[1].address - buffer.address for batch in batches])
+        name: np.array([_values(batch, name).address - buffer.address for batch in batches])
         for name in ("image", "label")
     }
-    counts_NC = np.stack([batch["class_pixels"].values.to_numpy() for batch in batches]).copy()
+    counts_NC = np.stack([np.frombuffer(_values(batch, "class_pixels"), dtype=np.int64) for batch in batches])
     del batches  # they hold pages
     file.madvise(mmap.MADV_DONTNEED)
     frames = json.loads(reader.schema.metadata[b"frames"])
@@ -120,3 +124,8 @@ def open_mapped(path: Path) -> dict[Split, MappedSplit]:
         )
         begin = part.stop
     return splits
+
+
+def _values(batch: pa.RecordBatch, name: str) -> pa.Buffer:
+    """The bytes of a column; not by way of Arrow's conversions, which import pandas where it is installed."""
+    return batch[name].values.buffers()[1]
