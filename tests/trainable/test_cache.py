@@ -213,6 +213,23 @@ def test_a_changed_source_is_cached_anew(camvid: CamVidData) -> None:
     assert open_cache(camvid)["train"].counts[0, 3] == 32 * 64
 
 
+def test_a_source_that_changes_while_it_is_cached_is_refused(
+    camvid: CamVidData, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = cache.write_cache
+
+    def change_and_write(*arguments: object) -> None:
+        png(pairs(camvid, "val")[0].label, np.full((32, 64), 3))
+        write(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "write_cache", change_and_write)
+        with pytest.raises(DataError, match=r"changed while they were cached; run it again$"):
+            ensure_cache(camvid)
+    assert half_made(place) == []
+    assert is_complete(ensure_cache(camvid))
+
+
 def test_a_cut_cache_is_built_anew(camvid: CamVidData) -> None:
     path = ensure_cache(camvid)
     whole = path.read_bytes()
@@ -300,9 +317,26 @@ def test_two_builders_build_once(tmp_path: Path, place: Path) -> None:
     assert half_made(place) == []
 
 
-def test_camvid_pixel_counts_by_numpy_alone(tmp_path: Path, camvid: CamVidData) -> None:
-    """At the files' own size nothing is resized."""
-    counted = np.zeros(12, dtype=int)
-    for path in (Path(camvid.root) / "trainannot").glob("*.png"):
-        counted += np.bincount(np.asarray(Image.open(path)).ravel(), minlength=12)
-    assert open_cache(camvid)["train"].counts.sum(axis=0).tolist() == counted[:11].tolist()
+NUMPY_MAPS: dict[str, tuple[str, dict[int, int]]] = {
+    "camvid": ("trainannot/*.png", {index: index for index in range(11)}),
+    "cityscapes": ("gtFine/train/*/*_labelIds.png", {26: 13}),
+    "voc": ("VOCdevkit/VOC2012/SegmentationClass/[ab].png", {index: index for index in range(21)}),
+    "folder": ("masks/train/**/*.png", {10: 0, 200: 1}),
+}
+"""Label files of the training split, and train id of each label id."""
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_pixels_per_train_id_by_numpy_alone(name: str, tmp_path: Path) -> None:
+    """At sizes at which no frame is resized."""
+    data = TREES[name](tmp_path)
+    counts_C = open_cache(data)["train"].counts.sum(axis=0)
+    pattern, train_ids = NUMPY_MAPS[name]
+    expected = np.zeros(len(counts_C), dtype=int)
+    labels = list(tmp_path.glob(pattern))
+    assert len(labels) == 2
+    for path in labels:
+        for label_id, count in zip(*np.unique(np.asarray(Image.open(path)), return_counts=True), strict=True):
+            if int(label_id) in train_ids:
+                expected[train_ids[int(label_id)]] += count
+    assert counts_C.tolist() == expected.tolist()

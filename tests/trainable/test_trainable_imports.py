@@ -5,11 +5,19 @@ import pytest
 
 TORCH_FREE = [
     "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.__main__",
-    "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.layout",
-    "trainable.metrics", "trainable.metrics.names",
+    "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.folder_classes",
+    "trainable.data.errors", "trainable.data.layout", "trainable.data.__main__",
+    "trainable.inference", "trainable.inference.config",
+    "trainable.metrics", "trainable.metrics.names", "trainable.metrics.rare",
     "trainable.model", "trainable.model.config", "trainable.model.encoders",
     "trainable.optim", "trainable.optim.config",
     "trainable.suppression", "trainable.suppression.config", "trainable.suppression.schedule",
+]  # fmt: skip
+
+
+ON_THE_DRIVER = [
+    "trainable.data.cache", "trainable.data.decoder", "trainable.data.describe", "trainable.data.fingerprint",
+    "trainable.data.pictures", "trainable.data.splits", "trainable.data.statistics",
 ]  # fmt: skip
 
 
@@ -20,6 +28,10 @@ def _loaded_after(modules: list[str]) -> set[str]:
 
 def test_validation_modules_import_no_torch() -> None:
     assert not _loaded_after(TORCH_FREE) & {"torch", "torchvision", "timm", "numpy"}
+
+
+def test_the_driver_caches_and_draws_without_torch() -> None:
+    assert not _loaded_after(ON_THE_DRIVER) & {"torch", "torchvision", "pandas"}
 
 
 @pytest.mark.parametrize("module", ["trainable.engine", "trainable.probe"])

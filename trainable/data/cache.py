@@ -66,12 +66,15 @@ def ensure_cache(data: FileData) -> Path:
 def _build(data: FileData, path: Path) -> None:
     frames: dict[Split, tuple[Pair, ...]] = {split: pairs(data, split) for split in SPLITS}
     classes, count = len(class_names(data)), sum(map(len, frames.values()))
+    partial = _partial(path)
+    partial.unlink(missing_ok=True)
     _remove_leftovers(path.parent)
     _check_room(path.parent, count * (4 * data.size[0] * data.size[1] + 8 * classes))
-    partial = _partial(path)
     try:
         with _progress(f"Caching {data.name} at {data.size[0]}x{data.size[1]}", count) as advance:
             write_cache(partial, data, frames, classes, advance)
+        if cache_path(data) != path:
+            raise DataError(f"data.root: files under {data.root} changed while they were cached; run it again")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ Limit: an image that is replaced by another of equal name and size in bytes goes
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +105,7 @@ def _recall(path: Path) -> Memory:
 
 def _remember(path: Path, memory: Memory) -> None:
     """Keep the hashes, atomically; where nothing can be written they are computed again the next time."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_suffix(".tmp")  # two writers at a time would write the same, or what is not read back
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(memory))
