@@ -128,8 +128,8 @@ def throughput(setting: Setting) -> None:
         )
 
     def copy() -> int:
+        batch_B4hw = torch.empty(setting.batch_size, 4 * crop_pixels, dtype=torch.uint8)
         for chosen_B in setting.batches(len(frames)):
-            batch_B4hw = torch.empty(len(chosen_B), 4 * crop_pixels, dtype=torch.uint8)
             for row, index in enumerate(chosen_B.tolist()):
                 batch_B4hw[row] = memory_N4HW[index].flatten()[: 4 * crop_pixels]
         return len(frames)
