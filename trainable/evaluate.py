@@ -14,7 +14,7 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
 from trainable.inference.config import Evaluation
-from trainable.inference.predict import class_scores
+from trainable.inference.predict import frame_logits
 from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
 from trainable.metrics.names import (
     ALIGNED_OBJECT_MIOU,
@@ -49,8 +49,8 @@ def split_confusion(
     for batch in frames.batches(batches):
         images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
         with compute.autocast():
-            scores_BCHW = class_scores(model, compute.network_input(images_B3HW), evaluation)
-        matrix_CC += confusion_matrix(labels_BHW, scores_BCHW.argmax(dim=1), classes)
+            logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
+        matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
     return matrix_CC.cpu()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainable.engine import fit
 from trainable.inference.config import Evaluation
-from trainable.inference.predict import _starts, class_scores
+from trainable.inference.predict import _starts, frame_logits
 
 
 def pixelwise(images_B3HW: Tensor) -> Tensor:
@@ -24,13 +24,13 @@ def images() -> Tensor:
 
 
 def test_the_default_is_the_network_itself(images: Tensor) -> None:
-    assert torch.equal(class_scores(pixelwise, images, Evaluation()), pixelwise(images))
+    assert torch.equal(frame_logits(pixelwise, images, Evaluation()), pixelwise(images))
 
 
 @pytest.mark.parametrize("window", [(32, 64), (64, 64), (32, 160), (96, 320)])
 @pytest.mark.parametrize("overlap", [0.0, 1 / 3, 0.75])
 def test_windows_cover_the_frame_and_average(images: Tensor, window: tuple[int, int], overlap: float) -> None:
-    found = class_scores(pixelwise, images, Evaluation(window=window, overlap=overlap))
+    found = frame_logits(pixelwise, images, Evaluation(window=window, overlap=overlap))
     torch.testing.assert_close(found, pixelwise(images))
 
 
@@ -41,7 +41,7 @@ def test_a_window_is_all_the_network_sees(images: Tensor) -> None:
         seen.append(tuple(crops.shape))
         return pixelwise(crops)
 
-    class_scores(network, images, Evaluation(window=(32, 64), overlap=0.0))
+    frame_logits(network, images, Evaluation(window=(32, 64), overlap=0.0))
     assert seen == [(2, 3, 32, 64)] * 6
 
 
@@ -52,7 +52,7 @@ def test_where_windows_overlap_their_scores_are_averaged(images: Tensor) -> None
     def network(crops: Tensor) -> Tensor:
         return torch.full((2, 1, *crops.shape[-2:]), float(next(calls)))
 
-    found = class_scores(network, images[..., :96], Evaluation(window=(64, 64), overlap=0.5))
+    found = frame_logits(network, images[..., :96], Evaluation(window=(64, 64), overlap=0.5))
     expected = torch.cat([torch.zeros(32), torch.full((32,), 0.5), torch.ones(32)])
     torch.testing.assert_close(found[0, 0], expected.expand(64, 96))
 
@@ -69,12 +69,12 @@ def test_windows_reach_both_edges_without_gaps(side: int, window: int, overlap: 
 
 
 def test_mirroring_averages_probabilities(images: Tensor) -> None:
-    found = class_scores(pixelwise, images, Evaluation(flip=True))
-    torch.testing.assert_close(found, 2 * pixelwise(images).softmax(dim=1))
+    found = frame_logits(pixelwise, images, Evaluation(flip=True))
+    torch.testing.assert_close(found, pixelwise(images).log_softmax(dim=1))
     lopsided = nn.Conv2d(3, 2, 3, padding=1)
     with torch.no_grad():
-        mirrored = class_scores(lopsided, images.flip(-1), Evaluation(flip=True)).flip(-1)
-        torch.testing.assert_close(mirrored, class_scores(lopsided, images, Evaluation(flip=True)))
+        mirrored = frame_logits(lopsided, images.flip(-1), Evaluation(flip=True)).flip(-1)
+        torch.testing.assert_close(mirrored, frame_logits(lopsided, images, Evaluation(flip=True)))
 
 
 def test_scales_are_predicted_at_sizes_every_network_takes(images: Tensor) -> None:
@@ -84,13 +84,13 @@ def test_scales_are_predicted_at_sizes_every_network_takes(images: Tensor) -> No
         sizes.append(tuple(scaled.shape[-2:]))
         return pixelwise(scaled)
 
-    found = class_scores(network, images, Evaluation(scales=(0.5, 1.0, 1.75)))
+    found = frame_logits(network, images, Evaluation(scales=(0.5, 1.0, 1.75)))
     assert sizes == [(32, 64), (64, 160), (128, 288)]
     assert found.shape == (2, 3, 64, 160)
-    torch.testing.assert_close(found.sum(dim=1), torch.full((2, 64, 160), 3.0))
+    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(2, 64, 160))
     flat = torch.ones(1, 3, 64, 64)
     torch.testing.assert_close(
-        class_scores(pixelwise, flat, Evaluation(scales=(0.5, 2.0))), 2 * pixelwise(flat).softmax(1)
+        frame_logits(pixelwise, flat, Evaluation(scales=(0.5, 2.0))), pixelwise(flat).log_softmax(1)
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores of whole frames: in one piece or by a sliding window, of one scale or several, mirrored too where asked.
+"""Logits of whole frames: in one piece or by a sliding window, of one scale or several, mirrored too where asked.
 
 As in mmsegmentation: logits are averaged where windows overlap, probabilities over scales and mirroring.
 Shapes: B batch, C classes, H W frame, h w window.
@@ -18,8 +18,8 @@ Network = Callable[[Tensor], Tensor]
 """Logits [B,C,H,W] of images [B,3,H,W]."""
 
 
-def class_scores(network: Network, images_B3HW: Tensor, evaluation: Evaluation) -> Tensor:
-    """Scores [B,C,H,W], the largest of which is the prediction: logits, or probabilities where they are averaged."""
+def frame_logits(network: Network, images_B3HW: Tensor, evaluation: Evaluation) -> Tensor:
+    """Logits [B,C,H,W], up to a constant per pixel; of averaged predictions the log of the mean probabilities."""
     if not evaluation.averages:
         return _logits(network, images_B3HW, evaluation)
     height, width = images_B3HW.shape[-2:]
@@ -33,7 +33,8 @@ def class_scores(network: Network, images_B3HW: Tensor, evaluation: Evaluation) 
             probabilities_BCHW = logits_BCHW.softmax(dim=1)
             total_BCHW = probabilities_BCHW if total_BCHW is None else total_BCHW.add_(probabilities_BCHW)
     assert total_BCHW is not None
-    return total_BCHW
+    tiny = torch.finfo(total_BCHW.dtype).tiny  # a probability that underflowed is small, not impossible
+    return total_BCHW.div_(len(evaluation.scales) * (1 + evaluation.flip)).clamp_(min=tiny).log_()
 
 
 def _scaled(images_B3HW: Tensor, scale: float) -> Tensor:
