@@ -89,7 +89,7 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"cache: {folder} has {free / 1e9:.1f} GB free, the frames need {needed / 1e9:.1f} GB; "
+            f"cache: {folder} has {free / 1e6:.0f} MB free, the frames need {needed / 1e6:.0f} MB; "
             f"make room or let {VARIABLE} name another folder"
         )
 
@@ -130,7 +130,7 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+        reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's: "... Detail: [errno 28] No space left"
         raise DataError(
             f"cache: {path} cannot be written ({reason}); make room or let {VARIABLE} name another folder"
         ) from error
