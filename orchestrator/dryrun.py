@@ -79,7 +79,7 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     epochs = config.train.epochs
     epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
     slots = _local_slots(resources)
-    total = trials * (measured.setup_seconds + epochs * epoch_seconds) / slots
+    total = measured.cache_seconds + trials * (measured.setup_seconds + epochs * epoch_seconds) / slots
     return (
         f"model       {config.model.arch} / {config.model.encoder}: {measured.parameters / 1e6:.2f} M parameters\n"
         f"steps       {measured.steps_per_epoch} per epoch x {epochs} epochs; {measured.step_seconds * 1e3:.0f} ms per "

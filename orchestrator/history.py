@@ -13,7 +13,7 @@ from trainable.config import TrialConfig
 
 FREE = ("search.trials", "search.references", "search.warm_start", "resources.", "tracking.", "data.root")
 """Settings that decide how much is run and where, but not what a trial is."""
-FIXED = ("data.", "model.", "objective", "train.epochs", "study")
+FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from orchestrator.console import open_console, say
+from orchestrator.datasets import cache_data, data_fingerprint, draw_data
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
@@ -97,6 +98,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
 def _check_models(study: Study) -> None:
     check_models(study)
     fetch_weights(study)
+    cache_data(study)
 
 
 def _exit_code(ran: Ran, records: Sequence[Record], console: Console, command: str) -> int:
@@ -162,6 +164,8 @@ def _tracker(study: Study, study_id: str, known: Sequence[Record]) -> Tracker | 
         objective=study.spec.objectives[0],
         settings=study.resolved(),
         from_env=study.from_env,
+        data_fingerprint=data_fingerprint,
+        draw_data=partial(draw_data, study),
     )
     tracker = Tracker(tracking_uri(settings.uri), info)
     for record in known:  # whatever an earlier launch could not write

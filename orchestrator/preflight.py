@@ -75,6 +75,8 @@ def _models(study: Study) -> list[ModelConfig]:
 
 def _encoder_stages(study: Study) -> tuple[Layer, ...]:
     """Every encoder stage that a trial may suppress."""
+    if study.space.tree.get("preset") in ("none", "plain", "class_weighted", "official"):  # they name another layer
+        return ()
     suppression = study.space.tree.get("suppression")
     written = [suppression] if isinstance(suppression, dict) else []
     if isinstance(suppression, Choice):

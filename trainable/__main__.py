@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.set)
         check_data(config.data)
-        if options.export and not options.export.absolute().parent.is_dir():
-            raise InputError(f"--export {options.export}: no folder {options.export.parent}")
+        if options.export is not None:
+            _check_export(options.export, options.config)
     except (InputError, DataError) as error:
         print(_prefixed(options.config, error), file=sys.stderr)
         return 2
@@ -62,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(config, options)
     except (ModelError, DataError) as error:
         print(_prefixed(options.config, error), file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"--export {options.export}: {error.strerror or error}", file=sys.stderr)
         return 2
     except TrialFailed as error:
         print(f"trial failed: {error}", file=sys.stderr)
@@ -76,9 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="write the trained network there, as a plain model")
+    parser.add_argument(
+        "--export", type=_file, metavar="FILE", help="write the trained network there, as a plain model"
+    )
     parser.add_argument("--threads", type=_positive, help="CPU threads; default: torch's choice")
     return parser
+
+
+def _file(text: str) -> Path:
+    if not text or text.endswith("/"):
+        raise argparse.ArgumentTypeError(f"'{text}' names no file")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -100,6 +111,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrialConfig:
         return TrialConfig.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         raise InputError("\n".join(_mistake(detail) for detail in error.errors())) from error
+
+
+def _check_export(path: Path, config: Path) -> None:
+    """Refuse before the training what cannot be written after it."""
+    place = path.absolute()
+    if not place.parent.is_dir():
+        raise InputError(f"--export {path}: no folder {path.parent}")
+    if place.is_dir():
+        raise InputError(f"--export {path}: is a folder; name a file, such as model.pt")
+    if place.exists() and not place.is_file():
+        raise InputError(f"--export {path}: is no file")
+    if place.exists() and place.samefile(config):
+        raise InputError(f"--export {path}: is the configuration itself")
+    if not os.access(place.parent, os.W_OK):
+        raise InputError(f"--export {path}: {path.parent} cannot be written to")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -212,7 +238,7 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
     metrics: dict[str, float] = {}
     for result in fit(config, device=options.device, threads=options.threads):
         metrics = result.metrics
-        if options.export and result.epoch == config.train.epochs:
+        if options.export is not None and result.epoch == config.train.epochs:
             save(result.training.model, config.model, options.export)
         shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {shown}", flush=True)

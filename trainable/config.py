@@ -6,6 +6,8 @@ from pydantic import model_validator
 
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
+from trainable.data.errors import DataError
+from trainable.inference.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
 from trainable.presets import PRESETS, Preset, apply_preset
@@ -26,6 +28,8 @@ class TrialConfig(Section):
     """Epochs, optimizer, schedule."""
     suppression: SuppressionConfig | None = None
     """Class suppression; null is the plain model."""
+    evaluation: Evaluation = Evaluation()
+    """How the evaluation predicts."""
     seed: int = 0
     """Seed of weights, data order, augmentation and suppression. A study derives it from its own seed."""
 
@@ -39,7 +43,11 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _fits_the_classes(self) -> Self:
-        weights, classes = self.train.class_weights, class_names(self.data)
+        weights = self.train.class_weights
+        try:
+            classes = class_names(self.data)
+        except DataError:  # a folder's classes.yaml: whoever checks the data says what is wrong with it
+            return self
         if isinstance(weights, tuple) and len(weights) != len(classes):
             raise ValueError(
                 f"train.class_weights: {len(weights)} weights, but {self.data.name} has {len(classes)} classes"

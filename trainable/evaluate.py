@@ -1,4 +1,4 @@
-"""Evaluation of a model on the frames of a split, single scale, at the configured size.
+"""Evaluation of a model on the frames of a split at the configured size, as ``trainable.inference`` predicts.
 
 Shapes: B batch, C classes, H W image.
 """
@@ -14,18 +14,31 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
 from trainable.diagnostics import diagnose
+from trainable.inference.config import Evaluation
+from trainable.inference.predict import frame_logits
 from trainable.metrics.calibration import Calibration
 from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
-from trainable.metrics.names import ALIGNED_OBJECT_MIOU, CONTEXT_GAP, ECE, SWAPPED_OBJECT_MIOU
+from trainable.metrics.names import (
+    ALIGNED_OBJECT_MIOU,
+    CONTEXT_GAP,
+    ECE,
+    MASKED_OBJECT_MIOU,
+    SWAPPED_OBJECT_MIOU,
+    UNIFORM_OBJECT_MIOU,
+)
 from trainable.model.segmenter import Segmenter
 
 
-def evaluation_batches(config: TrialConfig, images: int) -> list[Tensor]:
-    """Image indices [B] of each batch, as many pixels in a batch as in a training batch, at least one image."""
+def evaluation_batch_size(config: TrialConfig) -> int:
+    """Images of an evaluation batch: as many pixels as in a training batch, at least one image."""
     height, width = config.data.size
     crop_height, crop_width = config.data.augment.crop or config.data.size
-    batch_size = max(1, config.train.batch_size * crop_height * crop_width // (height * width))
-    return list(torch.split(torch.arange(images), batch_size))
+    return max(1, config.train.batch_size * crop_height * crop_width // (height * width))
+
+
+def evaluation_batches(config: TrialConfig, images: int) -> list[Tensor]:
+    """Image indices [B] of each batch."""
+    return list(torch.split(torch.arange(images), evaluation_batch_size(config)))
 
 
 @torch.inference_mode()
@@ -34,6 +47,7 @@ def split_confusion(
     compute: Compute,
     frames: Frames,
     batches: Sequence[Tensor],
+    evaluation: Evaluation,
     calibration: Calibration | None = None,
 ) -> Tensor:
     """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``calibration`` takes them too."""
@@ -43,7 +57,7 @@ def split_confusion(
     for batch in frames.batches(batches):
         images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
         with compute.autocast():
-            logits_BCHW = model(compute.network_input(images_B3HW))
+            logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
         predicted_BHW = calibration.add(logits_BCHW, labels_BHW) if calibration else logits_BCHW.argmax(dim=1)
         matrix_CC += confusion_matrix(labels_BHW, predicted_BHW, classes)
     return matrix_CC.cpu()
@@ -52,22 +66,36 @@ def split_confusion(
 def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
 ) -> dict[str, float]:
-    """Metrics of the evaluation split and of the model, and for shapes the context gap, by name."""
-    batches, calibration = evaluation_batches(config, len(splits.val)), Calibration(compute.device)
-    matrix_CC = split_confusion(model, compute, splits.val, batches, calibration)
-    found = scores(matrix_CC, class_names(config.data), rare)
-    if int(matrix_CC.sum()):
+    """Metrics of the evaluation split and of the model, and for shapes those of the other contexts, by name."""
+    calibration = Calibration(compute.device)
+    val_CC, *contexts_CC = (
+        split_confusion(
+            model,
+            compute,
+            frames,
+            evaluation_batches(config, len(frames)),
+            config.evaluation,
+            calibration if frames is splits.val else None,
+        )
+        for frames in splits.evaluated()
+    )
+    found = scores(val_CC, class_names(config.data), rare)
+    if int(val_CC.sum()):
         found[ECE] = calibration.error()
-    found |= diagnose(model, compute, splits.val, most_images=len(batches[0]))
-    if splits.swapped is None:
-        return found
-    swapped_CC = split_confusion(model, compute, splits.swapped, evaluation_batches(config, len(splits.swapped)))
-    return {**found, **context_scores(matrix_CC, swapped_CC)}
+    found |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
+    return {**found, **context_scores(val_CC, *contexts_CC)} if contexts_CC else found
 
 
-def context_scores(aligned_CC: Tensor, swapped_CC: Tensor) -> dict[str, float]:
-    """Object mIoU in own and in swapped context, and their difference; without objects in a split, nothing."""
-    aligned = mean_iou(class_ious(aligned_CC), OBJECT_CLASSES)
-    swapped = mean_iou(class_ious(swapped_CC), OBJECT_CLASSES)
-    found = {ALIGNED_OBJECT_MIOU: aligned, SWAPPED_OBJECT_MIOU: swapped, CONTEXT_GAP: aligned - swapped}
+def context_scores(aligned_CC: Tensor, uniform_CC: Tensor, swapped_CC: Tensor, masked_CC: Tensor) -> dict[str, float]:
+    """Object mIoU in each kind of context, and the gap; what has no object in its split is left out."""
+    aligned, uniform, swapped, masked = (
+        mean_iou(class_ious(matrix_CC), OBJECT_CLASSES) for matrix_CC in (aligned_CC, uniform_CC, swapped_CC, masked_CC)
+    )
+    found = {
+        ALIGNED_OBJECT_MIOU: aligned,
+        UNIFORM_OBJECT_MIOU: uniform,
+        SWAPPED_OBJECT_MIOU: swapped,
+        MASKED_OBJECT_MIOU: masked,
+        CONTEXT_GAP: aligned - swapped,
+    }
     return {name: value for name, value in found.items() if value == value}  # a NaN differs from itself

@@ -26,11 +26,13 @@ class Meter:
     """Steps between two looks at the losses."""
     losses: list[Tensor] = field(default_factory=list)
     terms: dict[str, list[Tensor]] = field(default_factory=dict)
+    shares: list[float] = field(default_factory=list)
     checked: int = 0
 
     def add(self, loss: Tensor, terms: PathLosses) -> None:
         """Note a step; raises ``TrialFailed`` when it looks at the losses and one is not finite."""
         self.losses.append(loss.detach())
+        self.shares.append(terms.dropped_share)
         named = {
             TRAIN_CE: terms.plain,
             TRAIN_SUPPRESSED_CE: terms.suppressed,
@@ -61,7 +63,7 @@ class Meter:
             TRAIN_LOSS: _mean(self.losses),
             TRAIN_SUPPRESSION: 0.0,
             **{name: _mean(values) for name, values in self.terms.items()},
-            TRAIN_DROPPED: len(self.terms.get(TRAIN_SUPPRESSION, [])) / len(self.losses),
+            TRAIN_DROPPED: sum(self.shares) / len(self.shares),
         }
 
 

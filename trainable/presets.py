@@ -14,7 +14,7 @@ Preset = Literal[
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "none": {"suppression": None},
     "official": {"suppression": {}},
-    "plain": {"suppression": None, "train.class_weights": None},
+    "plain": {"suppression": None},
     "class_weighted": {"suppression": None, "train.class_weights": "log_frequency"},
     "block": {
         "suppression.p_max": 0.0,
@@ -28,10 +28,12 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
 }
 """Settings of each preset by dotted path.
 
-none: no suppression · official: the paper's setting · (a) plain: plain cross-entropy · (b) class_weighted: weighted by
-class · (c) block: the extra conv-BN-ReLU alone (capacity: its mechanism leaves the map as it is where nothing is
-dropped, and the suppressed path has all the weight) · (d) two_path: the two-path loss without a drop · (e)
-dropped_path: drops without the suppression term · (f) full: as written · (g) random_channels: the control.
+none: no suppression · official: the paper's setting · (a) plain: cross-entropy, the same as none · (b) class_weighted:
+weighted by class, where the trial writes no class weights of its own (those hold in all arms) · (c) block: the extra
+conv-BN-ReLU alone (capacity: its mechanism leaves the map as it is where nothing is dropped, and the suppressed path
+has all the weight; the plain path is still computed, so its time is that of two paths) · (d) two_path: the two-path
+loss without a drop · (e) dropped_path: drops without the suppression term · (f) full: as written · (g)
+random_channels: the control.
 """
 
 
@@ -42,6 +44,9 @@ def apply_preset(preset: Preset, trial: Mapping[str, Any]) -> dict[str, Any]:
         tree["suppression"] = {}
     for path, value in PRESETS[preset].items():
         section, _, key = path.partition(".")
+        written = tree.get(section)
+        if path == "train.class_weights" and isinstance(written, Mapping) and written.get(key) is not None:
+            continue
         if not key:
             tree[section] = value
         elif isinstance(tree.get(section), Mapping):  # what is no mapping is refused as it is written

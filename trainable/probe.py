@@ -1,17 +1,21 @@
 """Measure what a trial costs, from a few real steps on real data, for a dry run."""
 
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
 from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.frames import Frames, HeldFrames, Splits, fits_in_memory, load_splits
+from trainable.data.frames import Splits, few_frames
 from trainable.data.statistics import ClassStatistics
 from trainable.engine import prepare
-from trainable.evaluate import evaluation_batches, split_confusion
+from trainable.evaluate import evaluation_batch_size, split_confusion
 from trainable.train import Training, steps_per_epoch, train_epoch
 
 T = TypeVar("T")
@@ -29,15 +33,17 @@ class Probe:
     steps_per_epoch: int
     """Optimizer steps in an epoch."""
     step_seconds: float
-    """One training step after a first one that is not counted; with decoding where frames are not held in memory."""
+    """One training step after a first one that is not counted."""
     eval_seconds: float
     """One evaluation of all splits, projected from one batch."""
     setup_seconds: float
-    """Data and model before the first step; decoding is projected from the probed frames where frames are held."""
+    """Data that are made in memory, and the model, before the first step."""
+    cache_seconds: float
+    """Decoding all frames, once per node, projected from the probed ones; 0 where nothing is decoded."""
 
 
 def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> Probe:
-    """Run ``steps`` training steps after one of warm-up, and one evaluation batch, without decoding whole splits.
+    """Run ``steps`` training steps after one of warm-up, and one evaluation batch, without building the cache.
 
     The pixel statistics of the training split are replaced by those of a few frames. A large batch is probed in part
     on a CPU and its time scaled; a GPU runs it whole, which also shows whether it fits.
@@ -57,18 +63,24 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     asked = config.train.batch_size
     batch_size = _probed_batch(config, compute)
     config = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": batch_size})})
-    splits, load_seconds = _timed(lambda: load_splits(config.data, hold=False))
-    shown, decode_seconds = _as_in_a_trial(splits, splits.train.first(batch_size * steps), config)
+    eval_size = evaluation_batch_size(config)
+    (splits, train_images, val_images), load_seconds = _timed(
+        lambda: few_frames(config.data, batch_size * steps, eval_size)
+    )
+    shown = splits.train.first(batch_size * steps)
     statistics = ClassStatistics.of(shown.first(batch_size).class_pixels(len(class_names(config.data))))
-    training, build_seconds = _timed(lambda: prepare(config, compute, len(splits.train), statistics))
+    training, build_seconds = _timed(lambda: prepare(config, compute, train_images, statistics))
     train_epoch(training, shown, epoch=1, limit=1)  # warm-up: allocations, kernels
     _, train_seconds = _timed(lambda: train_epoch(training, shown, epoch=1))
+    made = config.data.name == "shapes"
+    per_frame = load_seconds / (len(splits.train) + len(splits.val)) / len(os.sched_getaffinity(0))
     return Probe(
         parameters=sum(parameter.numel() for parameter in training.model.parameters()),
-        steps_per_epoch=steps_per_epoch(len(splits.train), asked),
+        steps_per_epoch=steps_per_epoch(train_images, asked),
         step_seconds=train_seconds / steps_per_epoch(len(shown), batch_size) * asked / batch_size,
-        eval_seconds=_eval_seconds(training, splits),
-        setup_seconds=load_seconds + build_seconds + decode_seconds * (len(splits.train) + len(splits.val)),
+        eval_seconds=_eval_seconds(training, splits, math.ceil(val_images / eval_size)),
+        setup_seconds=build_seconds + (load_seconds if made else 0),
+        cache_seconds=0 if made else per_frame * (train_images + val_images),
     )
 
 
@@ -79,20 +91,12 @@ def _probed_batch(config: TrialConfig, compute: Compute) -> int:
     return min(config.train.batch_size, max(2, CPU_PIXELS // (height * width)))
 
 
-def _as_in_a_trial(splits: Splits, frames: Frames, config: TrialConfig) -> tuple[Frames, float]:
-    """Frames as a trial would have them, in memory where it holds them; and the seconds to decode one in setup."""
-    if isinstance(frames, HeldFrames) or not fits_in_memory(splits, config.data.size):
-        return frames, 0.0
-    held, seconds = _timed(frames.hold)
-    return held, seconds / len(held)
-
-
-def _eval_seconds(training: Training, splits: Splits) -> float:
-    """Time of the first evaluation batch times the number of batches."""
-    batches = evaluation_batches(training.config, len(splits.val))
-    shown, _ = _as_in_a_trial(splits, splits.val.first(len(batches[0])), training.config)
-    _, seconds = _timed(lambda: split_confusion(training.model, training.compute, shown, batches[:1]))
-    return seconds * len(batches) * (1 if splits.swapped is None else 2)
+def _eval_seconds(training: Training, splits: Splits, batches: int) -> float:
+    """Time of the first evaluation batch times the number of batches of all splits."""
+    shown, config = splits.val.first(evaluation_batch_size(training.config)), training.config
+    whole = [torch.arange(len(shown))]
+    _, seconds = _timed(lambda: split_confusion(training.model, training.compute, shown, whole, config.evaluation))
+    return seconds * batches * len(splits.evaluated())
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

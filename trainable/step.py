@@ -56,4 +56,6 @@ def two_path_losses(
         class_weights_C,
     )
     trained = [loss for loss in auxiliary if loss is not None]
-    return PathLosses(plain_ce, suppressed_ce, probability, torch.stack(trained).sum() if trained else None), plain
+    auxiliary_ce = torch.stack(trained).sum() if trained else None
+    share = 0.0 if drop is None else drop.share
+    return PathLosses(plain_ce, suppressed_ce, probability, auxiliary_ce, suppressed_BChw.detach(), share), plain

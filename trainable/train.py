@@ -14,7 +14,7 @@ from trainable import seeds
 from trainable.clock import PartClock
 from trainable.compute import Compute
 from trainable.config import TrialConfig
-from trainable.data.augment import augment_batch
+from trainable.data.augment import augmented_batches
 from trainable.data.frames import Frames
 from trainable.data.statistics import ClassStatistics
 from trainable.failure import TrialFailed
@@ -91,7 +91,6 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     Raises:
         TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory, a model that
             refuses its first batch.
-        DataError: a broken file.
     """
     config, compute = training.config, training.compute
     order, augment, suppression = (
@@ -103,9 +102,8 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     clock = PartClock(compute.device) if config.suppression else None
     training.model.train()
     lr = 0.0
-    for step, frame in enumerate(frames.batches(batches[:limit]), start=1):
-        images_B3HW, labels_BHW = (part.to(compute.device, non_blocking=True) for part in frame)
-        images_B3HW, labels_BHW = augment_batch(images_B3HW, labels_BHW, config.data.augment, augment)
+    seen = augmented_batches(frames, batches[:limit], config.data.augment, augment, compute.device)
+    for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
         batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
         lr = float(training.schedule.get_last_lr()[0])
         try:
@@ -153,6 +151,7 @@ def _losses(
         return terms.plain, terms
     u = progress(suppression, now.epoch, training.config.train.epochs, now.step, now.steps)
     drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
-    terms, plain = two_path_losses(training.model, batch, drop, training.loss_weights, clock)
-    sampler.observe(plain.logits_BChw, batch.labels_BHW)
+    terms, _ = two_path_losses(training.model, batch, drop, training.loss_weights, clock)
+    assert terms.predicted is not None
+    sampler.observe(terms.predicted, batch.labels_BHW, drop)
     return terms.total(suppressed_weight(suppression, u), suppression.alpha), terms

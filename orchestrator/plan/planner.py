@@ -135,8 +135,16 @@ class Planner:
     def _enumerate(self) -> list[dict[str, Value]] | None:
         size = self._study.space.size()
         if isinstance(self._search.sampler, section.Grid) or (size is not None and size <= MAX_ENUMERATED_CELLS):
-            return list(islice(self._study.space.cells(), MAX_ENUMERATED_CELLS))
+            cells = islice(self._study.space.cells(), MAX_ENUMERATED_CELLS)
+            return list({self._identity(cell): cell for cell in reversed(list(cells))}.values())[::-1]
         return None
+
+    def _identity(self, picks: Mapping[str, Value]) -> str:
+        """Equal for picks that give equal trials: a preset replaces values, picked ones too."""
+        if "preset" not in self._study.space.tree:
+            return repr(sorted(picks.items()))
+        config = self._study.space.trial(lambda name, _: picks[name], seed=0)
+        return config.model_dump_json(exclude={"preset"})
 
     def _count(self) -> int:
         if self._cells is None:
@@ -163,7 +171,7 @@ class Planner:
                 self._queue.appendleft(planned)
             return
         assert planned.picks is not None  # every search trial was picked
-        self._seen.add(_identity(planned.picks))
+        self._seen.add(self._identity(planned.picks))
         self._add(record, _TOLD.get(record.state, TrialState.RUNNING))
         if planned.kind == "imported":
             return
@@ -197,12 +205,12 @@ class Planner:
         seed = derive_seed(self._search.seed, number)
         cell = self._cells[number] if self._cells and isinstance(self._search.sampler, section.Grid) else None
         trial, picks = self._ask(self._sampler(number, seed), cell)
-        if _identity(picks) in self._seen:  # a second run of the same would teach nothing
+        if self._identity(picks) in self._seen:  # a second run of the same would teach nothing
             self._optuna.tell(trial, state=TrialState.FAIL)
             trial, picks = self._ask(optuna.samplers.RandomSampler(seed=seed), self._untried(seed))
         key = f"search-{number:04d}"
         trial.set_user_attr("key", key)
-        self._seen.add(_identity(picks))
+        self._seen.add(self._identity(picks))
         self._live[key] = trial
         self._number, self._handed = max(self._number, number + 1), self._handed + 1
         config = self._study.space.trial(lambda name, _: picks[name], seed)
@@ -239,7 +247,7 @@ class Planner:
         """A cell of a finite space that no trial has, drawn by the trial's seed; None in an infinite space."""
         if self._cells is None:
             return None
-        untried = [cell for cell in self._cells if _identity(cell) not in self._seen]
+        untried = [cell for cell in self._cells if self._identity(cell) not in self._seen]
         return random.Random(seed).choice(untried) if untried else None
 
     def _system_attrs(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -278,7 +286,3 @@ def derive_seed(study_seed: int, part: int | str) -> int:
 def _keys(stem: str) -> Iterator[str]:
     yield stem
     yield from (f"{stem}-{count}" for count in itertools.count(2))
-
-
-def _identity(picks: Mapping[str, Value]) -> str:
-    return repr(sorted(picks.items()))

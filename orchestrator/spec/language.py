@@ -4,8 +4,9 @@ A domain is a mapping with one of the keys of `DOMAIN_KEYS`; no section of a tri
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations, product
 from typing import Any, TypeVar
 
 from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
@@ -130,6 +131,24 @@ def variants(node: Node) -> list[Node]:
     return [node]
 
 
+def pair_variants(node: Node) -> Iterator[Node]:
+    """Trees in which two values of one mapping or list leave their first variant together, for rules over both."""
+    if node.broken:
+        return
+    if is_domain(node.value):
+        assert isinstance(node.value, dict)
+        options = node.value["choice"].value if "choice" in node.value else []
+        assert isinstance(options, list)
+        for option in options:
+            yield from pair_variants(option)
+    elif isinstance(node.value, dict):
+        for entries in _two_at_a_time(node.value):
+            yield replace(node, value=entries)
+    elif isinstance(node.value, list):
+        for items in _two_at_a_time(dict(enumerate(node.value))):
+            yield replace(node, value=list(items.values()))
+
+
 def _domain_variants(node: Node) -> list[Node]:
     domain = read_domain(node)
     assert isinstance(node.value, dict)
@@ -152,6 +171,17 @@ def _probes(domain: Float | Int) -> list[float]:
     """Both bounds, and the first step between them: a field may ask for multiples."""
     step = [] if domain.step is None or domain.log else [domain.snap(domain.low + domain.step)]
     return [domain.low, domain.high, *step]
+
+
+def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
+    tried = {key: variants(child) for key, child in entries.items()}
+    first = {key: nodes[0] for key, nodes in tried.items()}
+    for one, other in combinations(tried, 2):
+        for mine, yours in product(tried[one][1:], tried[other][1:]):
+            yield {**first, one: mine, other: yours}
+    for key, child in entries.items():
+        for inner in pair_variants(child):
+            yield {**first, key: inner}
 
 
 def _one_at_a_time(entries: Mapping[K, Node]) -> list[dict[K, Node]]:

@@ -22,7 +22,7 @@ from orchestrator.spec.study import Study
 from orchestrator.spec.trials import check_data_sets, check_metrics, check_trials
 from trainable.config import TrialConfig
 
-TRIAL_KEYS = ("preset", "data", "model", "train", "suppression")
+TRIAL_KEYS = ("preset", "data", "model", "train", "suppression", "evaluation")
 """The sections of a trial that a study file writes; its seed derives from the study's."""
 KEYS = ("study", "objective", *TRIAL_KEYS, "search", "resources", "tracking")
 NAMED = ("sampler", "pruner")

@@ -17,6 +17,7 @@ from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
 Schema: TypeAlias = dict[str, Any]
 
+OPTIONAL = ("preset", "suppression", "evaluation", "resources", "tracking")
 _ENV: Schema = {"$ref": "#/$defs/env"}
 _NAME_ALONE = "name_alone"
 _NOISE = ("title", "discriminator", _NAME_ALONE)
@@ -44,7 +45,9 @@ def study_schema() -> Schema:
             "resources": builder.reference(ResourcesSection),
             "tracking": builder.reference(TrackingSection),
         },
-        "required": [key for key in KEYS if key not in ("preset", "suppression", "resources", "tracking")],
+        "required": [
+            key for key in KEYS if key not in ("preset", "suppression", "evaluation", "resources", "tracking")
+        ],
         "additionalProperties": False,
         "$defs": builder.definitions,
     }

@@ -6,7 +6,7 @@ from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.spec.language import variants
+from orchestrator.spec.language import pair_variants, variants
 from orchestrator.spec.messages import split_path, validate
 from orchestrator.spec.mistakes import Mistake, show_path, unknown
 from orchestrator.spec.node import Node, child_of, has_broken, nearest, plain
@@ -44,7 +44,7 @@ def check_data_sets(trial: Node, mistakes: list[Mistake]) -> None:
 
 
 def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
-    """Check that each possible data set yields the objectives' metrics; its name is enough to know them.
+    """Check that each possible data set yields the objectives' metrics; its name and root are enough to know them.
 
     Args:
         trial: The part of the study file that describes trials.
@@ -52,26 +52,41 @@ def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: li
         mistakes: What is wrong is added here.
     """
     data = child_of(trial, "data")
-    for name in dict.fromkeys(str(nearest(variant, ["name"]).value) for variant in (variants(data) if data else ())):
-        if name in _DATA_SECTIONS:
-            known = objective_names(_DATA_SECTIONS[name].model_construct(name=name))
-            wrong = [(path, node) for path, node in metrics if node.value not in known]
-            mistakes.extend(
-                Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong
-            )
+    found = [
+        [nearest(variant, [key]).value for key in ("name", "root")] for variant in (variants(data) if data else ())
+    ]
+    for name, root in dict.fromkeys((str(name), str(root)) for name, root in found):
+        try:
+            known = objective_names(_DATA_SECTIONS[name].model_construct(name=name, root=root))
+        except (KeyError, DataError):  # an unknown name, a folder without classes: told by other checks
+            continue
+        wrong = [(path, node) for path, node in metrics if node.value not in known]
+        mistakes.extend(Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong)
 
 
 def _variants(trial: Node) -> Iterator[Node]:
-    """Every variant of the data with every variant of the rest, which rules over both of them need."""
-    assert isinstance(trial.value, dict)
-    data = {key: child for key, child in trial.value.items() if key == "data"}
-    rest = {key: child for key, child in trial.value.items() if key != "data"}
-    others = variants(Node(rest, trial.place))
-    for first in variants(Node(data, trial.place)):
-        for other in others:
-            assert isinstance(first.value, dict)
-            assert isinstance(other.value, dict)
-            yield Node({**first.value, **other.value}, trial.place)
+    """Every variant of the data with every variant of the rest, which rules over both of them need.
+
+    The rest is tried as it is written, two values at a time, and then under each preset: a preset replaces values, and
+    must not hide what is wrong with them.
+    """
+    data = _part(trial, ("data",))
+    presets = [{}, *(entries for entries in map(_mapping, variants(_part(trial, ("preset",)))) if entries)]
+    rest = _part(trial, [key for key in _mapping(trial) if key not in ("data", "preset")])
+    others = [*variants(rest), *pair_variants(rest)]
+    for preset in presets:
+        for first in variants(data):
+            for other in others:
+                yield Node({**preset, **_mapping(first), **_mapping(other)}, trial.place)
+
+
+def _part(trial: Node, keys: Sequence[str]) -> Node:
+    return Node({key: child for key, child in _mapping(trial).items() if key in keys}, trial.place)
+
+
+def _mapping(node: Node) -> dict[str, Node]:
+    assert isinstance(node.value, dict)
+    return node.value
 
 
 def _data_sets(trial: Node) -> Iterator[tuple[DataConfig, Node]]:

@@ -9,6 +9,8 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
@@ -80,6 +82,15 @@ class StudyRuns:
         if changed:
             self._change_state(child, record)
 
+    def log_pictures(self) -> None:
+        """Draw the data and keep the pictures with the parent run, once per study."""
+        if "data_pictures" in self._client.get_run(self._parent).data.tags:
+            return
+        with TemporaryDirectory() as folder:
+            self._study.draw_data(Path(folder))
+            self._client.log_artifacts(self._parent, folder, "data")
+        self._client.set_tag(self._parent, "data_pictures", "data")
+
     def finish(self, status: str, summary: Mapping[str, float]) -> None:
         """End the parent run with its final metrics."""
         for name, value in summary.items():
@@ -134,6 +145,7 @@ class StudyRuns:
             "trial": planned.key,
             "kind": planned.kind,
             "seed": str(planned.config["seed"]),
+            "data_fingerprint": self._study.data_fingerprint(planned.config),
             "mlflow.runName": _run_name(planned),
             "mlflow.parentRunId": self._parent,
         }

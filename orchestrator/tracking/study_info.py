@@ -1,7 +1,8 @@
 """What MLflow is told of a study. Imports no mlflow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.spec import Objective
@@ -22,3 +23,7 @@ class StudyInfo:
     """Parameters of the parent run."""
     from_env: Mapping[str, str]
     """Dotted paths whose values came from ``${NAME}``, with the text as written: never logged by value."""
+    data_fingerprint: Callable[[Mapping[str, Any]], str]
+    """Fingerprint of the data of a trial's configuration."""
+    draw_data: Callable[[Path], None]
+    """Draws pictures of the data into a folder."""

@@ -51,6 +51,8 @@ class Tracker:
         self._runs: StudyRuns | None = None
         self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
         self._problem: str | None = None
+        self._without_pictures: str | None = None
+        self._drawn = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -79,7 +81,7 @@ class Tracker:
         if self._thread.is_alive() or self._problem:
             behind = f"MLflow at {self._uri} is behind: {self._problem or 'no answer'}; the records hold everything"
             return redacted(behind)
-        return None
+        return redacted(self._without_pictures) if self._without_pictures else None
 
     @property
     def page(self) -> str | None:
@@ -102,7 +104,7 @@ class Tracker:
                 self._write(batch, closing)
                 self._problem = None
             except Exception as error:  # MLflow in trouble must never be the study's trouble
-                self._problem = " ".join(str(error).split())[:200] or type(error).__name__
+                self._problem = _one_line(error)
                 with self._inbox.wake:
                     self._inbox.changed = batch | self._inbox.changed
                 if not closing:
@@ -115,8 +117,18 @@ class Tracker:
             self._runs = StudyRuns(self._uri, self._study)
         for record in batch.values():
             self._runs.sync(record)
+        if not self._drawn:
+            self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need
+            try:
+                self._runs.log_pictures()
+            except Exception as error:  # nor may a picture
+                self._without_pictures = f"MLflow has no pictures of the data: {_one_line(error)}"
         if closing:
             self._runs.finish(*self._ending)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def redacted(text: str) -> str:

@@ -46,7 +46,7 @@ def test_both_devices_draw_the_same_classes(sampling: str, granularity: str) -> 
         sampler, generator = ClassSampler(config, STATISTICS, device), torch.Generator().manual_seed(1)
         for _ in range(20):
             drop = sampler.draw(labels.to(device), 0.8, generator)
-            sampler.observe(logits.to(device), labels.to(device))
+            sampler.observe(logits.to(device), labels.to(device), drop)
             drawn.append(None if drop is None else drop.keep_GC.cpu().tolist())
     assert drawn[:20] == drawn[20:]
 
@@ -84,8 +84,9 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
     def step() -> None:
         with compute.autocast():
             drop = sampler.draw(labels, 1.0, generator)
-            terms, plain = two_path_losses(model, Batch(images, labels), drop, None)
-            sampler.observe(plain.logits_BChw, labels)
+            terms, _ = two_path_losses(model, Batch(images, labels), drop, None)
+            assert terms.predicted is not None
+            sampler.observe(terms.predicted, labels, drop)
         terms.total(0.5, 1.0).backward()  # type: ignore[no-untyped-call]
 
     step()

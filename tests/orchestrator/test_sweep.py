@@ -259,6 +259,10 @@ def test_camvid_ends_with_the_iou_of_every_class(place: Path) -> None:
     (trial,) = client.search_runs([experiment.experiment_id], "tags.trial = 'search-0000'")
     assert "val/iou/road" in trial.data.metrics
     assert trial.data.params["data.root"] == "${CAMVID_ROOT}"
+    cached = Path(os.environ["DROPCLASS_CACHE"]) / f"camvid-96x128-{trial.data.tags['data_fingerprint']}.arrow"
+    assert cached.is_file()
+    pictures = sorted(path.name for path in (place / "mlruns").rglob("artifacts/data/camvid/*.png"))
+    assert pictures == ["class_shares.png", "co_occurrence.png", "samples.png"]
 
 
 def test_every_shipped_study_opens_with_its_command_and_run_time() -> None:

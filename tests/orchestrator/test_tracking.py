@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,22 @@ def record(key: str = "search-0000", epochs: int = 0) -> Record:
     return Record(planned, tuple({"val/miou": 0.1 * epoch, "val/iou/car": 0.5} for epoch in range(1, epochs + 1)))
 
 
-def tracker(uri: str, study_id: str = "1234") -> Tracker:
-    objective = Objective(metric="val/miou", mode="max")
-    info = StudyInfo(study_id, "study", "exp", objective, {"search": {"trials": 2}}, {"data.root": "${ROOT}"})
+def draw(folder: Path) -> None:
+    (folder / "shapes").mkdir()
+    (folder / "shapes" / "samples.png").write_bytes(b"a picture")
+
+
+def tracker(uri: str, study_id: str = "1234", draw: Callable[[Path], None] = draw) -> Tracker:
+    info = StudyInfo(
+        study_id=study_id,
+        name="study",
+        experiment="exp",
+        objective=Objective(metric="val/miou", mode="max"),
+        settings={"search": {"trials": 2}},
+        from_env={"data.root": "${ROOT}"},
+        data_fingerprint=lambda config: f"print of {config['data']['root']}",
+        draw_data=draw,
+    )
     return Tracker(uri, info)
 
 
@@ -38,7 +52,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def uri(template: Path, tmp_path: Path) -> str:
+def uri(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps artifacts beside a database
     copy = tmp_path / "mlflow.db"
     copy.write_bytes(template.read_bytes())
     return f"sqlite:///{copy}"
@@ -61,6 +76,7 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert child.info.end_time is not None
     assert child.info.run_name == "search-0000 p_max=0.1235"
     assert child.data.tags["seed"] == "3"
+    assert child.data.tags["data_fingerprint"] == "print of /secret/place"
     assert "seed" not in child.data.params
     assert child.data.params["train.lr"] == "0.01"
     assert child.data.params["data.root"] == "${ROOT}"
@@ -71,6 +87,39 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert found["parent"].data.metrics == {"best/val/miou": 0.2}
     experiment = found["parent"].info.experiment_id
     assert tracked.page == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
+def pictures(uri: str) -> list[str]:
+    (parent,) = (run for run in runs(uri) if run.data.tags["kind"] == "study")
+    return [file.path for file in MlflowClient(uri).list_artifacts(parent.info.run_id, "data/shapes")]
+
+
+def test_the_parent_run_holds_pictures_of_the_data_once(uri: str) -> None:
+    drawn: list[Path] = []
+
+    def count(folder: Path) -> None:
+        drawn.append(folder)
+        draw(folder)
+
+    for _ in range(2):  # two launches
+        tracked = tracker(uri, draw=count)
+        tracked.update(record(epochs=1))
+        assert tracked.close(status="FINISHED", summary={}) is None
+    assert pictures(uri) == ["data/shapes/samples.png"]
+    assert len(drawn) == 1
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(uri: str) -> None:
+    def fail(_folder: Path) -> None:
+        raise OSError("no space\nleft")
+
+    tracked = tracker(uri, draw=fail)
+    tracked.update(record(epochs=2).ended(State.COMPLETE))
+    told = tracked.close(status="FINISHED", summary={"best/val/miou": 0.2})
+    assert told == "MLflow has no pictures of the data: no space left"
+    found = {run.data.tags.get("trial", "parent"): run for run in runs(uri)}
+    assert found["search-0000"].data.metrics["val/miou"] == 0.2
+    assert found["parent"].info.status == "FINISHED"
 
 
 def test_more_metrics_than_a_batch_holds_all_arrive(uri: str) -> None:

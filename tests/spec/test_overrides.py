@@ -23,7 +23,11 @@ TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, 
         ("resources.cpu=${CPU}", ["resources", "cpu"], "${CPU}"),
         ("search.sampler=random", ["search", "sampler"], {"name": "random"}),
         ("search.sampler.startup_trials=3", ["search", "sampler"], {"name": "tpe", "startup_trials": 3}),
-        ("data.augment.flip=true", ["data", "augment"], {"scale": None, "crop": None, "flip": True}),
+        (
+            "data.augment.flip=true",
+            ["data", "augment"],
+            {"scale": None, "crop": None, "crop_max_share": None, "flip": True, "photometric": 0.0},
+        ),
         ("tracking={enabled: false}", ["tracking", "enabled"], False),
     ],
 )
@@ -47,7 +51,7 @@ def test_null_makes_room_for_a_mapping(read):
     ("option", "mistake"),
     [
         ("train.epoch=2", f"train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
-        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, preset, data, model, train, suppression, search, resources, tracking (did you mean 'train'?)"),
+        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, preset, data, model, train, suppression, evaluation, search, resources, tracking (did you mean 'train'?)"),
         ("train.epochs=x", "train.epochs: expected a whole number, got 'x'"),
         ("foo", "expected PATH=VALUE, such as train.epochs=2"),
         ("=2", "expected PATH=VALUE, such as train.epochs=2"),

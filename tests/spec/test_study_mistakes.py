@@ -10,7 +10,7 @@ from orchestrator.spec import SpecError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
-TOP = "study, objective, preset, data, model, train, suppression, search, resources, tracking"
+TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, resources, tracking"
 
 MISTAKES = [
     # names outside a closed set
@@ -27,7 +27,7 @@ MISTAKES = [
     ({"search": "{trials: 1, pruner: {name: asha, grace: 1}}"}, "7 search.pruner.grace: unknown key 'grace'; one of name, grace_epochs, reduction_factor"),
     # missing keys
     ({"data": "{name: camvid}"}, "3 data.root: missing"),
-    ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes"),
+    ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes, voc, folder"),
     ({"objective": "{metric: val/miou}"}, "2 objective.mode: missing"),
     # types
     ({"train": "{epochs: '2', batch_size: 1}"}, "5 train.epochs: expected a whole number, got '2'"),
@@ -46,6 +46,11 @@ MISTAKES = [
     ({"suppression": "{layer: encoder.4, importance: classifier, p_max: {uniform: [0, 1]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
     ({"suppression": "{num_classes: 6, p_max: {uniform: [0, 1]}}"}, "6 suppression.num_classes: must be below the number of classes, shapes has 6; got 6"),
     ({"suppression": "{sampling: {name: inverse_frequency, tau: -1}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.tau: must be > 0, got -1"),
+    ({"suppression": "{p_max: {uniform: [0, 1]}, importance: {choice: [auto, classifier]}, layer: {choice: [decoder, encoder.4]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
+    ({"suppression": "{p_max: {uniform: [0, 1]}, layer: [{choice: [encoder.4, decoder]}, {choice: [encoder.5, decoder]}]}"}, "6 suppression.layer: lists a layer twice"),
+    ({"preset": "{choice: [plain, full]}", "suppression": "{alpha: {uniform: [0.1, 99]}}"}, "6 suppression.alpha: must be <= 30, got uniform [0.1, 99]"),
+    ({"preset": "plain", "suppression": "{p_max: {uniform: [0, 7]}}"}, "6 suppression.p_max: must be <= 1, got uniform [0, 7]"),
+    ({"preset": "{choice: [random_channels, full]}", "suppression": "{mechanism: {choice: [gate, {name: hard, q: {uniform: [0.1, 2]}}]}}"}, "6 suppression.mechanism.q: must be < 1, got uniform [0.1, 2]"),
     ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, plain, class_weighted, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
     ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: unknown 'adam'; one of adamw, sgd (did you mean 'adamw'?)"),
     ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
@@ -101,8 +106,8 @@ MISTAKES = [
     ({"suppression": "{sampling: {choice: [{name: inverse_frequency, tau: {uniform: [3, 1]}}]}}"}, "6 suppression.sampling.tau: low must be below high, got [3.0, 1.0]"),
     ({"data": "{name: shapes, size: [{int: [32, 64]}, 32]}"}, "3 data.size[0]: must be a multiple of 32, got int [32, 64]"),
     ({"data": "{name: {choice: [shapes, camvid]}}"}, "3 data.root: missing"),
-    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside preset, data, model, train, suppression"),
-    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside preset, data, model, train, suppression"),
+    ({"search": "{trials: {int: [1, 3]}}"}, "7 search.trials: a domain may stand only inside preset, data, model, train, suppression, evaluation"),
+    ({"resources": "{choice: [{cpu: 1}]}"}, "8 resources: a domain may stand only inside preset, data, model, train, suppression, evaluation"),
 ]  # fmt: skip
 
 

@@ -3,9 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainable.data.augment import PADDING_COLOUR, augment_batch
+from trainable.data.augment import augment_batch, augmented_batches
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.config import Augment
+from trainable.data.decode import PADDING_COLOUR
+from trainable.data.frames import HeldFrames
+
+CPU = torch.device("cpu")
 
 
 def labelled_batch(height: int = 32, width: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -15,7 +19,8 @@ def labelled_batch(height: int = 32, width: int = 64) -> tuple[torch.Tensor, tor
 
 
 def augmented(augment: Augment, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return augment_batch(*labelled_batch(), augment, torch.Generator().manual_seed(seed))
+    views = list(zip(*labelled_batch(), strict=True))
+    return augment_batch(views, augment, torch.Generator().manual_seed(seed), CPU)
 
 
 def test_no_augmentation_changes_nothing() -> None:
@@ -68,3 +73,62 @@ def test_the_scale_is_the_one_asked_for(scale: float) -> None:
     _, labels = augmented(Augment(scale=(scale, scale), crop=(32, 32)))
     rows = [len(label[:, 16][label[:, 16] != IGNORE_INDEX].unique()) for label in labels]
     assert rows == [4, 4, 4] if scale == 0.5 else all(2 <= n <= 3 for n in rows)
+
+
+def one_sided(height: int = 64, width: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    """A frame of class 0 whose right quarter is class 1."""
+    labels = torch.zeros(height, width, dtype=torch.uint8)
+    labels[:, width * 3 // 4 :] = 1
+    return torch.zeros(3, height, width, dtype=torch.uint8), labels
+
+
+def shares(max_share: float | None) -> list[float]:
+    augment = Augment(crop=(32, 64), crop_max_share=max_share)
+    found = []
+    for seed in range(40):
+        _, labels = augment_batch([one_sided()], augment, torch.Generator().manual_seed(seed), CPU)
+        found.append(float(torch.bincount(labels.flatten(), minlength=2).max()) / labels.numel())
+    return found
+
+
+def test_crops_of_one_class_are_drawn_again() -> None:
+    free, capped = shares(None), shares(0.75)
+    assert sum(share > 0.8 for share in free) > 20
+    assert sum(share > 0.8 for share in capped) < 15  # ten draws do not always find one
+    assert shares(0.75) == capped
+
+
+def test_a_cap_that_no_crop_meets_still_ends() -> None:
+    image, labels = one_sided()
+    views = [(image, torch.full_like(labels, IGNORE_INDEX))]
+    augment = Augment(crop=(32, 64), crop_max_share=0.5)
+    assert augment_batch(views, augment, torch.Generator().manual_seed(0), CPU)[1].shape == (1, 32, 64)
+
+
+def test_photometric_changes_touch_the_image_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 255, (4, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    labels = torch.zeros(4, 16, 16, dtype=torch.uint8)
+    views = list(zip(images, labels, strict=True))
+
+    def changed(strength: float) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1)
+        found, same = augment_batch(views, Augment(photometric=strength), generator, CPU)
+        assert torch.equal(same, labels)
+        return found
+
+    assert torch.equal(changed(0.5), changed(0.5))
+    weak, strong = ((changed(s).int() - images.int()).abs().double().mean() for s in (0.05, 0.8))
+    assert 0 < weak < strong
+    assert changed(0.5).dtype == torch.uint8
+
+
+def test_batches_are_those_of_the_indices_and_leave_the_frames_alone() -> None:
+    images, labels = labelled_batch()
+    frames = HeldFrames(images.clone(), labels.clone())
+    indices = [torch.tensor([2, 0]), torch.tensor([1])]
+    batches = list(augmented_batches(frames, indices, Augment(flip=True), torch.Generator().manual_seed(3), CPU))
+    assert [len(batch[1]) for batch in batches] == [2, 1]
+    batches[0][0].zero_()
+    assert torch.equal(frames.images, images)
+    assert torch.equal(frames.labels, labels)

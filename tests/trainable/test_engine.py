@@ -127,7 +127,7 @@ def test_the_meter_means_each_term_over_the_steps_that_have_it() -> None:
     meter = Meter(epoch=1, check_every=2)
     for loss in (1.0, 2.0, 3.0):
         term = torch.tensor(loss)
-        meter.add(term, PathLosses(term, 2 * term, torch.tensor(0.5) if loss == 2 else None, 3 * term))
+        meter.add(term, PathLosses(term, 2 * term, torch.tensor(0.5) if loss == 2 else None, 3 * term, None, loss == 2))
     assert meter.metrics() == {
         names.TRAIN_LOSS: 2.0,
         names.TRAIN_CE: 2.0,

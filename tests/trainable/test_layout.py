@@ -1,113 +1,291 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from trees import camvid_tree, cityscapes_tree, folder_tree, png, voc_tree
 
-from trainable.data.config import CamVidData, CityscapesData, ShapesData
-from trainable.data.decode import decode_label, decode_pair, train_ids
-from trainable.data.frames import PngFrames
+from trainable.data.classes import IGNORE_INDEX, class_map, class_names
+from trainable.data.config import CamVidData, CityscapesData, FileData, FolderData, ShapesData, VocData
+from trainable.data.decode import PADDING_COLOUR, Decoder
 from trainable.data.layout import DataError, Pair, check_data, pairs
 
-
-def png(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array.astype(np.uint8)).save(path)
+TREES: dict[str, Callable[[Path], FileData]] = {
+    "camvid": camvid_tree,
+    "cityscapes": cityscapes_tree,
+    "voc": voc_tree,
+    "folder": folder_tree,
+}
 
 
 @pytest.fixture
 def camvid(tmp_path: Path) -> CamVidData:
-    for split in ("train", "val"):
-        for name in ("b", "a"):
-            png(tmp_path / split / f"{name}.png", np.full((32, 64, 3), 50))
-            png(tmp_path / f"{split}annot" / f"{name}.png", np.arange(32 * 64).reshape(32, 64) % 12)
-    return CamVidData(name="camvid", root=str(tmp_path), size=(32, 32))
+    return camvid_tree(tmp_path)
 
 
 @pytest.fixture
 def cityscapes(tmp_path: Path) -> CityscapesData:
-    for split, city in (("train", "aachen"), ("train", "ulm"), ("val", "bonn")):
-        png(tmp_path / f"leftImg8bit/{split}/{city}/{city}_0_1_leftImg8bit.png", np.full((32, 64, 3), 50))
-        png(tmp_path / f"gtFine/{split}/{city}/{city}_0_1_gtFine_labelIds.png", np.full((32, 64), 26))
-    return CityscapesData(name="cityscapes", root=str(tmp_path), size=(32, 64))
+    return cityscapes_tree(tmp_path)
 
 
-def message(data: CamVidData | CityscapesData) -> str:
+@pytest.fixture
+def voc(tmp_path: Path) -> VocData:
+    return voc_tree(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FolderData:
+    return folder_tree(tmp_path)
+
+
+def message(data: Any) -> str:
     with pytest.raises(DataError) as caught:
         check_data(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_complete_layouts_pass(camvid: CamVidData, cityscapes: CityscapesData) -> None:
-    check_data(ShapesData(name="shapes"))
-    check_data(camvid)
-    check_data(cityscapes)
-    assert [pair.image.name for pair in pairs(camvid, "train")] == ["a.png", "b.png"]
+def refusal(data: FileData, split: Any = "train") -> str:
+    """What decoding a split says."""
+    with pytest.raises(DataError) as caught:
+        list(map(Decoder.of(data).decode, pairs(data, split)))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_every_layout_is_complete_and_decodes(name: str, tmp_path: Path) -> None:
+    """The contract of every data set."""
+    data = TREES[name](tmp_path)
+    check_data(data)
+    decoder = Decoder.of(data)
+    for split in ("train", "val"):
+        found = pairs(data, split)
+        assert list(found) == list(pairs(data, split))
+        for pair in found:
+            image, label = decoder.decode(pair)
+            assert (image.shape, image.dtype) == ((3, *data.size), np.uint8)
+            assert (label.shape, label.dtype) == (data.size, np.uint8)
+            assert set(np.unique(label)) <= {*range(len(class_names(data))), IGNORE_INDEX}
+
+
+@pytest.mark.parametrize("name", ["shapes", *TREES])
+def test_every_class_has_a_name_an_id_and_a_colour_of_its_own(name: str, tmp_path: Path) -> None:
+    classes = class_map(TREES[name](tmp_path) if name in TREES else ShapesData(name="shapes"))
+    count = len(classes.names)
+    assert len(set(classes.names)) == len(set(classes.ids)) == len(set(classes.colours)) == count
+    assert not classes.ignored & set(classes.ids)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_missing_root_says_what_it_must_hold(name: str, tmp_path: Path) -> None:
+    data = TREES[name](tmp_path).model_copy(update={"root": "no/such/folder"})
+    wanted = {"camvid": "trainannot/", "cityscapes": "leftImg8bit/", "voc": "JPEGImages/", "folder": "classes.yaml"}
+    assert message(data).startswith("data.root: no folder no/such/folder; it must hold ")
+    assert wanted[name] in message(data)
+
+
+def test_cityscapes_and_camvid_pair_images_with_labels(tmp_path: Path) -> None:
+    camvid, cityscapes = camvid_tree(tmp_path / "camvid"), cityscapes_tree(tmp_path / "cityscapes")
+    assert [(pair.image.name, pair.label.name) for pair in pairs(camvid, "train")] == [
+        ("000.png", "000.png"),
+        ("001.png", "001.png"),
+    ]
     assert [pair.label.name for pair in pairs(cityscapes, "train")] == [
         "aachen_0_1_gtFine_labelIds.png",
         "ulm_0_1_gtFine_labelIds.png",
     ]
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [(CamVidData, "trainannot/"), (CityscapesData, "leftImg8bit/")])
-def test_a_missing_root_says_what_it_must_hold(kind, wanted: str) -> None:
-    name = "camvid" if kind is CamVidData else "cityscapes"
-    assert message(kind(name=name, root="no/such/folder")).startswith("data.root: no folder no/such/folder; it must")
-    assert wanted in message(kind(name=name, root="no/such/folder"))
+def test_camvid_can_be_scored_on_its_test_split(camvid: CamVidData) -> None:
+    root = Path(camvid.root)
+    png(root / "test/t.png", np.zeros((32, 64, 3)))
+    png(root / "testannot/t.png", np.zeros((32, 64)))
+    tested = camvid.model_copy(update={"eval_split": "test"})
+    check_data(tested)
+    assert [pair.image.name for pair in pairs(tested, "val")] == ["t.png"]
+    assert pairs(tested, "train") == pairs(camvid, "train")
+
+
+def test_coarse_frames_of_cityscapes_are_trained_on_when_asked_for(cityscapes: CityscapesData) -> None:
+    root = Path(cityscapes.root)
+    png(root / "leftImg8bit/train_extra/graz/graz_0_1_leftImg8bit.png", np.zeros((32, 64, 3)))
+    png(root / "gtCoarse/train_extra/graz/graz_0_1_gtCoarse_labelIds.png", np.full((32, 64), 7))
+    coarse = cityscapes.model_copy(update={"coarse": True})
+    assert len(pairs(cityscapes, "train")) == 2
+    assert pairs(coarse, "train")[2].label.name == "graz_0_1_gtCoarse_labelIds.png"
+    assert pairs(coarse, "val") == pairs(cityscapes, "val")
+
+
+def test_voc_trains_on_sbd_where_its_list_is_present(voc: VocData) -> None:
+    def names(data: VocData) -> list[tuple[str, str]]:
+        return [(pair.image.name, pair.label.parent.name) for pair in pairs(data, "train")]
+
+    plain = [("a.jpg", "SegmentationClass"), ("b.jpg", "SegmentationClass")]
+    assert names(voc) == plain
+    listed = Path(voc.root) / "VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt"
+    listed.write_text("a\nc\n")
+    augmented = [("a.jpg", "SegmentationClassAug"), ("c.jpg", "SegmentationClassAug")]
+    assert names(voc) == augmented
+    listed.write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png\n/JPEGImages/c.jpg /SegmentationClassAug/c.png\n")
+    assert names(voc) == augmented
+    assert names(voc.model_copy(update={"train_aug": False})) == plain
+    inside = voc.model_copy(update={"root": f"{voc.root}/VOCdevkit/VOC2012"})
+    assert names(inside) == augmented
+    listed.write_text("a\nmissing\n")
+    assert "train_aug.txt names missing, but there is no " in message(voc)
+    listed.write_text("a\nv\n")
+    assert "v.jpg is in both splits" in message(voc)
+
+
+def test_a_palette_label_holds_ids_and_void_is_ignored(voc: VocData) -> None:
+    """Against PIL and numpy alone; the frame is 48 of 64 rows high, the rest is padding."""
+    (first, _), decoder = pairs(voc, "train"), Decoder.of(voc)
+    image, label = decoder.decode(first)
+    raw = np.asarray(Image.open(first.label))
+    assert Image.open(first.label).mode == "P"
+    assert raw.shape == (48, 64)
+    np.testing.assert_array_equal(label[:48], raw)
+    assert (label[48:] == IGNORE_INDEX).all()
+    assert (image[:, 48:].reshape(3, -1).T == PADDING_COLOUR).all()
+    assert {0, 1, 15, 20, 255} == set(np.unique(raw))
+
+
+def test_a_frame_keeps_its_aspect_where_a_data_set_has_many(voc: VocData) -> None:
+    label = Decoder.of(voc.model_copy(update={"size": (32, 64)})).decode(pairs(voc, "train")[1])[1]
+    assert (label[:, 20:] == IGNORE_INDEX).all()  # 64x40 pixels fit into a height of 32 as 32x20
+    assert (label[:, :20] != IGNORE_INDEX).any()
+
+
+def test_a_folder_lists_its_classes_and_its_splits(folder: FolderData) -> None:
+    root = Path(folder.root)
+    classes = class_map(folder)
+    assert (classes.names, classes.ids, classes.ignored) == (("ground", "thing"), (10, 200), {0, 255})
+    assert classes.colours[0] == (10, 20, 30)
+    (_, deep) = pairs(folder, "train")
+    assert deep.label == root / "masks/train/deep/b.png"
+    raw, label = np.asarray(Image.open(deep.label)), Decoder.of(folder).decode(deep)[1]
+    np.testing.assert_array_equal(label == 0, raw == 10)
+    np.testing.assert_array_equal(label == 1, raw == 200)
+    (root / "train.txt").write_text("train/deep/b\nval/c\n")
+    (root / "val.txt").write_text("train/a\n")
+    assert [pair.label.name for pair in pairs(folder, "train")] == ["b.png", "c.png"]
+    assert [pair.image.name for pair in pairs(folder, "val")] == ["a.png"]
+    (root / "val.txt").write_text("val/d\n")
+    assert f"val.txt names val/d, but there is no {root}/images/val/d.png or .jpg" in message(folder)
+
+
+WRONG_CLASSES = {
+    "": "Input should be",
+    "classes: [": "not YAML",
+    "classes: []": "classes: Tuple should have at least 1 item",
+    "classes: [{name: a, id: 256}]": "classes[0].id: Input should be less than or equal to 255",
+    "classes: [{name: a b, id: 1}]": "classes[0].name: String should match",
+    "classes: [{name: a, id: 1}, {name: a, id: 2}]": "name a stands there twice",
+    "classes: [{name: a, id: 1}, {name: b, id: 1}]": "id 1 stands there twice",
+    "classes: [{name: a, id: 255}]": "id 255 stands there twice",
+    "classes: [{name: a, id: 1, color: [0, 0, 0]}]": "classes[0].color: Extra inputs",
+    "classes: [{name: a, id: 1, colour: [0, 0]}]": "classes[0].colour[2]: Field required",
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), WRONG_CLASSES.items())
+def test_a_wrong_classes_yaml_is_one_line_that_names_it(folder: FolderData, content: str, expected: str) -> None:
+    path = Path(folder.root) / "classes.yaml"
+    path.write_text(content)
+    assert message(folder).startswith(f"data.root: {path}: {expected}")
+
+
+def test_a_missing_classes_yaml_is_named(folder: FolderData) -> None:
+    (Path(folder.root) / "classes.yaml").unlink()
+    assert message(folder).endswith("classes.yaml: cannot be read (No such file or directory); it names the classes")
 
 
 def test_a_missing_folder_is_named(camvid: CamVidData) -> None:
-    folder = Path(camvid.root) / "valannot"
-    folder.rename(folder.with_name("elsewhere"))
-    assert f"no folder {folder}" in message(camvid)
+    annotated = Path(camvid.root) / "valannot"
+    annotated.rename(annotated.with_name("elsewhere"))
+    assert f"no folder {annotated}" in message(camvid)
 
 
-def test_an_image_without_label_is_named(camvid: CamVidData, cityscapes: CityscapesData) -> None:
-    (Path(camvid.root) / "valannot" / "b.png").unlink()
-    assert "1 of 2 images have no label; the first is b.png" in message(camvid)
-    next(Path(cityscapes.root).glob("gtFine/val/bonn/*")).unlink()
-    assert "1 of 1 images have no label" in message(cityscapes)
+def test_an_image_without_label_is_named(tmp_path: Path) -> None:
+    for name, tree in TREES.items():
+        data = tree(tmp_path / name)
+        label = pairs(data, "val")[0].label
+        label.unlink()
+        assert "images have no label; the first is " in message(data), name
+        assert str(label) in message(data)
 
 
-def test_an_empty_split_is_named(camvid: CamVidData, cityscapes: CityscapesData) -> None:
-    for path in (Path(camvid.root) / "train").iterdir():
-        path.unlink()
-    assert "holds no *.png" in message(camvid)
-    next(Path(cityscapes.root).glob("leftImg8bit/val/bonn/*")).unlink()
-    assert "holds no CITY/*_leftImg8bit.png" in message(cityscapes)
+def test_an_empty_split_is_named(tmp_path: Path) -> None:
+    empty = {
+        "camvid": "/val holds no *.png",
+        "cityscapes": "/val holds no CITY/*_leftImg8bit.png",
+        "folder": "/val holds no image",
+    }
+    for name, expected in empty.items():
+        data = TREES[name](tmp_path / name)
+        for pair in pairs(data, "val"):
+            pair.image.unlink()
+        assert expected in message(data)
+    voc = voc_tree(tmp_path / "voc")
+    (tmp_path / "voc/VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").write_text("\n")
+    assert "val.txt lists no frame" in message(voc)
 
 
-def test_broken_files_are_named(tmp_path: Path, camvid: CamVidData) -> None:
-    table = train_ids(camvid)
-    image, label = tmp_path / "train/a.png", tmp_path / "trainannot/a.png"
-    assert decode_pair(Pair(image, label), (32, 64), table)[0].shape == (3, 32, 64)
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG not really")
-    with pytest.raises(DataError, match=r"broken\.png: cannot be decoded"):
-        decode_pair(Pair(tmp_path / "broken.png", label), (32, 64), table)
-    png(tmp_path / "colour.png", np.zeros((32, 64, 3)))
-    with pytest.raises(DataError, match="one class id per pixel"):
-        decode_label(Pair(image, tmp_path / "colour.png"), (32, 64), table)
-    png(tmp_path / "small.png", np.zeros((16, 64)))
-    with pytest.raises(DataError, match="differs from its image"):
-        decode_pair(Pair(image, tmp_path / "small.png"), (32, 64), table)
+def test_an_unreadable_folder_is_named(camvid: CamVidData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, who can read everything: let the system call say no."""
+    scandir, hidden = os.scandir, Path(camvid.root) / "trainannot"
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == hidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert message(camvid) == f"data.root: {hidden}: cannot be read (Permission denied)"
 
 
-def test_void_and_unknown_ids_are_ignored(camvid: CamVidData, cityscapes: CityscapesData) -> None:
-    assert train_ids(camvid)[[0, 10, 11, 12, 255]].tolist() == [0, 10, 255, 255, 255]
-    assert train_ids(cityscapes)[[0, 7, 26, 29, 33, 255]].tolist() == [255, 0, 13, 255, 18, 255]
+def test_broken_files_are_named(camvid: CamVidData) -> None:
+    first = pairs(camvid, "train")[0]
+    whole = first.image.read_bytes()
+    for broken in (b"", b"\x89PNG not really", whole[: len(whole) // 2], whole[:40] + b"\0\0\0\0" + whole[44:]):
+        first.image.write_bytes(broken)
+        assert refusal(camvid).startswith(f"{first.image}: cannot be decoded (")
+    first.image.write_bytes(whole)
+    label = first.label.read_bytes()
+    first.label.write_bytes(label[:-30])
+    assert refusal(camvid).startswith(f"{first.label}: cannot be decoded (")
 
 
-def test_frames_decoded_ahead_equal_frames_in_memory(camvid: CamVidData) -> None:
-    import torch
+def test_labels_that_do_not_fit_are_named(camvid: CamVidData) -> None:
+    label = pairs(camvid, "train")[0].label
+    png(label, np.zeros((32, 64, 3)))
+    assert refusal(camvid) == f"{label}: mode RGB; a label holds one class id per pixel (mode L or P)"
+    png(label, np.zeros((16, 64)))
+    assert refusal(camvid) == f"{label}: 64x16 pixels, but its image 000.png has 64x32"
 
-    lazy = PngFrames(pairs(camvid, "train") * 3, camvid.size, train_ids(camvid))
-    held = lazy.hold()
-    indices = [torch.tensor([0, 3]), torch.tensor([5, 2]), torch.tensor([1])]
-    for ours, theirs in zip(lazy.batches(indices), held.batches(indices), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert (lazy.class_pixels(11) == held.class_pixels(11)).all()
-    half_used = lazy.batches(indices)
-    next(half_used)
-    half_used.close()  # type: ignore[attr-defined]
-    assert len(lazy.first(2)) == len(held.first(2)) == 2
+
+@pytest.mark.parametrize(("name", "unknown"), [("camvid", 12), ("cityscapes", 34), ("voc", 21), ("folder", 11)])
+def test_a_label_id_outside_the_map_is_named(name: str, unknown: int, tmp_path: Path) -> None:
+    data = TREES[name](tmp_path)
+    label = pairs(data, "train")[1].label
+    array = np.array(Image.open(label))
+    array[3, 4:6] = unknown
+    png(label, array)
+    assert refusal(data) == f"{label}: label id {unknown} (2 pixels) is neither a class nor ignored"
+
+
+def test_void_is_ignored(camvid: CamVidData, tmp_path: Path) -> None:
+    assert Decoder.of(camvid).table[[0, 10, 11]].tolist() == [0, 10, 255]
+    cityscapes = Decoder.of(CityscapesData(name="cityscapes", root="."))
+    assert cityscapes.table[[0, 7, 26, 29, 33, 255]].tolist() == [255, 0, 13, 255, 18, 255]
+    assert cityscapes.known[:34].all()
+
+
+def test_a_pair_is_decoded_at_any_size(camvid: CamVidData) -> None:
+    pair = Pair(*(getattr(pairs(camvid, "val")[0], name) for name in ("image", "label")))
+    image, label = Decoder.of(camvid.model_copy(update={"size": (64, 32)})).decode(pair)
+    assert (image.shape, label.shape) == ((3, 64, 32), (64, 32))

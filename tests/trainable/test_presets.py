@@ -50,8 +50,8 @@ OFFICIAL = SuppressionConfig()
 OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "none": (None, KEPT),
     "official": (OFFICIAL, KEPT),
-    "plain": (None, None),
-    "class_weighted": (None, "log_frequency"),
+    "plain": (None, KEPT),
+    "class_weighted": (None, KEPT),
     "block": (
         as_written(p_max=0.0, mechanism=Hard(name="hard"), loss_ramp=ConstantWeight(name="constant", weight=1.0)),
         KEPT,
@@ -164,3 +164,9 @@ def test_the_arms_train_what_they_are_named_after() -> None:
         plain = _last(arm)
         assert plain[names.TRAIN_LOSS] == plain[names.TRAIN_CE]
         assert names.TRAIN_SUPPRESSED_CE not in plain
+
+
+def test_class_weights_are_those_written_else_by_frequency() -> None:
+    tree = {"preset": "class_weighted", "data": {"name": "shapes"}, "train": {"epochs": 1, "batch_size": 1}}
+    config = TrialConfig.model_validate({**tree, "model": {"arch": "fpn", "encoder": "resnet18"}})
+    assert config.train.class_weights == "log_frequency"

@@ -14,6 +14,12 @@ TORCH_FREE = [
 ]  # fmt: skip
 
 
+ON_THE_DRIVER = [
+    "trainable.data.cache", "trainable.data.decoder", "trainable.data.describe", "trainable.data.fingerprint",
+    "trainable.data.pictures", "trainable.data.splits", "trainable.data.statistics",
+]  # fmt: skip
+
+
 def _loaded_after(modules: list[str]) -> set[str]:
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules!r}]; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
@@ -21,6 +27,10 @@ def _loaded_after(modules: list[str]) -> set[str]:
 
 def test_validation_modules_import_no_torch() -> None:
     assert not _loaded_after(TORCH_FREE) & {"torch", "torchvision", "timm", "numpy"}
+
+
+def test_the_driver_caches_and_draws_without_torch() -> None:
+    assert not _loaded_after(ON_THE_DRIVER) & {"torch", "torchvision", "pandas"}
 
 
 @pytest.mark.parametrize("module", ["trainable.engine", "trainable.probe"])

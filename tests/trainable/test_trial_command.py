@@ -49,7 +49,7 @@ def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
 MISTAKES = {
     "data.sise=1": "data.sise: unknown key; valid: name, size, train_images",
     "data.size=[33, 32]": "data.size.0: input should be a multiple of 32, not 33",
-    "data.name=shape": "data.name: unknown 'shape'; one of 'shapes', 'camvid', 'cityscapes'",
+    "data.name=shape": "data.name: unknown 'shape'; one of 'shapes', 'camvid', 'cityscapes', 'voc', 'folder'",
     "data=null": "data: input should be",
     "model.arch=fpm": "model.arch: input should be 'unet'",
     "train.lr=fast": 'train.lr: input should be a valid number, not "fast"',
@@ -62,7 +62,7 @@ MISTAKES = {
     "suppression.layer=[decoder, decoder]": "suppression.layer: lists a layer twice",
     "suppression.num_classes=6": "suppression.num_classes: must be below the number of classes, shapes has 6; got 6",
     "preset=offical": "preset: input should be 'none', 'official'",
-    "provenance=1": "provenance: unknown key; valid: preset, data, model, train, suppression, seed",
+    "provenance=1": "provenance: unknown key; valid: preset, data, model, train, suppression, evaluation, seed",
     "epochs": "--set epochs: write path=value",
     "train.epochs.x=1": "--set train.epochs.x=1: 'epochs' is a value, not a section",
     "train.lr=[": "--set train.lr=[: the value is not YAML",

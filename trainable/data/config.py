@@ -15,14 +15,18 @@ Size = tuple[Side, Side]
 
 
 class Augment(Section):
-    """Random scale, crop and horizontal flip of the training images; evaluation sees them as they are."""
+    """Random changes of the training images; evaluation sees them as they are."""
 
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     """Range [low, high] of a random scale factor, one per image; null keeps the scale."""
     crop: Size | None = None
     """(height, width) of a random crop after scaling; null crops to the size of the image."""
+    crop_max_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Crops in which one class holds a larger share of the labelled pixels are drawn again, up to ten times."""
     flip: bool = False
     """Mirror left-right with probability one half."""
+    photometric: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strength s of random brightness, contrast and saturation, factors in [1 - s, 1 + s], and hue (s / 10)."""
 
 
 class ShapesData(Section):
@@ -34,7 +38,7 @@ class ShapesData(Section):
     train_images: Annotated[int, Field(ge=1)] = 400
     """Number of training images."""
     val_images: Annotated[int, Field(ge=1)] = 100
-    """Number of images in each evaluation split (aligned and swapped context)."""
+    """Number of images in each evaluation split (aligned, uniform, swapped and masked context)."""
     rho: Annotated[float, Field(ge=0, le=1)] = 0.95
     """P(own context | class) in the training images: 1 ties every class to its context."""
     seed: int = 0
@@ -51,6 +55,8 @@ class CamVidData(Section):
     """Folder that holds ``train/``, ``trainannot/``, ``val/`` and ``valannot/``."""
     size: Size = (352, 480)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
+    eval_split: Literal["val", "test"] = "val"
+    """Frames that are scored: choose by ``val``, report on ``test`` (``test/`` and ``testannot/``)."""
     augment: Augment = Augment(flip=True)
     """Augmentation of training images."""
 
@@ -63,8 +69,39 @@ class CityscapesData(Section):
     """Folder that holds ``leftImg8bit/`` and ``gtFine/``."""
     size: Size = (1024, 2048)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
-    augment: Augment = Augment(scale=(0.5, 2.1), crop=(512, 1024), flip=True)
+    coarse: bool = False
+    """Train on the coarsely labelled frames too: ``leftImg8bit/train_extra/`` with ``gtCoarse/train_extra/``."""
+    augment: Augment = Augment(scale=(0.5, 2.1), crop=(512, 1024), crop_max_share=0.75, flip=True)
     """Augmentation of training images."""
 
 
-DataConfig = Annotated[ShapesData | CamVidData | CityscapesData, Field(discriminator="name")]
+class VocData(Section):
+    """Pascal VOC 2012 as the devkit holds it: 20 classes and background."""
+
+    name: Literal["voc"]
+    root: str
+    """Folder that holds ``JPEGImages/``, ``SegmentationClass/`` and ``ImageSets/`` (or ``VOCdevkit/VOC2012`` above)."""
+    size: Size = (512, 512)
+    """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
+    train_aug: bool = True
+    """Train on the frames of ``ImageSets/Segmentation/train_aug.txt`` (SBD's labels) where that list is present."""
+    augment: Augment = Augment(scale=(0.5, 2.0), flip=True)
+    """Augmentation of training images."""
+
+
+class FolderData(Section):
+    """A data set of your own: ``images/``, ``masks/`` and ``classes.yaml``."""
+
+    name: Literal["folder"]
+    root: str
+    """Folder with ``classes.yaml``, ``images/{train,val}/`` and ``masks/{train,val}/``, or ``train.txt`` and
+    ``val.txt`` that list the names of frames in ``images/`` and ``masks/``."""
+    size: Size = (512, 512)
+    """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
+    augment: Augment = Augment(flip=True)
+    """Augmentation of training images."""
+
+
+FileData = CamVidData | CityscapesData | VocData | FolderData
+"""Data sets that lie in files, and are cached."""
+DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]

@@ -1,36 +1,29 @@
-"""The frames of a data set's splits: decoded once and held in memory when small, else decoded when asked for.
+"""The frames of a data set's splits as torch sees them: views of a mapped cache file, or held in memory.
 
-Decoded data are kept per process, keyed by the data section without its augmentation, so the
-consecutive trials of one worker do not decode again.
-Shapes: N frames of a split, B of a batch, H W the configured size.
+Shapes: N frames of a split, B of a batch, H W the configured size, C classes.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
-from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, ShapesData, Size
-from trainable.data.decode import Bytes, decode_label, decode_pair, train_ids
-from trainable.data.layout import Pair, pairs
-from trainable.data.shapes import make_scenes
-
-HELD_BYTES = 1 << 30
-"""A data set whose decoded splits are smaller than this together is held in memory."""
-
-CACHED_DATA_SETS = 2
-"""Data sets kept per process; trials of a study usually share one."""
-
-Counts = npt.NDArray[np.int64]
+from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.decode import Decoder
+from trainable.data.layout import pairs
+from trainable.data.mapped import Counts, MappedSplit
+from trainable.data.splits import KEPT_DATA_SETS, ArraySplit, HeldSplit, array_splits
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 [B,3,H,W] and labels uint8 [B,H,W]."""
+View = tuple[Tensor, Tensor]
+"""Image uint8 [3,H,W] and label uint8 [H,W] of one frame, where they lie; not to be written to."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,13 @@ class HeldFrames:
         """Count the frames."""
         return len(self.labels)
 
+    def views(self, chosen_B: Tensor) -> list[View]:
+        """Frames by their indices [B]."""
+        return [(self.images[index], self.labels[index]) for index in chosen_B.tolist()]
+
+    def release(self, _chosen_B: Tensor) -> None:
+        """Nothing to do: they are in memory."""
+
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
         """Yield the batch of each index tensor [B]."""
         for chosen_B in indices:
@@ -55,63 +55,55 @@ class HeldFrames:
 
     def class_pixels(self, classes: int) -> Counts:
         """Pixels of each class in each image, int64 [N,C]."""
-        return np.stack([np.bincount(label.ravel(), minlength=256)[:classes] for label in self.labels.numpy()])
+        return HeldSplit.of(self.images.numpy(), self.labels.numpy(), classes).counts
 
 
 @dataclass(frozen=True)
-class PngFrames:
-    """Frames decoded from PNG when they are asked for, one batch ahead of its use."""
+class MappedFrames:
+    """Frames in a mapped cache file; a batch is copied out of it, nothing else is."""
 
-    pairs: tuple[Pair, ...]
-    size: Size
-    table: Bytes
+    split: MappedSplit
+    memory: Tensor
+    """The whole file, uint8."""
 
     def __len__(self) -> int:
         """Count the frames."""
-        return len(self.pairs)
+        return len(self.split)
+
+    def views(self, chosen_B: Tensor) -> list[View]:
+        """Frames by their indices [B], as views of the file."""
+        return [self._view(index) for index in chosen_B.tolist()]
+
+    def release(self, chosen_B: Tensor) -> None:
+        """Take the pages of these frames out of this process's account; to be called once they are copied."""
+        self.split.release(chosen_B.tolist())
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Batch]:
-        """Yield the batch of each index tensor [B]; raises ``DataError`` for a broken file."""
-        pool = ThreadPoolExecutor(torch.get_num_threads())
-        try:
-            ahead = [self._submit(pool, chosen_B) for chosen_B in indices[:1]]
-            for i in range(len(indices)):
-                ahead += [self._submit(pool, chosen_B) for chosen_B in indices[i + 1 : i + 2]]
-                decoded = [future.result() for future in ahead.pop(0)]
-                yield _stack([image for image, _ in decoded]), _stack([label for _, label in decoded])
-        finally:
-            pool.shutdown(cancel_futures=True)
+        """Yield the batch of each index tensor [B]."""
+        for chosen_B in indices:
+            images, labels = zip(*self.views(chosen_B), strict=True)
+            batch = torch.stack(images), torch.stack(labels)
+            self.release(chosen_B)
+            yield batch
 
-    def _submit(self, pool: ThreadPoolExecutor, chosen_B: Tensor) -> list[Future[tuple[Bytes, Bytes]]]:
-        return [pool.submit(decode_pair, self.pairs[i], self.size, self.table) for i in chosen_B.tolist()]
-
-    def first(self, count: int) -> "PngFrames":
+    def first(self, count: int) -> "MappedFrames":
         """Return the first ``count`` frames, all if there are fewer."""
-        return replace(self, pairs=self.pairs[:count])
-
-    def hold(self) -> HeldFrames:
-        """Decode all frames."""
-        height, width = self.size
-        images_N3HW = np.empty((len(self), 3, height, width), dtype=np.uint8)
-        labels_NHW = np.empty((len(self), height, width), dtype=np.uint8)
-
-        def decode(i: int) -> None:
-            images_N3HW[i], labels_NHW[i] = decode_pair(self.pairs[i], self.size, self.table)
-
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(decode, range(len(self))))  # the list raises the first error
-        return HeldFrames(torch.from_numpy(images_N3HW), torch.from_numpy(labels_NHW))
+        return MappedFrames(self.split.first(count), self.memory)
 
     def class_pixels(self, classes: int) -> Counts:
-        """Pixels of each class in each image, int64 [N,C]; decodes every label once."""
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            counts = pool.map(
-                lambda pair: np.bincount(decode_label(pair, self.size, self.table).ravel(), minlength=256), self.pairs
-            )
-            return np.stack(list(counts))[:, :classes]
+        """Pixels of each class in each image, int64 [N,C], as counted when the cache was built."""
+        return self.split.counts[:, :classes]
+
+    def _view(self, index: int) -> View:
+        height, width = self.split.size
+        image, label = int(self.split.image_offsets[index]), int(self.split.label_offsets[index])
+        return (
+            self.memory[image : image + 3 * height * width].view(3, height, width),
+            self.memory[label : label + height * width].view(height, width),
+        )
 
 
-Frames = HeldFrames | PngFrames
+Frames = HeldFrames | MappedFrames
 
 
 @dataclass(frozen=True)
@@ -121,58 +113,60 @@ class Splits:
     train: Frames
     val: Frames
     """shapes: the aligned scenes."""
+    uniform: Frames | None = None
+    """shapes: the same scenes with every object in either context alike."""
     swapped: Frames | None = None
     """shapes: the same scenes with every object in its partner's context."""
+    masked: Frames | None = None
+    """shapes: the aligned scenes without their context."""
+
+    def evaluated(self) -> tuple[Frames, ...]:
+        """All splits that an evaluation scores."""
+        found = (self.val, self.uniform, self.swapped, self.masked)
+        return tuple(frames for frames in found if frames is not None)
 
 
-def load_splits(data: DataConfig, *, hold: bool = True) -> Splits:
-    """Splits of the data section; ``hold=False`` decodes nothing in advance.
+def load_splits(data: DataConfig) -> Splits:
+    """Splits of the data section; builds the cache where it is missing.
+
+    Raises:
+        DataError: missing or broken files, or a cache that cannot be written.
+    """
+    return _load_splits(data.model_copy(update={"augment": Augment()}))
+
+
+@lru_cache(maxsize=KEPT_DATA_SETS)
+def _load_splits(data: DataConfig) -> Splits:
+    return Splits(**{name: _frames(split) for name, split in array_splits(data).items()})
+
+
+def _frames(split: ArraySplit) -> Frames:
+    match split:
+        case HeldSplit():
+            return HeldFrames(torch.from_numpy(split.images), torch.from_numpy(split.labels))
+        case MappedSplit():
+            buffer = pa.py_buffer(split.file)  # by way of Arrow, because torch warns of numpy's read-only arrays
+            return MappedFrames(split, from_dlpack(pa.Array.from_buffers(pa.uint8(), buffer.size, [None, buffer])))
+        case _:
+            assert_never(split)
+
+
+def few_frames(data: DataConfig, train: int, val: int) -> tuple[Splits, int, int]:
+    """The first frames of both splits, decoded here and now without a cache; and how many each split has in all.
 
     Raises:
         DataError: missing or broken files.
     """
-    without_augment = data.model_copy(update={"augment": Augment()})
-    match without_augment:
-        case ShapesData():
-            return _held_splits(without_augment)
-        case CamVidData() | CityscapesData():
-            lazy = _png_splits(without_augment)
-            return _held_splits(without_augment) if hold and fits_in_memory(lazy, data.size) else lazy
-        case _:
-            assert_never(without_augment)
-
-
-@lru_cache(maxsize=CACHED_DATA_SETS)
-def _held_splits(data: DataConfig) -> Splits:
     match data:
         case ShapesData():
-            return Splits(
-                train=HeldFrames(*make_scenes(data, "train", own_context=data.rho)),
-                val=HeldFrames(*make_scenes(data, "val", own_context=1.0)),
-                swapped=HeldFrames(*make_scenes(data, "val", own_context=0.0)),
-            )
-        case CamVidData() | CityscapesData():
-            lazy = _png_splits(data)
-            assert isinstance(lazy.train, PngFrames)
-            assert isinstance(lazy.val, PngFrames)
-            return Splits(lazy.train.hold(), lazy.val.hold())
+            splits = load_splits(data)
+            return splits, len(splits.train), len(splits.val)
+        case CamVidData() | CityscapesData() | VocData() | FolderData():
+            decoder, files = Decoder.of(data), (pairs(data, "train"), pairs(data, "val"))
+            shown = []
+            for found, count in zip(files, (train, val), strict=True):
+                images, labels = zip(*map(decoder.decode, found[:count]), strict=True)
+                shown.append(HeldFrames(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))))
+            return Splits(*shown), len(files[0]), len(files[1])
         case _:
             assert_never(data)
-
-
-def _png_splits(data: CamVidData | CityscapesData) -> Splits:
-    table = train_ids(data)
-    return Splits(
-        PngFrames(pairs(data, "train"), data.size, table),
-        PngFrames(pairs(data, "val"), data.size, table),
-    )
-
-
-def fits_in_memory(splits: Splits, size: Size) -> bool:
-    """Whether a trial holds the decoded splits in memory."""
-    height, width = size
-    return (len(splits.train) + len(splits.val)) * height * width * 4 < HELD_BYTES
-
-
-def _stack(arrays: Sequence[Bytes]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))

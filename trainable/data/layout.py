@@ -1,16 +1,20 @@
 """Where the frames of a data set lie on disk. Imports no torch and decodes nothing: checking a data set is fast."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, ShapesData
+from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
+from trainable.data.errors import DataError as DataError
+from trainable.data.folder_classes import FILE as CLASSES_FILE
+from trainable.data.folder_classes import read_classes
 
 Split = Literal["train", "val"]
 
-
-class DataError(ValueError):
-    """The data set is missing, incomplete or broken: one line that says what, and what would be right."""
+SPLITS: tuple[Split, ...] = ("train", "val")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -21,20 +25,25 @@ class Pair:
     label: Path
 
 
-def pairs(data: CamVidData | CityscapesData, split: Split) -> tuple[Pair, ...]:
-    """Frames of a split, sorted by the image's path.
+def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
+    """Frames of a split, sorted by the image's path; lists of names keep their order.
 
     Raises:
-        DataError: a missing folder, an empty split, an image without its label.
+        DataError: a missing or unreadable folder, an empty split, an image without its label.
     """
     root = Path(data.root).expanduser()
     if not root.is_dir():
         raise DataError(f"data.root: no folder {data.root}; it must hold {_contents(data)}")
     match data:
         case CamVidData():
-            return _camvid_pairs(root, split)
+            return _camvid_pairs(root, split if split == "train" else data.eval_split)
         case CityscapesData():
-            return _cityscapes_pairs(root, split)
+            coarse = _cityscapes_pairs(root, "gtCoarse", "train_extra") if data.coarse and split == "train" else ()
+            return _cityscapes_pairs(root, "gtFine", split) + coarse
+        case VocData():
+            return _voc_pairs(root, split, data.train_aug)
+        case FolderData():
+            return _folder_pairs(root, split)
         case _:
             assert_never(data)
 
@@ -48,48 +57,127 @@ def check_data(data: DataConfig) -> None:
     match data:
         case ShapesData():
             return
-        case CamVidData() | CityscapesData():
-            pairs(data, "train")
-            pairs(data, "val")
+        case CamVidData() | CityscapesData() | VocData():
+            _check_splits(data)
+        case FolderData():
+            _check_splits(data)
+            read_classes(Path(data.root).expanduser())
         case _:
             assert_never(data)
 
 
-def _contents(data: CamVidData | CityscapesData) -> str:
+def _check_splits(data: FileData) -> None:
+    train, val = pairs(data, "train"), pairs(data, "val")
+    both = {pair.image for pair in train} & {pair.image for pair in val}
+    if both:
+        raise DataError(f"data.root: {min(both)} is in both splits; scores on training images say nothing")
+
+
+def _contents(data: FileData) -> str:
     match data:
         case CamVidData():
             return "train/, trainannot/, val/ and valannot/ (CamVid as the SegNet tutorial distributes it)"
         case CityscapesData():
             return "leftImg8bit/{train,val}/ and gtFine/{train,val}/ (the official Cityscapes layout)"
+        case VocData():
+            return "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/ (the devkit's VOC2012)"
+        case FolderData():
+            return f"images/, masks/ and {CLASSES_FILE}"
         case _:
             assert_never(data)
 
 
-def _camvid_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
+def _camvid_pairs(root: Path, split: str) -> tuple[Pair, ...]:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
     images, labels = _folder(root / split), _folder(root / f"{split}annot")
-    found = tuple(Pair(path, labels / path.name) for path in sorted(images.glob("*.png")))
+    found = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
     return _complete(found, f"{images} holds no *.png")
 
 
-def _cityscapes_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
+def _cityscapes_pairs(root: Path, labelling: str, split: str) -> tuple[Pair, ...]:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
-    images, labels = _folder(root / "leftImg8bit" / split), _folder(root / "gtFine" / split)
+    images, labels = _folder(root / "leftImg8bit" / split), _folder(root / labelling / split)
     suffix = "_leftImg8bit.png"
-    found = tuple(
-        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_gtFine_labelIds.png")
-        for path in sorted(images.glob(f"*/*{suffix}"))
-    )
+    found = [
+        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_{labelling}_labelIds.png")
+        for city in sorted(images.iterdir())
+        if city.is_dir()
+        for path in sorted(_folder(city).glob(f"*{suffix}"))
+    ]
     return _complete(found, f"{images} holds no CITY/*{suffix}")
+
+
+def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
+    """Frames of ``ImageSets/Segmentation/<split>.txt``; for training of ``train_aug.txt`` where it is present.
+
+    SBD's lists come as names or as ``/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png``.
+    """
+    inside = [root / "VOCdevkit" / "VOC2012", root / "VOC2012"]
+    root = next((path for path in inside if path.is_dir()), root)
+    lists = _folder(root / "ImageSets" / "Segmentation")
+    augmented = lists / "train_aug.txt"
+    use_augmented = split == "train" and train_aug and augmented.is_file()
+    names = augmented if use_augmented else lists / f"{split}.txt"
+    images = _folder(root / "JPEGImages")
+    plain = not (use_augmented and (root / "SegmentationClassAug").is_dir())
+    labels = _folder(root / ("SegmentationClass" if plain else "SegmentationClassAug"))
+    found = []
+    for line in _lines(names):
+        image, _, label = line.partition(" ")
+        listed = Pair(root / image.lstrip("/"), root / label.strip().lstrip("/"))
+        found.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
+        if not found[-1].image.is_file():
+            raise DataError(f"data.root: {names} names {image}, but there is no {found[-1].image}")
+    return _complete(found, f"{names} lists no frame")
+
+
+def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
+    """``images/<split>/NAME.png|jpg`` with ``masks/<split>/NAME.png``, folders within them kept.
+
+    Or, where ``<split>.txt`` is present, the frames it names: ``images/NAME.png|jpg`` with ``masks/NAME.png``.
+    """
+    images, masks, names = root / "images", root / "masks", root / f"{split}.txt"
+    if names.is_file():
+        _folder(masks)
+        by_name = {_stem(path, images): path for path in _images(_folder(images))}
+        unknown = [name for name in _lines(names) if name not in by_name]
+        if unknown:
+            raise DataError(f"data.root: {names} names {unknown[0]}, but there is no {images / unknown[0]}.png or .jpg")
+        found = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
+        return _complete(found, f"{names} lists no frame")
+    images, masks = _folder(images / split), _folder(masks / split)
+    found = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
+    return _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _stem(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise DataError(f"data.root: {path}: cannot be read ({reason})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise DataError(f"data.root: no folder {path}; data.root must be the folder that holds it")
+    try:
+        os.scandir(path).close()
+    except OSError as error:  # a glob would pass over it in silence
+        raise DataError(f"data.root: {path}: cannot be read ({error.strerror})") from error
     return path
 
 
-def _complete(found: tuple[Pair, ...], empty: str) -> tuple[Pair, ...]:
+def _complete(found: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
     if not found:
         raise DataError(f"data.root: {empty}")
     missing = [pair for pair in found if not pair.label.is_file()]
@@ -98,4 +186,4 @@ def _complete(found: tuple[Pair, ...], empty: str) -> tuple[Pair, ...]:
             f"data.root: {len(missing)} of {len(found)} images have no label; "
             f"the first is {missing[0].image.name}, expected at {missing[0].label}"
         )
-    return found
+    return tuple(found)

@@ -1,19 +1,18 @@
 """What the training labels say about the classes: the facts from which sampling strategies and rare classes derive.
 
+Imports no torch.
 Shapes: N training images, C classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from trainable.data.classes import class_names
-from trainable.data.config import Augment, DataConfig
-from trainable.data.frames import CACHED_DATA_SETS, load_splits
+from trainable.data.config import DataConfig
+from trainable.data.splits import array_splits
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,5 @@ class ClassStatistics:
 
 
 def train_statistics(data: DataConfig) -> ClassStatistics:
-    """Statistics of the training split; computed once per process and data section, whatever its augmentation."""
-    return _train_statistics(data.model_copy(update={"augment": Augment()}))
-
-
-@lru_cache(maxsize=CACHED_DATA_SETS)
-def _train_statistics(data: DataConfig) -> ClassStatistics:
-    return ClassStatistics.of(load_splits(data).train.class_pixels(len(class_names(data))))
+    """Statistics of the training split, counted when it was cached; raises ``DataError`` as loading does."""
+    return ClassStatistics.of(array_splits(data)["train"].counts)

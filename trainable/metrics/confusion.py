@@ -14,9 +14,7 @@ from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
 from trainable.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WORST3_IOU, iou_name
-
-RARE_SHARE = 0.02
-"""A class is rare when it holds less than this share of the labelled training pixels."""
+from trainable.metrics.rare import rare_classes as rare_classes
 
 
 def confusion_matrix(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:
@@ -37,12 +35,6 @@ def class_ious(matrix_CC: Tensor) -> Tensor:
 def mean_iou(ious_C: Tensor, classes: Iterable[int]) -> float:
     """Mean IoU over those of the given classes that have one; NaN when none has."""
     return float(torch.nanmean(ious_C[list(classes)]).item())
-
-
-def rare_classes(train_pixels_C: Sequence[int]) -> tuple[int, ...]:
-    """Classes with less than 2 % of the labelled training pixels, those without any included."""
-    total = max(1, sum(train_pixels_C))
-    return tuple(c for c, pixels in enumerate(train_pixels_C) if pixels / total < RARE_SHARE)
 
 
 def scores(matrix_CC: Tensor, names: Sequence[str], rare: Sequence[int]) -> dict[str, float]:

@@ -18,8 +18,12 @@ PIXEL_ACCURACY = "val/pixel_accuracy"
 """Share of labelled pixels predicted right."""
 ALIGNED_OBJECT_MIOU = "val/object_miou_aligned"
 """shapes: mean IoU over object classes, each in its own context."""
+UNIFORM_OBJECT_MIOU = "val/object_miou_uniform"
+"""shapes: the same with every object in either context alike."""
 SWAPPED_OBJECT_MIOU = "val/object_miou_swapped"
 """shapes: the same with the contexts swapped."""
+MASKED_OBJECT_MIOU = "val/object_miou_masked"
+"""shapes: mean IoU over object classes on objects alone, their context hidden and not scored."""
 CONTEXT_GAP = "val/context_gap"
 """shapes: aligned minus swapped object mIoU; 0 means that the context is not used."""
 TRAIN_LOSS = "train/loss"
@@ -33,7 +37,7 @@ TRAIN_AUXILIARY_CE = "train/ce_auxiliary"
 TRAIN_SUPPRESSION = "train/suppression"
 """Mean probability of the suppressed class over the steps that dropped one; 0 where none did."""
 TRAIN_DROPPED = "train/dropped_share"
-"""Share of the steps that dropped a class."""
+"""Share of the draws that suppressed a class: a draw is made per step, or per image with granularity image."""
 WEIGHT_COSINE = "model/weight_cosine"
 """Mean cosine between the classifier's weight vectors of two classes, the paper's measure of entanglement."""
 CHANNEL_PURITY = "suppression/purity"
@@ -58,6 +62,16 @@ SETUP_SECONDS = "setup_seconds"
 """Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
 
 
+SHAPES_METRICS = (
+    ALIGNED_OBJECT_MIOU,
+    UNIFORM_OBJECT_MIOU,
+    SWAPPED_OBJECT_MIOU,
+    MASKED_OBJECT_MIOU,
+    CONTEXT_GAP,
+)
+"""Metrics of shapes alone."""
+
+
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
     return f"val/iou/{class_name}"
@@ -65,6 +79,6 @@ def iou_name(class_name: str) -> str:
 
 def objective_names(data: DataConfig) -> tuple[str, ...]:
     """Names that a study may optimise: every metric of the evaluation, and the training losses that all trials have."""
-    shapes = (ALIGNED_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, CONTEXT_GAP) if isinstance(data, ShapesData) else ()
+    shapes = SHAPES_METRICS if isinstance(data, ShapesData) else ()
     per_class = tuple(iou_name(name) for name in class_names(data))
     return (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)

@@ -8,6 +8,7 @@ Shapes: O output channels, K input channels.
 """
 
 import copy
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from trainable.suppression.mechanism import effective_weight
 
 
 class Then(nn.Module):
-    """A module and what follows it, for modules that take several arguments."""
+    """A module and what follows it, for modules that take several arguments (those of efficientnet-b*).
+
+    The one class of this package that an exported model may need.
+    """
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         """Run ``second`` on the output of ``first``."""
@@ -56,8 +60,19 @@ def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
 
 
 def save(model: Segmenter, config: ModelConfig, path: Path) -> None:
-    """Write ``folded`` to a file; ``torch.load(path, weights_only=False)`` brings it back, on any device."""
-    torch.save(folded(model, config).cpu(), path)
+    """Write ``folded`` to a file; ``torch.load(path, weights_only=False)`` brings it back, on any device.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        torch.save(folded(model, config).cpu(), partial)
+        partial.replace(path)
+    except RuntimeError as error:  # torch's for a disk that is full
+        raise OSError(str(error).splitlines()[0]) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _folded(block: SuppressionBlock, importance_CK: Tensor) -> nn.Conv2d:
@@ -79,4 +94,5 @@ def _append(encoder: nn.Module, tap: Tap, following: nn.Module) -> None:
     if tap.channels_last:
         following = nn.Sequential(Permute([0, 3, 1, 2]), following, Permute([0, 2, 3, 1]))
     producer = encoder.get_submodule(tap.producer)
-    encoder.set_submodule(tap.producer, Then(producer, following))
+    alone = len(inspect.signature(producer.forward).parameters) == 1
+    encoder.set_submodule(tap.producer, nn.Sequential(producer, following) if alone else Then(producer, following))

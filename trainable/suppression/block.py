@@ -87,7 +87,8 @@ class SuppressionBlock(nn.Module):
     def auxiliary_loss(self, maps_BKhw: Tensor, labels_BHW: Tensor) -> Tensor | None:
         """Cross-entropy of the auxiliary classifier at the map's stride, all classes alike.
 
-        It trains that classifier alone, not the network below.
+        It trains that classifier alone, not the network below. (The classifier's weights also follow the main loss,
+        through the mechanism, as the official classifier's do.)
         """
         if self.auxiliary is None:
             return None

@@ -94,7 +94,10 @@ class Temperature(Section):
 
 
 class Difficulty(Section):
-    """Class z with weight (1 - IoU_z)^tau, IoU a moving average over training batches (after CDB loss, 2010.01824)."""
+    """Class z with weight (1 - IoU_z)^tau, IoU of moving averages over training batches (after CDB loss, 2010.01824).
+
+    Pixels counted right and pixels counted at all are averaged, so that a class keeps its IoU where it does not occur.
+    """
 
     name: Literal["difficulty"]
     tau: Annotated[float, Field(gt=0, le=10)] = 1.0
@@ -106,8 +109,8 @@ class Difficulty(Section):
 class CoOccurrence(Section):
     """Class z with weight E[p_b | z present] / E[p_b | z absent], mean over the rare classes b (2001.03152).
 
-    p_b is 1 in a training image that holds b; a class counts as rare below 2 % of the training pixels. A class that is
-    the only rare one predicts no other and is never drawn.
+    p_b is 1 in a training image that holds b, smoothed by one image; a class counts as rare below 2 % of the training
+    pixels. A class that is the only rare one predicts no other and is never drawn.
     """
 
     name: Literal["co_occurrence"]
@@ -155,7 +158,7 @@ class Projection(Section):
 
 
 class RandomChannels(Section):
-    """Control: the gate's relative change, but on randomly permuted channels."""
+    """Control: the factors by which the gate changes, on randomly permuted channels."""
 
     name: Literal["random_channels"]
 

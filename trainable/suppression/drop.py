@@ -19,6 +19,8 @@ class Drop:
     """m, float: 1 for a kept class, 0 for a suppressed one."""
     seed: int = 0
     """Seed of whatever a mechanism draws for itself."""
+    share: float = 1.0
+    """Share of the groups that suppress any class."""
 
     @classmethod
     def of(cls, dropped: int, classes: int, device: torch.device | None = None) -> "Drop":
@@ -28,7 +30,7 @@ class Drop:
         return cls(keep_GC)
 
     def labels(self, labels_BHW: Tensor) -> Tensor:
-        """Labels with the pixels of suppressed classes ignored."""
+        """Labels, or predictions, with the pixels of suppressed classes ignored."""
         groups, classes = self.keep_GC.shape
         table_G256 = torch.arange(256, device=labels_BHW.device).expand(groups, 256).clone()
         table_G256[:, :classes].masked_fill_(self.keep_GC == 0, IGNORE_INDEX)

@@ -109,6 +109,10 @@ class PathLosses:
     """Mean probability of the suppressed classes; None where no class was dropped."""
     auxiliary: Tensor | None = None
     """CE of the auxiliary classifiers, summed; None where there are none."""
+    predicted: Tensor | None = None
+    """Logits [B,C,h,w] of the suppressed path, without gradient."""
+    dropped_share: float = 0.0
+    """Share of the draws (one for the batch, or one per image) that suppressed a class."""
 
     def total(self, weight: float, alpha: float) -> Tensor:
         """The loss: ``weight`` is w, the weight of the suppressed path."""

@@ -66,17 +66,24 @@ class ClassSampler:
             chosen_GC = self._in_turn(drops_G)
         else:
             chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device)
-        return Drop((1 - chosen_GC).float().to(self.device, non_blocking=True), seed)
+        keep_GC = (1 - chosen_GC).float().to(self.device, non_blocking=True)
+        return Drop(keep_GC, seed, share=float(drops_G.double().mean()))
 
-    def observe(self, logits_BChw: Tensor, labels_BHW: Tensor) -> None:
-        """Let difficulty learn from a training batch: plain logits, and labels, of which every s-th pixel is taken."""
+    def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
+        """Let difficulty learn from a training batch: logits of the suppressed path, which is the one that predicts.
+
+        Of the labels every s-th pixel is taken. What was suppressed counts neither as label nor as prediction.
+        """
         if not isinstance(self.suppression.sampling, Difficulty):
             return
         momentum = self.suppression.sampling.momentum
         sampled_Bhw = labels_at(labels_BHW, logits_BChw.shape[-2:])
+        predicted_Bhw = logits_BChw.detach().argmax(dim=1)
+        if drop is not None:
+            sampled_Bhw, predicted_Bhw = drop.labels(sampled_Bhw), drop.labels(predicted_Bhw)
         nowhere = self.classes  # a bin for what does not count
         labels = torch.where(sampled_Bhw == IGNORE_INDEX, nowhere, sampled_Bhw.long())
-        predicted = torch.where(labels == nowhere, nowhere, logits_BChw.detach().argmax(dim=1))
+        predicted = torch.where((labels == nowhere) | (predicted_Bhw == IGNORE_INDEX), nowhere, predicted_Bhw)
         hits_C = self._count(torch.where(labels == predicted, labels, nowhere))
         union_C = self._count(labels) + self._count(predicted) - hits_C
         self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C

@@ -737,7 +737,7 @@ def test_draws_of_several_classes_differ_and_turns_go_on() -> None:
 def test_a_sampler_continues_from_its_state(strategy: str) -> None:
     def step(ours: ClassSampler, number: int) -> Drop | None:
         generator = seeded(number)
-        ours.observe(torch.randn(4, 4, 1, 5, generator=generator), LABELS_BHW)
+        ours.observe(torch.randn(4, 4, 1, 5, generator=generator), LABELS_BHW, None)
         return ours.draw(LABELS_BHW, 1.0, generator)
 
     whole, begun = sampler(strategy), sampler(strategy)
@@ -757,15 +757,15 @@ def test_difficulty_learns_from_batches() -> None:
     labels_BHW = torch.tensor([[[0, 0, 1, 1, IGNORE_INDEX, 9]]])[:, :, :5]
     predicted = [0, 1, 1, 1, 2]
     logits_BChw = F.one_hot(torch.tensor(predicted), 4).float().T[None, :, None]
-    ours.observe(logits_BChw, labels_BHW)
+    ours.observe(logits_BChw, labels_BHW, None)
     assert ours.hits_C.tolist() == [0.5, 1, 0, 0]
     assert ours.union_C.tolist() == [1, 1.5, 0, 0], "what is predicted on an ignored pixel does not count"
-    ours.observe(logits_BChw, labels_BHW)
+    ours.observe(logits_BChw, labels_BHW, None)
     assert ours.hits_C.tolist() == [0.75, 1.5, 0, 0]
     assert ours.union_C.tolist() == [1.5, 2.25, 0, 0]
     other = sampler("uniform")
     before = other.hits_C.clone()
-    other.observe(logits_BChw, labels_BHW)
+    other.observe(logits_BChw, labels_BHW, None)
     assert torch.equal(other.hits_C, before), "the other strategies have nothing to learn"
 
 
@@ -835,3 +835,16 @@ def test_schedules_never_fall_and_stay_within_their_end(
     found = [drop_probability(config, u) for u in sorted(progresses)]
     assert all(0 <= p <= p_max for p in found)
     assert all(earlier <= later for earlier, later in pairwise(found))
+
+
+def test_difficulty_counts_what_was_suppressed_neither_as_label_nor_as_prediction() -> None:
+    config = SuppressionConfig(sampling={"name": "difficulty", "momentum": 0.0})
+    sampler = ClassSampler(config, ClassStatistics.of([[1, 1, 1]]), torch.device("cpu"))
+    labels_BHW = torch.tensor([[[0, 1, 2, IGNORE_INDEX]]])
+    logits_BChw = torch.eye(3)[[0, 1, 1, 0]].T[None, :, None, :]  # predicts 0, 1, 1, 0
+    sampler.observe(logits_BChw, labels_BHW, None)
+    assert sampler.hits_C.tolist() == [1, 1, 0]
+    assert sampler.union_C.tolist() == [1, 2, 1]
+    sampler.observe(logits_BChw, labels_BHW, Drop.of(1, 3))
+    assert sampler.hits_C.tolist() == [1, 0, 0]
+    assert sampler.union_C.tolist() == [1, 0, 1]

@@ -1,0 +1,97 @@
+"""The data sets of a study, on the driver: cached before the first trial, described and fingerprinted for MLflow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, assert_never
+
+from pydantic import TypeAdapter
+
+from orchestrator.errors import InputError
+from orchestrator.spec import SearchSpace, Study
+from orchestrator.spec.domain import Choice, Float, Int, Tree
+from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.layout import DataError
+
+_SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+
+
+def cache_data(study: Study) -> None:
+    """Decode every data set of the study into this node's cache, before many trials would wait for it.
+
+    Raises:
+        InputError: A broken file, a cache that cannot be written.
+    """
+    from trainable.data.cache import ensure_cache  # late: numpy and pyarrow take half a second to import
+
+    for data in data_sections(study):
+        match data:
+            case ShapesData():
+                continue  # made in memory
+            case CamVidData() | CityscapesData() | VocData() | FolderData():
+                try:
+                    ensure_cache(data)
+                except DataError as error:
+                    raise InputError(f"{study.path}: {error}") from error
+            case _:
+                assert_never(data)
+
+
+def data_sections(study: Study) -> list[DataConfig]:
+    """The data sections that trials may have, without their augmentation; of real domains only the middle."""
+    space = SearchSpace({"data": _frames_only(study.space.tree["data"])})
+    trees = (space.resolve(lambda name, _, cell=cell: cell[name]) for cell in space.cells())  # type: ignore[misc]
+    return list(dict.fromkeys(_section(tree["data"]) for tree in trees))
+
+
+def data_fingerprint(config: Mapping[str, Any]) -> str:
+    """Fingerprint of a trial's data, read from the files once.
+
+    Raises:
+        DataError: its files are gone.
+    """
+    return _fingerprint(_section(config["data"]))
+
+
+@lru_cache
+def _fingerprint(data: DataConfig) -> str:
+    from trainable.data.cache import cache_folder
+    from trainable.data.fingerprint import fingerprint
+
+    return fingerprint(data, cache_folder())
+
+
+def draw_data(study: Study, folder: Path) -> None:
+    """Draw pictures of every data set of the study at one size, in a folder each.
+
+    Raises:
+        DataError, OSError: its files are gone; the folder cannot be written.
+    """
+    from trainable.data.pictures import draw  # late: matplotlib takes a second to import
+
+    one_size = {(data.name, getattr(data, "root", None)): data for data in reversed(data_sections(study))}
+    for number, data in enumerate(reversed(one_size.values())):
+        draw(data, folder / (data.name if number == 0 else f"{data.name}-{number}"))
+
+
+def _section(tree: Any) -> DataConfig:
+    return _SECTION.validate_json(json.dumps(tree)).model_copy(update={"augment": Augment()})
+
+
+def _frames_only(tree: Tree) -> Tree:
+    """The tree without what does not decide the frames of files: augmentation, and (of shapes alone) real numbers."""
+    match tree:
+        case Choice():
+            return replace(tree, options=tuple(_frames_only(option) for option in tree.options))
+        case Float():
+            return tree.center()
+        case Int():
+            return tree
+        case dict():
+            return {key: _frames_only(child) for key, child in tree.items() if key != "augment"}
+        case list():
+            return [_frames_only(child) for child in tree]
+        case _:
+            return tree

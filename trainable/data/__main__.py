@@ -1,0 +1,81 @@
+"""Cache a data set and describe it: ``python -m trainable.data DATASET [--root DIR] [--size H W] [--out DIR]``.
+
+Prints classes, pixel shares, rare classes and co-occurrence, and draws sample frames, class shares and co-occurrence.
+Exit codes: 0 done, 2 the input is wrong (one line says what).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from trainable.data.config import DataConfig, ShapesData
+from trainable.data.errors import DataError
+from trainable.data.layout import check_data
+
+SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
+"""The section of each data set by its name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        data = _section(options)
+        check_data(data)
+        _describe(data, options.out or Path("data_pictures") / data.name)
+    except DataError as error:
+        print(f"{options.dataset}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainable.data", description="Cache a data set and describe it.")
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", choices=SECTIONS, help=f"one of {', '.join(SECTIONS)}")
+    add("--root", metavar="DIR", help="folder of the data set, as it was downloaded")
+    add("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the frames; default: the data set's")
+    add("--out", type=Path, metavar="DIR", help="folder of the pictures; default: data_pictures/DATASET")
+    return parser
+
+
+def _section(options: argparse.Namespace) -> DataConfig:
+    given: dict[str, Any] = {"name": options.dataset, "root": options.root, "size": options.size}
+    tree = {key: value for key, value in given.items() if value is not None}
+    section: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+    try:
+        return section.validate_json(json.dumps(tree))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        option = f"--{detail['loc'][1]}" if len(detail["loc"]) > 1 else "section"
+        raise DataError(f"{option}: {detail['msg'][:1].lower()}{detail['msg'][1:]}") from error
+
+
+def _describe(data: DataConfig, folder: Path) -> None:
+    from trainable.data.describe import describe  # late: mistakes are told before numpy and matplotlib are imported
+    from trainable.data.pictures import draw
+
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    describe(data, console)
+    try:
+        pictures = draw(data, folder)
+    except OSError as error:
+        raise DataError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    console.print(f"pictures     {', '.join(map(str, pictures))}", markup=False, highlight=False, soft_wrap=True)
+    if isinstance(data, ShapesData):
+        return
+    from trainable.data.cache import ensure_cache
+
+    path = ensure_cache(data)
+    line = f"cache        {path} ({path.stat().st_size / 1e6:.0f} MB)"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The fingerprint of a data set: what its frames are, wherever they lie. Imports no torch.
+
+It covers the names and sizes of all files, the bytes of the labels, the class map and the size to which frames are
+resized; it leaves out the root and the augmentation. The hashes of label files are remembered beside the cache with
+size and time of change, so that asking again reads no label.
+Limit: an image that is replaced by another of equal name and size in bytes goes unnoticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import assert_never
+
+from trainable.data.classes import class_map
+from trainable.data.config import (
+    Augment,
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FileData,
+    FolderData,
+    ShapesData,
+    VocData,
+)
+from trainable.data.errors import DataError
+from trainable.data.layout import SPLITS, Pair, pairs
+
+DIGITS = 16
+"""Hexadecimal digits of a fingerprint: 64 bits."""
+FORMAT = 1
+"""Raised whenever equal files give other frames or the cache another layout."""
+SHAPES_FORMAT = 2
+"""Raised whenever an equal section gives other scenes."""
+
+Memory = dict[str, list[int | str]]
+"""Label's path -> [size, time of change in ns, hash of its bytes]."""
+
+
+def fingerprint(data: DataConfig, folder: Path) -> str:
+    """Fingerprint of a data set, 16 hexadecimal digits.
+
+    Args:
+        data: the data section; its augmentation does not matter.
+        folder: where hashes of label files are remembered.
+
+    Raises:
+        DataError: missing or unreadable files.
+    """
+    digest = hashlib.sha256()
+    for line in _lines(data, folder):
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _lines(data: DataConfig, folder: Path) -> Iterator[str]:
+    classes = class_map(data)
+    yield json.dumps([FORMAT, data.name, data.size, classes.names, classes.ids, sorted(classes.ignored)])
+    match data:
+        case ShapesData():
+            yield f"{SHAPES_FORMAT} {data.model_copy(update={'augment': Augment()}).model_dump_json()}"
+        case CamVidData() | CityscapesData() | VocData() | FolderData():
+            yield from _file_lines(data, folder)
+        case _:
+            assert_never(data)
+
+
+def _file_lines(data: FileData, folder: Path) -> Iterator[str]:
+    root = Path(data.root).expanduser().resolve()
+    memory_path = folder / f"labels-{hashlib.sha256(str(root).encode()).hexdigest()[:DIGITS]}.json"
+    memory = _recall(memory_path)
+    before = dict(memory)
+    for split in SPLITS:
+        yield split
+        for pair in pairs(data, split):
+            yield _frame_line(pair, Path(data.root).expanduser(), memory)
+    if memory != before:
+        _remember(memory_path, memory)
+
+
+def _frame_line(pair: Pair, root: Path, memory: Memory) -> str:
+    try:
+        image, label = pair.image.stat(), pair.label.stat()
+        name = pair.label.relative_to(root).as_posix()
+        known = memory.get(name)
+        if known is None or known[:2] != [label.st_size, label.st_mtime_ns]:
+            known = memory[name] = [label.st_size, label.st_mtime_ns, _hash(pair.label)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return f"{pair.image.relative_to(root).as_posix()} {image.st_size} {name} {label.st_size} {known[2]}"
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _recall(path: Path) -> Memory:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # not there yet, or cut short: hash anew
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remember(path: Path, memory: Memory) -> None:
+    """Keep the hashes, atomically; where nothing can be written they are computed again the next time."""
+    partial = path.with_suffix(".tmp")  # two writers at a time would write the same, or what is not read back
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(memory))
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def distinct(datas: Iterable[DataConfig]) -> tuple[DataConfig, ...]:
+    """The data sections that differ in more than their augmentation, without it."""
+    return tuple(dict.fromkeys(data.model_copy(update={"augment": Augment()}) for data in datas))

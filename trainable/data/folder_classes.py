@@ -1,0 +1,113 @@
+"""``classes.yaml`` of a folder data set: names, ids in the masks, colours, ignored ids. Imports no torch.
+
+.. code-block:: yaml
+
+    classes:                                          # train ids follow this order
+      - {name: road, id: 7, colour: [128, 64, 128]}   # the colour, for pictures, may be left out
+      - {name: car, id: 26}
+    ignore: [0, 255]                                  # ids that are no class; default [255]
+
+All other ids are errors: a mask that holds one was made for other classes.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from trainable.data.errors import DataError
+from trainable.section import Section
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Channel, Channel, Channel]
+LabelId = Annotated[int, Field(ge=0, le=255)]
+
+FILE = "classes.yaml"
+MAX_CLASSES = 255
+"""Train ids are bytes, and 255 is kept for ignored pixels."""
+
+
+class ClassEntry(Section):
+    """One class."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Part of a metric's name."""
+    id: LabelId
+    """Value of its pixels in the masks."""
+    colour: Colour | None = None
+
+
+class ClassesFile(Section):
+    """The content of ``classes.yaml``."""
+
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1, max_length=MAX_CLASSES)]
+    ignore: tuple[LabelId, ...] = (255,)
+
+    @model_validator(mode="after")
+    def _every_id_once(self) -> Self:
+        for what, values in (("name", self.names), ("id", (*self.ids, *self.ignore))):
+            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{what} {twice[0]} stands there twice")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids of the classes in the masks."""
+        return tuple(entry.id for entry in self.classes)
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """Colours of the classes, VOC's where the file gives none."""
+        return tuple(entry.colour or voc_colour(index + 1) for index, entry in enumerate(self.classes))
+
+
+def read_classes(root: Path) -> ClassesFile:
+    """Read ``classes.yaml`` in ``root``.
+
+    Raises:
+        DataError: it is missing, or its first mistake.
+    """
+    path = root / FILE
+    try:
+        stat = path.stat()
+        return _read(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise DataError(f"data.root: {path}: cannot be read ({error.strerror}); it names the classes") from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _mtime_ns: int, _size: int) -> ClassesFile:
+    """Read it; remembered for as long as the file does not change: a study asks many times."""
+    try:
+        return ClassesFile.model_validate(_tuples(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"data.root: {path}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        detail = error.errors()[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+        message = detail["msg"].removeprefix("Value error, ")
+        raise DataError(f"data.root: {path}: {f'{place}: ' if place else ''}{message}") from error
+
+
+def _tuples(tree: object) -> object:
+    """The tree with tuples for lists, which strict sections ask for."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
+
+
+def voc_colour(index: int) -> Colour:
+    """Colour ``index`` of Pascal VOC's palette: the bits of the index, dealt to the three channels in turn."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
+    return channels[0], channels[1], channels[2]

@@ -1,0 +1,1 @@
+"""How a trained model predicts whole frames. Importing the package imports no torch."""
