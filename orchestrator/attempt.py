@@ -65,6 +65,11 @@ class Attempt:
         """What the user should know of the attempt's beginning: damaged files."""
         return self._store.warnings
 
+    @property
+    def earlier(self) -> list[Mapping[str, float]]:
+        """Metrics of the epochs so far, which are those of the checkpoint until the next one ends."""
+        return list(self._history)
+
     def next_epoch(self) -> tuple[int, Mapping[str, float], bool]:
         """Train an epoch; returns its number, its metrics, and whether it is the last.
 

@@ -55,6 +55,32 @@ def data_fingerprint(config: Mapping[str, Any]) -> str:
     return _fingerprint(_section(config["data"]))
 
 
+def data_fingerprints(study: Study) -> dict[str, str]:
+    """Fingerprint of every data set of the study, by its section without its root, which differs between machines."""
+    found = {}
+    for data in data_sections(study):
+        tree = data.model_dump(mode="json", exclude={"root", "augment"})
+        found[json.dumps(tree, sort_keys=True)] = _fingerprint(data)
+    return found
+
+
+def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints of the study's data sets, equal to those of earlier launches.
+
+    Raises:
+        InputError: files have changed since: trials on them cannot be compared with earlier ones.
+    """
+    now = data_fingerprints(study)
+    for section, found in now.items():
+        if before.get(section, found) != found:
+            raise InputError(
+                f"{study.path}: data.root: the files of {json.loads(section)['name']} differ from those that the study "
+                f"began with (fingerprint {found[:12]}, then {before[section][:12]}); restore them, or give this study "
+                "another name (--set study=NAME)"
+            )
+    return now
+
+
 @lru_cache
 def _fingerprint(data: DataConfig) -> str:
     from trainable.data.cache import cache_folder

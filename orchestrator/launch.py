@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from orchestrator.console import open_console, say
-from orchestrator.datasets import cache_data, data_fingerprint, draw_data
+from orchestrator.datasets import cache_data, check_data_unchanged, data_fingerprint, draw_data
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
@@ -140,7 +140,7 @@ def _run(
         tracked = tracking_uri(settings.uri) if settings.enabled else None
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
-        study_id = store.write_study(study.resolved())
+        study_id = store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()))
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.uri}")
         tracker = _tracker(study, study_id, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)

@@ -171,10 +171,16 @@ class Store:
         kept = self._study()
         return str(kept["id"]) if kept else None
 
-    def write_study(self, specification: JsonObject) -> str:
-        """Keep the specification; returns the study's id, which it was given at its first launch."""
+    def read_data(self) -> JsonObject:
+        """Fingerprint of each data set the study was launched with, by its section."""
+        kept = self._study()
+        return dict(kept["data"]) if kept else {}
+
+    def write_study(self, specification: JsonObject, data: Mapping[str, str] | None = None) -> str:
+        """Keep the specification and the data's fingerprints; returns the id, which the first launch gave the study."""
         study_id = self.study_id() or uuid.uuid4().hex
-        self.objects.write_json("study.json", {"id": study_id, "specification": specification})
+        content = {"id": study_id, "specification": specification, "data": {**self.read_data(), **(data or {})}}
+        self.objects.write_json("study.json", content)
         return study_id
 
     def plan(self, planned: Planned) -> None:

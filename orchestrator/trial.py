@@ -34,8 +34,8 @@ class Trial(tune.Trainable):
 
         Returns:
             ``epoch`` (from 1) and ``metrics``, as pairs because Ray flattens mappings; ``done`` with the last epoch;
-            ``notes``, lines for the user, with the first. A trial that failed by itself returns ``failure``, one that
-            cannot be kept ``interrupted``, each one line.
+            with the first, ``earlier``, the metrics of the epochs before it, and ``notes``, lines for the user. A trial
+            that failed by itself returns ``failure``, one that cannot be kept ``interrupted``, each one line.
         """
         try:
             return self._next_epoch()
@@ -52,16 +52,17 @@ class Trial(tune.Trainable):
                 attempt.close()
 
     def _next_epoch(self) -> dict[str, Any]:
-        notes: list[str] = []
+        first: dict[str, Any] = {}
         if self._attempt is None:
             if self._job["gpu"] == 0:  # Ray hides no GPU from a worker that asked for none
                 os.environ["CUDA_VISIBLE_DEVICES"] = ""
             self._attempt = Attempt(self._job)
-            notes = self._attempt.notes
+            earlier = self._attempt.earlier[: int(self._attempt.planned.config["train"]["epochs"]) - 1]
+            first = {"notes": self._attempt.notes, "earlier": [list(metrics.items()) for metrics in earlier]}
         epoch, metrics, done = self._attempt.next_epoch()
         if done:
             self.cleanup()
-        return {"epoch": epoch, "metrics": list(metrics.items()), "done": done, "notes": notes}
+        return {"epoch": epoch, "metrics": list(metrics.items()), "done": done, **first}
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         try:

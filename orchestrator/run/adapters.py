@@ -47,7 +47,7 @@ class PlannedSearcher(Searcher):
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.key(trial_id)
         if result is not None:
-            self._session.note(result.get("notes", []))
+            _tell_first(self._session, key, result)
         if error or result is None:
             self._session.fail(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
         elif "interrupted" in result:
@@ -77,8 +77,9 @@ class PruningScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
-        self._session.note(result.get("notes", []))
-        stop = self._session.epoch(self._searcher.key(trial.trial_id), result["epoch"], dict(result["metrics"]))
+        key = self._searcher.key(trial.trial_id)
+        _tell_first(self._session, key, result)
+        stop = self._session.epoch(key, result["epoch"], dict(result["metrics"]))
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002
@@ -87,6 +88,13 @@ class PruningScheduler(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
+
+
+def _tell_first(session: Session, key: str, result: dict[str, Any]) -> None:
+    """What the first result of a worker says besides its epoch."""
+    session.note(result.get("notes", []))
+    if "earlier" in result:
+        session.resume(key, [dict(metrics) for metrics in result["earlier"]])
 
 
 def _last_failure(trial: RayTrial) -> str:

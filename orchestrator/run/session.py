@@ -58,6 +58,14 @@ class Session:
         for line in lines:
             self._say(f"warning: {line}")
 
+    def resume(self, key: str, earlier: Sequence[Mapping[str, float]]) -> None:
+        """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
+        known = len(self._live[key].epochs)
+        self._live[key] = replace(self._live[key], epochs=tuple(earlier))
+        for epoch, metrics in enumerate(earlier[known:], start=known + 1):
+            # the pruner has to know them; what it thinks of them now comes too late
+            self._planner.report(self._live[key].planned, epoch, metrics)
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take an epoch that is not the trial's last; True means: stop the trial here."""
         self._update(self._live[key].with_epoch(epoch, metrics))
@@ -75,8 +83,10 @@ class Session:
             self._end(record.ended(State.COMPLETE))
 
     def fail(self, key: str, reason: str) -> None:
-        """Take a trial's failure."""
-        self._end(self._live[key].ended(State.FAILED, reason))
+        """Take a trial's failure, with the epochs that its workers kept."""
+        live, kept = self._live[key], self._store.record(key)
+        epochs = kept.epochs if kept is not None and len(kept.epochs) > len(live.epochs) else live.epochs
+        self._end(replace(live, epochs=epochs).ended(State.FAILED, reason))
 
     def suspend(self, key: str, reason: str) -> None:
         """Take a trial that cannot be kept: it continues at the next launch."""
