@@ -34,8 +34,12 @@ class NoOpEpoch:
     epoch: int
     metrics: dict[str, float]
 
+    def state(self) -> dict[str, Any]:
+        """Nothing to continue from but the epoch."""
+        return {"epoch": self.epoch}
 
-def no_op(config: Any, *, threads: int) -> Iterator[NoOpEpoch]:  # noqa: ARG001 - the engine's signature
+
+def no_op(config: Any, *, threads: int, resume_from: Any = None) -> Iterator[NoOpEpoch]:  # noqa: ARG001 - the engine's
     """A trial of one epoch that does nothing but report 30 metrics."""
     yield NoOpEpoch(1, {"val/miou": 0.5, **{f"metric/{index}": float(index) for index in range(29)}})
 

@@ -45,6 +45,7 @@ class Attempt:
         self._job = job
         self._store = Store(job["storage"], job["study"])
         self._history: list[Mapping[str, float]] = []
+        self._good: list[CheckpointName] = []
         self._log = io.StringIO()
         self._writer = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
@@ -111,13 +112,14 @@ class Attempt:
         names = self._store.checkpoints(key)
         for name in names:
             checkpoint = self._store.read_checkpoint(key, name)
-            if checkpoint is not None and checkpoint.planned.config == self.planned.config:
+            if checkpoint is not None and _same_trial(checkpoint.planned, self.planned):
                 from trainable.checkpoint import from_bytes
 
                 self._history = list(checkpoint.epochs)
+                self._good.append(name)
                 self._say(f"attempt {self._number} continues after epoch {len(self._history)}")
                 return from_bytes(checkpoint.state)
-        if names:
+        if names or self._store.has_epochs(key):
             self._store.warnings.append(f"{self._store.path(f'trials/{key}')}: no good checkpoint; starts from epoch 1")
         self._say(f"attempt {self._number} starts from epoch 1")
         return None
@@ -176,7 +178,8 @@ class Attempt:
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()
-        self._store.drop_checkpoints(key, keep=self._store.checkpoints(key)[:KEPT])
+        self._good = [*self._good, latest][-KEPT:]
+        self._store.drop_checkpoints(key, keep=self._good)
 
     def _flush(self) -> None:
         """Wait for what is in flight."""
@@ -208,6 +211,12 @@ def _storage_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(f"the storage failed: {' '.join(str(error).split())}") from error
+
+
+def _same_trial(one: Planned, other: Planned) -> bool:
+    """Whether two plans are the same but for where the data lie."""
+    trees = [{**p.config, "data": {k: v for k, v in p.config["data"].items() if k != "root"}} for p in (one, other)]
+    return trees[0] == trees[1]
 
 
 def _short(metrics: Mapping[str, float]) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
+from orchestrator.objects import absolute
 from orchestrator.plan.planner import judged
 from orchestrator.records import Planned, Record, State, Store
-from orchestrator.spec import Study, reference
+from orchestrator.spec import Choice, Study, reference
 from trainable.config import TrialConfig
 
 FREE = ("search.trials", "search.references", "search.warm_start", "resources.", "tracking.", "data.root")
@@ -39,7 +40,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     """
     changed = _changes(study, store)
     records = []
-    for record in store.records():
+    for record in (_moved(study, record) for record in store.records()):
         if record.whole and not record.state.final:
             record = judged(record.ended(State.COMPLETE), study.spec.objectives)
             store.judge(record, record.planned.system_attrs)
@@ -47,14 +48,15 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
             record = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
             store.judge(record, record.planned.system_attrs)
         records.append(record)
-    if not changed:
-        return History(tuple(records))
     fitting = [(record, _fitted(study, record)) for record in records]
     inside = tuple(fitted for _, fitted in fitting if fitted is not None)
     outside = tuple(record for record, fitted in fitting if fitted is None)
+    if not outside and not changed:
+        return History(inside)
+    why = f" ({', '.join(changed)})" if changed else ""
     note = (
-        f"The search space has changed ({', '.join(changed)}): {len(inside)} of {len(records)} earlier trials lie in "
-        f"it and are used, {len(outside)} are left out"
+        f"The search space has changed{why}: {len(inside)} of {len(records)} earlier trials lie in it and are used, "
+        f"{len(outside)} are left out"
     )
     return History(inside, outside, (note,) if records else ())
 
@@ -72,7 +74,7 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
     for name in study.spec.search.warm_start:
         other = Store(store.storage, name)
         if other.read_study() is None:
-            raise InputError(f"{study.path}: search.warm_start: {other.uri} holds no study")
+            raise InputError(f"{study.path}: search.warm_start: {other.address} holds no study")
         complete = [r for r in other.records() if r.state is State.COMPLETE and r.planned.kind != "reference"]
         count = 0
         for record in complete:
@@ -104,7 +106,7 @@ def _changes(study: Study, store: Store) -> list[str]:
     fixed = [name for name in changed if name.startswith(FIXED)]
     if fixed:
         raise InputError(
-            f"{study.path}: {store.uri} holds a study that differs in {', '.join(fixed)}: its trials cannot be "
+            f"{study.path}: {store.address} holds a study that differs in {', '.join(fixed)}: its trials cannot be "
             "compared with these; give this one another name (--set study=NAME); search.warm_start imports what fits"
         )
     return changed
@@ -112,14 +114,37 @@ def _changes(study: Study, store: Store) -> list[str]:
 
 def _fitted(study: Study, record: Record) -> Record | None:
     """The record with its picks in the study's space; None where it lies outside."""
-    config = TrialConfig.model_validate(record.planned.config, strict=False)
     planned = record.planned
+    tree = _with_root(planned.config, _written_root(study, planned.config))
+    config = TrialConfig.model_validate(tree, strict=False)
     if planned.kind == "reference":
         names = study.spec.search.references
         same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
         return record if same else None
     picks = study.space.locate(config)
     return None if picks is None else replace(record, planned=replace(planned, picks=dict(picks)))
+
+
+def _moved(study: Study, record: Record) -> Record:
+    """The record with the data's root as it is on this machine, for the trials that are still to run."""
+    root = _written_root(study, record.planned.config)
+    if record.state.final or root is None:
+        return record
+    config = _with_root(record.planned.config, absolute(root))
+    return replace(record, planned=replace(record.planned, config=config))
+
+
+def _written_root(study: Study, config: Mapping[str, Any]) -> str | None:
+    """``data.root`` as the study writes it for the trial's data set; None where it writes none."""
+    data = study.space.tree.get("data")
+    sections = data.options if isinstance(data, Choice) else (data,)
+    same = [s for s in sections if isinstance(s, dict) and s.get("name") == config["data"]["name"]]
+    root = same[0].get("root") if same else None
+    return root if isinstance(root, str) else None
+
+
+def _with_root(config: Mapping[str, Any], root: str | None) -> dict[str, Any]:
+    return dict(config) if root is None else {**config, "data": {**config["data"], "root": root}}
 
 
 def _has_values(study: Study, record: Record) -> bool:

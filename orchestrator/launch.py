@@ -141,7 +141,7 @@ def _run(
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
         study_id = store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()))
-        say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.uri}")
+        say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
         tracker = _tracker(study, study_id, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
         with build_display(progress, console) as display:
@@ -184,7 +184,7 @@ def _close(tracker: Tracker, store: Store, study: Study, console: Console, *, in
 
 def _keep(study: Study, store: Store, records: Sequence[Record]) -> dict[str, str]:
     """Write the results; returns where everything lies."""
-    places = {"study": store.uri, "table": write_table(store, records)}
+    places = {"study": store.address, "table": write_table(store, records)}
     objective = study.spec.objectives[0]
     top = best(records, objective)
     if top is not None:

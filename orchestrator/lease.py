@@ -7,6 +7,7 @@ looks again after a moment, and the one that finds the other's lease gives up.
 
 import os
 import platform
+import signal
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import InputError
-from orchestrator.objects import DamagedError, Objects
+from orchestrator.objects import DamagedError, Objects, redacted
 
 NAME = "lease.json"
 HEARTBEAT_S = 10.0
@@ -44,7 +45,7 @@ def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
     if held is not None and held["owner"] != mine["owner"]:
         raise InputError(_refusal(objects, held))
     stop = threading.Event()
-    thread = threading.Thread(target=_beat, args=(objects, mine, stop), name="lease", daemon=True)
+    thread = threading.Thread(target=_beat, args=(objects, mine, stop, say), name="lease", daemon=True)
     thread.start()
     try:
         yield
@@ -64,9 +65,17 @@ def holder(objects: Objects) -> dict[str, Any] | None:
     return held if held is not None and _alive(held) else None
 
 
-def _beat(objects: Objects, mine: dict[str, Any], stop: threading.Event) -> None:
+def _beat(objects: Objects, mine: dict[str, Any], stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Renew the lease; where another launch has taken it (this one slept too long), stop as after SIGTERM."""
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):  # a storage that is away for a while: the next beat may reach it
+            held = _read(objects)
+            if held is not None and held["owner"] != mine["owner"]:
+                say(
+                    f"Another launch took this study over (host {held['host']}, process {held['pid']}): this one stops."
+                )
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             objects.write_json(NAME, {**mine, "time": time.time()})
 
 
@@ -97,6 +106,6 @@ def _is_running(pid: int) -> bool:
 def _refusal(objects: Objects, held: dict[str, Any]) -> str:
     ago = max(0, round(time.time() - float(held["time"])))
     return (
-        f"{objects.uri}: another launch runs this study (host {held['host']}, process {held['pid']}, last heartbeat "
-        f"{ago} s ago); wait for it or stop it. {STALE_S:g} s after its last heartbeat it may be taken over"
+        f"{redacted(objects.uri)}: another launch runs this study (host {held['host']}, process {held['pid']}, last "
+        f"heartbeat {ago} s ago); wait for it or stop it. {STALE_S:g} s after its last heartbeat it may be taken over"
     )

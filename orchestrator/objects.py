@@ -8,6 +8,7 @@ truncated or altered object is known as such.
 import hashlib
 import json
 import os
+import re
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -36,9 +37,8 @@ class Objects:
         self._had_parent = not self._local or os.path.isdir(os.path.dirname(root))
 
     def address(self, name: str) -> str:
-        """Where an object lies, for messages and other programs."""
-        base, question, options = self.uri.partition("?")
-        return f"{base}/{name}{question}{options}"
+        """Where an object lies, for messages; no secret is in it."""
+        return redacted(join(self.uri, name))
 
     def names(self, folder: str) -> list[str]:
         """Names of the objects and folders in a folder, sorted; none where it does not exist."""
@@ -144,6 +144,11 @@ def _write_local(target: str, content: bytes) -> None:
 def _digest(value: Any) -> bytes:
     """Of the value and not of its text: keys keep their order, numbers their digits."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).digest()
+
+
+def redacted(text: str) -> str:
+    """The text with user names and passwords of addresses left out."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
 
 
 def join(uri: str, name: str) -> str:

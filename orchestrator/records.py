@@ -24,7 +24,7 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 
 from orchestrator.errors import InputError
-from orchestrator.objects import DamagedError, Objects, absolute, join
+from orchestrator.objects import DamagedError, Objects, absolute, join, redacted
 
 JsonObject = dict[str, Any]
 
@@ -157,6 +157,11 @@ class Store:
             return f"{place} is not a folder"
         return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
 
+    @property
+    def address(self) -> str:
+        """Where the study lies, for messages; no secret is in it."""
+        return redacted(self.uri)
+
     def path(self, name: str) -> str:
         """Address of a file of the study."""
         return self.objects.address(name)
@@ -184,12 +189,20 @@ class Store:
         return study_id
 
     def plan(self, planned: Planned) -> None:
-        """Remember a trial before it starts."""
+        """Remember a trial before it starts, or starts again: it has no verdict then."""
         self.objects.write_json(f"trials/{planned.key}/config.json", asdict(planned))
+        self.objects.delete(f"trials/{planned.key}/verdict.json")
 
     def claim(self, key: str, claim: JsonObject) -> tuple[int, list[JsonObject]]:
-        """Begin an attempt at a trial; returns its number, from 1, and the claims of earlier ones."""
-        names = [name for name in self.objects.names(f"trials/{key}") if re.fullmatch(r"attempt-\d+\.json", name)]
+        """Begin an attempt at a trial; returns its number, from 1, and the claims of earlier ones.
+
+        What a worker had only begun to write when it was killed is removed.
+        """
+        there = self.objects.names(f"trials/{key}")
+        for name in there:
+            if name.startswith("."):
+                self.objects.delete(f"trials/{key}/{name}")
+        names = [name for name in there if re.fullmatch(r"attempt-\d+\.json", name)]
         earlier = [claimed for name in names if (claimed := self._believed(f"trials/{key}/{name}", "")) is not None]
         attempt = max((int(name[8:-5]) for name in names), default=0) + 1
         self.objects.write_json(f"trials/{key}/attempt-{attempt}.json", claim)
@@ -202,6 +215,10 @@ class Store:
     def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
         """Keep a trial's state; called by the worker that runs it."""
         self.objects.write_sealed(f"trials/{checkpoint.planned.key}/{name}", checkpoint.to_bytes())
+
+    def has_epochs(self, key: str) -> bool:
+        """Whether any worker got to the end of an epoch."""
+        return any(name.startswith("epochs-") for name in self.objects.names(f"trials/{key}"))
 
     def checkpoints(self, key: str) -> list[CheckpointName]:
         """Checkpoints of a trial, the latest first."""

@@ -55,7 +55,7 @@ def status(storage: str, study: str) -> Group:
         store = Store(storage, study)
         kept = store.read_study()
         if kept is None:
-            raise InputError(f"{store.uri}: no study there; --storage names the folder of the studies")
+            raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
         records, held = store.records(), holder(store.objects)
     except OSError as error:
         raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
@@ -63,7 +63,10 @@ def status(storage: str, study: str) -> Group:
     objective = Objective(**written)
     counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
     running = f"run by {held['host']}, process {held['pid']}, {_ago(held['time'])}" if held else "nobody runs it"
-    lines = [f"{store.uri}: {counts or 'no trials yet'}; {running}", *(f"warning: {line}" for line in store.warnings)]
+    lines = [
+        f"{store.address}: {counts or 'no trials yet'}; {running}",
+        *(f"warning: {line}" for line in store.warnings),
+    ]
     return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None))
 
 

@@ -49,7 +49,7 @@ class PlannedSearcher(Searcher):
         if result is not None:
             _tell_first(self._session, key, result)
         if error or result is None:
-            self._session.fail(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+            self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
         elif "interrupted" in result:
             self._session.suspend(key, result["interrupted"])
         elif "failure" in result:

@@ -74,6 +74,12 @@ class Session:
             return True
         return False
 
+    def lose(self, key: str, reason: str) -> None:
+        """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
+        told = [name for name in self._store.objects.names(f"trials/{key}") if name.startswith("hung-")]
+        hung = self._store.objects.read(f"trials/{key}/{told[-1]}") if told else None
+        self.fail(key, hung.decode() if hung else reason)
+
     def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take the result with which a trial ended: its last epoch, or the one after which it was stopped early."""
         record = self._live[key].with_epoch(epoch, metrics)

@@ -2,8 +2,9 @@
 
 import os
 
+from orchestrator.objects import redacted
 from orchestrator.tracking.study_info import StudyInfo
-from orchestrator.tracking.tracker import Tracker, redacted
+from orchestrator.tracking.tracker import Tracker
 
 __all__ = ["DEFAULT_URI", "StudyInfo", "Tracker", "redacted", "tracking_uri", "ui_command"]
 

@@ -1,12 +1,12 @@
 """The thread that keeps MLflow in step with the records; nobody waits for it."""
 
-import re
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.objects import redacted
 from orchestrator.records import Record
 from orchestrator.tracking.study_info import StudyInfo
 
@@ -129,8 +129,3 @@ class Tracker:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def redacted(text: str) -> str:
-    """The text with user names and passwords of addresses left out."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
