@@ -146,7 +146,7 @@ def _run(
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
-            session = Session(planner, store, listeners, partial(say, console))
+            session = Session(planner, store, listeners, known, partial(say, console))
             exit_code = run(session, store, resources=resources, concurrency=concurrency, fit=target.fit)
         if tracker:
             _close(tracker, store, study, console, interrupted=exit_code is not None)

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import InputError
@@ -48,7 +49,16 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
     answers = [_probe.options(scheduling_strategy=place).remote(store.storage, store.study) for place in places]
     mine = versions()
     for node, answer in zip(nodes, answers, strict=True):
-        _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+        try:
+            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+        except RayError as error:
+            if _is_alive(node["NodeID"]):
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise InputError(f"--address: node {node['NodeManagerAddress']} does not answer: {reason}") from error
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 def versions() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """One launch of a study, on the driver: planner, records and listeners, with no knowledge of Ray."""
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from orchestrator.plan.planner import Planner
@@ -23,19 +25,31 @@ class Session:
         planner: Decides what runs next.
         store: Where plans and verdicts are kept.
         listeners: Told of every change.
+        known: Trials of earlier launches.
         say: Prints a line for the user.
     """
 
     def __init__(
-        self, planner: Planner, store: Store, listeners: Sequence[Listener], say: Callable[[str], None] = print
+        self,
+        planner: Planner,
+        store: Store,
+        listeners: Sequence[Listener],
+        known: Sequence[Record] = (),
+        say: Callable[[str], None] = print,
     ) -> None:
         self._planner = planner
         self._store = store
         self._listeners = list(listeners)
         self._say = say
+        self._unfinished = {record.key: record for record in known if not record.state.final}
         self._live: dict[str, Record] = {}
         self._pruned: set[str] = set()
         self._best: Record | None = None
+        for record in known:
+            if planner.better(record, self._best):
+                self._best = record
+        self.launch = uuid.uuid4().hex
+        """Tells this launch's attempts at a trial from earlier ones."""
         self.problem: str | None = None
         """Why the storage did not take what the driver had to keep, or None."""
 
@@ -46,12 +60,23 @@ class Session:
 
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
-        planned = None if self.problem else self._planner.next()
-        if planned is not None and not self._kept(lambda: self._store.plan(planned)):
-            return None
-        if planned is not None:
-            self._update(Record(planned))
-        return planned
+        while not self.problem:
+            planned = self._planner.next()
+            if planned is None or not self._kept(partial(self._store.plan, planned)):
+                return None
+            known = self._unfinished.pop(planned.key, None)
+            record = Record(planned, known.epochs if known else ())
+            self._update(record)
+            if not self._was_to_stop(record):
+                return planned
+            self._pruned.add(record.key)
+            self.finish(record.key, len(record.epochs), record.epochs[-1])
+        return None
+
+    def _was_to_stop(self, record: Record) -> bool:
+        """Tell the pruner what an earlier launch got to know; whether it ended before it could act on the answer."""
+        answers = [self._planner.report(record.planned, e, m) for e, m in enumerate(record.epochs, start=1)]
+        return bool(answers) and answers[-1]
 
     def note(self, lines: Iterable[str]) -> None:
         """Tell the user what a worker met."""
@@ -76,8 +101,7 @@ class Session:
 
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
-        told = [name for name in self._store.objects.names(f"trials/{key}") if name.startswith("hung-")]
-        hung = self._store.objects.read(f"trials/{key}/{told[-1]}") if told else None
+        hung = self._store.objects.read(f"trials/{key}/hung-{self.launch}.txt")
         self.fail(key, hung.decode() if hung else reason)
 
     def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -124,13 +148,13 @@ class Session:
         """A finished trial needs no checkpoint; the best one keeps its last, for whoever wants the weights."""
         if record.state is State.FAILED:  # it may be run again
             return
-        loser = record
-        if self._planner.better(record, self._best):
-            loser, self._best = self._best or record, record
-        if loser is not self._best:
-            self._store.drop_checkpoints(loser.key)
-        else:
-            self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
+        if not self._planner.better(record, self._best):
+            self._store.drop_checkpoints(record.key)
+            return
+        beaten, self._best = self._best, record
+        self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
+        if beaten is not None:
+            self._store.drop_checkpoints(beaten.key)
 
     def _suspended(self, record: Record) -> None:
         self._kept(lambda: self._store.judge(record, record.planned.system_attrs))

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -36,7 +35,7 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
     job = {
         "storage": store.storage,
         "study": store.study,
-        "launch": uuid.uuid4().hex,
+        "launch": session.launch,
         "fit": fit,
         "gpu": resources.gpu,
         "threads": threads_for(resources.cpu),
