@@ -91,9 +91,11 @@ class Attempt:
         return result.epoch, result.metrics, done
 
     def close(self) -> None:
-        """Let go of the model, after what is in flight is kept."""
+        """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:
             self._flush()
+            if self._store.has_verdict(self.planned.key):
+                self._store.drop_checkpoints(self.planned.key)
         finally:
             close = getattr(self._results, "close", None)
             if close is not None:

@@ -216,6 +216,10 @@ class Store:
         """Keep a trial's state; called by the worker that runs it."""
         self.objects.write_sealed(f"trials/{checkpoint.planned.key}/{name}", checkpoint.to_bytes())
 
+    def has_verdict(self, key: str) -> bool:
+        """Whether the driver has judged a trial; it takes the verdict back where the trial runs again."""
+        return "verdict.json" in self.objects.names(f"trials/{key}")
+
     def has_epochs(self, key: str) -> bool:
         """Whether any worker got to the end of an epoch."""
         return any(name.startswith("epochs-") for name in self.objects.names(f"trials/{key}"))

@@ -50,6 +50,7 @@ class Planner:
         self._budget = self._count()
         self._optuna = self._new_optuna_study()
         self._live: dict[str, optuna.Trial] = {}
+        self._reported: dict[str, set[int]] = {}
         self._seen: set[str] = set()
         self._handed = 0
         numbers = {r.planned.number for r in (*records, *outside) if r.planned.kind == "search"}
@@ -92,6 +93,9 @@ class Planner:
         value = metrics.get(self._study.spec.objectives[0].metric)
         if value is None:  # undefined this epoch (a class that occurs nowhere): nothing to judge by
             return False
+        if epoch in self._reported.setdefault(planned.key, set()):  # by a worker that was lost since
+            return False
+        self._reported[planned.key].add(epoch)
         trial.report(value, epoch)
         return bool(trial.should_prune())
 

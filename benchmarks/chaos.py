@@ -1,0 +1,444 @@
+"""Random SIGKILLs against a study, compared with the same study left in peace.
+
+    python benchmarks/chaos.py --kills 30 --seed 0              fixed cells on a two-node cluster, tracked by a server
+    python benchmarks/chaos.py --kills 10 --seed 0 --local      fixed cells on a Ray of the command's own, sqlite
+    python benchmarks/chaos.py --kills 10 --seed 0 --search     TPE and ASHA, one trial at a time
+
+Real trials on tiny shapes under kills of the command, of a trial's process and of the second node's raylet (only what
+this script started). A killed command is given again, a killed node is replaced, until the study is finished; studies
+follow one another until all kills are spent. Checked: results.parquet equal bit for bit, its wall-clock and memory
+columns aside; no trial lost or doubled; one MLflow run per trial with every epoch once; at most one epoch that was
+handed on repeated per attempt; with ``--search`` also that a planner fed the same records suggests and prunes alike.
+Exit code 1 on any difference.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pyarrow.parquet as pq
+
+from orchestrator.plan.planner import Planner
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Study, load
+from trainable.config import TrialConfig
+from trainable.engine import EpochResult
+from trainable.engine import fit as engine
+
+ROOT = Path(__file__).resolve().parents[1]
+TRACE = "CHAOS_TRACE"
+"""Environment variable with the folder where trials note their epochs; also marks the processes that may be killed."""
+STUDY_SECONDS = 900.0
+EAGER = 0.2
+"""Share of the kills that come at any moment of a launch, also before its first epoch."""
+
+HEAD = """
+study: chaos
+objective: {metric: val/miou, mode: max}
+data: {name: shapes, size: [32, 32], train_images: 24, val_images: 24}
+model: {arch: linknet, encoder: tu-test_resnet, encoder_weights: null}
+"""
+CELLS = """
+train: {epochs: 5, batch_size: 4, lr: 6.0e-3}
+suppression:
+  p_max: {choice: [0.3, 0.7]}
+  layer: {choice: [decoder, encoder.4]}
+  sampling: {choice: [{name: difficulty, tau: 1.0}, inverse_frequency]}
+search: {sampler: grid, references: []}
+resources: {cpu: 1, max_concurrent: 2, retries: 99, retry_backoff_s: 0.1}
+"""
+SHORT = CELLS.replace("[0.3, 0.7]", "[0.7]").replace("epochs: 5", "epochs: 4")
+SEARCH = """
+train: {epochs: 8, batch_size: 4, lr: {log_uniform: [1.0e-4, 1.0e-2]}}
+suppression:
+  p_max: {uniform: [0.0, 1.0]}
+  sampling: {choice: [{name: difficulty, tau: {uniform: [0.5, 3.0]}}, uniform]}
+search:
+  sampler: {name: tpe, startup_trials: 4}
+  pruner: {name: asha, grace_epochs: 2, reduction_factor: 2}
+  trials: 12
+  references: []
+resources: {cpu: 1, max_concurrent: 1, retries: 99, retry_backoff_s: 0.1}
+"""
+
+
+def traced(config: TrialConfig, *, threads: int, resume_from: Mapping[str, Any] | None = None) -> Iterator[EpochResult]:
+    """The engine; notes where a trial starts, which epochs it trained and which of them it handed on."""
+    _note(config, "start", int(resume_from["epoch"]) if resume_from else 0)
+    for result in engine(config, threads=threads, resume_from=resume_from):
+        _note(config, "trained", result.epoch)
+        yield result
+        _note(config, "handed", result.epoch)
+
+
+def _note(config: TrialConfig, what: str, epoch: int) -> None:
+    with open(f"{os.environ[TRACE]}/{config.seed}.txt", "a") as stream:
+        stream.write(f"{what} {epoch}\n")
+
+
+@dataclass
+class Ground:
+    """Where studies run: a cluster of two nodes, or a Ray of each command's own."""
+
+    tracking: str
+    cluster: Any = None
+    node: Any = None
+    """The cluster's second node."""
+
+    def kill_node(self) -> None:
+        """SIGKILL the second node's raylet and put another node in its place."""
+        self.node.all_processes["raylet"][0].process.kill()
+        time.sleep(1)
+        with suppress(Exception):  # parts of it are gone already
+            self.cluster.remove_node(self.node, allow_graceful=False)
+        self.node = self.cluster.add_node(num_cpus=1)
+
+
+@dataclass
+class Tally:
+    """What happened in one study or several."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    launches: int = 0
+    other_ends: list[str] = field(default_factory=list)
+    """Launches that ended neither by a kill of the command nor with the study."""
+    repeated: Counter[int] = field(default_factory=Counter)
+    """Attempts by the number of epochs that were handed on and then trained again."""
+    differences: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    """One study: its command, its folder and what is done to it."""
+
+    name: str
+    spec: Path
+    folder: Path
+    ground: Ground
+    random: random.Random
+    tally: Tally
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def store(self) -> Store:
+        """The study's directory."""
+        return Store(str(self.folder), "chaos")
+
+    def finish(self, kills: int) -> int:
+        """Give the command until the study is finished; returns the kills that are left."""
+        deadline = time.monotonic() + STUDY_SECONDS
+        self._launch()
+        while True:
+            if kills and self._wait_for_a_moment(deadline):
+                self._kill()
+                kills -= 1
+            if kills == 0:
+                self._wait(deadline)
+            assert self.process is not None
+            if self.process.poll() is None:
+                continue
+            if self.process.returncode == 0:
+                return kills
+            if self.process.returncode != -signal.SIGKILL:
+                tail = (self.folder / "log.txt").read_text().strip().splitlines()[-1:]
+                self.tally.other_ends.append(f"exit code {self.process.returncode}: {' '.join(tail)}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.name}: not finished in {STUDY_SECONDS:g} s; see {self.folder}/log.txt")
+            self._launch()
+
+    def _launch(self) -> None:
+        overrides = [f"tracking.uri={self.ground.tracking}", f"tracking.experiment={self.name}"]
+        address = self.ground.cluster.address if self.ground.cluster else None
+        code = (
+            "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+            f"sys.exit(launch(load({str(self.spec)!r}, {overrides!r}), storage={str(self.folder)!r},"
+            f"target=Target({address!r}, fit='chaos:traced'), command=''))"
+        )
+        self.folder.mkdir(exist_ok=True)
+        with open(self.folder / "log.txt", "a") as log:
+            self.process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, text=True)
+        self.tally.launches += 1
+
+    def _wait(self, deadline: float) -> None:
+        assert self.process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(1, deadline - time.monotonic()))
+
+    def _wait_for_a_moment(self, deadline: float) -> bool:
+        """Wait until some epochs are done, or for a random time; False where the command ended before."""
+        assert self.process is not None
+        eager = self.random.random() < EAGER
+        until = time.monotonic() + self.random.uniform(0, 8) if eager else deadline
+        goal = self._epochs_done() + self.random.randint(1, 3)
+        while time.monotonic() < until and (eager or self._epochs_done() < goal):
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        time.sleep(self.random.uniform(0, 0.4))
+        return self.process.poll() is None
+
+    def _epochs_done(self) -> int:
+        traces = Path(os.environ[TRACE]).glob("*.txt")
+        return sum(trace.read_text().count("trained") for trace in traces)
+
+    def _kill(self) -> None:
+        workers = self._workers()
+        kinds = ["command", *(["trial"] if workers else []), *(["node"] if self.ground.cluster else [])]
+        kind = self.random.choice(kinds)
+        self.tally.kills[kind] += 1
+        match kind:
+            case "trial":
+                with suppress(ProcessLookupError):
+                    os.kill(self.random.choice(workers), signal.SIGKILL)
+            case "node":
+                self.ground.kill_node()
+            case _:
+                assert self.process is not None
+                self.process.kill()
+                self.process.wait()
+
+    def _workers(self) -> list[int]:
+        """Processes that run a trial: the latest claim of each trial without a verdict, if it is alive and ours."""
+        pids = []
+        for trial in self.folder.glob("chaos/trials/*"):
+            claims = sorted(trial.glob("attempt-*.json"), key=lambda path: int(path.stem[8:]))
+            if claims and not (trial / "verdict.json").exists():
+                with suppress(OSError, ValueError):
+                    pid = int(json.loads(claims[-1].read_text())["content"]["pid"])
+                    mark = f"{TRACE}={os.environ[TRACE]}".encode()
+                    if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                        pids.append(pid)
+        return pids
+
+
+def repeats() -> Counter[int]:
+    """Attempts by the number of epochs that an earlier attempt had handed on and they trained again."""
+    found: Counter[int] = Counter()
+    for trace in Path(os.environ[TRACE]).glob("*.txt"):
+        handed = 0
+        for line in trace.read_text().splitlines():
+            what, epoch = line.split()
+            if what == "handed":
+                handed = int(epoch)
+            elif what == "start":
+                if handed or int(epoch):
+                    found[max(0, handed - int(epoch))] += 1
+                handed = int(epoch)
+    return found
+
+
+def table(run: Run) -> list[str]:
+    """Rows of results.parquet, sorted, every bit of their values shown."""
+    whole = pq.read_table(run.folder / "chaos/results.parquet")
+    names = sorted(name for name in whole.column_names if not name.endswith(("_seconds", "_bytes")))
+    rows = sorted(whole.select(names).to_pylist(), key=lambda row: (row["trial"], row["epoch"]))
+    return [repr(row) for row in rows]
+
+
+def differences(calm: Run, run: Run, study: Study) -> list[str]:
+    """What is not as it should be after the kills, in words."""
+    found = []
+    records = run.store.records()
+    keys = [f"search-{number:04d}" for number in range(Planner(study).budget)]
+    if [record.key for record in records] != keys:
+        found.append(f"trials {[record.key for record in records]}, expected {keys}")
+    found += [f"{r.key} is {r.state}" for r in records if r.state not in (State.COMPLETE, State.PRUNED)]
+    one, other = table(calm), table(run)
+    wrong = sum(a != b for a, b in zip(one, other, strict=False)) + abs(len(one) - len(other))
+    if wrong:
+        found.append(f"results.parquet: {wrong} of {len(one)} rows differ")
+    found += _run_differences(run, records)
+    left = [path.name for path in run.folder.glob("chaos/trials/*/*.bin")]
+    if len(left) > 1:  # the best trial keeps its last
+        found.append(f"{len(left)} checkpoints are left: {left}")
+    return found
+
+
+def _run_differences(run: Run, records: list[Record]) -> Iterator[str]:
+    """What MLflow shows otherwise than the records hold it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(run.ground.tracking)
+    experiment = client.get_experiment_by_name(run.name)
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    trials = Counter(r.data.tags["trial"] for r in runs if "trial" in r.data.tags)
+    if len(runs) - trials.total() != 1:
+        yield f"MLflow: {len(runs) - trials.total()} parent runs"
+    if trials != Counter(record.key for record in records):
+        yield f"MLflow: runs {dict(trials)}"
+    ids = {r.data.tags["trial"]: r.info.run_id for r in runs if "trial" in r.data.tags}
+    for record in records:
+        held = client.get_metric_history(ids[record.key], "val/miou") if record.key in ids else []
+        shown = sorted((metric.step, metric.value) for metric in held)
+        if shown != [(epoch, metrics["val/miou"]) for epoch, metrics in enumerate(record.epochs, start=1)]:
+            yield f"MLflow: {record.key} has epochs {[step for step, _ in shown]}"
+
+
+def decision_differences(records: list[Record], study: Study) -> Iterator[str]:
+    """Where a planner that is fed the records suggests or prunes otherwise."""
+    planner = Planner(study)
+    for record in records:
+        planned = planner.next()
+        if planned is None or planned.config != record.planned.config:
+            yield f"{record.key}: another suggestion than the records give"
+            return
+        stopped = None
+        for epoch, metrics in enumerate(record.epochs, start=1):
+            if epoch < record.planned.config["train"]["epochs"] and planner.report(planned, epoch, metrics):
+                stopped = epoch
+                break
+        expected = len(record.epochs) if record.state is State.PRUNED else None
+        if stopped != expected:
+            yield f"{record.key}: pruned after {expected}, a planner fed the same records says {stopped}"
+        planner.finish(replace(record, planned=planned))
+
+
+@contextmanager
+def ground(folder: Path, *, local: bool) -> Iterator[Ground]:
+    """Two nodes and a tracking server on loopback, or neither."""
+    if local:
+        yield Ground(f"sqlite:///{folder}/mlflow.db")
+        return
+    from ray.cluster_utils import Cluster
+
+    with ExitStack() as stack:
+        uri = stack.enter_context(_server(folder))
+        cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        stack.callback(cluster.shutdown)
+        yield Ground(uri, cluster, cluster.add_node(num_cpus=1))
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        f"{folder}/artifacts",
+    ]
+    with open(folder / "server.txt", "w") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            with suppress(OSError), urlopen(f"{uri}/health", timeout=2):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"mlflow server does not start:\n{(folder / 'server.txt').read_text()}")
+            time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # it has processes of its own
+        server.wait()
+
+
+def _trace(folder: Path) -> None:
+    """Empty the notes: trials of one study have the seeds of the other's."""
+    folder.mkdir(exist_ok=True)
+    for note in folder.iterdir():
+        note.unlink()
+
+
+def chaos(
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    search: bool = False,
+    local: bool = False,
+    short: bool = False,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Run it all below ``folder``; returns the exit code.
+
+    Args:
+        folder: An empty folder.
+        kills: How many.
+        seed: Decides their kinds and moments, as far as the machine's speed does not.
+        search: TPE and ASHA instead of fixed cells.
+        local: No cluster and no server.
+        short: Half the cells.
+        say: Prints a line.
+    """
+    spec = folder / "chaos.yaml"
+    spec.write_text(HEAD + (SEARCH if search else SHORT if short else CELLS))
+    trace = folder / "trace"
+    paths = filter(None, [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+    os.environ |= {TRACE: str(trace), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    tally, random_ = Tally(), random.Random(seed)
+    began = time.monotonic()
+    with ground(folder, local=local or search) as place:
+        study = load(spec, [f"tracking.uri={place.tracking}"])
+        _trace(trace)
+        calm = Run("calm", spec, folder / "calm", place, random_, Tally())
+        calm.finish(0)
+        say(f"undisturbed: {time.monotonic() - began:.0f} s, {len(table(calm))} rows")
+        left, rounds = kills, 0
+        while left:
+            _trace(trace)
+            rounds += 1
+            run = Run(f"chaos-{rounds}", spec, folder / f"chaos-{rounds}", place, random_, tally)
+            left = run.finish(left)
+            tally.repeated += repeats()
+            found = differences(calm, run, study)
+            if search:
+                found += decision_differences(run.store.records(), study)
+            tally.differences += [f"study {rounds}: {line}" for line in found]
+            say(f"study {rounds}: {kills - left} of {kills} kills, {len(found)} differences")
+    _print(tally, rounds, time.monotonic() - began, say)
+    return 1 if tally.differences or max(tally.repeated, default=0) > 1 else 0
+
+
+def _print(tally: Tally, rounds: int, seconds: float, say: Callable[[str], None]) -> None:
+    rows = {
+        "studies finished": str(rounds),
+        "kills": f"{tally.kills.total()}: " + ", ".join(f"{count} {kind}" for kind, count in tally.kills.items()),
+        "launches": str(tally.launches),
+        "launches that ended otherwise": str(len(tally.other_ends)),
+        "attempts by handed-on epochs repeated": ", ".join(f"{n}: {c}" for n, c in sorted(tally.repeated.items())),
+        "differences": str(len(tally.differences)),
+        "seconds": f"{seconds:.0f}",
+    }
+    for name, value in rows.items():
+        say(f"{name:<38} {value}")
+    for line in (*tally.other_ends, *tally.differences):
+        say(f"  {line}")
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of their kinds and moments")
+    parser.add_argument("--search", action="store_true", help="TPE and ASHA instead of fixed cells; implies --local")
+    parser.add_argument("--local", action="store_true", help="no cluster and no server: kill commands and trials only")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this folder and leave everything there")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        folder.mkdir(parents=True, exist_ok=True)
+        what: dict[str, Any] = {"search": options.search, "local": options.local}
+        return chaos(folder.resolve(), kills=options.kills, seed=options.seed, **what)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Further engines that train nothing: they hang, or their storage fails."""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+
+from fake_fit import Result, State, _p_max, fit
+
+from orchestrator.objects import Objects
+from trainable.config import TrialConfig
+
+
+def hanging(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """Trials with p_max over one half never end their second epoch."""
+    for result in fit(config, threads=threads, resume_from=resume_from):
+        if result.epoch == 2 and _p_max(config) > 0.5:
+            time.sleep(600)
+        yield result
+
+
+def full_disk(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """While the file FULL names is there, no checkpoint of trials with p_max over one half is taken after epoch 1."""
+    whole = Objects.write
+
+    def write(self: Objects, name: str, content: bytes) -> None:
+        full = os.path.exists(os.environ["FULL"]) and _p_max(config) > 0.5
+        if full and name.endswith(".bin") and not name.endswith("-1.bin"):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        whole(self, name, content)
+
+    Objects.write = write  # type: ignore[method-assign]
+    try:
+        for result in fit(config, threads=threads, resume_from=resume_from):
+            time.sleep(0.3)
+            yield result
+    finally:
+        Objects.write = whole  # type: ignore[method-assign]
+
+
+def noted(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """Prints, and takes a while for each epoch."""
+    for result in fit(config, threads=threads, resume_from=resume_from):
+        print(f"an engine's own words in epoch {result.epoch}")
+        time.sleep(0.5)
+        yield result

@@ -1,0 +1,272 @@
+"""A worker's attempt at a trial: continues where the last one ended, keeps what it measured, tells what it cannot."""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import attempt as module
+from orchestrator.attempt import Attempt, StorageFailed
+from orchestrator.launch import Target, launch
+from orchestrator.objects import Objects
+from orchestrator.plan.planner import Planner
+from orchestrator.records import CheckpointName, Planned, State, Store
+from orchestrator.spec import Study, load
+from trainable.failure import TrialFailed
+
+HERE = Path(__file__).parent
+Make = Callable[..., Study]
+
+REAL = """
+study: s
+objective: {metric: val/miou, mode: max}
+data: {name: shapes, size: [32, 32], train_images: 12, val_images: 4}
+model: {arch: linknet, encoder: tu-test_resnet, encoder_weights: null}
+train: {epochs: 4, batch_size: 4, lr: 6.0e-3}
+suppression: {layer: encoder.4, sampling: {name: difficulty, tau: 1.0}, importance: gradient, p_max: 0.7}
+search: {trials: 1, references: []}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def planned_by(study: Study, store: Store) -> Planned:
+    planned = Planner(study).next()
+    assert planned is not None
+    store.plan(planned)
+    return planned
+
+
+def job(planned: Planned, store: Store, **changes: Any) -> dict[str, Any]:
+    rest = {"launch": "x", "fit": "fake_fit:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
+    return {"plan": asdict(planned), "storage": store.storage, "study": store.study, **rest, **changes}
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store("out", "s")
+
+
+@pytest.fixture
+def planned(study: Make, store: Store) -> Planned:
+    return planned_by(study("search.references=[]"), store)
+
+
+def epochs(attempt: Attempt, count: int) -> list[int]:
+    return [attempt.next_epoch()[0] for _ in range(count)]
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_a_continued_real_trial_has_the_metrics_of_an_undisturbed_one(
+    tmp_path: Path, store: Store, killed_after: int
+) -> None:
+    (tmp_path / "real.yaml").write_text(REAL)
+    study = load(tmp_path / "real.yaml", env={})
+    whole, broken = store, Store("broken", "s")
+    fit = {"fit": "trainable.engine:fit"}
+    undisturbed = Attempt(job(planned_by(study, whole), whole, **fit))
+    assert epochs(undisturbed, 4) == [1, 2, 3, 4]
+    undisturbed.close()
+    planned = planned_by(study, broken)
+    first = Attempt(job(planned, broken, **fit))
+    epochs(first, killed_after)
+    first._flush()  # and never closed: killed
+    second = Attempt(job(planned, broken, **fit))
+    assert epochs(second, 4 - killed_after) == list(range(killed_after + 1, 5))
+    second.close()
+    (one,), (other,) = whole.records(), broken.records()
+    assert len(one.epochs) == len(other.epochs) == 4
+    for expected, found in zip(one.epochs, other.epochs, strict=True):
+        assert {k: v for k, v in expected.items() if not k.endswith(("_seconds", "_bytes"))} == {
+            k: v for k, v in found.items() if not k.endswith(("_seconds", "_bytes"))
+        }
+
+
+def test_the_last_epoch_is_told_once_more_where_only_the_driver_missed_it(planned: Planned, store: Store) -> None:
+    first = Attempt(job(planned, store))
+    epochs(first, 4)
+    first.close()
+    second = Attempt(job(planned, store))
+    assert second.next_epoch()[::2] == (4, True)
+    second.close()
+
+
+def test_two_checkpoints_stay(planned: Planned, store: Store) -> None:
+    attempt = Attempt(job(planned, store))
+    epochs(attempt, 3)
+    attempt.close()
+    assert store.checkpoints(planned.key) == [CheckpointName(1, 3), CheckpointName(1, 2)]
+
+
+def test_a_worker_that_was_thought_dead_disturbs_nobody(planned: Planned, store: Store) -> None:
+    old = Attempt(job(planned, store))
+    epochs(old, 2)
+    old._flush()
+    new = Attempt(job(planned, store))
+    assert epochs(new, 1) == [3]
+    new._flush()
+    epochs(old, 2)  # it is not dead
+    old.close()
+    (record,) = store.records()
+    assert len(record.epochs) == 3, "the latest attempt counts"
+    third = Attempt(job(planned, store))
+    assert epochs(third, 1) == [4]
+    third.close()
+    new.close()
+
+
+def test_what_a_killed_write_left_is_removed(planned: Planned, store: Store) -> None:
+    partial = Path(f"out/s/trials/{planned.key}/.checkpoint-1-1.bin.0123")
+    partial.write_bytes(b"half")
+    attempt = Attempt(job(planned, store))
+    epochs(attempt, 1)
+    attempt.close()
+    assert not partial.exists()
+
+
+def test_each_attempt_has_a_log_with_what_the_engine_printed(planned: Planned, store: Store) -> None:
+    for _ in range(2):
+        attempt = Attempt(job(planned, store, fit="more_fits:noted"))
+        epochs(attempt, 1)
+        attempt.close()
+    first, second = (Path(f"out/s/trials/{planned.key}/log-{n}.txt").read_text() for n in (1, 2))
+    assert "attempt 1 starts from epoch 1" in first
+    assert "an engine's own words in epoch 1" in first
+    assert "epoch 1: val/miou" in first
+    assert "attempt 2 continues after epoch 1" in second
+    assert "an engine's own words in epoch 2" in second
+
+
+def test_waits_get_longer_with_every_worker_lost_in_this_launch(
+    planned: Planned, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    for _ in range(9):
+        Attempt(job(planned, store, backoff_s=1.5))
+    assert slept == [1.5, 3, 6, 12, 24, 48, 60, 60]
+    slept.clear()
+    Attempt(job(planned, store, backoff_s=1.5, launch="another"))
+    assert slept == [], "another launch does not wait"
+
+
+def test_a_hang_is_told_by_the_next_attempt_of_the_launch_alone(planned: Planned, store: Store) -> None:
+    Attempt(job(planned, store)).close()
+    store.write_text(f"trials/{planned.key}/hung-x.txt", "epoch 1: no result within 5")
+    with pytest.raises(TrialFailed, match="no result within 5"):
+        Attempt(job(planned, store))
+    Attempt(job(planned, store, launch="another")).close()
+
+
+def failing_writes(monkeypatch: pytest.MonkeyPatch, part: str, error: OSError) -> Callable[[], None]:
+    """Writes to names with ``part`` fail until the returned function is called."""
+    whole = Objects.write
+    broken = [True]
+
+    def write(self: Objects, name: str, content: bytes) -> None:
+        if broken and part in name:
+            raise error
+        whole(self, name, content)
+
+    monkeypatch.setattr(Objects, "write", write)
+    return broken.clear
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Permission denied")],
+    ids=["full", "denied"],
+)
+@pytest.mark.parametrize("part", ["checkpoint-1-3", "epochs-1", "log-1", "attempt-"])
+def test_a_storage_that_fails_is_told_and_the_trial_continues_afterwards(
+    planned: Planned, store: Store, monkeypatch: pytest.MonkeyPatch, part: str, error: OSError
+) -> None:
+    mend = failing_writes(monkeypatch, part, error)
+
+    def work() -> None:
+        attempt = Attempt(job(planned, store))
+        try:
+            epochs(attempt, 4)
+        finally:
+            attempt._writer.shutdown()
+
+    with pytest.raises(StorageFailed, match=f"the storage failed: .*{error.strerror}"):
+        work()
+    mend()
+    again = Attempt(job(planned, store))
+    done = len(again.earlier)
+    assert done == {"checkpoint-1-3": 2, "epochs-1": 1, "log-1": 1, "attempt-": 0}[part]
+    assert epochs(again, 4 - done) == list(range(done + 1, 5))
+    again.close()
+    (record,) = store.records()
+    assert [m["val/miou"] for m in record.epochs] == sorted(m["val/miou"] for m in record.epochs)
+    assert record.whole
+
+
+GRID = ("search.references=[]", "suppression.alpha=1.0", "suppression.sampling={name: uniform}", "search.sampler=grid")
+FOUR = (*GRID, "suppression.p_max={choice: [0.75, 0.25, 0.4]}", "search.trials=3", "tracking.enabled=false")
+
+
+def run(study: Study, fit: str) -> int:
+    return launch(study, storage="out", target=Target(max_concurrent=2, fit=fit), command="again")
+
+
+@pytest.mark.integration
+def test_a_full_disk_interrupts_a_trial_and_the_same_command_finishes_it(
+    study: Make, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = tmp_path / "full"
+    full.write_text("")
+    monkeypatch.setenv("FULL", str(full))
+    assert run(study(*FOUR), "more_fits:full_disk") == 3
+    out = capsys.readouterr().out
+    found = {record.key: record for record in store.records()}
+    stuck = found["search-0000"]
+    assert stuck.state is State.INTERRUPTED
+    assert "No space left on device" in (stuck.reason or "")
+    assert found["search-0001"].state is State.COMPLETE, "the other one goes on"
+    assert "continue with:  again" in out
+    assert "No space left on device" in out
+    full.unlink()
+    assert run(study(*FOUR), "more_fits:full_disk") == 0
+    after = {record.key: record for record in store.records()}
+    assert len(after) == 3
+    assert {(record.state, len(record.epochs)) for record in after.values()} == {(State.COMPLETE, 4)}
+    assert after["search-0001"] == found["search-0001"]
+    scores = [metrics["val/miou"] for metrics in after["search-0000"].epochs]
+    assert scores == [0.75 * epoch / 4 for epoch in range(1, 5)]
+    log = Path("out/s/trials/search-0000/log-2.txt").read_text()
+    assert "continues after epoch 1" in log
+
+
+@pytest.mark.integration
+def test_a_trial_that_hangs_is_ended_and_counts_as_failed_and_runs_again_where_asked(
+    study: Make, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed = study(*FOUR, "resources.trial_timeout_s=12", "resources.retry_backoff_s=0.1")
+    began = time.monotonic()
+    assert run(timed, "more_fits:hanging") == 3
+    assert time.monotonic() - began < 60
+    found = {record.key: record for record in store.records()}
+    assert found["search-0000"].state is State.FAILED
+    assert found["search-0000"].reason == "epoch 2: no result within resources.trial_timeout_s (12)"
+    assert len(found["search-0000"].epochs) == 1
+    assert {found[key].state for key in ("search-0001", "search-0002")} == {State.COMPLETE}
+    assert "--retry-failed" in capsys.readouterr().out
+    target = Target(max_concurrent=2, fit="fake_fit:fit", retry_failed=True)
+    assert launch(timed, storage="out", target=target, command="again") == 0
+    after = {record.key: record for record in store.records()}
+    assert after["search-0000"].state is State.COMPLETE
+    assert len(after["search-0000"].epochs) == 4
+    assert after["search-0001"] == found["search-0001"]

@@ -1,0 +1,211 @@
+"""A study that is launched again after its file changed, and warm starts; without Ray."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import InputError
+from orchestrator.history import import_trials, read_history
+from orchestrator.plan.planner import Planner
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Study
+
+Make = Callable[..., Study]
+PLAIN = "search.references=[]"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return str(tmp_path / "out")
+
+
+def finished(study: Study, place: str, count: int = 6, state: State = State.COMPLETE) -> Store:
+    """The study as launches left it that ended ``count`` trials."""
+    store = Store(place, study.spec.study)
+    planner = Planner(study, store.records())
+    store.write_study(study.resolved())
+    for _ in range(count):
+        planned = planner.next()
+        assert planned is not None
+        epochs = tuple({"val/miou": planned.number + epoch / 10} for epoch in range(1, 5))
+        record, attrs = planner.finish(Record(planned, epochs).ended(state, None if state is State.COMPLETE else "x"))
+        store.plan(planned)
+        store.judge(record, attrs)
+    return store
+
+
+def launched(study: Study, store: Store) -> tuple[Planner, tuple[str, ...]]:
+    """What a launch makes of the study."""
+    history = read_history(study, store)
+    planner = Planner(study, history.records, history.outside)
+    store.write_study(study.resolved())
+    return planner, history.notes
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["search.trials=9", "resources.max_concurrent=1", "resources.retries=0", "tracking.enabled=false"],
+)
+def test_budget_resources_and_tracking_are_applied(study: Make, place: str, change: str) -> None:
+    store = finished(study(PLAIN), place, 3)
+    planner, notes = launched(study(PLAIN, change), store)
+    assert notes == ()
+    keys = [planned.key for planned in iter(planner.next, None)]
+    assert keys == [f"search-{number:04d}" for number in range(3, 9 if "trials=9" in change else 6)]
+
+
+def test_a_smaller_budget_ends_the_search(study: Make, place: str) -> None:
+    store = finished(study(PLAIN), place, 3)
+    planner, _ = launched(study(PLAIN, "search.trials=2"), store)
+    assert planner.exhausted
+
+
+def test_references_can_be_added(study: Make, place: str) -> None:
+    store = finished(study(PLAIN), place, 6)
+    planner, notes = launched(study(), store)
+    assert notes == ()
+    assert [planned.key for planned in iter(planner.next, None)] == ["reference-plain", "reference-official"]
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ("train.epochs=7", "train.epochs"),
+        ("data.rho=0.5", "data.rho"),
+        ("data.size=[32, 32]", "data.size"),
+        ("model.arch=unet", "model.arch"),
+        ("objective.mode=min", "objective.mode"),
+        ("objective.metric=train/loss", "objective.metric"),
+    ],
+)
+def test_what_makes_trials_incomparable_is_refused_with_the_way_out(
+    study: Make, place: str, change: str, fields: str
+) -> None:
+    store = finished(study(PLAIN), place, 2)
+    with pytest.raises(InputError) as refused:
+        read_history(study(PLAIN, change), store)
+    assert f"differs in {fields}: " in str(refused.value)
+    assert "--set study=NAME" in str(refused.value)
+    assert "search.warm_start" in str(refused.value)
+
+
+def test_all_incompatible_fields_are_named(study: Make, place: str) -> None:
+    store = finished(study(PLAIN), place, 1)
+    with pytest.raises(InputError, match=r"data\.rho, model\.arch, train\.epochs"):
+        read_history(study(PLAIN, "data.rho=0.5", "model.arch=unet", "train.epochs=9"), store)
+
+
+NARROW = "suppression.p_max={uniform: [0.0, 0.45]}"
+
+
+def test_a_changed_space_reuses_what_fits_and_says_so_at_every_launch(study: Make, place: str) -> None:
+    store = finished(study(PLAIN, "search.trials=6"), place, 6)
+    fitting = [r.key for r in store.records() if (r.planned.picks or {})["suppression.p_max"] <= 0.45]
+    assert 0 < len(fitting) < 6
+    narrow = study(PLAIN, NARROW)
+    planner, notes = launched(narrow, store)
+    assert len(notes) == 1
+    assert "suppression.p_max" in notes[0]
+    assert f"{len(fitting)} of 6" in notes[0]
+    assert f"{6 - len(fitting)} are left out" in notes[0]
+    handed = [planned.key for planned in iter(planner.next, None)]
+    assert handed == [f"search-{6 + number:04d}" for number in range(6 - len(fitting))], "no number is used twice"
+    again, _ = launched(narrow, store)
+    assert [planned.key for planned in iter(again.next, None)] == handed
+    history = read_history(narrow, store)
+    assert [record.key for record in history.records] == fitting
+    assert len(history.outside) == 6 - len(fitting)
+
+
+def test_a_space_that_is_widened_again_takes_the_others_back(study: Make, place: str) -> None:
+    store = finished(study(PLAIN), place, 6)
+    launched(study(PLAIN, NARROW), store)
+    planner, _ = launched(study(PLAIN), store)
+    assert planner.exhausted
+
+
+def test_a_value_that_becomes_fixed_leaves_out_the_others(study: Make, place: str) -> None:
+    grid = (PLAIN, "suppression.sampling={name: uniform}", "suppression.alpha=1.0", "search.trials=null")
+    two = study(*grid, "search.sampler=grid", "suppression.p_max={choice: [0.25, 0.75]}")
+    store = finished(two, place, 2)
+    one = study(*grid, "search.sampler=grid", "suppression.p_max={choice: [0.75]}")
+    planner, (note,) = launched(one, store)
+    assert "1 of 2" in note
+    assert planner.exhausted, "the cell that is left has run"
+
+
+def test_trials_that_ended_without_a_verdict_get_it(study: Make, place: str) -> None:
+    loaded = study(PLAIN)
+    store = finished(loaded, place, 1)
+    planned = Planner(loaded, store.records()).next()
+    assert planned is not None
+    store.plan(planned)
+    store.write_epochs(planned.key, 1, [{"val/miou": 0.5}] * 4)
+    records = read_history(loaded, store).records
+    assert [record.state for record in records] == [State.COMPLETE] * 2
+    assert store.records()[1].state is State.COMPLETE
+
+
+def test_failed_trials_run_again_only_where_asked(study: Make, place: str) -> None:
+    loaded = study(PLAIN)
+    store = finished(loaded, place, 2)
+    finished(loaded, place, 2, State.FAILED)
+    assert [r.state for r in read_history(loaded, store).records[2:]] == [State.FAILED] * 2
+    history = read_history(loaded, store, retry_failed=True)
+    assert [r.state for r in history.records] == [State.COMPLETE] * 2 + [State.INTERRUPTED] * 2
+    assert all(r.reason == "run again after: x" for r in history.records[2:])
+    planner = Planner(loaded, history.records)
+    assert [planned.key for planned in iter(planner.next, None)] == [f"search-{n:04d}" for n in range(2, 6)]
+    assert [r.state for r in read_history(loaded, store).records[2:]] == [State.INTERRUPTED] * 2, "a kill forgets none"
+
+
+def test_a_warm_start_imports_conditional_trials_once(study: Make, place: str) -> None:
+    other = finished(study(PLAIN), place, 6)
+    conditional = [
+        r for r in other.records() if "suppression.sampling.inverse_frequency.tau" in (r.planned.picks or {})
+    ]
+    warm = study("study=warm", PLAIN, "search.warm_start=[s]", "search.seed=5")
+    store = Store(place, "warm")
+    imported, notes = import_trials(warm, store, store.records())
+    assert len(imported) == 6
+    assert notes == ["Imported 6 of 6 complete trials of s; the others differ in more"]
+    assert {r.planned.kind for r in imported} == {"imported"}
+    assert sum(len(r.planned.picks or {}) == 4 for r in imported) == len(conditional) or conditional == []
+    assert [r.epochs for r in imported] == [r.epochs for r in other.records()]
+    again, _ = import_trials(warm, store, store.records())
+    assert again == []
+    planner = Planner(warm, store.records())
+    assert len(planner._optuna.trials) == 6
+    assert [planned.key for planned in iter(planner.next, None)] == [f"search-{n:04d}" for n in range(6)]
+
+
+def test_a_warm_start_takes_only_what_fits_and_needs_the_study(study: Make, place: str) -> None:
+    other = finished(study(PLAIN), place, 6)
+    fitting = sum((r.planned.picks or {})["suppression.p_max"] <= 0.45 for r in other.records())
+    narrow = study("study=warm", PLAIN, "search.warm_start=[s]", NARROW)
+    imported, (note,) = import_trials(narrow, Store(place, "warm"), ())
+    assert len(imported) == fitting
+    assert note.startswith(f"Imported {fitting} of 6 complete")
+    longer = study("study=longer", PLAIN, "search.warm_start=[s]", "train.epochs=9")
+    assert import_trials(longer, Store(place, "longer"), ())[0] == []
+    with pytest.raises(InputError, match=r"search\.warm_start: .*/nothing holds no study"):
+        import_trials(study("study=warm", "search.warm_start=[nothing]"), Store(place, "warm"), ())
+
+
+def test_equal_configurations_of_a_warm_start_are_not_run_again(study: Make, place: str) -> None:
+    grid = (
+        PLAIN,
+        "suppression.sampling={name: uniform}",
+        "suppression.alpha=1.0",
+        "search.trials=null",
+        "search.sampler=grid",
+    )
+    finished(study(*grid, "suppression.p_max={choice: [0.25, 0.75]}"), place, 2)
+    warm = study("study=warm", *grid, "suppression.p_max={choice: [0.25, 0.5, 0.75]}", "search.warm_start=[s]")
+    store = Store(place, "warm")
+    imported, _ = import_trials(warm, store, ())
+    assert len(imported) == 2
+    planner = Planner(warm, imported)
+    left = list(iter(planner.next, None))
+    assert [planned.config["suppression"]["p_max"] for planned in left] == [0.5]

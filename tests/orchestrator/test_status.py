@@ -1,0 +1,114 @@
+"""The status command, from a study's directory alone."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.lease import NAME
+from orchestrator.plan.planner import Planner
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import Study
+from orchestrator.status import main
+
+Make = Callable[..., Study]
+
+
+@pytest.fixture
+def store(study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A trial in every state, on a wide console."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    loaded = study("search.references=[]")
+    store, planner = Store("out", "s"), Planner(loaded)
+    store.write_study(loaded.resolved())
+    for number, state in enumerate(State):
+        planned = planner.next()
+        assert planned is not None
+        store.plan(planned)
+        epochs = tuple({"val/miou": value} for value in (0.1, 0.5 + number / 100, 0.3, 0.25 + number / 100))
+        done = epochs if state is State.COMPLETE else epochs[:2]
+        store.write_epochs(planned.key, 1, done)
+        if state is not State.RUNNING:
+            store.judge(Record(planned, done).ended(state, f"because of {state}"), {})
+    return store
+
+
+def show(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    assert main(["s", "--storage", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[0]: line.split() for line in lines if line.split()}
+
+
+def test_states_epochs_best_and_reasons(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = show(capsys)
+    by_state = dict(zip(State, (f"search-000{n}" for n in range(5)), strict=True))
+    assert rows[by_state[State.COMPLETE]][1:5] == ["complete", "4/4", "0.2600", "0.5100"]
+    assert rows[by_state[State.RUNNING]][1:4] == ["waiting", "2/4", "0.5000"], "nobody runs it"
+    assert rows[by_state[State.PRUNED]][1] == "pruned"
+    assert rows[by_state[State.FAILED]][-3:] == ["because", "of", "failed"]
+    assert "ago" in rows[by_state[State.INTERRUPTED]]
+
+
+def test_who_runs_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["s", "--storage", "out"]) == 0
+    counts = "1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted; nobody runs it"
+    assert counts in " ".join(capsys.readouterr().out.split())
+    store.objects.write_json(NAME, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time() - 30})
+    assert main(["s", "--storage", "out"]) == 0
+    assert "run by elsewhere, process 7, 30 s ago" in " ".join(capsys.readouterr().out.split())
+    rows = show(capsys)
+    assert rows["search-0000"][1] == "running"
+
+
+def test_a_trial_that_runs_again_is_not_shown_as_interrupted(
+    study: Make, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from orchestrator.run.session import Session
+
+    store.objects.write_json(NAME, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
+    session = Session(Planner(study("search.references=[]"), store.records()), store, [])
+    keys = {planned.key for planned in (session.start(), session.start()) if planned is not None}
+    assert keys == {"search-0000", "search-0004"}
+    rows = show(capsys)
+    assert {rows[key][1] for key in keys} == {"running"}
+
+
+def test_damaged_files_are_named(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("out/s/trials/search-0001/verdict.json")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["s", "--storage", "out"]) == 0
+    assert "warning: " in (out := "".join(capsys.readouterr().out.split("\n")))
+    assert "search-0001/verdict.json: damaged" in out
+
+
+def test_an_unknown_study_is_one_line_and_code_2(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["other", "--storage", "out"]) == 2
+    assert main(["s", "--storage", "nowhere"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split(": ")[1] for line in captured.err.splitlines()] == [
+        "no study there; --storage names the folder of the studies"
+    ] * 2
+    assert sorted(tmp_path.rglob("*")) == before, "looking creates nothing"
+
+
+def test_many_ended_trials_are_cut_to_the_best(
+    study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = study("search.references=[]", "search.trials=30")
+    store, planner = Store("out", "s"), Planner(loaded)
+    store.write_study(loaded.resolved())
+    for number in range(30):
+        planned = planner.next()
+        assert planned is not None
+        store.judge(Record(planned, ({"val/miou": number / 100},) * 4).ended(State.COMPLETE), {})
+    rows = show(capsys)
+    shown = [key for key in rows if key.startswith("search")]
+    assert shown == [f"search-{number:04d}" for number in range(29, 9, -1)]
+    assert rows["and"][:3] == ["and", "10", "more"]
