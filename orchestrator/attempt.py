@@ -94,7 +94,7 @@ class Attempt:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:
             self._flush()
-            if self._store.has_verdict(self.planned.key):
+            if self._store.was_pruned(self.planned.key):
                 self._store.drop_checkpoints(self.planned.key)
         finally:
             close = getattr(self._results, "close", None)

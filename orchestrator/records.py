@@ -216,9 +216,10 @@ class Store:
         """Keep a trial's state; called by the worker that runs it."""
         self.objects.write_sealed(f"trials/{checkpoint.planned.key}/{name}", checkpoint.to_bytes())
 
-    def has_verdict(self, key: str) -> bool:
-        """Whether the driver has judged a trial; it takes the verdict back where the trial runs again."""
-        return "verdict.json" in self.objects.names(f"trials/{key}")
+    def was_pruned(self, key: str) -> bool:
+        """Whether the driver has stopped a trial early."""
+        verdict = self._believed(f"trials/{key}/verdict.json", "")
+        return verdict is not None and verdict["state"] == State.PRUNED
 
     def has_epochs(self, key: str) -> bool:
         """Whether any worker got to the end of an epoch."""
