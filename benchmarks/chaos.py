@@ -25,16 +25,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import pyarrow.parquet as pq
+from chaos_checks import Finished, decision_differences, differences, table
 
-from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study, load
+from orchestrator.spec import load
 from trainable.config import TrialConfig
 from trainable.engine import EpochResult
 from trainable.engine import fit as engine
@@ -134,9 +132,9 @@ class Run:
     process: subprocess.Popen[str] | None = None
 
     @property
-    def store(self) -> Store:
-        """The study's directory."""
-        return Store(str(self.folder), "chaos")
+    def finished(self) -> Finished:
+        """What is checked in the end."""
+        return Finished(self.name, self.folder, self.ground.tracking)
 
     def finish(self, kills: int) -> int:
         """Give the command until the study is finished; returns the kills that are left."""
@@ -241,72 +239,6 @@ def repeats() -> Counter[int]:
     return found
 
 
-def table(run: Run) -> list[str]:
-    """Rows of results.parquet, sorted, every bit of their values shown."""
-    whole = pq.read_table(run.folder / "chaos/results.parquet")
-    names = sorted(name for name in whole.column_names if not name.endswith(("_seconds", "_bytes")))
-    rows = sorted(whole.select(names).to_pylist(), key=lambda row: (row["trial"], row["epoch"]))
-    return [repr(row) for row in rows]
-
-
-def differences(calm: Run, run: Run, study: Study) -> list[str]:
-    """What is not as it should be after the kills, in words."""
-    found = []
-    records = run.store.records()
-    keys = [f"search-{number:04d}" for number in range(Planner(study).budget)]
-    if [record.key for record in records] != keys:
-        found.append(f"trials {[record.key for record in records]}, expected {keys}")
-    found += [f"{r.key} is {r.state}" for r in records if r.state not in (State.COMPLETE, State.PRUNED)]
-    one, other = table(calm), table(run)
-    wrong = sum(a != b for a, b in zip(one, other, strict=False)) + abs(len(one) - len(other))
-    if wrong:
-        found.append(f"results.parquet: {wrong} of {len(one)} rows differ")
-    found += _run_differences(run, records)
-    left = [path.name for path in run.folder.glob("chaos/trials/*/*.bin")]
-    if len(left) > 1:  # the best trial keeps its last
-        found.append(f"{len(left)} checkpoints are left: {left}")
-    return found
-
-
-def _run_differences(run: Run, records: list[Record]) -> Iterator[str]:
-    """What MLflow shows otherwise than the records hold it."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(run.ground.tracking)
-    experiment = client.get_experiment_by_name(run.name)
-    runs = client.search_runs([experiment.experiment_id]) if experiment else []
-    trials = Counter(r.data.tags["trial"] for r in runs if "trial" in r.data.tags)
-    if len(runs) - trials.total() != 1:
-        yield f"MLflow: {len(runs) - trials.total()} parent runs"
-    if trials != Counter(record.key for record in records):
-        yield f"MLflow: runs {dict(trials)}"
-    ids = {r.data.tags["trial"]: r.info.run_id for r in runs if "trial" in r.data.tags}
-    for record in records:
-        held = client.get_metric_history(ids[record.key], "val/miou") if record.key in ids else []
-        shown = sorted((metric.step, metric.value) for metric in held)
-        if shown != [(epoch, metrics["val/miou"]) for epoch, metrics in enumerate(record.epochs, start=1)]:
-            yield f"MLflow: {record.key} has epochs {[step for step, _ in shown]}"
-
-
-def decision_differences(records: list[Record], study: Study) -> Iterator[str]:
-    """Where a planner that is fed the records suggests or prunes otherwise."""
-    planner = Planner(study)
-    for record in records:
-        planned = planner.next()
-        if planned is None or planned.config != record.planned.config:
-            yield f"{record.key}: another suggestion than the records give"
-            return
-        stopped = None
-        for epoch, metrics in enumerate(record.epochs, start=1):
-            if epoch < record.planned.config["train"]["epochs"] and planner.report(planned, epoch, metrics):
-                stopped = epoch
-                break
-        expected = len(record.epochs) if record.state is State.PRUNED else None
-        if stopped != expected:
-            yield f"{record.key}: pruned after {expected}, a planner fed the same records says {stopped}"
-        planner.finish(replace(record, planned=planned))
-
-
 @contextmanager
 def ground(folder: Path, *, local: bool) -> Iterator[Ground]:
     """Two nodes and a tracking server on loopback, or neither."""
@@ -391,7 +323,7 @@ def chaos(
         _trace(trace)
         calm = Run("calm", spec, folder / "calm", place, random_, Tally())
         calm.finish(0)
-        say(f"undisturbed: {time.monotonic() - began:.0f} s, {len(table(calm))} rows")
+        say(f"undisturbed: {time.monotonic() - began:.0f} s, {len(table(calm.finished))} rows")
         left, rounds = kills, 0
         while left:
             _trace(trace)
@@ -399,9 +331,9 @@ def chaos(
             run = Run(f"chaos-{rounds}", spec, folder / f"chaos-{rounds}", place, random_, tally)
             left = run.finish(left)
             tally.repeated += repeats()
-            found = differences(calm, run, study)
+            found = differences(calm.finished, run.finished, study)
             if search:
-                found += decision_differences(run.store.records(), study)
+                found += decision_differences(run.finished.records, study)
             tally.differences += [f"study {rounds}: {line}" for line in found]
             say(f"study {rounds}: {kills - left} of {kills} kills, {len(found)} differences")
     _print(tally, rounds, time.monotonic() - began, say)

@@ -17,9 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from trial_overhead import NoOpEpoch
 
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
@@ -27,18 +28,6 @@ from orchestrator.spec import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["search.references=[]", "study=scale", "train.epochs=3", "objective={metric: val/miou, mode: max}"]
-
-
-@dataclass(frozen=True)
-class NoOpEpoch:
-    """An epoch result without an epoch."""
-
-    epoch: int
-    metrics: dict[str, float]
-
-    def state(self) -> dict[str, Any]:
-        """Nothing to continue from but the number."""
-        return {"epoch": self.epoch}
 
 
 def no_op(config: Any, *, threads: int, resume_from: Mapping[str, Any] | None = None) -> Iterator[NoOpEpoch]:  # noqa: ARG001

@@ -53,7 +53,7 @@ class Attempt:
         with _storage_errors():
             self._number, earlier = self._store.claim(self.planned.key, self._claim())
             state = self._last_state()
-        self._check_not_hung(earlier)
+        self._check_not_hung()
         self._back_off(earlier)
         with self._watched():
             module, _, function = str(job["fit"]).partition(":")
@@ -126,11 +126,15 @@ class Attempt:
         self._say(f"attempt {self._number} starts from epoch 1")
         return None
 
-    def _check_not_hung(self, earlier: list[Any]) -> None:
-        for claim in earlier:
-            hung = self._store.objects.read(f"trials/{self.planned.key}/hung-{claim['launch']}.txt")
-            if hung is not None and claim["launch"] == self._job["launch"]:
-                raise TrialFailed(hung.decode())
+    def _check_not_hung(self) -> None:
+        hung = self._store.objects.read(self._hung_name)
+        if hung is not None:
+            raise TrialFailed(hung.decode())
+
+    @property
+    def _hung_name(self) -> str:
+        """Where an attempt of this launch that takes too long leaves the reason."""
+        return f"trials/{self.planned.key}/hung-{self._job['launch']}.txt"
 
     def _back_off(self, earlier: list[Any]) -> None:
         """Wait longer after each worker that this launch lost: what took it may still be there."""
@@ -160,7 +164,7 @@ class Attempt:
             f"epoch {len(self._history) + 1}: no result within resources.trial_timeout_s ({self._job['timeout_s']:g})"
         )
         try:
-            self._store.write_text(f"trials/{self.planned.key}/hung-{self._job['launch']}.txt", reason)
+            self._store.write_text(self._hung_name, reason)
         finally:
             os._exit(1)
 

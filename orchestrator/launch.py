@@ -74,7 +74,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     store = open_store(study, storage)
     new = store.read_study() is None
     if new:  # what is wrong with it is told before anything is written
-        _check_models(study)
+        _prepare(study)
     try:
         with lease(store.objects, partial(say, console)):
             history = _history(study, store, target, console)
@@ -84,7 +84,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
             else:
                 if not new:
-                    _check_models(study)
+                    _prepare(study)
                 ran = _run(study, planner, store, history.records, console, replace(target, storage=storage))
             left_out = {record.key for record in history.outside}
             records = [record for record in store.records() if record.key not in left_out]
@@ -95,7 +95,8 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     return _exit_code(ran, records, console, command)
 
 
-def _check_models(study: Study) -> None:
+def _prepare(study: Study) -> None:
+    """Check the models, and bring weights and data here once, before many trials would do so at the same time."""
     check_models(study)
     fetch_weights(study)
     cache_data(study)
