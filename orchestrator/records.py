@@ -50,7 +50,7 @@ class Planned:
 
     key: str
     """Name of its directory, stable over launches."""
-    kind: Literal["search", "reference", "imported"]
+    kind: Literal["search", "reference", "imported", "confirm", "ablation"]
     number: int
     """Position within its kind, from 0; a search trial's seed and its sampler's derive from it."""
     config: JsonObject
@@ -59,6 +59,10 @@ class Planned:
     """What was picked for each domain; None for a reference that lies outside the search space."""
     system_attrs: JsonObject = field(default_factory=dict)
     """Optuna's own notes on the trial, without which samplers and pruners decide differently."""
+    arm: str | None = None
+    """Of a comparison (``orchestrator.arms``): which arm it is a run of."""
+    block: int | None = None
+    """Of a comparison: position of its seed; runs of one block are paired."""
 
 
 @dataclass(frozen=True)

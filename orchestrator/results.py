@@ -18,11 +18,12 @@ Row = dict[str, Scalar]
 def table(records: Sequence[Record]) -> pa.Table:
     """One row per trial and epoch.
 
-    Columns: ``trial``, ``kind``, ``state``, ``reason``, ``seed``, ``epoch``, ``param.<path>`` for every setting, then
-    the metrics by their names; wall-clock times end in ``_seconds``. What a trial does not have is null.
+    Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
+    ``param.<path>`` for every setting, then the metrics by their names; wall-clock times end in ``_seconds``. What a
+    trial does not have is null.
     """
     rows = [row for record in records for row in _rows(record)]
-    names = dict.fromkeys(["trial", "kind", "state", "reason", "seed", "epoch"])
+    names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
     names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
@@ -80,8 +81,9 @@ def _score(record: Record, objective: Objective) -> float:
 def _rows(record: Record) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = config.pop("seed")
-    head: Row = {"trial": record.key, "kind": record.planned.kind, "state": record.state.value}
-    head |= {"reason": record.reason, "seed": seed}
+    planned = record.planned
+    head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
+    head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
     head |= flatten(config, "param.")
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}

@@ -1,0 +1,85 @@
+"""What a comparing stage of a study compares: arms over the same seeds. The contract of planner, storage and report.
+
+A study may have up to three stages: ``search`` picks configurations one seed each; ``confirm`` runs the best of them on
+fresh seeds; ``ablation`` runs designed arms. The last two are comparisons: every arm runs once on every seed, so that
+arms differ in nothing else and their differences are paired by block.
+
+Each comparing stage is kept in the study's directory as ``plan-<stage>.json``: what was planned, before any result.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from orchestrator.objects import Objects
+
+Stage = Literal["confirm", "ablation"]
+STAGES: tuple[Stage, ...] = ("confirm", "ablation")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration of a comparison."""
+
+    name: str
+    """Unique in its stage; column ``arm`` of the results."""
+    levels: Mapping[str, Any] = field(default_factory=dict)
+    """Value of every factor by its dotted path (or ``preset``), as plain JSON."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A comparison as planned."""
+
+    stage: Stage
+    design: str
+    """``confirm``, ``arms``, ``leave_one_out``, ``one_at_a_time``, ``factorial``, ``fractional`` or ``path``."""
+    baseline: str
+    """Name of the arm that the others are compared with."""
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    """Seed of each block; every arm runs once with each. Column ``block`` of the results is the position."""
+    factors: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Levels of each factor, the baseline's first."""
+    aliases: tuple[str, ...] = ()
+    """What a fractional design cannot tell apart, one line each."""
+    target: Mapping[str, Any] = field(default_factory=dict)
+    """``path``: the levels where the path ends."""
+    chosen: tuple[str, ...] = ()
+    """``path``: names of the arms on the path so far, baseline first."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of what was planned; what a path finds on its way is no part of it."""
+        tree = asdict(self) | {"chosen": None}
+        if self.design == "path":
+            tree["arms"] = [arm for arm in tree["arms"] if arm["name"] == self.baseline]
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+    def write(self, objects: Objects) -> None:
+        """Keep the plan in the study's directory."""
+        objects.write_json(f"plan-{self.stage}.json", asdict(self) | {"hash": self.hash})
+
+    @classmethod
+    def read(cls, objects: Objects, stage: Stage) -> Self | None:
+        """The plan of a stage; None where none was kept.
+
+        Raises:
+            DamagedError: what was kept is damaged.
+        """
+        tree = objects.read_json(f"plan-{stage}.json")
+        if tree is None:
+            return None
+        return cls(
+            stage=tree["stage"],
+            design=tree["design"],
+            baseline=tree["baseline"],
+            arms=tuple(Arm(**arm) for arm in tree["arms"]),
+            seeds=tuple(tree["seeds"]),
+            factors={name: tuple(levels) for name, levels in tree["factors"].items()},
+            aliases=tuple(tree["aliases"]),
+            target=tree["target"],
+            chosen=tuple(tree["chosen"]),
+        )
