@@ -11,7 +11,7 @@ from orchestrator.console import open_console, say
 from orchestrator.datasets import cache_data, check_data_unchanged, data_fingerprint, draw_data
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
-from orchestrator.history import History, import_trials, read_history
+from orchestrator.history import History, import_trials, read_history, settle
 from orchestrator.lease import lease
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, fetch_weights, open_store
@@ -79,13 +79,14 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
         with lease(store.objects, partial(say, console)):
             history = _history(study, store, target, console)
             planner = Planner(study, history.records, history.outside)
+            known = settle(planner, store, history.records)
             ran = Ran()
             if planner.exhausted:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
             else:
                 if not new:
                     _prepare(study)
-                ran = _run(study, planner, store, history.records, console, replace(target, storage=storage))
+                ran = _run(study, planner, store, known, console, replace(target, storage=storage))
             left_out = {record.key for record in history.outside}
             records = [record for record in store.records() if record.key not in left_out]
             places = _keep(study, store, records) | ({"page": ran.page} if ran.page else {})
