@@ -76,6 +76,8 @@ class Session:
 
     def resume(self, key: str, earlier: Sequence[Mapping[str, float]]) -> None:
         """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
+        if key in self._pruned:  # lost while it was being stopped: its verdict stands
+            return
         known = len(self._live[key].epochs)
         self._live[key] = record = replace(self._live[key], epochs=tuple(earlier))
         for epoch, metrics in enumerate(earlier[known:], start=known + 1):

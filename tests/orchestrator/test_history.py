@@ -265,3 +265,18 @@ def test_what_a_new_worker_brings_is_judged_by_the_pruner(study: Make, place: st
     session.finish(planned.key, 3, bad)
     record = store.records()[-1]
     assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
+
+
+def test_a_worker_that_is_lost_while_its_trial_is_being_stopped_changes_nothing(study: Make, place: str) -> None:
+    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    store = finished(loaded, place, 2)
+    session = Session(Planner(loaded, store.records()), store, [], store.records())
+    planned = session.start()
+    assert planned is not None
+    bad = {"val/miou": -1.0}
+    assert [session.epoch(planned.key, epoch, bad) for epoch in (1, 2)] == [False, True]
+    session.resume(planned.key, [bad])  # the next worker has the checkpoint of epoch 1
+    assert session.epoch(planned.key, 2, bad)
+    session.finish(planned.key, 2, bad)
+    record = store.records()[-1]
+    assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
