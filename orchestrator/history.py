@@ -76,8 +76,9 @@ def settle(planner: Planner, store: Store, records: Sequence[Record]) -> list[Re
             settled.add(record.key)
         found.append(record if ended is None else ended[0])
     top = best(found, planner.objective)
+    beaten = best([record for record in found if record.key not in settled], planner.objective)
     for record in found:
-        if record.key in settled and record.state is not State.FAILED:
+        if (record.key in settled and record.state is not State.FAILED) or (settled and record is beaten):
             keep = store.checkpoints(record.key)[:1] if record is top else []
             store.drop_checkpoints(record.key, keep=keep)
     return found

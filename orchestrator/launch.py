@@ -155,6 +155,8 @@ def _run(
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
         tracker = _tracker(study, store, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
+        if tracker:
+            progress.trouble = lambda: tracker.lag
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
             session = Session(planner, store, listeners, known, partial(say, console))
