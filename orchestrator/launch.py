@@ -148,7 +148,14 @@ def _run(
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
             session = Session(planner, store, listeners, known, partial(say, console))
-            exit_code = run(session, store, resources=resources, concurrency=concurrency, fit=target.fit)
+            exit_code = run(
+                session,
+                store,
+                resources=resources,
+                concurrency=concurrency,
+                fit=target.fit,
+                system_metrics=settings.measures_machine(resources),
+            )
         if tracker:
             _close(tracker, store, study, console, interrupted=exit_code is not None)
     return Ran(exit_code, tracker.page if tracker else None, session.problem)

@@ -53,9 +53,11 @@ def validation_strip(
         DataError: the classes of the data set can no longer be read.
     """
     model.eval()
-    chosen_B = torch.tensor(telling_frames(frames.class_pixels(model.classifier.out_channels), FRAMES))
+    chosen = telling_frames(frames.class_pixels(model.classifier.out_channels), FRAMES)
     images, truths, predictions = [], [], []
-    for images_13HW, labels_1HW in frames.batches(list(chosen_B.split(1))):  # one at a time: frames may be large
+    for images_13HW, labels_1HW in frames.batches(
+        [torch.tensor([index]) for index in chosen]
+    ):  # one at a time: frames may be large
         with compute.autocast():
             network_input = compute.network_input(images_13HW.to(compute.device))
             logits_1CHW = frame_logits(model, network_input, config.evaluation)

@@ -74,7 +74,7 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _resized(picture_HW3: Bytes, cell: tuple[int, int], *, smooth: bool) -> Image.Image:
-    """A photograph is reduced smoothly; labels have no values in between, and enlarged pixels should look like pixels."""
+    """Photographs are reduced smoothly; labels have no values in between, and enlarged pixels should look so."""
     smaller = smooth and cell[0] < picture_HW3.shape[1]
     way = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
     return Image.fromarray(np.ascontiguousarray(picture_HW3)).resize(cell, way)
