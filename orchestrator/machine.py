@@ -1,9 +1,9 @@
 """What a trial's machine does during an epoch: the host's processors, the worker's memory, the trial's own GPUs.
 
 The GPUs are those of ``CUDA_VISIBLE_DEVICES``, by index, UUID or MIG UUID; without it the first one, which is CUDA's
-default. Indices are those of the NVIDIA driver (PCI order): on a node with GPUs of several models CUDA counts alike only
-with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. What a GPU does not tell (a MIG slice its utilisation) is left out. Figures of a
-GPU that several trials share are those of the whole GPU.
+default. Indices are those of the NVIDIA driver (PCI order): on a node with GPUs of several models CUDA counts alike
+only with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. What a GPU does not tell (a MIG slice its utilisation) is left out. Figures
+of a GPU that several trials share are those of the whole GPU.
 """
 
 import os
