@@ -1,16 +1,19 @@
 """The best trial's network as a model in MLflow, with its signature, and in the registry where asked.
 
 The model is ``trainable.model.export.folded``: a plain segmentation-models-pytorch network in evaluation mode.
-``mlflow.pytorch.load_model`` brings it back wherever the packages of its ``requirements.txt`` are installed; this project
-is not among them. Where a network needs a class of this project (``Then``: stages of efficientnet-b* that are suppressed),
-the source of ``trainable`` travels with the model.
+``mlflow.pytorch.load_model`` brings it back wherever the packages of its ``requirements.txt`` are installed; this
+project is not among them. Where a network needs a class of this project (``Then``: stages of efficientnet-b* that are
+suppressed), the source of ``trainable`` travels with the model.
 
-It is pickled: an exported graph (MLflow's default, pt2) would fix the device, and for many architectures the image size.
+It is pickled: an exported graph (MLflow's default, pt2) would fix the device, and for many architectures the size of
+the images.
 
 Works on a client alone and changes no tracking URI, active run or other state of the process: it runs in a thread.
 """
 
+import json
 import re
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +22,11 @@ from typing import Any
 import mlflow.pytorch
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from torch import nn
 
 import trainable
@@ -42,6 +46,14 @@ PACKAGES_OF_TRAINABLE = ("pydantic",)
 """What the source of ``trainable`` needs besides."""
 LARGEST_EXAMPLE = 128
 """Side of the input example in pixels: it is kept as text."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network as it is kept."""
+
+    network: nn.Module
+    classes: int
 
 
 def log_best_model(
@@ -66,10 +78,10 @@ def log_best_model(
     """
     logged = _logged(client, run_id)
     if logged is None:
-        network = _network(store, record)
-        if network is None:
+        trained = _network(store, record)
+        if trained is None:
             return None
-        logged = _log(client, run_id, store, record, network)
+        logged = _log(client, run_id, store, record, trained)
     if register is not None:
         _register(client, register, logged, run_id)
     return f"models:/{logged.model_id}"
@@ -82,20 +94,21 @@ def _logged(client: MlflowClient, run_id: str) -> LoggedModel | None:
     return next((m for m in models if m.name == NAME and m.status == LoggedModelStatus.READY), None)
 
 
-def _network(store: Store, record: Record) -> nn.Module | None:
+def _network(store: Store, record: Record) -> Trained | None:
     for name in store.checkpoints(record.key):
         checkpoint = store.read_checkpoint(record.key, name)
         if checkpoint is not None and len(checkpoint.epochs) == len(record.epochs):
             config = TrialConfig.model_validate(record.planned.config, strict=False)
             weights = from_bytes(checkpoint.state)["model"]
             section = config.model.model_copy(update={"encoder_weights": None})  # nothing is to be downloaded
-            segmenter = build_model(section, len(weights["classifier.weight"]), config.suppression)
+            classes = len(weights["classifier.weight"])
+            segmenter = build_model(section, classes, config.suppression)
             segmenter.load_state_dict(weights)
-            return folded(segmenter, section)
+            return Trained(folded(segmenter, section), classes)
     return None
 
 
-def _log(client: MlflowClient, run_id: str, store: Store, record: Record, network: nn.Module) -> LoggedModel:
+def _log(client: MlflowClient, run_id: str, store: Store, record: Record, trained: Trained) -> LoggedModel:
     run = client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, NAME, run_id, tags={"trial": record.key}, params=run.data.params
@@ -104,37 +117,43 @@ def _log(client: MlflowClient, run_id: str, store: Store, record: Record, networ
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=len(record.epochs))])
         with TemporaryDirectory() as folder:
             described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
-            save(network, Path(folder) / NAME, store, record, described)
+            save(trained, Path(folder) / NAME, store, record, described)
             client.log_model_artifacts(logged.model_id, f"{folder}/{NAME}")
+        client.log_batch(run_id, metrics=_scores(client, run_id, logged.model_id, record))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise
     return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 
-def save(network: nn.Module, path: Path, store: Store, record: Record, described: Model) -> None:
+def _scores(client: MlflowClient, run_id: str, model_id: str, record: Record) -> list[Metric]:
+    """The run's evaluation of the last epoch, as the model's too: the same points, or the run would have them twice."""
+    last = len(record.epochs)
+    names = [name for name in record.epochs[-1] if name.startswith("val/")]
+    points = (point for name in names for point in client.get_metric_history(run_id, name) if point.step == last)
+    return [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
+
+
+def save(trained: Trained, path: Path, store: Store, record: Record, described: Model) -> None:
     """Write an MLflow model into a new folder.
 
     Args:
-        network: What ``folded`` makes of the trial's network.
+        trained: What ``folded`` makes of the trial's network.
         path: The folder.
         store: Holds the names of the classes, if the trial left its confusion matrix.
         record: The trial.
         described: Takes the description; knows the model's place in MLflow.
     """
-    carried = any(isinstance(module, Then) for module in network.modules())
-    classes = next(
-        reversed([m.out_channels for m in network.segmentation_head.modules() if hasattr(m, "out_channels")])
-    )
+    carried = any(isinstance(module, Then) for module in trained.network.modules())
     mlflow.pytorch.save_model(
-        network,
+        trained.network,
         str(path),
         mlflow_model=described,
         code_paths=[str(Path(trainable.__file__).parent)] if carried else None,
         pip_requirements=_requirements(PACKAGES + (PACKAGES_OF_TRAINABLE if carried else ())),
         signature=ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes, -1, -1))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, trained.classes, -1, -1))]),
         ),
         input_example=_example(record),
         metadata=_metadata(store, record),
@@ -177,5 +196,9 @@ def _register(client: MlflowClient, name: str, logged: LoggedModel, run_id: str)
             raise
     versions = client.search_model_versions(f"name = '{name}'")
     if not any(version.model_id == logged.model_id for version in versions):
-        source = f"models:/{logged.model_id}"
-        client.create_model_version(name, source, run_id, model_id=logged.model_id, await_creation_for=0)
+        # Its place and not models:/<id>, which a database would look up at the process's tracking URI.
+        made = client.create_model_version(
+            name, logged.artifact_location, run_id, model_id=logged.model_id, await_creation_for=0
+        )
+        link = json.dumps([{"name": name, "version": made.version}])
+        client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: link})  # the model's page shows it
