@@ -195,7 +195,7 @@ def _register(client: MlflowClient, name: str, logged: LoggedModel, run_id: str)
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}'")
-    if not any(version.model_id == logged.model_id for version in versions):
+    if not any(version.source == logged.artifact_location for version in versions):
         # Its place and not models:/<id>, which a database would look up at the process's tracking URI.
         made = client.create_model_version(
             name, logged.artifact_location, run_id, model_id=logged.model_id, await_creation_for=0

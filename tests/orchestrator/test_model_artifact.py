@@ -207,13 +207,15 @@ def test_it_is_logged_and_registered_once(trained: tuple[Store, Record], databas
     first = log_best_model(client, run_id, store, record, register=None)
     for _ in range(2):
         assert log_best_model(client, run_id, store, record, register="twins") == first
-    assert len(client.get_run(run_id).outputs.model_outputs) == 1
     (version,) = client.search_model_versions("name = 'twins'")
-    assert (version.version, version.run_id, f"models:/{version.model_id}") == ("1", run_id, first)
+    assert (version.version, version.run_id) == (1, run_id)
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    linked = client.get_logged_model(output.model_id).tags["mlflow.modelVersions"]
+    assert json.loads(linked) == [{"name": "twins", "version": 1}], "the model's page shows its version"
     other = a_run(client, tmp_path, record)
     assert log_best_model(client, other, store, record, register="twins") != first
     versions = client.search_model_versions("name = 'twins'")
-    assert sorted(version.version for version in versions) == ["1", "2"]
+    assert sorted(version.version for version in versions) == [1, 2]
     logits, _ = elsewhere(tmp_path, database, "models:/twins/2", images_of(1, 32, 32))
     assert logits.shape == (1, 6, 32, 32)
 
@@ -271,9 +273,10 @@ def test_a_server_takes_it_and_nothing_of_the_process_changes(
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()
     run_id = a_run(client, tmp_path, record)
     address = log_best_model(client, run_id, store, record, register="served")
-    assert address is not None
+    assert address == log_best_model(client, run_id, store, record, register="served")
+    assert [version.run_id for version in client.search_model_versions("name = 'served'")] == [run_id]
     assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()) == before
-    for name in (address, "models:/served/1", f"runs:/{run_id}/{NAME}"):
+    for name in ("models:/served/1", f"runs:/{run_id}/{NAME}"):
         logits, imported = elsewhere(tmp_path, server, name, images_of(2, 64, 32))
         assert imported == []
         assert logits.shape == (2, 6, 64, 32)
