@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Study
+from trainable.metrics.names import repeats
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Finished:
 def table(run: Finished) -> list[str]:
     """Rows of results.parquet, sorted, every bit of their values shown."""
     whole = pq.read_table(run.folder / "chaos/results.parquet")
-    names = sorted(name for name in whole.column_names if not name.endswith(("_seconds", "_bytes")))
+    names = sorted(filter(repeats, whole.column_names))
     rows = sorted(whole.select(names).to_pylist(), key=lambda row: (row["trial"], row["epoch"]))
     return [repr(row) for row in rows]
 

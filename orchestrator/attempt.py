@@ -10,11 +10,13 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from threading import Timer
 from typing import Any
 
+from orchestrator.artifacts import Shown, show
+from orchestrator.machine import MachineMeter
 from orchestrator.records import Checkpoint, CheckpointName, Planned, Store
 from trainable.config import TrialConfig
 from trainable.failure import TrialFailed
@@ -33,7 +35,7 @@ class Attempt:
 
     Args:
         job: ``plan``, ``storage``, ``study``, ``launch`` (id of the launch), ``fit``, ``threads``, ``timeout_s``,
-            ``backoff_s``.
+            ``backoff_s``, and ``system_metrics`` where the machine is to be measured.
 
     Raises:
         StorageFailed: the storage cannot be used.
@@ -50,6 +52,7 @@ class Attempt:
         self._writer = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
         self._results: Iterator[Any] = iter(())
+        self._meter = MachineMeter() if job.get("system_metrics") else None
         with _storage_errors():
             self._number, earlier = self._store.claim(self.planned.key, self._claim())
             state = self._last_state()
@@ -57,9 +60,9 @@ class Attempt:
         self._back_off(earlier)
         with self._watched():
             module, _, function = str(job["fit"]).partition(":")
-            config = TrialConfig.model_validate(self.planned.config, strict=False)
+            self._config = TrialConfig.model_validate(self.planned.config, strict=False)
             fit = getattr(import_module(module), function)
-            self._results = iter(fit(config, threads=job["threads"], resume_from=state))
+            self._results = iter(fit(self._config, threads=job["threads"], resume_from=state))
 
     @property
     def notes(self) -> list[str]:
@@ -81,14 +84,16 @@ class Attempt:
         if self._whole():  # a worker was lost after it had kept the last epoch
             return len(self._history), self._history[-1], True
         with self._watched():
-            result = next(self._results)
+            with self._measured() as figures:
+                result = next(self._results)
             state = self._state_of(result)
-        self._history.append(result.metrics)
-        self._keep(state)
+            shown = show(result, self._config)
+        self._history.append({**result.metrics, **figures})
+        self._keep(state, shown)
         done = self._whole()
         if done:
             self._flush()
-        return result.epoch, result.metrics, done
+        return result.epoch, self._history[-1], done
 
     def close(self) -> None:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
@@ -159,6 +164,10 @@ class Attempt:
             if timer:
                 timer.cancel()
 
+    def _measured(self) -> AbstractContextManager[Mapping[str, float]]:
+        """What the machine does meanwhile, where that is asked for."""
+        return self._meter.epoch() if self._meter else nullcontext({})
+
     def _give_up(self) -> None:
         reason = (
             f"epoch {len(self._history) + 1}: no result within resources.trial_timeout_s ({self._job['timeout_s']:g})"
@@ -173,13 +182,15 @@ class Attempt:
 
         return to_bytes(result.state())
 
-    def _keep(self, state: bytes) -> None:
+    def _keep(self, state: bytes, shown: Shown) -> None:
         self._flush()
-        self._say(f"epoch {len(self._history)}: {_short(self._history[-1])}")
+        for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *shown.problems):
+            self._say(line)
         checkpoint = Checkpoint(self.planned, tuple(self._history), state)
-        self._written = self._writer.submit(self._write, checkpoint)
+        self._written = self._writer.submit(self._write, checkpoint, shown)
 
-    def _write(self, checkpoint: Checkpoint) -> None:
+    def _write(self, checkpoint: Checkpoint, shown: Shown) -> None:
+        shown.keep(self._store.objects, self.planned.key)  # first: an epoch that has its checkpoint is not drawn again
         key, latest = self.planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)

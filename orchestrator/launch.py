@@ -160,7 +160,14 @@ def _run(
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
             session = Session(planner, store, listeners, known, partial(say, console))
-            exit_code = run(session, store, resources=resources, concurrency=concurrency, fit=target.fit)
+            exit_code = run(
+                session,
+                store,
+                resources=resources,
+                concurrency=concurrency,
+                fit=target.fit,
+                system_metrics=settings.measures_machine(resources),
+            )
     return Ran(exit_code, tracker, session.problem)
 
 

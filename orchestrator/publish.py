@@ -17,11 +17,13 @@ from orchestrator.datasets import data_section_key
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.records import JsonObject, Store
+from orchestrator.results import best
 from orchestrator.spec import Objective, TrackingSection
 from orchestrator.spec.language import is_domain
 from orchestrator.spec.loading import TRIAL_KEYS
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
 from orchestrator.tracking.study_info import DataSource
+from orchestrator.tracking.trial_files import write_trial_files
 
 PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
 STATE = "tracking.json"
@@ -68,16 +70,16 @@ def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder:
     """
     tree, study_id = store.read_study(), store.study_id()
     assert tree is not None
+    settings = TrackingSection.model_validate(tree["tracking"])
     assert study_id is not None
-    objectives = tree["objective"] if isinstance(tree["objective"], list) else [tree["objective"]]
     fingerprints = store.read_data()
     from_env = store.read_from_env()
     plans: dict[str, str] = {stage: plan.hash for stage in STAGES if (plan := StagePlan.read(store.objects, stage))}
     return StudyInfo(
         study_id=study_id,
         name=tree["study"],
-        experiment=tree["tracking"]["experiment"] or tree["study"],
-        objective=Objective.model_validate(objectives[0]),
+        experiment=settings.experiment or tree["study"],
+        objective=_objective(tree),
         settings=tree,
         from_env=from_env,
         data=partial(_data, fingerprints, from_env),
@@ -85,8 +87,10 @@ def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder:
         trial_tags=partial(_trial_tags, store),
         searched=tuple(_searched(tree)),
         plans=plans,
+        write_trial=lambda record, folder: write_trial_files(record, store, folder, from_env),
         write_study=partial(_write_study, store, tree),
         draw_data=draw_data,
+        log_model=partial(_log_model, store, _objective(tree), settings.register_as) if settings.model else None,
     )
 
 
@@ -119,6 +123,22 @@ def _domains(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, dict):
         for key, child in value.items():
             yield from _domains(child, f"{path}.{key}")
+
+
+def _log_model(
+    store: Store, objective: Objective, register_as: str | None, client: Any, run_ids: Mapping[str, str]
+) -> None:
+    """Keep the best trial's network with its run."""
+    record = best(store.records(), objective)
+    if record is not None and record.key in run_ids:
+        from orchestrator.tracking.model import log_best_model  # late: smp and mlflow's models take seconds to import
+
+        log_best_model(client, run_ids[record.key], store, record, register=register_as)
+
+
+def _objective(tree: Mapping[str, Any]) -> Objective:
+    objectives = tree["objective"] if isinstance(tree["objective"], list) else [tree["objective"]]
+    return Objective.model_validate(objectives[0])
 
 
 def _write_study(store: Store, tree: Mapping[str, Any], folder: Path) -> None:

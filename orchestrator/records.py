@@ -7,6 +7,7 @@
     <storage>/<study>/trials/<key>/attempt-<n>.json     who works on it                      (worker n, once)
     <storage>/<study>/trials/<key>/epochs-<n>.json      every epoch's metrics                (worker n, each epoch)
     <storage>/<study>/trials/<key>/checkpoint-<n>-<epoch>.bin    state after an epoch        (worker n, each epoch)
+    <storage>/<study>/trials/<key>/artifacts/           pictures, confusion matrix            (worker)
     <storage>/<study>/trials/<key>/verdict.json         plan, epochs and how it ended        (driver, once)
 
 Two writers, two sets of files: a worker never touches the verdict, the driver never what workers write. Each worker has
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Self
 
+from orchestrator.artifacts import FOLDER as ARTIFACTS
 from orchestrator.errors import InputError
 from orchestrator.objects import DamagedError, Objects, absolute, join, redacted
 
@@ -219,8 +221,9 @@ class Store:
         What a worker had only begun to write when it was killed is removed.
         """
         there = self.objects.names(f"trials/{key}")
-        for name in there:
-            if name.startswith("."):
+        inner = self.objects.names(f"trials/{key}/{ARTIFACTS}") if ARTIFACTS in there else []
+        for name in (*there, *(f"{ARTIFACTS}/{name}" for name in inner)):
+            if name.rpartition("/")[2].startswith("."):
                 self.objects.delete(f"trials/{key}/{name}")
         names = [name for name in there if ATTEMPT.fullmatch(name)]
         earlier = [claimed for name in names if (claimed := self._believed(f"trials/{key}/{name}", "")) is not None]

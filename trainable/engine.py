@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainable import seeds
 from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.frames import load_splits
+from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import DataError
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate import evaluate
@@ -26,6 +27,7 @@ from trainable.model.build import ModelError, build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import Training, steps_per_epoch, train_epoch
+from trainable.trial_pictures import validation_strip
 
 __all__ = ["DataError", "EpochResult", "ModelError", "TrialFailed", "fit", "prepare"]
 
@@ -40,6 +42,12 @@ class EpochResult:
     """Values by name, all names from ``trainable.metrics.names``; an undefined metric has no entry."""
     training: Training
     """The trial in training, until the next epoch begins: its weights and its state."""
+    val: Frames
+    """Frames of the evaluation split."""
+    rare: tuple[int, ...]
+    """Rare classes of the training data."""
+    confusion: Tensor
+    """Pixels of the evaluation split of class i predicted as class j, int64 [C,C] on the CPU."""
 
     def state(self) -> dict[str, Any]:
         """What ``fit`` needs to continue after this epoch; its tensors are those in training: copy or save them.
@@ -47,6 +55,18 @@ class EpochResult:
         Holds tensors, numbers, strings and containers of them alone: ``torch.load`` reads it with ``weights_only``.
         """
         return {"epoch": self.epoch, **self.training.state_dict()}
+
+    def pictures(self) -> dict[str, bytes]:
+        """PNG files by name: ``validation``, some fixed frames of the evaluation split with truth and prediction.
+
+        Drawn when asked, before the next epoch begins; later epochs are the same whether it was asked or not.
+
+        Raises:
+            DataError: the classes of the data set can no longer be read.
+        """
+        training = self.training
+        strip = validation_strip(training.config, training.model, training.compute, self.val, self.rare)
+        return {"validation": strip}
 
 
 def fit(
@@ -93,10 +113,10 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
-        evaluated = evaluate(config, training.model, compute, splits, rare)
+        evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
         end = time.perf_counter()
         timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - between}
-        yield EpochResult(epoch, {**evaluated, **trained, **timing}, training)
+        yield EpochResult(epoch, {**evaluated, **trained, **timing}, training, splits.val, rare, confusion_CC)
         timing = {}
 
 

@@ -65,8 +65,8 @@ def split_confusion(
 
 def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
-) -> dict[str, float]:
-    """Metrics of the evaluation split and of the model, and for shapes those of the other contexts, by name."""
+) -> tuple[dict[str, float], Tensor]:
+    """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
     calibration = Calibration(compute.device)
     val_CC, *contexts_CC = (
         split_confusion(
@@ -83,7 +83,7 @@ def evaluate(
     if int(val_CC.sum()):
         found[ECE] = calibration.error()
     found |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
-    return {**found, **context_scores(val_CC, *contexts_CC)} if contexts_CC else found
+    return {**found, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
 
 
 def context_scores(aligned_CC: Tensor, uniform_CC: Tensor, swapped_CC: Tensor, masked_CC: Tensor) -> dict[str, float]:

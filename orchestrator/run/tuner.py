@@ -18,7 +18,15 @@ from orchestrator.spec import ResourcesSection
 from orchestrator.trial import Trial
 
 
-def run(session: Session, store: Store, *, resources: ResourcesSection, concurrency: int, fit: str) -> int | None:
+def run(
+    session: Session,
+    store: Store,
+    *,
+    resources: ResourcesSection,
+    concurrency: int,
+    fit: str,
+    system_metrics: bool = False,
+) -> int | None:
     """Run trials until the session has no more of them or a signal asks to stop.
 
     Args:
@@ -27,6 +35,7 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
         resources: What a trial gets.
         concurrency: Trials at a time.
         fit: ``module:function`` that runs a trial.
+        system_metrics: Whether trials measure their machine.
 
     Returns:
         None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
@@ -41,6 +50,7 @@ def run(session: Session, store: Store, *, resources: ResourcesSection, concurre
         "threads": threads_for(resources.cpu),
         "timeout_s": resources.trial_timeout_s,
         "backoff_s": resources.retry_backoff_s,
+        "system_metrics": system_metrics,
     }
     searcher = PlannedSearcher(session, job)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from orchestrator.spec.search import SearchSection
 from trainable.section import Section
@@ -53,6 +53,23 @@ class TrackingSection(Section):
     """Tracking server or database; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."""
     experiment: str | None = None
     """Experiment; null: the study's name."""
+    system_metrics: bool | None = None
+    """Measure processors, memory and GPU in each epoch; null: where trials have a GPU."""
+    model: bool = True
+    """Keep the best trial's network in MLflow."""
+    register_as: Annotated[str, Field(pattern=r"^[^/:\s][^/:]*$")] | None = None
+    """Name in MLflow's registry of which the best trial's network becomes a new version; null registers none."""
+
+    @field_validator("register_as")
+    @classmethod
+    def _has_a_model(cls, register_as: str | None, info: ValidationInfo) -> str | None:
+        if register_as is not None and info.data.get("model") is False:
+            raise ValueError(f"needs model: true, got model: false with register_as: {register_as}")
+        return register_as
+
+    def measures_machine(self, resources: ResourcesSection) -> bool:
+        """Whether trials measure their machine."""
+        return resources.gpu > 0 if self.system_metrics is None else self.system_metrics
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from trainable.data.classes import IGNORE_INDEX, ClassMap, class_map
+from trainable.data.classes import ClassMap, class_map
 from trainable.data.config import DataConfig
-from trainable.data.decode import Bytes
 from trainable.data.folder_classes import Colour
 from trainable.data.mapped import Counts
 from trainable.data.splits import ArraySplit, array_splits
 from trainable.data.statistics import ClassStatistics
+from trainable.data.strip import IGNORED_COLOUR, coloured
 from trainable.metrics.rare import RARE_SHARE, rare_classes
 
 Floats = npt.NDArray[np.float64]
 
 SAMPLES = {"train": 3, "val": 1}
 """Frames shown of each split where there is nothing but these two; else one of every split."""
-IGNORED_COLOUR = (255, 255, 255)
 DPI = 110
 LEGEND_COLUMNS = 6
 MAX_NUMBERED_CLASSES = 32
@@ -73,7 +72,7 @@ def _samples(data: DataConfig, classes: ClassMap, splits: dict[str, ArraySplit])
     for column, (title, split, index) in enumerate(shown):
         axes[0, column].set_title(title, fontsize=9)
         axes[0, column].imshow(split.image(index).transpose(1, 2, 0))
-        axes[1, column].imshow(_coloured(split.label(index), classes))
+        axes[1, column].imshow(coloured(split.label(index), classes))
         for axis in axes[:, column]:
             axis.set_xticks([])
             axis.set_yticks([])
@@ -107,14 +106,6 @@ def _most_telling(counts_NC: Counts, count: int) -> list[int]:
         chosen.append(int(part[best]))
         unseen_C &= ~present_NC[best]
     return chosen
-
-
-def _coloured(label_HW: Bytes, classes: ClassMap) -> Bytes:
-    palette = np.full((256, 3), 0, dtype=np.uint8)
-    palette[: len(classes.colours)] = classes.colours
-    palette[IGNORE_INDEX] = IGNORED_COLOUR
-    coloured_HW3: Bytes = palette[label_HW]
-    return coloured_HW3
 
 
 def _shares(data: DataConfig, classes: ClassMap, statistics: ClassStatistics, val_NC: Counts) -> Figure:

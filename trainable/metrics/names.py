@@ -61,6 +61,17 @@ SUPPRESSION_SECONDS = "suppression_seconds"
 SETUP_SECONDS = "setup_seconds"
 """Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
 
+CPU_PERCENT = "system/cpu_percent"
+"""Mean use of the node's processors in the epoch, by all processes; 100 is all of them."""
+RSS = "system/rss_bytes"
+"""Largest resident memory of the trial's process, mapped data included."""
+GPU_UTILIZATION = "system/gpu_utilization_percent"
+"""Mean share of the time in which the trial's GPU computed, for whomever."""
+GPU_MEMORY = "system/gpu_memory_bytes"
+"""Largest memory in use on the trial's GPU, by all that share it; of several GPUs the sum."""
+GPU_POWER = "system/gpu_power_watts"
+"""Mean power of the trial's GPU; of several the sum."""
+
 
 SHAPES_METRICS = (
     ALIGNED_OBJECT_MIOU,
@@ -82,3 +93,8 @@ def objective_names(data: DataConfig) -> tuple[str, ...]:
     shapes = SHAPES_METRICS if isinstance(data, ShapesData) else ()
     per_class = tuple(iou_name(name) for name in class_names(data))
     return (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
+
+
+def repeats(name: str) -> bool:
+    """Whether a trial that runs again, on a CPU, has the same value: all but what clocks and the machine tell."""
+    return not name.startswith("system/") and not name.endswith(("_seconds", "_bytes"))

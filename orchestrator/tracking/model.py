@@ -1,0 +1,204 @@
+"""The best trial's network as a model in MLflow, with its signature, and in the registry where asked.
+
+The model is ``trainable.model.export.folded``: a plain segmentation-models-pytorch network in evaluation mode.
+``mlflow.pytorch.load_model`` brings it back wherever the packages of its ``requirements.txt`` are installed; this
+project is not among them. Where a network needs a class of this project (``Then``: stages of efficientnet-b* that are
+suppressed), the source of ``trainable`` travels with the model.
+
+It is pickled: an exported graph (MLflow's default, pt2) would fix the device, and for many architectures the size of
+the images.
+
+Works on a client alone and changes no tracking URI, active run or other state of the process: it runs in a thread.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow.pytorch
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+from torch import nn
+
+import trainable
+from orchestrator.artifacts import read_confusion
+from orchestrator.records import Record, Store
+from trainable.checkpoint import from_bytes
+from trainable.compute import IMAGENET_MEAN, IMAGENET_STD
+from trainable.config import TrialConfig
+from trainable.model.build import build_model
+from trainable.model.export import Then, folded
+
+NAME = "model"
+"""Of the logged model: ``runs:/<run>/model`` finds it."""
+PACKAGES = ("mlflow", "torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy")
+"""What loading and running a model needs."""
+PACKAGES_OF_TRAINABLE = ("pydantic",)
+"""What the source of ``trainable`` needs besides."""
+LARGEST_EXAMPLE = 128
+"""Side of the input example in pixels: it is kept as text."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network as it is kept."""
+
+    network: nn.Module
+    classes: int
+
+
+def log_best_model(
+    client: MlflowClient, run_id: str, store: Store, record: Record, *, register: str | None
+) -> str | None:
+    """Log the network of a trial as a model of its run, once, and register it, once.
+
+    Args:
+        client: Connected to the tracking server or database, which is the registry too.
+        run_id: Run of the trial.
+        store: Where its last checkpoint is kept.
+        record: The trial, complete.
+        register: Name in the registry, or None.
+
+    Returns:
+        The model's address, ``models:/<id>``; None where no good checkpoint of the last epoch is kept.
+
+    Raises:
+        MlflowException: MLflow cannot be reached or refuses.
+        OSError: the storage cannot be used.
+        ModelError: the network can no longer be built.
+    """
+    logged = _logged(client, run_id)
+    if logged is None:
+        trained = _network(store, record)
+        if trained is None:
+            return None
+        logged = _log(client, run_id, store, record, trained)
+    if register is not None:
+        _register(client, register, logged, run_id)
+    return f"models:/{logged.model_id}"
+
+
+def _logged(client: MlflowClient, run_id: str) -> LoggedModel | None:
+    """The model of an earlier launch, if it was written to its end."""
+    outputs = client.get_run(run_id).outputs
+    models = (client.get_logged_model(output.model_id) for output in (outputs.model_outputs if outputs else ()))
+    return next((m for m in models if m.name == NAME and m.status == LoggedModelStatus.READY), None)
+
+
+def _network(store: Store, record: Record) -> Trained | None:
+    for name in store.checkpoints(record.key):
+        checkpoint = store.read_checkpoint(record.key, name)
+        if checkpoint is not None and len(checkpoint.epochs) == len(record.epochs):
+            config = TrialConfig.model_validate(record.planned.config, strict=False)
+            weights = from_bytes(checkpoint.state)["model"]
+            section = config.model.model_copy(update={"encoder_weights": None})  # nothing is to be downloaded
+            classes = len(weights["classifier.weight"])
+            segmenter = build_model(section, classes, config.suppression)
+            segmenter.load_state_dict(weights)
+            return Trained(folded(segmenter, section), classes)
+    return None
+
+
+def _log(client: MlflowClient, run_id: str, store: Store, record: Record, trained: Trained) -> LoggedModel:
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, NAME, run_id, tags={"trial": record.key}, params=run.data.params
+    )
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=len(record.epochs))])
+        with TemporaryDirectory() as folder:
+            described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
+            save(trained, Path(folder) / NAME, store, record, described)
+            client.log_model_artifacts(logged.model_id, f"{folder}/{NAME}")
+        client.log_batch(run_id, metrics=_scores(client, run_id, logged.model_id, record))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+
+
+def _scores(client: MlflowClient, run_id: str, model_id: str, record: Record) -> list[Metric]:
+    """The run's evaluation of the last epoch, as the model's too: the same points, or the run would have them twice."""
+    last = len(record.epochs)
+    names = [name for name in record.epochs[-1] if name.startswith("val/")]
+    points = (point for name in names for point in client.get_metric_history(run_id, name) if point.step == last)
+    return [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
+
+
+def save(trained: Trained, path: Path, store: Store, record: Record, described: Model) -> None:
+    """Write an MLflow model into a new folder.
+
+    Args:
+        trained: What ``folded`` makes of the trial's network.
+        path: The folder.
+        store: Holds the names of the classes, if the trial left its confusion matrix.
+        record: The trial.
+        described: Takes the description; knows the model's place in MLflow.
+    """
+    carried = any(isinstance(module, Then) for module in trained.network.modules())
+    mlflow.pytorch.save_model(
+        trained.network,
+        str(path),
+        mlflow_model=described,
+        code_paths=[str(Path(trainable.__file__).parent)] if carried else None,
+        pip_requirements=_requirements(PACKAGES + (PACKAGES_OF_TRAINABLE if carried else ())),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, trained.classes, -1, -1))]),
+        ),
+        input_example=_example(record),
+        metadata=_metadata(store, record),
+        serialization_format="pickle",
+    )
+
+
+def _example(record: Record) -> Any:
+    """One image [1,3,H,W] of the mean colour."""
+    height, width = (min(side, LARGEST_EXAMPLE) for side in record.planned.config["data"]["size"])
+    return np.zeros((1, 3, height, width), np.float32)
+
+
+def _metadata(store: Store, record: Record) -> dict[str, Any]:
+    """What a user of the model has to know."""
+    confusion = read_confusion(store.objects, record.key)
+    return {
+        "study": store.study,
+        "trial": record.key,
+        "input": "RGB in [0, 1], normalised with mean and std; sides are multiples of 32",
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+        "output": "logits of each class at the size of the image",
+        "trained_at": list(record.planned.config["data"]["size"]),
+        "classes": list(confusion.classes) if confusion else None,
+    }
+
+
+def _requirements(packages: tuple[str, ...]) -> list[str]:
+    """Pinned as they are here; without the local part of a version (2.11.0+cu128), which no index has."""
+    return [f"{name}=={re.sub(r'[+].*', '', metadata.version(name))}" for name in packages]
+
+
+def _register(client: MlflowClient, name: str, logged: LoggedModel, run_id: str) -> None:
+    """Make the model a version of a registered model, unless it is one."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = client.search_model_versions(f"name = '{name}'")
+    if not any(version.source == logged.artifact_location for version in versions):
+        # Its place and not models:/<id>, which a database would look up at the process's tracking URI.
+        made = client.create_model_version(
+            name, logged.artifact_location, run_id, model_id=logged.model_id, await_creation_for=0
+        )
+        link = json.dumps([{"name": name, "version": made.version}])
+        client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_VERSIONS: link})  # the model's page shows it

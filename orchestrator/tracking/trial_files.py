@@ -1,0 +1,109 @@
+"""What MLflow shows of an ended trial, as files in a local folder. Imports no mlflow.
+
+::
+
+    config.yaml             the resolved configuration, to be run alone
+    class_iou.csv           IoU of each class after the last epoch; recall and precision where the confusion is known
+    confusion.png           confusion matrix after the last epoch
+    validation_first.png    frames of the evaluation split after the first epoch
+    validation_last.png     the same after the last one
+    log-<n>.txt             log of each attempt
+    traceback.txt           of a trial that failed by itself
+
+A trial has what its worker left: one that was stopped early has no confusion matrix, an imported one no picture.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import yaml
+
+from orchestrator.artifacts import PICTURES, Confusion, read_confusion, read_picture
+from orchestrator.flat import flatten
+from orchestrator.records import Record, State, Store
+from orchestrator.tracking.confusion_picture import draw_confusion
+from trainable.metrics.names import iou_name
+
+SHORTEST_SECRET = 4
+"""Characters: shorter values of the environment are no secret, and are found in words that mean something else."""
+
+Hidden = Mapping[str, str]
+
+
+def write_trial_files(record: Record, store: Store, folder: Path, from_env: Hidden = MappingProxyType({})) -> None:
+    """Write what there is of a trial into ``folder``.
+
+    Args:
+        record: The trial.
+        store: Where its worker kept things.
+        folder: An existing folder.
+        from_env: Dotted paths of settings whose values came from ``${NAME}``, with the text as written. The values
+            appear in no file; the head of ``config.yaml`` says how to give them back.
+
+    Raises:
+        OSError: the storage or the folder cannot be used.
+    """
+    _write_config(record, folder / "config.yaml", from_env)
+    confusion = read_confusion(store.objects, record.key)
+    _write_ious(record, confusion, folder / "class_iou.csv")
+    if confusion is not None:
+        draw_confusion(confusion, f"{record.key} after epoch {confusion.epoch}", folder / "confusion.png")
+    for name in PICTURES:
+        picture = read_picture(store.objects, record.key, name)
+        if picture is not None:
+            (folder / name).write_bytes(picture)
+    _write_texts(record, store, folder, from_env)
+
+
+def _write_config(record: Record, path: Path, from_env: Hidden) -> None:
+    tree = yaml.safe_load(yaml.safe_dump(record.planned.config, sort_keys=False))  # a copy of its own
+    given = {name: text for name, text in from_env.items() if name in flatten(tree)}
+    for name, text in given.items():
+        *sections, leaf = name.split(".")
+        place = tree
+        for section in sections:
+            place = place[section]
+        place[leaf] = text
+    options = "".join(f" --set {name}={text}" for name, text in given.items())
+    head = f"# {record.key}. Run it alone:  python -m trainable config.yaml{options}\n"
+    path.write_text(head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _write_ious(record: Record, confusion: Confusion | None, path: Path) -> None:
+    """A row per class; empty cells are undefined or unknown."""
+    last = record.epochs[-1] if record.epochs else {}
+    prefix = iou_name("")
+    names = confusion.classes if confusion else tuple(n.removeprefix(prefix) for n in last if n.startswith(prefix))
+    if not names:
+        return
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["class", "iou", *(["recall", "precision", "pixels", "rare"] if confusion else [])])
+        for c, name in enumerate(names):
+            table.writerow([name, last.get(iou_name(name), ""), *(_counts(confusion, c) if confusion else [])])
+
+
+def _counts(confusion: Confusion, c: int) -> list[object]:
+    hits, labelled = confusion.matrix[c][c], sum(confusion.matrix[c])
+    predicted = sum(row[c] for row in confusion.matrix)
+    recall, precision = (hits / total if total else "" for total in (labelled, predicted))
+    return [recall, precision, labelled, "rare" if c in confusion.rare else ""]
+
+
+def _write_texts(record: Record, store: Store, folder: Path, from_env: Hidden) -> None:
+    names = [name for name in store.objects.names(f"trials/{record.key}") if name.startswith("log-")]
+    if record.state is State.FAILED:  # a trial that ran again and ended well may still have its first failure's
+        names.append("traceback.txt")
+    values = flatten(record.planned.config)
+    for name in names:
+        content = store.objects.read(f"trials/{record.key}/{name}")
+        if content is None:
+            continue
+        text = content.decode(errors="replace")
+        for setting, written in from_env.items():
+            value = values.get(setting)
+            if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
+                text = text.replace(value, written)
+        (folder / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,282 @@
+"""The best trial's network as an MLflow model: loads without this project, takes other images, is logged once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+
+from orchestrator.attempt import Attempt
+from orchestrator.plan.planner import Planner
+from orchestrator.records import Record, State, Store
+from orchestrator.spec import load
+from orchestrator.tracking.model import NAME, log_best_model
+from trainable.checkpoint import from_bytes
+from trainable.config import TrialConfig
+from trainable.model.build import build_model
+from trainable.model.export import folded
+
+STUDY = """
+study: s
+objective: {metric: val/miou, mode: max}
+data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
+model: {arch: ARCH}
+train: {epochs: 1, batch_size: 4, lr: 6.0e-3}
+suppression: {layer: encoder.4, p_max: 0.7}
+search: {trials: 1, references: []}
+"""
+PLAIN = "linknet, encoder: tu-test_resnet, encoder_weights: null"
+CARRIED = "linknet, encoder: efficientnet-b0, encoder_weights: null"
+LOAD = """
+import json, sys
+import numpy, torch
+import mlflow.pytorch
+sys.path[:] = [entry for entry in sys.path if "site-packages" in entry or "lib/python" in entry]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+model = mlflow.pytorch.load_model(sys.argv[1])
+images = torch.from_numpy(numpy.load(sys.argv[2]))
+numpy.save(sys.argv[3], model(images).detach().numpy())
+print(json.dumps([sys.modules[n].__file__ for n in ("trainable", "orchestrator") if n in sys.modules]))
+"""
+
+
+def train(folder: Path, arch: str) -> tuple[Store, Record]:
+    """A real trial of an epoch, its checkpoint kept."""
+    (folder / "s.yaml").write_text(STUDY.replace("ARCH", arch))
+    store = Store(str(folder / "out"), "s")
+    planned = Planner(load(folder / "s.yaml", env={})).next()
+    assert planned is not None
+    store.plan(planned)
+    rest = {"launch": "x", "fit": "trainable.engine:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
+    attempt = Attempt({"plan": asdict(planned), "storage": store.storage, "study": "s", **rest})
+    _, metrics, done = attempt.next_epoch()
+    attempt.close()
+    assert done
+    record = Record(planned, (metrics,)).ended(State.COMPLETE)
+    store.judge(record, {})
+    return store, record
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
+    return train(tmp_path_factory.mktemp("trained"), PLAIN)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    MlflowClient(uri).search_experiments()
+    return uri
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)  # type: ignore[call-overload]
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "mlflow server does not start"
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its workers too
+        process.wait()
+
+
+def a_run(client: MlflowClient, folder: Path, record: Record) -> str:
+    """A run as the tracker leaves it; artifacts of a database go to the test's folder."""
+    name = f"experiment of {folder}"
+    place = folder.as_uri() if str(client.tracking_uri).startswith("sqlite") else None
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name, artifact_location=place)
+    run_id = str(client.create_run(experiment).info.run_id)
+    points = [Metric(key, value, 1234, len(record.epochs)) for key, value in record.epochs[-1].items()]
+    client.log_batch(run_id, metrics=points)
+    client.log_param(run_id, "train.lr", "0.006")
+    return run_id
+
+
+def expected_logits(store: Store, record: Record, images: np.ndarray) -> np.ndarray:
+    config = TrialConfig.model_validate(record.planned.config, strict=False)
+    checkpoint = store.read_checkpoint(record.key, store.checkpoints(record.key)[0])
+    assert checkpoint is not None
+    model = build_model(config.model, 6, config.suppression)
+    model.load_state_dict(from_bytes(checkpoint.state)["model"])
+    with torch.no_grad():
+        logits: np.ndarray = folded(model, config.model)(torch.from_numpy(images)).numpy()
+    return logits
+
+
+def elsewhere(tmp_path: Path, uri: str, model: str, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Logits from a process that knows MLflow's address but not this project; and what it imported of it."""
+    np.save(tmp_path / "images.npy", images)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", LOAD, model, str(tmp_path / "images.npy"), str(tmp_path / "logits.npy")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**environment, "MLFLOW_TRACKING_URI": uri}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return np.load(tmp_path / "logits.npy"), json.loads(done.stdout.splitlines()[-1])
+
+
+def images_of(batch: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
+
+
+def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
+    trained: tuple[Store, Record], database: str, tmp_path: Path
+) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    address = log_best_model(client, a_run(client, tmp_path, record), store, record, register=None)
+    assert address is not None
+    images = images_of(3, 64, 96)  # trained at 32x32; the example holds one image
+    logits, imported = elsewhere(tmp_path, database, address, images)
+    assert imported == []
+    assert logits.shape == (3, 6, 64, 96)
+    np.testing.assert_allclose(logits, expected_logits(store, record, images), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
+    trained: tuple[Store, Record], database: str, tmp_path: Path
+) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    run_id = a_run(client, tmp_path, record)
+    before = client.get_metric_history(run_id, "val/miou")
+    address = log_best_model(client, run_id, store, record, register=None)
+    assert address is not None
+    run = client.get_run(run_id)
+    (output,) = run.outputs.model_outputs
+    assert (f"models:/{output.model_id}", output.step) == (address, 1)
+    logged = client.get_logged_model(output.model_id)
+    assert (logged.name, logged.status, logged.source_run_id) == (NAME, LoggedModelStatus.READY, run_id)
+    assert logged.params == {"train.lr": "0.006"}
+    scores = {metric.key: metric.value for metric in logged.metrics}
+    assert scores == {name: value for name, value in record.epochs[-1].items() if name.startswith("val/")}
+    assert len(client.get_metric_history(run_id, "val/miou")) == len(before) == 1, "the run has no point twice"
+    place = logged.artifact_location.removeprefix("file://")
+    info = mlflow.models.Model.load(place)
+    assert info.signature.inputs.inputs[0].shape == (-1, 3, -1, -1)
+    assert info.signature.outputs.inputs[0].shape == (-1, 6, -1, -1)
+    assert info.metadata["trial"] == record.key
+    assert info.metadata["classes"][:2] == ["meadow", "sand"]
+    assert info.load_input_example(place).shape == (1, 3, 32, 32)
+    lines = Path(place, "requirements.txt").read_text().splitlines()
+    assert {line.split("==")[0] for line in lines} == {
+        "mlflow", "torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy",
+    }  # fmt: skip
+    assert all("==" in line and "+" not in line for line in lines)
+
+
+def test_it_is_logged_and_registered_once(trained: tuple[Store, Record], database: str, tmp_path: Path) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    run_id = a_run(client, tmp_path, record)
+    first = log_best_model(client, run_id, store, record, register=None)
+    for _ in range(2):
+        assert log_best_model(client, run_id, store, record, register="twins") == first
+    (version,) = client.search_model_versions("name = 'twins'")
+    assert (version.version, version.run_id) == (1, run_id)
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    linked = client.get_logged_model(output.model_id).tags["mlflow.modelVersions"]
+    assert json.loads(linked) == [{"name": "twins", "version": 1}], "the model's page shows its version"
+    other = a_run(client, tmp_path, record)
+    assert log_best_model(client, other, store, record, register="twins") != first
+    versions = client.search_model_versions("name = 'twins'")
+    assert sorted(version.version for version in versions) == [1, 2]
+    logits, _ = elsewhere(tmp_path, database, "models:/twins/2", images_of(1, 32, 32))
+    assert logits.shape == (1, 6, 32, 32)
+
+
+def test_a_model_that_could_not_be_written_is_marked_and_logged_anew(
+    trained: tuple[Store, Record], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    run_id = a_run(client, tmp_path, record)
+
+    def broken(*_: object) -> None:
+        raise MlflowException("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_model_artifacts", broken)
+        with pytest.raises(MlflowException, match="no room"):
+            log_best_model(client, run_id, store, record, register=None)
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    assert client.get_logged_model(output.model_id).status == LoggedModelStatus.FAILED
+    address = log_best_model(client, run_id, store, record, register=None)
+    assert address not in (None, f"models:/{output.model_id}")
+
+
+def test_without_the_last_checkpoint_there_is_no_model(
+    trained: tuple[Store, Record], database: str, tmp_path: Path
+) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    run_id = a_run(client, tmp_path, record)
+    longer = replace(record, epochs=record.epochs * 2)
+    assert log_best_model(client, run_id, store, longer, register="nothing") is None
+    assert log_best_model(client, run_id, Store(str(tmp_path), "s"), record, register="nothing") is None
+    assert client.search_model_versions("name = 'nothing'") == []
+
+
+def test_what_is_not_plain_smp_carries_its_source(database: str, tmp_path: Path) -> None:
+    store, record = train(tmp_path, CARRIED)
+    client = MlflowClient(database)
+    address = log_best_model(client, a_run(client, tmp_path, record), store, record, register=None)
+    assert address is not None
+    images = images_of(2, 64, 32)
+    logits, imported = elsewhere(tmp_path, database, address, images)
+    (source,) = imported
+    assert not source.startswith(str(Path(__file__).parents[2])), "its own copy of the source, not this one"
+    np.testing.assert_allclose(logits, expected_logits(store, record, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.integration
+def test_a_server_takes_it_and_nothing_of_the_process_changes(
+    trained: tuple[Store, Record], server: str, tmp_path: Path
+) -> None:
+    store, record = trained
+    client = MlflowClient(server)
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()
+    run_id = a_run(client, tmp_path, record)
+    address = log_best_model(client, run_id, store, record, register="served")
+    assert address == log_best_model(client, run_id, store, record, register="served")
+    assert [version.run_id for version in client.search_model_versions("name = 'served'")] == [run_id]
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run()) == before
+    for name in ("models:/served/1", f"runs:/{run_id}/{NAME}"):
+        logits, imported = elsewhere(tmp_path, server, name, images_of(2, 64, 32))
+        assert imported == []
+        assert logits.shape == (2, 6, 64, 32)
