@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter
@@ -46,9 +47,18 @@ def data_sections(study: Study) -> list[DataConfig]:
     return list(dict.fromkeys(_section(tree["data"]) for tree in trees))
 
 
-def data_section_key(tree: Any) -> str:
-    """Key of a trial's data section in ``data_fingerprints``."""
-    return _key(_section(tree))
+def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Fingerprint of a trial's data.
+
+    Args:
+        config: The trial's configuration.
+        known: What ``data_fingerprints`` found; else the files are read, once.
+
+    Raises:
+        DataError: its files are gone.
+    """
+    section = _section(config["data"])
+    return known.get(_key(section)) or _fingerprint(section)
 
 
 def data_fingerprints(study: Study) -> dict[str, str]:

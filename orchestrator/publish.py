@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from orchestrator.arms import STAGES, StagePlan
-from orchestrator.datasets import data_section_key
+from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.records import JsonObject, Store
@@ -24,6 +24,7 @@ from orchestrator.spec.loading import TRIAL_KEYS
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
 from orchestrator.tracking.study_info import DataSource
 from orchestrator.tracking.trial_files import write_trial_files
+from trainable.data.errors import DataError
 
 PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
 STATE = "tracking.json"
@@ -99,7 +100,11 @@ def _data(fingerprints: JsonObject, from_env: Mapping[str, str], config: Mapping
     written = {f"data.{name}": value for name, value in flatten(section).items()}
     shown = {name.removeprefix("data."): from_env.get(name, value) for name, value in written.items()}
     source = shown.pop("root", "made in memory")
-    return DataSource(section["name"], fingerprints.get(data_section_key(section), ""), str(source), shown)
+    try:
+        digest = data_fingerprint(config, fingerprints)
+    except DataError:  # of an imported trial; its files were never here
+        digest = ""
+    return DataSource(section["name"], digest, str(source), shown)
 
 
 def _trial_tags(store: Store, key: str) -> dict[str, str]:
