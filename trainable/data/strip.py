@@ -29,7 +29,7 @@ def draw_strip(
     """PNG with a row per frame; rare classes are marked in the legend."""
     height, width = truths_NHW.shape[1:]
     cell = _cell_size(height, width)
-    seen = set(np.unique(truths_NHW).tolist()) | set(np.unique(predictions_NHW).tolist())
+    seen = _seen(truths_NHW) | _seen(predictions_NHW)
     entries = _legend(classes, rare, seen)
     font = ImageFont.load_default(size=12)
     total = len(COLUMNS) * (cell[0] + GAP) + GAP
@@ -42,10 +42,10 @@ def draw_strip(
     for row, (image_3HW, truth_HW, predicted_HW) in enumerate(
         zip(images_N3HW, truths_NHW, predictions_NHW, strict=True)
     ):
-        shown = (image_3HW.transpose(1, 2, 0), coloured(truth_HW, classes), coloured(predicted_HW, classes))
-        for column, picture_HW3 in enumerate(shown):
+        shown = (_photograph(image_3HW, cell), _labels(truth_HW, cell, classes), _labels(predicted_HW, cell, classes))
+        for column, picture in enumerate(shown):
             place = (GAP + column * (cell[0] + GAP), LINE + GAP + row * (cell[1] + GAP))
-            strip.paste(_resized(picture_HW3, cell, smooth=column == 0), place)
+            strip.paste(picture, place)
             pen.rectangle((place[0] - 1, place[1] - 1, place[0] + cell[0], place[1] + cell[1]), outline="grey")
     for number, (name, colour) in enumerate(entries):
         left, top = GAP + number % across * ((total - GAP) // across), legend_top + number // across * LINE
@@ -73,11 +73,20 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
     return CELL_WIDTH, max(1, round(height * CELL_WIDTH / width))
 
 
-def _resized(picture_HW3: Bytes, cell: tuple[int, int], *, smooth: bool) -> Image.Image:
-    """Photographs are reduced smoothly; labels have no values in between, and enlarged pixels should look so."""
-    smaller = smooth and cell[0] < picture_HW3.shape[1]
-    way = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
-    return Image.fromarray(np.ascontiguousarray(picture_HW3)).resize(cell, way)
+def _photograph(image_3HW: Bytes, cell: tuple[int, int]) -> Image.Image:
+    """Reduced smoothly; enlarged so that pixels look like pixels."""
+    way = Image.Resampling.BOX if cell[0] < image_3HW.shape[2] else Image.Resampling.NEAREST
+    return Image.fromarray(np.ascontiguousarray(image_3HW.transpose(1, 2, 0))).resize(cell, way)
+
+
+def _labels(label_HW: Bytes, cell: tuple[int, int], classes: ClassMap) -> Image.Image:
+    """Labels have no values in between; coloured last, when there are fewest of them."""
+    resized = Image.fromarray(np.ascontiguousarray(label_HW)).resize(cell, Image.Resampling.NEAREST)
+    return Image.fromarray(coloured(np.asarray(resized), classes))
+
+
+def _seen(labels_NHW: Bytes) -> set[int]:
+    return set(np.flatnonzero(np.bincount(labels_NHW.ravel(), minlength=256)).tolist())
 
 
 def _legend(classes: ClassMap, rare: Collection[int], seen: Collection[int]) -> Sequence[tuple[str, Colour]]:
