@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from orchestrator.console import open_console, say
-from orchestrator.datasets import cache_data, check_data_unchanged, data_fingerprint, draw_data
+from orchestrator.datasets import cache_data, check_data_unchanged, data_fingerprint, draw_data, rare_class_names
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
@@ -141,7 +141,10 @@ def _run(
         tracked = tracking_uri(settings.uri) if settings.enabled else None
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
-        study_id = store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()))
+        fingerprints = check_data_unchanged(study, store.read_data())
+        study_id = store.write_study(
+            study.resolved(), fingerprints, rare_class_names(study, known=store.read_rare_classes())
+        )
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
         tracker = _tracker(study, study_id, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)

@@ -185,10 +185,21 @@ class Store:
         kept = self._study()
         return dict(kept["data"]) if kept else {}
 
-    def write_study(self, specification: JsonObject, data: Mapping[str, str] | None = None) -> str:
-        """Keep the specification and the data's fingerprints; returns the id, which the first launch gave the study."""
+    def read_rare_classes(self) -> dict[str, list[str]]:
+        """Names of the rare classes of each data set, by its section; empty where no launch has kept them."""
+        kept = self._study()
+        return dict(kept.get("rare_classes", {})) if kept else {}
+
+    def write_study(
+        self,
+        specification: JsonObject,
+        data: Mapping[str, str] | None = None,
+        rare_classes: Mapping[str, Sequence[str]] | None = None,
+    ) -> str:
+        """Keep the specification and the facts of the data; returns the id, which the first launch gave the study."""
         study_id = self.study_id() or uuid.uuid4().hex
         content = {"id": study_id, "specification": specification, "data": {**self.read_data(), **(data or {})}}
+        content["rare_classes"] = {**self.read_rare_classes(), **(rare_classes or {})}
         self.objects.write_json("study.json", content)
         return study_id
 
