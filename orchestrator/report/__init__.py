@@ -1,1 +1,1 @@
-"""A study's table and frozen specification -> statistics tables, figures and pages. Importing it is cheap."""
+"""What a study says: its table -> statistics of paired runs, figures and pages. Importing it is cheap."""
