@@ -1,11 +1,11 @@
-"""A study's directory -> its report: pages, tables and figures as files.
+r"""A study's directory -> its report: pages, tables and figures as files.
 
 ::
 
     <study>/report/report.html      everything in one page, figures included
     <study>/report/report.md        the same as Markdown, figures linked
     <study>/report/report.tex       the same for pdflatex
-    <study>/report/tables/*.tex     each table alone, for a paper to \\input
+    <study>/report/tables/*.tex     each table alone, for a paper to \input
     <study>/report/figures/*        png, and pdf for LaTeX
 
 Equal tables give equal files, byte for byte, whatever the order of their rows.
@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias, assert_never, get_args
 from orchestrator.errors import InputError
 from orchestrator.records import State, Store
 from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
+from orchestrator.report.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.spec.mistakes import unknown
 
@@ -129,12 +130,12 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
 _HOW_TO_READ = (
     "Every value is that of a run's last epoch: the best epoch of a run is biased upwards. Runs that failed or stopped "
     "early enter no mean and no test.",
-    "Arms are compared within seeds: the difference of two runs with the same seed, averaged over seeds. What a seed does "
-    "to both arms cancels.",
+    "Arms are compared within seeds: the difference of two runs with the same seed, averaged over seeds. What a seed "
+    "does to both arms cancels.",
     "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "
     "distributed, but with few seeds it cannot give a small p.",
-    "The interval is Student's t interval of the mean difference, with many seeds a bias-corrected bootstrap. It may exclude "
-    "zero where the test does not reject; the verdict is the test's.",
+    "The interval is Student's t interval of the mean difference, with many seeds a bias-corrected bootstrap. It may "
+    "exclude zero where the test does not reject; the verdict is the test's.",
     "↑: larger is better, ↓: smaller is better.",
 )
 
@@ -146,14 +147,15 @@ def _overview(results: Results) -> str:
         f"{found} {state}" for state in State if (found := sum(trial.state is state for trial in results.trials))
     )
     where = f" on {name}" if isinstance(name, str) else ""
-    return f"{len(results.trials)} runs{where}: {counts or 'none yet'}. Made from results.parquet and the frozen specification."
+    made = "Made from results.parquet, the frozen specification and the plans of the comparisons."
+    return f"{count(len(results.trials), 'run')}{where}: {counts or 'none yet'}. {made}"
 
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
     open_runs = [trial for trial in results.trials if not trial.state.final]
     if open_runs:
-        yield f"The study is not finished: {len(open_runs)} of its runs have not ended. Everything below may still change."
+        yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():
         begun = {(trial.arm, trial.block) for trial in results.runs(stage)}
         planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}

@@ -30,7 +30,7 @@ def component_columns(stage: StageResults) -> Columns:
     for factor, levels in _factors(stage).items():
         values = [arm.levels.get(factor) for arm in stage.arms]
         if factor == "preset" and all(value in COMPONENTS for value in values):
-            columns |= _preset_columns([str(value) for value in values])
+            columns |= _preset_columns(values)
         else:
             head, texts = _column(factor, levels, stage.arms)
             columns[head] = texts
@@ -60,7 +60,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _preset_columns(presets: Sequence[str]) -> dict[str, list[str]]:
+def _preset_columns(presets: Sequence[Any]) -> dict[str, list[str]]:
     parts = list(dict.fromkeys(part for known in COMPONENTS.values() for part in known))
     return {part: [MARK if part in COMPONENTS[preset] else "" for preset in presets] for part in parts}
 

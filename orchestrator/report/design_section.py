@@ -1,6 +1,7 @@
 """What a comparison's design adds: effects of factors, what a fraction cannot tell apart, the chain of a path."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Table, cells, slug
@@ -18,7 +19,7 @@ def design_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block
         case "path":
             yield from _path(stage, metrics)
     if stage.plan.aliases:
-        yield Heading(f"What the {stage.plan.stage} cannot tell apart", level=3)
+        yield Heading(f"What the {stage.noun} cannot tell apart", level=3)
         yield Paragraph(
             "The fraction ran only a part of all combinations, so that each of these has one joint estimate. An effect "
             "above may be any of those in its line."
@@ -33,8 +34,8 @@ def _effects(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         return
     yield Heading("Effects of the factors", level=3)
     yield Paragraph(
-        "Each effect is an average over the levels of the other factors, from a linear model with the seed as block. An "
-        "interaction says how much one factor's effect depends on the other; where it is large, the averages mislead."
+        "Each effect is an average over the levels of the other factors, from a linear model with the seed as block. "
+        "An interaction says how much a factor's effect depends on the other; where it is large, the averages mislead."
     )
     for metric, estimated in found.items():
         if estimated:
@@ -72,8 +73,8 @@ def _effects_table(stage: StageResults, metric: str, found: Sequence[Effect]) ->
         ("factor", "levels", "effect", "95 % interval", "p", "n"),
         tuple(rows),
         words=2,
-        note=f"p: t test (F test for more than two levels), adjusted by Holm's method over the table. Bold: p ≤ {ALPHA:g}. "
-        "Effects that the complete runs cannot tell apart are not in the table.",
+        note=f"p: t test (F test for more than two levels), adjusted by Holm's method over the table. Bold: p ≤ "
+        f"{ALPHA:g}. Effects that the complete runs cannot tell apart are not in the table.",
     )
 
 
@@ -85,7 +86,7 @@ def _path(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         return
     metric = metrics[0]
     rows = [(Cell("0"), Cell(chain[0]), Cell("start"), *_path_cells(stage, metric, None, chain[0]))]
-    for step, (before, after) in enumerate(zip(chain, chain[1:], strict=False), start=1):
+    for step, (before, after) in enumerate(pairwise(chain), start=1):
         flip = _flip(levels[before], levels[after])
         rows.append((Cell(str(step)), Cell(after), Cell(flip), *_path_cells(stage, metric, before, after)))
     end = levels[chain[-1]]
@@ -101,8 +102,8 @@ def _path(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         ("step", "arm", "change", f"{metric}", "Δ to the step before", "95 % interval", "p", "n"),
         tuple(rows),
         words=3,
-        note="Each step was chosen for its score, so its Δ is biased upwards and its p (not adjusted) too small: the order "
-        "of the path is a description. The comparison of its end with its start in the tables above is the test.",
+        note="Each step was chosen for its score, so its Δ is biased upwards and its p (not adjusted) too small: the "
+        "order of the path is a description. The comparison of its end with its start in the tables above is the test.",
     )
 
 

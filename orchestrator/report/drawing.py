@@ -8,8 +8,6 @@ import io
 from typing import Any, Literal, TypeAlias
 
 import matplotlib
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,7 +21,7 @@ DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 DPI = 130
 TEXT = 9
-_RC = {"font.size": TEXT, "axes.titlesize": TEXT + 1, "axes.labelsize": TEXT, "legend.fontsize": TEXT - 1}
+_RC: Any = {"font.size": TEXT, "axes.titlesize": TEXT + 1, "axes.labelsize": TEXT, "legend.fontsize": TEXT - 1}
 _NO_DATES: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -32,33 +30,27 @@ _NO_DATES: dict[str, dict[str, Any]] = {
 
 
 def panels(
-    rows: int, columns: int, *, width: float, height: float, sharex: bool = False, sharey: bool = False
-) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """An empty figure of ``rows`` x ``columns`` axes (always a 2-D array); width and height in inches."""
+    number: int, columns: int, *, width: float, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``number`` axes, row by row; width and height of the whole in inches."""
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-    for axis in axes.flat:
+        grid = figure.subplots(-(-number // columns), columns, squeeze=False, sharex=sharex, sharey=sharey)
+    axes: list[Axes] = list(grid.flat)
+    for axis in axes[number:]:
+        axis.remove()
+    for place, axis in enumerate(axes[:number]):
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=TEXT - 1)
-    return figure, axes
-
-
-def hide_rest(axes: npt.NDArray[np.object_], used: int) -> None:
-    """Take away the axes of a grid that no panel needs."""
-    for axis in list(axes.flat)[used:]:
-        axis.remove()
+        if place + columns >= number:
+            axis.tick_params(labelbottom=True)  # the last of its column, though another row follows
+    return figure, axes[:number]
 
 
 def plain(text: str, most: int = 40) -> str:
     """Text as matplotlib shall write it: no mathematics between dollars, not endless."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return cut.replace("$", r"\$")
-
-
-def with_note(axis: Axes, text: str) -> None:
-    """Small words below a panel's title."""
-    axis.set_title(axis.get_title() + "\n" + text, fontsize=TEXT)
 
 
 def save(figure: Figure, name: str, form: FigureFormat) -> bytes:
@@ -71,5 +63,8 @@ def save(figure: Figure, name: str, form: FigureFormat) -> bytes:
     """
     buffer = io.BytesIO()
     with matplotlib.rc_context({**_RC, "svg.hashsalt": name, "pdf.compression": 6}):
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()  # lay it out once, not once per kind of file
+            figure.set_layout_engine("none")
         figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
     return buffer.getvalue()

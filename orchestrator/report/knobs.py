@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.source import Results, Trial, nested
-from orchestrator.spec import Choice, Domain, SearchSpace, Value
+from orchestrator.spec import Choice, Domain, Float, Int, SearchSpace, Tree, Value
 from orchestrator.spec.document import read_yaml
 from orchestrator.spec.language import tree_of
 from orchestrator.spec.loading import TRIAL_KEYS
@@ -65,18 +65,18 @@ def _searched(results: Results) -> SearchSpace:
     return SearchSpace(dict(_with_domains(space)))
 
 
-def _with_domains(tree: dict[str, object]) -> Iterator[tuple[str, object]]:
+def _with_domains(tree: Mapping[str, Tree]) -> Iterator[tuple[str, Tree]]:
+    """The settings that hold a domain; lists as a whole, since their length tells them apart."""
     for key, child in tree.items():
-        if isinstance(child, Domain):
-            yield key, child
-        elif isinstance(child, dict):
-            inner = dict(_with_domains(child))
-            if inner:
-                yield key, inner
-        elif isinstance(child, list) and any(isinstance(item, Domain | dict) for item in child):
-            yield key, child
-
-
-def is_choice(knobs: Knobs, name: str) -> bool:
-    """Whether a knob picks one of several options."""
-    return isinstance(knobs.domains[name], Choice)
+        match child:
+            case Float() | Int() | Choice():
+                yield key, child
+            case dict():
+                inner = dict(_with_domains(child))
+                if inner:
+                    yield key, inner
+            case list():
+                if any(isinstance(item, Float | Int | Choice | dict) for item in child):
+                    yield key, child
+            case _:
+                pass  # a fixed setting

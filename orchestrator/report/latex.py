@@ -24,6 +24,8 @@ _PREAMBLE = r"""\documentclass[a4paper,10pt]{article}
 _FIT_TABLE = r"""% A table as wide as it is, or as the page where it is wider.
 \providecommand{\fittable}[1]{\setbox0\hbox{#1}\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi}
 """
+STACKED = 9
+"""Heads of so many letters are stacked word by word."""
 LONG = 45
 """Rows of a table that fit on a page; longer tables go on in a further one."""
 
@@ -56,6 +58,9 @@ _WRITTEN = {
     "–": r"\textendash{}",
     "−": r"\ensuremath{-}",
     "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "’": "'",
 }
 
 
@@ -97,11 +102,11 @@ def _part(table: Table, rows: tuple[tuple[Cell, ...], ...], number: int) -> str:
     caption = escape(table.caption) + (" (continued)" if number else "")
     lines = [
         r"\begin{table}",
-        r"\centering\small",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{caption}}}" + ("" if number else rf"\label{{tab:{table.name}}}"),
         rf"\fittable{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(escape(head) for head in table.heads) + r" \\",
+        " & ".join(map(_head, table.heads)) + r" \\",
         r"\midrule",
         *(" & ".join(map(_cell, row)) + r" \\" for row in rows),
         r"\bottomrule",
@@ -109,6 +114,17 @@ def _part(table: Table, rows: tuple[tuple[Cell, ...], ...], number: int) -> str:
     ]
     note = rf"\par\medskip\begin{{minipage}}{{\linewidth}}\footnotesize {escape(table.note)}\end{{minipage}}"
     return "\n".join([*lines, *([note] if table.note else []), r"\end{table}", ""])
+
+
+def _head(text: str) -> str:
+    """A head over several lines, so that check marks need no wide columns."""
+    lines = [escape(word) for word in text.replace("/", "/ ").split()]
+    if len(lines) < 2 or len(text) < STACKED:
+        return escape(text)
+    arrow = [lines.pop()] if text[-1] in "↑↓" else []
+    lines[-1] = " ".join([lines[-1], *arrow])
+    stacked = r" \\ ".join(lines)
+    return rf"\shortstack{{{stacked}}}"
 
 
 def _cell(cell: Cell) -> str:

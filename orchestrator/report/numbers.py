@@ -83,4 +83,7 @@ def count(number_of: int, noun: str) -> str:
 
 
 def _minus(text: str) -> str:
+    """A typographic minus; none before a zero that was rounded."""
+    if text[:1] in "-+" and not text.strip("+-0."):
+        text = text[1:]
     return text.replace("-", "−") if text[:1] in "-+" or text[:1].isdigit() else text

@@ -10,9 +10,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from orchestrator.report.drawing import BASELINE, COLOURS, SEQUENTIAL, TEXT, hide_rest, panels, plain
+from orchestrator.report.drawing import BASELINE, COLOURS, SEQUENTIAL, TEXT, panels, plain
 from orchestrator.report.importance import Importance
 from orchestrator.report.knobs import Knobs, short_names
+from orchestrator.report.numbers import setting
 from orchestrator.report.source import Floats, Results, Trial
 from orchestrator.spec import Choice, Value
 
@@ -26,15 +27,15 @@ _REFERENCES = ((COLOURS[1], "--"), (COLOURS[2], ":"), (COLOURS[3], "-."))
 
 def history(results: Results, trials: Sequence[Trial], metric: str) -> Figure:
     """The score of every search trial in order, the best so far, the references."""
-    figure, axes = panels(1, 1, width=7.5, height=3.2)
-    axis = axes[0, 0]
+    figure, (axis,) = panels(1, 1, width=7.5, height=3.2)
     scores = np.array([_nan(results.last(trial, metric)) for trial in trials])
     complete = np.array([trial.complete for trial in trials])
     at = np.arange(1, len(trials) + 1)
     stopped = ~complete & np.isfinite(scores)
     many = len(trials) > MANY
     if stopped.any():
-        axis.plot(at[stopped], scores[stopped], "x", color=BASELINE, markersize=4, alpha=0.7, label="not trained to its end",
+        axis.plot(at[stopped], scores[stopped], "x", color=BASELINE, markersize=4, alpha=0.7, 
+                  label="not trained to its end",
                   rasterized=many)  # fmt: skip
     axis.plot(at[complete], scores[complete], "o", color=COLOURS[0], markersize=4, alpha=0.7, label="complete trial",
               rasterized=many)  # fmt: skip
@@ -42,9 +43,8 @@ def history(results: Results, trials: Sequence[Trial], metric: str) -> Figure:
     running = np.fmax.accumulate(best) if results.greater_is_better(metric) else np.fmin.accumulate(best)
     axis.step(at, running, where="post", color="black", linewidth=1.2, label="best so far")
     for trial, (colour, style) in zip(_scored(results, results.runs("reference"), metric), _REFERENCES, strict=False):
-        axis.axhline(
-            _nan(results.last(trial, metric)), color=colour, linestyle=style, label=f"reference: {plain(trial.key)}"
-        )
+        name = f"reference: {reference_name(trial)}"
+        axis.axhline(_nan(results.last(trial, metric)), color=colour, linestyle=style, label=name)
     axis.set_xlabel("trial, in the order of the search")
     axis.set_ylabel(plain(metric))
     axis.grid(color="#e5e9ee", linewidth=0.7)
@@ -57,8 +57,7 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
     """Share of each setting by each method."""
     names = sorted({n for one in found for n in one.shares}, key=lambda n: (-max(o.shares.get(n, 0) for o in found), n))
     short = short_names(names)
-    figure, axes = panels(1, 1, width=7.5, height=0.9 + 0.36 * len(names))
-    axis = axes[0, 0]
+    figure, (axis,) = panels(1, 1, width=7.5, height=0.9 + 0.36 * len(names))
     height = 0.8 / len(found)
     for number, one in enumerate(found):
         rows = np.arange(len(names)) + (number - (len(found) - 1) / 2) * height
@@ -73,26 +72,24 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
 def slices(results: Results, knobs: Knobs, trials: Sequence[Trial], names: Sequence[str], metric: str) -> Figure:
     """Score against each setting, one panel each; where a setting does not apply a trial is not in its panel."""
     columns = min(PANELS_PER_ROW, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = panels(rows, columns, width=0.8 + 2.4 * columns, height=2.5 * rows + 0.2, sharey=True)
+    height = 2.5 * -(-len(names) // columns) + 0.2
+    figure, axes = panels(len(names), columns, width=0.8 + 2.4 * columns, height=height, sharey=True)
     short = short_names(names)
     order = {trial.key: number for number, trial in enumerate(trials)}
-    for axis, name in zip(axes.flat, names, strict=False):
+    for axis, name in zip(axes, names, strict=True):
         told = [trial for trial in trials if name in knobs.picks.get(trial.key, {})]
         x = _positions(knobs, name, [knobs.picks[trial.key][name] for trial in told])
         y = [_nan(results.last(trial, metric)) for trial in told]
         if isinstance(knobs.domains[name], Choice):  # beside each other rather than on top
             x = x + np.array([(order[trial.key] * 0.618034) % 1 - 0.5 for trial in told]) * 0.5
-        axis.scatter(x, y, c=[order[trial.key] for trial in told], cmap=SEQUENTIAL, vmin=0, vmax=max(1, len(trials) - 1),
+        axis.scatter(x, y, c=[order[t.key] for t in told], cmap=SEQUENTIAL, vmin=0, vmax=max(1, len(trials) - 1),
                      s=14, alpha=0.8, linewidths=0, rasterized=len(told) > MANY)  # fmt: skip
         axis.set_title(plain(short[name], 34))
         _name_axis(axis, knobs, name)
         axis.grid(axis="y", color="#e5e9ee", linewidth=0.7)
-    hide_rest(axes, len(names))
     figure.supylabel(plain(metric), fontsize=TEXT)
     shade = ScalarMappable(Normalize(1, max(2, len(trials))), colormaps[SEQUENTIAL])
-    kept = list(axes.flat)[: len(names)]
-    figure.colorbar(shade, ax=kept, label="order in the search", fraction=0.03, aspect=30)
+    figure.colorbar(shade, ax=axes, label="order in the search", fraction=0.03, aspect=30)
     return figure
 
 
@@ -106,8 +103,7 @@ def parallel_coordinates(
     columns = [_unit(knobs, name, [knobs.picks[trial.key][name] for trial in told]) for name in names]
     low, high = float(scores.min()), float(scores.max())
     columns.append((scores - low) / ((high - low) or 1.0))
-    figure, axes = panels(1, 1, width=1.6 + 1.25 * len(columns), height=3.8)
-    axis = axes[0, 0]
+    figure, (axis,) = panels(1, 1, width=1.6 + 1.25 * len(columns), height=3.8)
     shade = ScalarMappable(Normalize(low, high), colormaps[SEQUENTIAL])
     order = np.argsort(scores if results.greater_is_better(metric) else -scores, kind="stable")
     points = np.stack([np.stack([np.arange(len(columns)), row], axis=1) for row in np.stack(columns, axis=1)[order]])
@@ -115,7 +111,7 @@ def parallel_coordinates(
     lines.set_rasterized(len(told) > MANY)
     axis.add_collection(lines)
     axis.set_xlim(-0.3, len(columns) - 0.7)
-    axis.set_ylim(-0.06, 1.06)
+    axis.set_ylim(-0.1, 1.1)
     short = short_names(names)
     axis.set_xticks(
         range(len(columns)), [plain(label, 24) for label in (*(short[n] for n in names), metric)], rotation=25
@@ -124,7 +120,7 @@ def parallel_coordinates(
         label.set_horizontalalignment("right")
         label.set_rotation_mode("anchor")
     axis.set_yticks([])
-    axis.spines["left"].set_visible(False)
+    axis.spines[["left", "bottom"]].set_visible(False)
     for column, name in enumerate(names):
         _mark_axis(axis, column, knobs, name)
     _mark_ends(axis, len(names), f"{low:.4g}", f"{high:.4g}")
@@ -134,8 +130,7 @@ def parallel_coordinates(
 
 def pareto(results: Results, trials: Sequence[Trial], front: Sequence[Trial], metrics: Sequence[str]) -> Figure:
     """Complete trials by the first two objectives; those that no other beats in all objectives are marked."""
-    figure, axes = panels(1, 1, width=5.2, height=3.8)
-    axis = axes[0, 0]
+    figure, (axis,) = panels(1, 1, width=5.2, height=3.8)
     x, y = metrics[:2]
     for shown, marker, colour, label in (
         (trials, "o", BASELINE, "complete trial"),
@@ -145,11 +140,21 @@ def pareto(results: Results, trials: Sequence[Trial], front: Sequence[Trial], me
         if shown:
             values = np.array([[_nan(results.last(trial, x)), _nan(results.last(trial, y))] for trial in shown])
             axis.plot(values[:, 0], values[:, 1], marker, color=colour, markersize=5, label=label)
-    for metric, label in ((x, axis.set_xlabel), (y, axis.set_ylabel)):
-        label(f"{plain(metric)} ({'larger' if results.greater_is_better(metric) else 'smaller'} is better)")
+    axis.set_xlabel(_directed(results, x))
+    axis.set_ylabel(_directed(results, y))
     axis.grid(color="#e5e9ee", linewidth=0.7)
     axis.legend(frameon=False)
     return figure
+
+
+def _directed(results: Results, metric: str) -> str:
+    return f"{plain(metric)} ({'larger' if results.greater_is_better(metric) else 'smaller'} is better)"
+
+
+def reference_name(trial: Trial) -> str:
+    """Plain or official, told from the settings: a run's key says nothing."""
+    suppressed = any(value is not None for path, value in trial.params.items() if path.startswith("suppression."))
+    return "official" if suppressed else "plain"
 
 
 def _scored(results: Results, trials: Sequence[Trial], metric: str) -> list[Trial]:
@@ -180,7 +185,7 @@ def _unit(knobs: Knobs, name: str, values: Sequence[Value]) -> Floats:
 def _name_axis(axis: Axes, knobs: Knobs, name: str) -> None:
     domain = knobs.domains[name]
     if isinstance(domain, Choice):
-        labels = [plain(str(label), 16) for label in domain.labels]
+        labels = [plain(setting(label), 18) for label in domain.labels]
         axis.set_xticks(
             range(len(labels)),
             labels,
@@ -199,15 +204,15 @@ def _mark_axis(axis: Axes, column: int, knobs: Knobs, name: str) -> None:
     if not isinstance(domain, Choice):
         _mark_ends(axis, column, f"{domain.low:.4g}", f"{domain.high:.4g}" + (" (log)" if domain.log else ""))
         return
-    axis.axvline(column, color="black", linewidth=0.8)
+    axis.vlines(column, 0, 1, color="black", linewidth=0.8)
     for place, label in enumerate(domain.labels):
         at = place / max(1, len(domain.labels) - 1)
-        axis.text(column + 0.03, at, plain(str(label), 16), fontsize=TEXT - 2, va="center",
+        axis.text(column + 0.03, at, plain(setting(label), 20), fontsize=TEXT - 2, va="center",
                   bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8})  # fmt: skip
 
 
 def _mark_ends(axis: Axes, column: int, low: str, high: str) -> None:
-    axis.axvline(column, color="black", linewidth=0.8)
+    axis.vlines(column, 0, 1, color="black", linewidth=0.8)
     axis.text(column, -0.02, low, fontsize=TEXT - 2, ha="center", va="top")
     axis.text(column, 1.02, high, fontsize=TEXT - 2, ha="center", va="bottom")
 

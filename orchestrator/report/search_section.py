@@ -7,7 +7,14 @@ from orchestrator.report.importance import Importance, importances
 from orchestrator.report.knobs import Knobs, read_knobs, short_names, varied
 from orchestrator.report.limits import search_limits
 from orchestrator.report.numbers import NOTHING, count, number, setting
-from orchestrator.report.search_charts import history, importance_bars, parallel_coordinates, pareto, slices
+from orchestrator.report.search_charts import (
+    history,
+    importance_bars,
+    parallel_coordinates,
+    pareto,
+    reference_name,
+    slices,
+)
 from orchestrator.report.source import Results, Trial
 from orchestrator.spec import Value
 
@@ -53,8 +60,8 @@ def _how_it_went(results: Results, trials: Sequence[Trial], complete: Sequence[T
     imported = sum(trial.kind == "imported" for trial in trials)
     also = f", {imported} of them imported from other studies" if imported else ""
     return (
-        f"Sampler {name}; objective {goals}, the last epoch's value. {count(len(trials), 'trial')}{also}; {len(complete)} "
-        "were trained to their end. One seed per configuration."
+        f"Sampler {name}; objective {goals}, the last epoch's value. {count(len(trials), 'trial')}{also}; "
+        f"{len(complete)} were trained to their end. One seed per configuration."
     )
 
 
@@ -62,12 +69,11 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Trial], metrics: Seque
     several = len(results.objectives) > 1
     yield Heading("Pareto front" if several else "Best configuration", level=3)
     references = results.runs("reference")
-    labels = _reference_names(results, references)
     rows = [
         (Cell(t.key), Cell("Pareto front" if several else "best of the search"), *_scores(results, t, metrics))
         for t in front[:MOST_FRONT]
     ]
-    rows += [(Cell(t.key), Cell(f"reference: {labels[t.key]}"), *_scores(results, t, metrics)) for t in references]
+    rows += [(Cell(t.key), Cell(f"reference: {reference_name(t)}"), *_scores(results, t, metrics)) for t in references]
     heads = ("run", "what", *(f"{m} {'↑' if results.greater_is_better(m) else '↓'}" for m in metrics))
     note = "One seed each: the differences are no evidence."
     if "confirm" in results.plans:
@@ -81,16 +87,6 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Trial], metrics: Seque
         shown = front[:6]
         picks = [(Cell(name), *cells([_pick(knobs, t, name) for t in shown])) for name in names]
         yield Table("search-picks", "Search: what the best picked", ("setting", *(t.key for t in shown)), tuple(picks))
-
-
-def _reference_names(results: Results, references: Sequence[Trial]) -> dict[str, str]:
-    """Plain and official, told from their settings: a run's name says nothing."""
-    return {
-        trial.key: "official"
-        if any(v is not None for p, v in trial.params.items() if p.startswith("suppression."))
-        else "plain"
-        for trial in references
-    }
 
 
 def _scores(results: Results, trial: Trial, metrics: Sequence[str]) -> tuple[Cell, ...]:
@@ -130,7 +126,7 @@ def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Tria
     ranked = sorted(names, key=lambda name: -max(one.shares.get(name, 0.0) for one in found))
     always = [n for n in ranked if n not in knobs.conditional]
     if len(always) > 1:
-        caption = f"Search: settings and {metric} of every complete trial, a line each; settings that not all have are left out."
+        caption = f"Search: settings and {metric} of every complete trial, a line each; only settings that all have."
         figure = parallel_coordinates(results, knobs, complete, always, metric)
         yield Picture(f"search-parallel-{slug(metric)}", caption, figure)
     caption = f"Search: {metric} against each setting; the other settings vary along."

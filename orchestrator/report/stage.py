@@ -13,6 +13,7 @@ from trainable.metrics.names import IOU_PREFIX
 ALPHA = 0.05
 """Level of every verdict."""
 CONFIDENCE = 0.95
+NOUNS: Mapping[Stage, str] = {"confirm": "confirmation", "ablation": "ablation"}
 TITLES: Mapping[Stage, str] = {"confirm": "Confirmation on fresh seeds", "ablation": "Ablation"}
 
 
@@ -39,6 +40,11 @@ class StageResults:
     def title(self) -> str:
         """What the stage is called."""
         return TITLES[self.plan.stage]
+
+    @property
+    def noun(self) -> str:
+        """The stage in running text."""
+        return NOUNS[self.plan.stage]
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:

@@ -17,7 +17,6 @@ from orchestrator.report.drawing import (
     NOT_SHOWN,
     TEXT,
     WORSE,
-    hide_rest,
     panels,
     plain,
 )
@@ -25,30 +24,33 @@ from orchestrator.report.source import Floats
 from orchestrator.report.stage import CONFIDENCE, StageResults, significant, verdict
 
 PANELS_PER_ROW = 3
+MOST_ROWS = 40
+"""Arms of a figure with a row for each; the tables hold all."""
+MOST_PANELS = 12
+"""Arms of a figure with a panel for each."""
 _VERDICTS = {"better": (BETTER, "o"), "worse": (WORSE, "s"), "not shown": (NOT_SHOWN, "D")}
 """Colour and marker: told apart without colours too."""
 
 
 def forest(stage: StageResults, metrics: Sequence[str]) -> Figure:
     """Difference of each arm to the baseline with its interval; a panel per metric."""
-    columns = min(PANELS_PER_ROW, len(metrics))
-    rows = -(-len(metrics) // columns)
-    height = 0.32 * len(stage.others) + 1.1
-    figure, axes = panels(rows, columns, width=2.2 + 3.1 * columns, height=rows * height + 0.3, sharey=True)
-    for axis, metric in zip(axes.flat, metrics, strict=False):
-        _forest_panel(axis, stage, metric)
-    hide_rest(axes, len(metrics))
-    axes[0, 0].invert_yaxis()  # shared by all
+    arms = stage.others[:MOST_ROWS]
+    columns = 2 if len(metrics) in (2, 4) else min(PANELS_PER_ROW, len(metrics))
+    height = -(-len(metrics) // columns) * (0.3 * len(arms) + 1.1) + 0.3
+    figure, axes = panels(len(metrics), columns, width=2.2 + 3.1 * columns, height=height, sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
+        _forest_panel(axis, stage, arms, metric)
+    axes[0].invert_yaxis()  # shared by all
     handles = [
-        axes[0, 0].plot([], [], marker, color=colour, label=word)[0] for word, (colour, marker) in _VERDICTS.items()
+        axes[0].plot([], [], marker, color=colour, label=word)[0] for word, (colour, marker) in _VERDICTS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _forest_panel(axis: Axes, stage: StageResults, metric: str) -> None:
+def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: str) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
-    for row, arm in enumerate(stage.others):
+    for row, arm in enumerate(arms):
         comparison = stage.comparisons(metric)[arm]
         colour, marker = _VERDICTS[verdict(comparison)]
         if comparison.low is not None and comparison.high is not None:
@@ -57,8 +59,8 @@ def _forest_panel(axis: Axes, stage: StageResults, metric: str) -> None:
             axis.plot(comparison.difference, row, marker, color=colour, markersize=6)
         else:
             axis.text(0, row, " no pair", va="center", fontsize=TEXT - 1, color=NOT_SHOWN)
-    axis.set_yticks(range(len(stage.others)), [plain(arm, 28) for arm in stage.others])
-    axis.set_ylim(-0.6, len(stage.others) - 0.4)
+    axis.set_yticks(range(len(arms)), [plain(arm, 28) for arm in arms])
+    axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.grid(axis="x", color="#e5e9ee", linewidth=0.7)
     axis.set_axisbelow(True)
     axis.locator_params(axis="x", nbins=5)
@@ -75,17 +77,17 @@ def learning_curves(stage: StageResults, metric: str) -> Figure | None:
     ]
     if not shown:
         return None
+    shown = shown[:MOST_PANELS]
     columns = min(PANELS_PER_ROW, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, axes = panels(rows, columns, width=1 + 2.9 * columns, height=2.1 * rows + 0.3, sharex=True, sharey=True)
-    for number, (axis, arm) in enumerate(zip(axes.flat, shown, strict=False)):
+    height = 2.1 * -(-len(shown) // columns) + 0.3
+    figure, axes = panels(len(shown), columns, width=1 + 2.9 * columns, height=height, sharex=True, sharey=True)
+    for number, (axis, arm) in enumerate(zip(axes, shown, strict=True)):
         _band(axis, curves[stage.plan.baseline], BASELINE, stage.plan.baseline, "--")
         if arm != stage.plan.baseline:
             _band(axis, curves[arm], COLOURS[number % len(COLOURS)], arm, "-")
         axis.set_title(plain(arm, 32))
         axis.locator_params(axis="x", integer=True, nbins=5)
         axis.grid(color="#e5e9ee", linewidth=0.7)
-    hide_rest(axes, len(shown))
     figure.supxlabel("epoch", fontsize=TEXT)
     figure.supylabel(plain(metric), fontsize=TEXT)
     return figure
@@ -115,23 +117,22 @@ def _band(axis: Axes, curves: Floats | None, colour: str, name: str, style: str)
 
 def class_heat_map(stage: StageResults) -> Figure:
     """Difference of IoU to the baseline by class and arm; frames mark those that stand after correction."""
-    differences = np.array([[_difference(stage, name, arm) for name in stage.classes] for arm in stage.others])
-    arms, classes = differences.shape
-    numbered = classes * arms <= 400
-    figure, axes = panels(1, 1, width=2.6 + 0.62 * classes, height=1.7 + 0.42 * arms)
-    axis = axes[0, 0]
+    arms = stage.others[:MOST_ROWS]
+    differences = np.array([[_difference(stage, name, arm) for name in stage.classes] for arm in arms])
+    classes = len(stage.classes)
+    figure, (axis,) = panels(1, 1, width=2.6 + 0.62 * classes, height=1.7 + 0.36 * len(arms))
     largest = float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else 0.0
     norm = TwoSlopeNorm(0, -(largest or 1.0), largest or 1.0)
     image = axis.imshow(np.ma.masked_invalid(differences), cmap=DIVERGING, norm=norm, aspect="auto")
     axis.set_facecolor("#eeeeee")
     axis.set_xticks(range(classes), [_class_label(stage, name) for name in stage.classes], rotation=40, ha="right")
-    axis.set_yticks(range(arms), [plain(arm, 28) for arm in stage.others])
+    axis.set_yticks(range(len(arms)), [plain(arm, 28) for arm in arms])
     for label, name in zip(axis.get_xticklabels(), stage.classes, strict=True):
         label.set_rotation_mode("anchor")
         label.set_fontweight("bold" if name in (stage.results.rare or ()) else "normal")
     for (row, column), value in np.ndenumerate(differences):
-        comparison = stage.class_comparisons[stage.classes[column], stage.others[row]]
-        if numbered and np.isfinite(value):
+        comparison = stage.class_comparisons[stage.classes[column], arms[row]]
+        if np.isfinite(value):
             light = abs(value) > 0.6 * largest
             axis.text(column, row, f"{value:+.3f}".replace("-", "−"), ha="center", va="center",
                       fontsize=TEXT - 2, color="white" if light else "black")  # fmt: skip

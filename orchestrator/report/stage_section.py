@@ -6,8 +6,8 @@ import numpy as np
 
 from orchestrator.report.components import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.design_section import design_blocks
-from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
-from orchestrator.report.limits import stage_limits
+from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, Tone, cells, slug
+from orchestrator.report.limits import stage_limits, underpowered
 from orchestrator.report.numbers import (
     NOTHING,
     count,
@@ -24,8 +24,8 @@ from orchestrator.report.stage_charts import class_heat_map, forest, learning_cu
 from trainable.metrics.names import iou_name
 
 STATISTICS_NOTE = (
-    "Mean ± standard deviation over the runs of the arm; Δ: mean difference to the baseline within seeds, with its 95 % "
-    "interval (not adjusted for several arms); p: two-sided sign-flip test, adjusted for all arms by Holm's method; "
+    "Mean ± standard deviation over the runs of the arm; Δ: mean difference to the baseline within seeds, with its 95 "
+    "% interval (not adjusted for several arms); p: two-sided sign-flip test, adjusted for all arms by Holm's method; "
     f"P(better): share of seeds in which the arm is better; n: pairs. Bold: adjusted p ≤ {ALPHA:g}."
 )
 _DESIGNS = {
@@ -43,6 +43,9 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
     """Everything about one comparison."""
     yield Heading(stage.title)
     yield Paragraph(_what_was_compared(stage))
+    hopeless = underpowered(stage)
+    if hopeless is not None:
+        yield Paragraph(hopeless, warning=True)
     shown = [metric for metric in metrics if any(stage.values(metric).values())]
     absent = [metric for metric in metrics if metric not in shown]
     if absent:
@@ -54,7 +57,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         yield from _figures(stage, shown)
         yield from _classes(stage)
         yield from design_blocks(stage, shown)
-    yield Heading(f"Limits of the {stage.plan.stage}", level=3)
+    yield Heading(f"Limits of the {stage.noun}", level=3)
     yield Bullets(tuple(stage_limits(stage, shown)))
 
 
@@ -65,10 +68,14 @@ def _objectives(stage: StageResults) -> list[str]:
 def _what_was_compared(stage: StageResults) -> str:
     plan = stage.plan
     return (
-        f"{_DESIGNS.get(plan.design, plan.design).capitalize()}. {count(len(plan.arms), 'arm')}, each run once on "
-        f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} within "
-        "seeds. Planned before any result; values are those of the last epoch."
+        f"{_capital(_DESIGNS.get(plan.design, plan.design))}: {count(len(plan.arms), 'arm')}, each run once on "
+        f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
+        "within seeds. Planned before any result; values are those of the last epoch."
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
@@ -96,13 +103,14 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
     if len(columns.heads) > MOST_COLUMNS:
         yield _settings(stage, columns)
         columns = Columns((), {arm.name: () for arm in stage.arms})
-    for metric in metrics:
-        yield _metric_table(stage, metric, columns)
     if len(metrics) > 1:
         heads = ("arm", *(f"{metric} {_arrow(stage, metric)}" for metric in metrics))
         rows = [(Cell(arm.name), *(_overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
+    for metric in metrics:
+        note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
+        yield _metric_table(stage, metric, columns, note)
 
 
 def _settings(stage: StageResults, columns: Columns) -> Table:
@@ -112,7 +120,7 @@ def _settings(stage: StageResults, columns: Columns) -> Table:
     return Table(f"{stage.plan.stage}-settings", f"{stage.title}: settings of the arms", heads, tuple(rows))
 
 
-def _metric_table(stage: StageResults, metric: str, columns: Columns) -> Table:
+def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str) -> Table:
     heads = ("arm", *columns.heads, f"{metric} {_arrow(stage, metric)}", "Δ", "95 % interval", "p", "P(better)", "n")
     rows = [
         (Cell(arm.name), *cells(columns.cells[arm.name]), *_statistics(stage, arm.name, metric)) for arm in stage.arms
@@ -122,7 +130,7 @@ def _metric_table(stage: StageResults, metric: str, columns: Columns) -> Table:
         f"{stage.title}: {metric}, each arm against {stage.plan.baseline}",
         heads,
         tuple(rows),
-        note=STATISTICS_NOTE,
+        note=note,
     )
 
 
@@ -143,7 +151,7 @@ def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
         share(found.improvement),
         str(found.n),
     )
-    tone = "strong" if significant(found) else "plain"
+    tone: Tone = "strong" if significant(found) else "plain"
     return (Cell(own), Cell(texts[0], tone), Cell(texts[1]), Cell(texts[2], tone), *cells(texts[3:]))
 
 
@@ -166,16 +174,16 @@ def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     name = stage.plan.stage
     if stage.others:
         caption = (
-            f"{stage.title}: difference to {stage.plan.baseline} with 95 % interval over seeds. Circle: better, square: "
-            f"worse (adjusted p ≤ {ALPHA:g}); grey diamond: not shown."
+            f"{stage.title}: difference to {stage.plan.baseline} with 95 % interval over seeds. Circle: better, "
+            f"square: worse (adjusted p ≤ {ALPHA:g}); grey diamond: not shown."
         )
         yield Picture(f"{name}-forest", caption, forest(stage, metrics))
     for metric in metrics:
         curves = learning_curves(stage, metric) if metric in {*_objectives(stage), metrics[0]} else None
         if curves is not None:
             caption = (
-                f"{stage.title}: {metric} by epoch. Line: mean over the complete runs; band: 95 % t interval of the mean; "
-                f"grey and dashed: {stage.plan.baseline}."
+                f"{stage.title}: {metric} by epoch. Line: mean over the complete runs; band: 95 % t interval of the "
+                f"mean; grey and dashed: {stage.plan.baseline}."
             )
             yield Picture(f"{name}-curves-{slug(metric)}", caption, curves)
 
@@ -187,11 +195,11 @@ def _classes(stage: StageResults) -> Iterator[Block]:
     known = "Rare classes (under 2 % of the training pixels) are marked" if rare else "No class is marked as rare"
     if rare is None:
         known = "Which classes are rare was not kept when this study was launched, so none is marked"
-    yield Heading(f"Classes in the {stage.plan.stage}", level=3)
+    yield Heading(f"Classes in the {stage.noun}", level=3)
     yield Paragraph(
-        "Exploratory: so many comparisons were not planned one by one. p is adjusted by Benjamini and Hochberg's method "
-        "over all arms and classes, which bounds the expected share of false findings and not the chance of a single one. "
-        f"{known}."
+        "Exploratory: so many comparisons were not planned one by one. p is adjusted by Benjamini and Hochberg's "
+        "method over all arms and classes, which bounds the expected share of false findings and not the chance of a "
+        f"single one. {known}."
     )
     frames = f"Framed: adjusted p ≤ {ALPHA:g}. Blue is better than the baseline, red worse, grey has no pair."
     caption = f"{stage.title}: difference of IoU to {stage.plan.baseline} by class. {frames}"

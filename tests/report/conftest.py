@@ -148,7 +148,13 @@ class MadeStudy:
 def preset_plan(seeds: int = 6, **changes: Any) -> StagePlan:
     """An ablation of presets."""
     arms = tuple(Arm(name, {"preset": name}) for name in PRESET_ARMS)
-    plan = {"stage": "ablation", "design": "arms", "baseline": "plain", "arms": arms, "seeds": tuple(range(100, 100 + seeds))}
+    plan = {
+        "stage": "ablation",
+        "design": "arms",
+        "baseline": "plain",
+        "arms": arms,
+        "seeds": tuple(range(100, 100 + seeds)),
+    }
     return StagePlan(**{**plan, **changes})
 
 
@@ -165,7 +171,11 @@ CONFIRM_GAINS = {"plain": 0.0, "official": 0.004, "search-0007": 0.045, "search-
 
 def factorial_plan(seeds: int = 4, design: str = "factorial") -> StagePlan:
     """Two factors at two levels and one at three."""
-    factors = {"suppression": (None, {}), "train.class_weights": (None, "log_frequency"), "suppression.layer": ("decoder", "encoder.4", "encoder.5")}
+    factors = {
+        "suppression": (None, {}),
+        "train.class_weights": (None, "log_frequency"),
+        "suppression.layer": ("decoder", "encoder.4", "encoder.5"),
+    }
     arms = []
     for suppression in factors["suppression"]:
         for weights in factors["train.class_weights"]:
