@@ -45,6 +45,9 @@ _WRITTEN = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
+    "[": "{[}",  # behind a line break, [..] would be a distance and * a command
+    "]": "{]}",
+    "*": "{*}",
     "✓": r"\checkmark{}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
@@ -135,7 +138,7 @@ def _cell(cell: Cell) -> str:
         case "muted":
             return rf"\textcolor{{black!60}}{{{text}}}"
         case "plain":
-            return f"{{}}{text}" if text.startswith("[") else text  # \\[...] would be a distance
+            return text
         case _:
             assert_never(cell.tone)
 

@@ -28,6 +28,8 @@ STATISTICS_NOTE = (
     "% interval (not adjusted for several arms); p: two-sided sign-flip test, adjusted for all arms by Holm's method; "
     f"P(better): share of seeds in which the arm is better; n: pairs. Bold: adjusted p ≤ {ALPHA:g}."
 )
+MOST_SENTENCES = 6
+"""Arms without a shown difference that have a sentence each."""
 _DESIGNS = {
     "confirm": "the best configurations of the search and the references, on seeds that the search has not seen",
     "arms": "named arms",
@@ -79,7 +81,14 @@ def _capital(text: str) -> str:
 
 
 def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
-    lines = [_finding(stage, arm, metric) for metric in metrics for arm in stage.others]
+    lines: list[str] = []
+    for metric in metrics:
+        found = stage.comparisons(metric)
+        silent = [arm for arm in stage.others if verdict(found[arm]) == "not shown"]
+        together = silent if len(silent) > MOST_SENTENCES else []
+        lines += [_finding(stage, arm, metric) for arm in stage.others if arm not in together]
+        if together:
+            lines.append(f"A difference to {stage.plan.baseline} in {metric} is not shown for {listed(together, 20)}.")
     yield Bullets(tuple(lines))
 
 

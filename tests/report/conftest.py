@@ -12,7 +12,8 @@ import pytest
 from orchestrator.arms import Arm, StagePlan
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import write_table
-from orchestrator.spec import Choice, Domain, Study, Value, load
+from orchestrator.spec import Choice, Domain, Study, Value, load, reference
+from orchestrator.spec.search import Reference
 from trainable.data.classes import SHAPES
 from trainable.metrics.names import iou_name
 
@@ -65,8 +66,9 @@ class MadeStudy:
 
     def references(self) -> None:
         """Add the plain and the official reference."""
-        for number, (gain, suppression) in enumerate(((0.0, None), (0.02, {}))):
-            config = self.config(suppression=suppression)
+        names: tuple[Reference, Reference] = ("plain", "official")
+        for number, (gain, name) in enumerate(zip((0.0, 0.02), names, strict=True)):
+            config = reference(self.study, name, number).model_dump(mode="json")
             planned = Planned(f"reference-{number:04d}", "reference", number, config, None)
             self.records.append(Record(planned, self.epochs(gain, seed=number), State.COMPLETE))
 
