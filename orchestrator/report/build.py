@@ -14,7 +14,7 @@ Equal tables give equal files, byte for byte, whatever the order of their rows.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, assert_never, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
 
 from orchestrator.errors import InputError
 from orchestrator.records import State, Store
@@ -22,6 +22,9 @@ from orchestrator.report.document import Block, Bullets, Document, Heading, Para
 from orchestrator.report.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.spec.mistakes import unknown
+
+if TYPE_CHECKING:
+    from orchestrator.report.drawing import FigureFormat
 
 Format: TypeAlias = Literal["md", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -87,21 +90,31 @@ def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     from orchestrator.report import html, latex, markdown  # late: jinja2 only where a page is made
     from orchestrator.report.drawing import save
 
+    drawn: dict[FigureFormat, dict[str, bytes]] = {form: {} for form in _wanted_figures(formats)}
+    for picture in document.pictures:
+        figure = picture.draw()
+        for kind, files_of in drawn.items():
+            files_of[picture.name] = save(figure, picture.name, kind)
     files: dict[str, bytes] = {}
     for form in (form for form in PAGES if form in formats):
         match form:
             case "html":
-                figures = {picture.name: save(picture.figure, picture.name, "svg") for picture in document.pictures}
-                files[PAGES[form]] = html.render(document, figures).encode()
+                files[PAGES[form]] = html.render(document, drawn["svg"]).encode()
             case "md":
                 files[PAGES[form]] = markdown.render(document).encode()
             case "tex":
                 files[PAGES[form]] = latex.render(document).encode()
                 files |= {f"tables/{table.name}.tex": latex.render_table(table).encode() for table in document.tables}
-                files |= {f"figures/{p.name}.pdf": save(p.figure, p.name, "pdf") for p in document.pictures}
             case _:
                 assert_never(form)
-    return files | {f"figures/{p.name}.png": save(p.figure, p.name, "png") for p in document.pictures}
+    loose = {kind: found for kind, found in drawn.items() if kind != "svg"}
+    return files | {f"figures/{name}.{kind}": found[name] for kind, found in loose.items() for name in found}
+
+
+def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
+    """Kinds of figures that the pages need: vectors for HTML (inside it) and LaTeX; images for all other uses."""
+    pages: dict[FigureFormat, Format] = {"svg": "html", "pdf": "tex"}
+    return [*(kind for kind, page in pages.items() if page in formats), "png"]
 
 
 def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:

@@ -1,6 +1,6 @@
 """A report before it takes a format: headings, paragraphs, lists, tables and figures, in reading order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -63,7 +63,8 @@ class Picture:
     name: str
     """Unique in the report: letters, digits and ``-``; names its files and its anchor."""
     caption: str
-    figure: "Figure"
+    draw: "Callable[[], Figure]"
+    """Draws it: only when a page is made, one at a time."""
 
 
 Block: TypeAlias = Heading | Paragraph | Bullets | Table | Picture

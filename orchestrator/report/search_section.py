@@ -1,6 +1,7 @@
 """The section of a search: how it went, what the scores vary with, the best configuration beside the references."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.importance import Importance, importances
@@ -40,10 +41,10 @@ def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     yield from _best(results, knobs, front, metrics)
     for metric in objectives:
         caption = f"Search: {metric} of the last epoch by trial. References are single runs outside the search."
-        yield Picture(f"search-history-{slug(metric)}", caption, history(results, trials, metric))
+        yield Picture(f"search-history-{slug(metric)}", caption, partial(history, results, trials, metric))
     if len(objectives) > 1:
         caption = f"Search: {objectives[0]} against {objectives[1]}, last epoch, one seed each."
-        yield Picture("search-pareto", caption, pareto(results, complete, front, objectives))
+        yield Picture("search-pareto", caption, partial(pareto, results, complete, front, objectives))
     for metric in objectives:
         yield from _what_it_varies_with(results, knobs, complete, metric)
     yield Heading("Limits of the search", level=3)
@@ -127,13 +128,15 @@ def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Tria
     always = [n for n in ranked if n not in knobs.conditional]
     if len(always) > 1:
         caption = f"Search: settings and {metric} of every complete trial, a line each; only settings that all have."
-        figure = parallel_coordinates(results, knobs, complete, always, metric)
+        figure = partial(parallel_coordinates, results, knobs, complete, always, metric)
         yield Picture(f"search-parallel-{slug(metric)}", caption, figure)
     caption = f"Search: {metric} against each setting; the other settings vary along."
     if len(ranked) > MOST_SLICES:
         caption += f" The {MOST_SLICES} most important of {len(ranked)} settings."
     yield Picture(
-        f"search-slices-{slug(metric)}", caption, slices(results, knobs, complete, ranked[:MOST_SLICES], metric)
+        f"search-slices-{slug(metric)}",
+        caption,
+        partial(slices, results, knobs, complete, ranked[:MOST_SLICES], metric),
     )
 
 
@@ -150,4 +153,4 @@ def _importance(knobs: Knobs, names: Sequence[str], found: Sequence[Importance],
     caption = f"Search: importance for {metric}. Descriptive: which settings the scores of these trials vary with."
     if conditional:
         caption += f" Not rated, as not all trials have them: {', '.join(short[name] for name in conditional)}."
-    yield Picture(f"search-importance-{slug(metric)}", caption, importance_bars(shown))
+    yield Picture(f"search-importance-{slug(metric)}", caption, partial(importance_bars, shown))

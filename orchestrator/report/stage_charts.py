@@ -69,14 +69,10 @@ def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: 
     axis.set_xlabel(f"Δ to {plain(stage.plan.baseline, 20)}; better to the {better}")
 
 
-def learning_curves(stage: StageResults, metric: str) -> Figure | None:
+def learning_curves(stage: StageResults, metric: str) -> Figure:
     """Mean over seeds and its t band by epoch: each arm in a panel of its own, before the baseline in grey."""
     curves = {arm.name: _curves(stage, arm.name, metric) for arm in stage.arms}
-    shown = [name for name in stage.others if curves[name] is not None] or [
-        name for name in curves if curves[name] is not None
-    ]
-    if not shown:
-        return None
+    shown = [name for name in stage.others if curves[name] is not None] or [stage.plan.baseline]
     shown = shown[:MOST_PANELS]
     columns = min(PANELS_PER_ROW, len(shown))
     height = 2.1 * -(-len(shown) // columns) + 0.3

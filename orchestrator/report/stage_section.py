@@ -1,6 +1,7 @@
 """The section of a comparison: what was compared, tables by metric, figures, and what its design adds."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -186,15 +187,14 @@ def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
             f"{stage.title}: difference to {stage.plan.baseline} with 95 % interval over seeds. Circle: better, "
             f"square: worse (adjusted p ≤ {ALPHA:g}); grey diamond: not shown."
         )
-        yield Picture(f"{name}-forest", caption, forest(stage, metrics))
+        yield Picture(f"{name}-forest", caption, partial(forest, stage, metrics))
+    caption = (
+        f"Line: mean over the complete runs; band: 95 % t interval of the mean; grey and dashed: {stage.plan.baseline}."
+    )
     for metric in metrics:
-        curves = learning_curves(stage, metric) if metric in {*_objectives(stage), metrics[0]} else None
-        if curves is not None:
-            caption = (
-                f"{stage.title}: {metric} by epoch. Line: mean over the complete runs; band: 95 % t interval of the "
-                f"mean; grey and dashed: {stage.plan.baseline}."
-            )
-            yield Picture(f"{name}-curves-{slug(metric)}", caption, curves)
+        if metric in {*_objectives(stage), metrics[0]}:
+            words = f"{stage.title}: {metric} by epoch. {caption}"
+            yield Picture(f"{name}-curves-{slug(metric)}", words, partial(learning_curves, stage, metric))
 
 
 def _classes(stage: StageResults) -> Iterator[Block]:
@@ -212,7 +212,7 @@ def _classes(stage: StageResults) -> Iterator[Block]:
     )
     frames = f"Framed: adjusted p ≤ {ALPHA:g}. Blue is better than the baseline, red worse, grey has no pair."
     caption = f"{stage.title}: difference of IoU to {stage.plan.baseline} by class. {frames}"
-    yield Picture(f"{stage.plan.stage}-classes", caption, class_heat_map(stage))
+    yield Picture(f"{stage.plan.stage}-classes", caption, partial(class_heat_map, stage))
     rows = []
     for name in stage.classes:
         label = f"{name} (rare)" if name in (rare or ()) else name

@@ -200,14 +200,15 @@ def factorial_gains(plan: StagePlan) -> dict[str, float]:
 Make = Callable[..., MadeStudy]
 
 
+def begin(folder: Path, *overrides: str) -> MadeStudy:
+    """Begin a study in a folder; further arguments are ``--set`` options."""
+    path = folder / "made.yaml"
+    path.write_text(FILE)
+    study = load(path, overrides, env={})
+    return MadeStudy(Store(str(folder / "studies"), study.spec.study), study, np.random.default_rng(7))
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Begins a study; arguments are ``--set`` options."""
-
-    def begin(*overrides: str, storage: str | None = None) -> MadeStudy:
-        path = tmp_path / "made.yaml"
-        path.write_text(FILE)
-        study = load(path, overrides, env={})
-        return MadeStudy(Store(storage or str(tmp_path / "studies"), study.spec.study), study, np.random.default_rng(7))
-
-    return begin
+    """Begins a study in a folder of the test's own."""
+    return lambda *overrides: begin(tmp_path, *overrides)

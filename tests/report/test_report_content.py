@@ -20,6 +20,7 @@ from orchestrator.arms import Arm, StagePlan
 from orchestrator.records import State
 from orchestrator.report.build import build, compose
 from orchestrator.report.document import Document, Table
+from orchestrator.report.drawing import save
 from orchestrator.report.markdown import render
 from orchestrator.report.source import read_results
 
@@ -42,6 +43,12 @@ def table(document: Document, name: str) -> list[dict[str, str]]:
 
 def by_arm(document: Document, name: str) -> Mapping[str, dict[str, str]]:
     return {row["arm"]: row for row in table(document, name)}
+
+
+def drawn(document: Document) -> None:
+    """Every figure can be drawn and saved."""
+    for picture in document.pictures:
+        assert save(picture.draw(), picture.name, "png").startswith(b"\x89PNG")
 
 
 def names(blocks: Sequence[Any]) -> list[str]:
@@ -136,6 +143,7 @@ def test_an_arm_whose_every_run_failed(make: Make) -> None:
     made.compare(preset_plan(seeds=8), PRESET_ARMS, states=failed)
     document = report(made)
     row = by_arm(document, "ablation-val-miou")["full"]
+    drawn(document)
     assert [row[head] for head in ("val/miou ↑", "Δ", "95 % interval", "p", "P(better)", "n")] == ["–"] * 5 + ["0"]
     assert "full: no pair of complete runs with plain, so nothing can be said on val/miou." in text(document)
 
@@ -144,7 +152,9 @@ def test_a_baseline_whose_every_run_failed(make: Make) -> None:
     made = make()
     failed = {("plain", block): (State.FAILED, "boom") for block in range(3)}
     made.compare(preset_plan(seeds=3), PRESET_ARMS, states=failed)
-    assert "full: no pair of complete runs with plain" in text(report(made))
+    document = report(made, ["val/miou"])
+    assert "full: no pair of complete runs with plain" in text(document)
+    drawn(document)
 
 
 def test_nothing_complete_yet(make: Make) -> None:
@@ -302,6 +312,7 @@ def test_several_objectives(make: Make) -> None:
     }
     assert front == expected
     assert "search-pareto" in names(document.pictures)
+    drawn(replace(document, blocks=tuple(b for b in document.blocks if getattr(b, "name", "") == "search-pareto")))
     said = text(document)
     assert "full: better than plain in val/miou" in said
     assert "full: better than plain in val/ece" in said
@@ -346,7 +357,7 @@ def test_many_arms(make: Make) -> None:
     made.compare(plan, arms)
     document = report(made, ["val/miou"])
     assert len(table(document, "ablation-val-miou")) == 60
-    assert max(picture.figure.get_figheight() for picture in document.pictures) < 20
+    assert max(picture.draw().get_figheight() for picture in document.pictures) < 20
 
 
 def test_a_thousand_trials_take_seconds(make: Make) -> None:
