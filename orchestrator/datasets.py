@@ -48,13 +48,9 @@ def data_sections(study: Study) -> list[DataConfig]:
     return list(dict.fromkeys(_section(tree["data"]) for tree in trees))
 
 
-def data_fingerprint(config: Mapping[str, Any]) -> str:
-    """Fingerprint of a trial's data, read from the files once.
-
-    Raises:
-        DataError: its files are gone.
-    """
-    return _fingerprint(_section(config["data"]))
+def data_section_key(tree: Any) -> str:
+    """Key of a trial's data section in ``data_fingerprints``."""
+    return _key(_section(tree))
 
 
 def data_fingerprints(study: Study) -> dict[str, str]:
@@ -102,6 +98,11 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
     return now
 
 
+def _key(data: DataConfig) -> str:
+    """Without its root, which differs between machines, and what changes its frames in training alone."""
+    return json.dumps(data.model_dump(mode="json", exclude={"root", "augment"}), sort_keys=True)
+
+
 @lru_cache
 def _fingerprint(data: DataConfig) -> str:
     from trainable.data.cache import cache_folder
@@ -121,10 +122,6 @@ def draw_data(study: Study, folder: Path) -> None:
     one_size = {(data.name, getattr(data, "root", None)): data for data in reversed(data_sections(study))}
     for number, data in enumerate(reversed(one_size.values())):
         draw(data, folder / (data.name if number == 0 else f"{data.name}-{number}"))
-
-
-def _key(data: DataConfig) -> str:
-    return json.dumps(data.model_dump(mode="json", exclude={"root", "augment"}), sort_keys=True)
 
 
 def _section(tree: Any) -> DataConfig:

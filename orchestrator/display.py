@@ -1,7 +1,7 @@
 """What the user sees while a study runs: a live table on a terminal, plain lines without control codes elsewhere."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -28,12 +28,14 @@ class Progress:
         epochs_per_trial: Epochs of a trial that is not stopped early.
         objective: What is optimised; the first of several.
         known: Records of earlier launches.
+        trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
     """
 
     total: int
     epochs_per_trial: int
     objective: Objective
     known: Iterable[Record] = ()
+    trouble: Callable[[], str | None] = lambda: None
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -65,6 +67,8 @@ class Progress:
             parts.append(f"best {self.objective.metric} {top.epochs[-1][self.objective.metric]:.4f} ({top.key})")
         eta = self.eta_seconds()
         parts.append(f"ETA {duration(eta)}" if eta is not None else "ETA after the first epoch")
+        trouble = self.trouble()
+        parts += [trouble] if trouble else []
         return " · ".join(parts)
 
     def eta_seconds(self) -> float | None:

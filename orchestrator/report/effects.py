@@ -14,6 +14,7 @@ tell apart are left out:
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -23,6 +24,7 @@ import numpy as np
 from scipy.linalg import null_space
 from statsmodels.regression.linear_model import OLS, RegressionResults
 from statsmodels.stats.multitest import multipletests
+from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 from orchestrator.report.inference import Floats
 
@@ -88,7 +90,7 @@ def effects(rows: Sequence[Row], factors: Mapping[str, tuple[Any, ...]], *, inte
     fitted, told_apart = _estimable(nuisance, mains, pairs)
     if not told_apart:
         return []
-    fit = OLS(np.array([value for _, _, value in runs]), _matrix(fitted)).fit()
+    fit = _least_squares(np.array([value for _, _, value in runs]), _matrix(fitted))
     return _holm([_effect(term, fit, position) for term, position in _positions(fitted) if term.name in told_apart])
 
 
@@ -148,6 +150,13 @@ def _aliased(terms: Sequence[_Term]) -> set[str]:
     return {term.name for term, position in _positions(terms) if free[position].any()}
 
 
+def _least_squares(values: Floats, matrix: Floats) -> RegressionResults:
+    """The fit of smallest norm: aliased coefficients are arbitrary, and not reported; the others are determined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularMatrixWarning)
+        return OLS(values, matrix).fit()
+
+
 def _positions(terms: Sequence[_Term]) -> Iterable[tuple[_Term, slice]]:
     """Each term with the positions of its columns in the model's matrix."""
     start = 0
@@ -170,12 +179,10 @@ def _effect(term: _Term, fit: RegressionResults, position: slice) -> Effect:
 
 def _judged(fit: RegressionResults, position: slice) -> tuple[float | None, float | None, float]:
     """Low, high (one coefficient only) and p."""
-    contrast = np.eye(len(fit.params))[position]
-    if len(contrast) > 1:
-        return None, None, float(fit.f_test(contrast).pvalue)
-    test = fit.t_test(contrast)
-    low, high = test.conf_int(alpha=1 - CONFIDENCE)[0]
-    return float(low), float(high), float(np.squeeze(test.pvalue))
+    if position.stop - position.start > 1:
+        return None, None, float(fit.f_test(np.eye(len(fit.params))[position]).pvalue)
+    low, high = fit.conf_int(alpha=1 - CONFIDENCE)[position.start]
+    return float(low), float(high), float(fit.pvalues[position.start])
 
 
 def _has_noise(fit: RegressionResults) -> bool:

@@ -53,7 +53,7 @@ def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: 
         power: wanted chance of finding it, between alpha and 1.
 
     Returns:
-        In standard deviations of the differences, to 0.01; None where no effect can be found: underpowered.
+        In standard deviations of the differences; None where no effect can be found: underpowered.
 
     Raises:
         ValueError: no comparison, alpha outside (0, 1), or power outside (alpha, 1).
@@ -70,7 +70,7 @@ def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: 
     high = 0.25
     while excess(high) < 0:
         high *= 2
-    return float(brentq(excess, 0.0, high, xtol=5e-3))
+    return float(brentq(excess, 0.0, high, xtol=1e-4))
 
 
 def _threshold(comparisons: int, alpha: float) -> float:

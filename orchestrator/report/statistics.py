@@ -140,7 +140,7 @@ def _comparison(
         baseline=baseline,
         metric=metric,
         n=len(paired),
-        missing=tuple(block for block in blocks if block not in set(paired)),
+        missing=tuple(block for block in blocks if not (_has(ours, block) and _has(theirs, block))),
         baseline_mean=_mean(x),
         arm_mean=_mean(y),
         baseline_std=_std(x),

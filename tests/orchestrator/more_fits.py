@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from fake_fit import Result, State, _p_max, fit
+from fake_fit import Result, State, _p_max, fit, slow
 
 from orchestrator.objects import Objects
 from trainable.config import TrialConfig
@@ -43,4 +43,12 @@ def noted(config: TrialConfig, *, threads: int, resume_from: State = None) -> It
     for result in fit(config, threads=threads, resume_from=resume_from):
         print(f"an engine's own words in epoch {result.epoch}")
         time.sleep(0.5)
+        yield result
+
+
+def gated(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """Slow trials; each epoch begins once the file GATE is there."""
+    for result in slow(config, threads=threads, resume_from=resume_from):
+        while not os.path.exists(os.environ["GATE"]):
+            time.sleep(0.05)
         yield result

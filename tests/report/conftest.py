@@ -108,7 +108,7 @@ class MadeStudy:
 
     def write(self, rare: Sequence[str] = ("disk_rising", "square_falling")) -> Store:
         """Write the table and the frozen specification."""
-        self.store.write_study(self.study.resolved(), {}, {"shapes": list(rare)} if rare else None)
+        self.store.write_study(self.study.resolved(), rare_classes={"shapes": list(rare)} if rare else None)
         write_table(self.store, self.records)
         return self.store
 

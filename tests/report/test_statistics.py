@@ -38,7 +38,7 @@ STUDIES = st.integers(2, 7).flatmap(
 def _no_garbage_collection() -> Iterator[None]:
     """Spare the tests that `multipletests` of statsmodels collects garbage on every call, 25 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("statsmodels.stats.multitest.gc.collect", lambda: 0)
+        patch.setattr("gc.collect", lambda: 0)
         yield
 
 
