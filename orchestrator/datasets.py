@@ -13,8 +13,10 @@ from pydantic import TypeAdapter
 from orchestrator.errors import InputError
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Float, Int, Tree
+from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
 from trainable.data.layout import DataError
+from trainable.metrics.rare import rare_classes
 
 _SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
@@ -63,9 +65,29 @@ def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = Mappi
 
 def data_fingerprints(study: Study) -> dict[str, str]:
     """Fingerprint of every data set of the study, by its section without its root, which differs between machines."""
-    found = {}
+    return {_key(data): _fingerprint(data) for data in data_sections(study)}
+
+
+def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Names of the rare classes of every data set of the study, by its section as ``data_fingerprints``.
+
+    Reports mark them long after the data are gone.
+
+    Args:
+        study: The study.
+        known: Those that an earlier launch has found; fingerprints see to it that the data are the same.
+
+    Raises:
+        DataError: its files are gone.
+    """
+    from trainable.data.statistics import train_statistics  # late: numpy and pyarrow take half a second to import
+
+    found = dict(known)
     for data in data_sections(study):
-        found[_key(data)] = _fingerprint(data)
+        if _key(data) in found:
+            continue
+        names = class_names(data)
+        found[_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
     return found
 
 

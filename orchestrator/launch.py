@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from orchestrator.console import open_console, say
-from orchestrator.datasets import cache_data, check_data_unchanged, draw_data
+from orchestrator.datasets import cache_data, check_data_unchanged, draw_data, rare_class_names
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history, settle
@@ -151,7 +151,9 @@ def _run(
         tracked = tracking_uri(settings.uri) if settings.enabled else None
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
-        store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()), study.from_env)
+        fingerprints = check_data_unchanged(study, store.read_data())
+        rare = rare_class_names(study, known=store.read_rare_classes())
+        store.write_study(study.resolved(), fingerprints, study.from_env, rare)
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
         tracker = _tracker(study, store, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)

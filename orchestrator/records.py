@@ -188,6 +188,11 @@ class Store:
         kept = self._study()
         return dict(kept["data"]) if kept else {}
 
+    def read_rare_classes(self) -> dict[str, list[str]]:
+        """Names of the rare classes of each data set, by its section; empty where no launch has kept them."""
+        kept = self._study()
+        return dict(kept.get("rare_classes", {})) if kept else {}
+
     def read_from_env(self) -> dict[str, str]:
         """Settings of trials that came from environment variables, as written, by dotted path."""
         kept = self._study()
@@ -198,8 +203,9 @@ class Store:
         specification: JsonObject,
         data: Mapping[str, str] | None = None,
         from_env: Mapping[str, str] | None = None,
+        rare_classes: Mapping[str, Sequence[str]] | None = None,
     ) -> str:
-        """Keep the specification, the data's fingerprints and what names environment variables.
+        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables.
 
         Returns:
             The id, which the first launch gave the study.
@@ -207,6 +213,7 @@ class Store:
         study_id = self.study_id() or uuid.uuid4().hex
         content = {"id": study_id, "specification": specification, "data": {**self.read_data(), **(data or {})}}
         content["from_env"] = dict(from_env or {})
+        content["rare_classes"] = {**self.read_rare_classes(), **(rare_classes or {})}
         self.objects.write_json("study.json", content)
         return study_id
 

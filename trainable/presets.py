@@ -36,6 +36,21 @@ loss without a drop · (e) dropped_path: drops without the suppression term · (
 random_channels: the control.
 """
 
+_DROPPED = ("extra block", "two-path loss", "class dropped")
+_FULL = (*_DROPPED, "suppression term", "channels by class")
+COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
+    "none": (),
+    "official": _FULL,
+    "plain": (),
+    "class_weighted": ("class weights",),
+    "block": _DROPPED[:1],
+    "two_path": _DROPPED[:2],
+    "dropped_path": (*_DROPPED, "channels by class"),
+    "full": _FULL,
+    "random_channels": (*_DROPPED, "suppression term"),
+}
+"""What each preset consists of, for the check marks of an ablation table."""
+
 
 def apply_preset(preset: Preset, trial: Mapping[str, Any]) -> dict[str, Any]:
     """The trial's tree with the preset's settings; arms with a suppressed path build on official where it has none."""

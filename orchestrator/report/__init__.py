@@ -1,1 +1,1 @@
-"""What a comparison says: statistics of paired runs, and the report that shows them."""
+"""What a study says: its table -> statistics of paired runs, figures and pages. Importing it is cheap."""

@@ -83,9 +83,38 @@ SHAPES_METRICS = (
 """Metrics of shapes alone."""
 
 
+LESS_IS_BETTER = frozenset(
+    {
+        ECE,
+        CONTEXT_GAP,
+        TRAIN_LOSS,
+        TRAIN_CE,
+        TRAIN_SUPPRESSED_CE,
+        TRAIN_AUXILIARY_CE,
+        TRAIN_SUPPRESSION,
+        WEIGHT_COSINE,
+        DROPPED_PROBABILITY,
+        COLLATERAL,
+    }
+)
+"""Metrics that are better the smaller they are; so are times."""
+IOU_PREFIX = "val/iou/"
+"""Begins the name of a class's IoU."""
+
+
+def is_seconds(metric: str) -> bool:
+    """Whether it is a time, which differs between machines and between runs of one trial."""
+    return metric.endswith("_seconds")
+
+
+def greater_is_better(metric: str) -> bool:
+    """Whether larger values of a metric are better."""
+    return metric not in LESS_IS_BETTER and not is_seconds(metric)
+
+
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
-    return f"val/iou/{class_name}"
+    return f"{IOU_PREFIX}{class_name}"
 
 
 def objective_names(data: DataConfig) -> tuple[str, ...]:

@@ -1,0 +1,68 @@
+"""The command: ``python -m orchestrator.report STUDY``: a study's statistics, figures and pages, from its directory.
+
+Exit codes: 0 written, 2 no such study, no table, bad input.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from orchestrator.errors import InputError
+from orchestrator.records import Store
+from orchestrator.report.build import FORMATS, Format, write_report
+
+DEFAULT_STORAGE = "studies"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        written = _write(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(address for address in written if "/figures/" not in address and "/tables/" not in address))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.report", description="Write a study's statistics, figures and pages."
+    )
+    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    parser.add_argument("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
+    parser.add_argument(
+        "--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly"
+    )
+    parser.add_argument("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
+    return parser
+
+
+def _formats(text: str) -> list[Format]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    found: list[Format] = [form for form in FORMATS if form in names]
+    wrong = [name for name in names if name not in FORMATS]
+    if wrong or not found:
+        raise argparse.ArgumentTypeError(f"'{wrong[0] if wrong else text}' is none of {', '.join(FORMATS)}")
+    return found
+
+
+def _write(options: argparse.Namespace) -> list[str]:
+    """Write the report.
+
+    Raises:
+        InputError: bad input, or a storage or folder that cannot be used.
+    """
+    metrics = [name for text in options.metric or () for name in text.split(",") if name]
+    try:
+        store = Store(options.storage, options.study)
+        return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
+    except OSError as error:
+        place = f"--out {options.out}" if options.out else f"--storage {options.storage}"
+        raise InputError(f"{place}: {' '.join(str(error).split())}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+r"""A study's directory -> its report: pages, tables and figures as files.
+
+::
+
+    <study>/report/report.html      everything in one page, figures included
+    <study>/report/report.md        the same as Markdown, figures linked
+    <study>/report/report.tex       the same for pdflatex
+    <study>/report/tables/*.tex     each table alone, for a paper to \input
+    <study>/report/figures/*        png, and pdf for LaTeX
+
+Equal tables give equal files, byte for byte, whatever the order of their rows.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
+
+from orchestrator.errors import InputError
+from orchestrator.records import State, Store
+from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
+from orchestrator.report.numbers import count
+from orchestrator.report.source import Results, read_results
+from orchestrator.spec.mistakes import unknown
+
+if TYPE_CHECKING:
+    from orchestrator.report.drawing import FigureFormat
+
+Format: TypeAlias = Literal["md", "tex", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
+"""Main pages, the one to open first in front."""
+FOLDER = "report"
+
+
+def write_report(
+    store: Store,
+    *,
+    formats: Sequence[Format] = FORMATS,
+    metrics: Sequence[str] | None = None,
+    out: str | None = None,
+) -> list[str]:
+    """Write the report of a study.
+
+    Args:
+        store: The study's directory.
+        formats: Kinds of pages.
+        metrics: Metrics to compare; None: the objectives and the usual ones.
+        out: Local folder to write to; None: ``report/`` in the study's directory.
+
+    Returns:
+        Addresses of what was written, the main page first.
+
+    Raises:
+        InputError: no such study, no table, a damaged file, a metric that the study does not have.
+        OSError: the storage or the folder cannot be used.
+    """
+    files = build(store, formats=formats, metrics=metrics)
+    addresses = []
+    for name, content in files.items():
+        if out is None:
+            store.write_bytes(f"{FOLDER}/{name}", content)
+            addresses.append(store.path(f"{FOLDER}/{name}"))
+        else:
+            path = Path(out, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            addresses.append(os.fspath(path))
+    return addresses
+
+
+def build(
+    store: Store, *, formats: Sequence[Format] = FORMATS, metrics: Sequence[str] | None = None
+) -> dict[str, bytes]:
+    """The files of a report by their names, the main page first; arguments and errors as ``write_report``."""
+    results = read_results(store)
+    for name in metrics or ():
+        if name not in results.metrics:
+            raise InputError(f"--metric: {unknown(name, results.metrics, 'metric')}")
+    return render(compose(results, results.chosen_metrics(metrics)), formats)
+
+
+def compose(results: Results, metrics: Sequence[str]) -> Document:
+    """The report before it takes a format."""
+    return Document(f"Study {results.study}", tuple(_blocks(results, metrics)))
+
+
+def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
+    """The files of a report by their names, the main page first."""
+    from orchestrator.report import html, latex, markdown  # late: jinja2 only where a page is made
+    from orchestrator.report.drawing import save
+
+    drawn: dict[FigureFormat, dict[str, bytes]] = {form: {} for form in _wanted_figures(formats)}
+    for picture in document.pictures:
+        figure = picture.draw()
+        for kind, files_of in drawn.items():
+            files_of[picture.name] = save(figure, picture.name, kind)
+    files: dict[str, bytes] = {}
+    for form in (form for form in PAGES if form in formats):
+        match form:
+            case "html":
+                files[PAGES[form]] = html.render(document, drawn["svg"]).encode()
+            case "md":
+                files[PAGES[form]] = markdown.render(document).encode()
+            case "tex":
+                files[PAGES[form]] = latex.render(document).encode()
+                files |= {f"tables/{table.name}.tex": latex.render_table(table).encode() for table in document.tables}
+            case _:
+                assert_never(form)
+    loose = {kind: found for kind, found in drawn.items() if kind != "svg"}
+    return files | {f"figures/{name}.{kind}": found[name] for kind, found in loose.items() for name in found}
+
+
+def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
+    """Kinds of figures that the pages need: vectors for HTML (inside it) and LaTeX; images for all other uses."""
+    pages: dict[FigureFormat, Format] = {"svg": "html", "pdf": "tex"}
+    return [*(kind for kind, page in pages.items() if page in formats), "png"]
+
+
+def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
+    from orchestrator.report.limits import left_out  # late: statsmodels and matplotlib take seconds to import
+    from orchestrator.report.search_section import search_blocks
+    from orchestrator.report.stage import StageResults
+    from orchestrator.report.stage_section import stage_blocks
+
+    yield Paragraph(_overview(results))
+    for line in _unfinished(results):
+        yield Paragraph(line, warning=True)
+    for name in ("ablation", "confirm"):
+        plan = results.plans.get(name)
+        if plan is not None:
+            yield from stage_blocks(StageResults(results, plan), metrics)
+    if results.runs("search", "imported", "reference"):
+        yield from search_blocks(results, metrics)
+    lines = left_out(results)
+    if lines:
+        yield Heading("Runs of the search that enter nothing")
+        yield Bullets(tuple(lines))
+    yield Heading("How to read this report")
+    yield Bullets(_HOW_TO_READ)
+
+
+_HOW_TO_READ = (
+    "Every value is that of a run's last epoch: the best epoch of a run is biased upwards. Runs that failed or stopped "
+    "early enter no mean and no test.",
+    "Arms are compared within seeds: the difference of two runs with the same seed, averaged over seeds. What a seed "
+    "does to both arms cancels.",
+    "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "
+    "distributed, but with few seeds it cannot give a small p.",
+    "The interval is Student's t interval of the mean difference, with many seeds a bias-corrected bootstrap. It may "
+    "exclude zero where the test does not reject; the verdict is the test's.",
+    "↑: larger is better, ↓: smaller is better.",
+)
+
+
+def _overview(results: Results) -> str:
+    data = results.specification.get("data", {})
+    name = data.get("name") if isinstance(data, Mapping) else None
+    counts = ", ".join(
+        f"{found} {state}" for state in State if (found := sum(trial.state is state for trial in results.trials))
+    )
+    where = f" on {name}" if isinstance(name, str) else ""
+    made = "Made from results.parquet, the frozen specification and the plans of the comparisons."
+    return f"{count(len(results.trials), 'run')}{where}: {counts or 'none yet'}. {made}"
+
+
+def _unfinished(results: Results) -> Iterator[str]:
+    """What is planned and not run yet: a report of an unfinished study says so first."""
+    open_runs = [trial for trial in results.trials if not trial.state.final]
+    if open_runs:
+        yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
+    for stage, plan in results.plans.items():
+        begun = {(trial.arm, trial.block) for trial in results.runs(stage)}
+        planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
+        rest = len(planned - begun)
+        if rest:
+            yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
+    search = results.runs("search")
+    budget = results.specification.get("search", {}).get("trials")
+    if search and isinstance(budget, int) and len(search) < budget:
+        yield f"The search has run {len(search)} of {budget} trials; a small finite space may hold no more."
+    for stage in ("confirm", "ablation"):
+        if results.runs(stage) and stage not in results.plans:
+            yield f"plan-{stage}.json is missing, so the {len(results.runs(stage))} runs of the {stage} are left out."

@@ -1,0 +1,95 @@
+"""Which searched settings the scores vary with: fANOVA and PED-ANOVA, on an Optuna study rebuilt from the table.
+
+Descriptive: they explain the scores of the trials that were run, not what a setting does.
+Sources: Hutter, Hoos, Leyton-Brown, ICML 2014 (fANOVA); Watanabe, Bansal, Hutter, IJCAI 2023 (PED-ANOVA).
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+from orchestrator.plan.samplers import distribution
+from orchestrator.report.knobs import Knobs, varied
+from orchestrator.report.source import Results, Trial
+
+FEWEST_TRIALS = 10
+"""With fewer complete trials a forest explains noise."""
+MOST_TRIALS = 300
+"""fANOVA's forest takes seconds with more: of these many trials, evenly spread over the search."""
+TREES = 32
+"""Half of Optuna's default, for the same reason."""
+FANOVA, PED_ANOVA = "fANOVA", "PED-ANOVA"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Shares that add up to 1, by setting, or why there are none."""
+
+    method: str
+    shares: Mapping[str, float]
+    why_not: str = ""
+
+
+def importances(results: Results, knobs: Knobs, trials: Sequence[Trial], metric: str) -> list[Importance]:
+    """Importance of the settings that all trials have, by both methods.
+
+    Args:
+        results: The study.
+        knobs: Its search space.
+        trials: Complete search trials.
+        metric: The objective to explain.
+    """
+    told = [t for t in trials if t.key in knobs.picks and results.last(t, metric) is not None]
+    names = [name for name in varied(knobs, told) if name not in knobs.conditional]
+    why_not = _why_not(results, told, names, metric)
+    if why_not:
+        return [Importance(method, {}, why_not) for method in (FANOVA, PED_ANOVA)]
+    told = [told[i] for i in np.unique(np.linspace(0, len(told) - 1, MOST_TRIALS).round().astype(int))]
+    study = _rebuilt(results, knobs, told, names, metric)
+    return [
+        _evaluated(study, names, FANOVA, FanovaImportanceEvaluator(n_trees=TREES, seed=0)),
+        _evaluated(study, names, PED_ANOVA, PedAnovaImportanceEvaluator()),
+    ]
+
+
+def _why_not(results: Results, trials: Sequence[Trial], names: Sequence[str], metric: str) -> str:
+    if len(trials) < FEWEST_TRIALS:
+        return f"only {len(trials)} complete trials lie in the search space; {FEWEST_TRIALS} are the least"
+    if len(names) < 2:
+        return "fewer than two settings vary over all trials, so there is nothing to share out"
+    if len({results.last(trial, metric) for trial in trials}) < 2:
+        return "all trials have the same score"
+    return ""
+
+
+def _rebuilt(
+    results: Results, knobs: Knobs, trials: Sequence[Trial], names: Sequence[str], metric: str
+) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    greater = results.greater_is_better(metric)
+    study = optuna.create_study(direction="maximize" if greater else "minimize")
+    distributions = {name: distribution(knobs.domains[name]) for name in names}
+    for trial in trials:
+        picks = {name: knobs.picks[trial.key][name] for name in names}
+        value = results.last(trial, metric)
+        assert value is not None  # trials without one were left out
+        study.add_trial(optuna.trial.create_trial(params=picks, distributions=distributions, values=[value]))
+    return study
+
+
+def _evaluated(
+    study: optuna.Study, names: Sequence[str], method: str, evaluator: BaseImportanceEvaluator
+) -> Importance:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names))
+    except (ValueError, RuntimeError) as error:  # the method's own conditions on values and settings
+        return Importance(method, {}, " ".join(str(error).split()))
+    if not np.isfinite(list(found.values())).all() or sum(found.values()) <= 0:
+        return Importance(method, {}, "no setting explains any of the scores")
+    return Importance(method, {name: float(found[name]) for name in names})

@@ -1,0 +1,125 @@
+"""What a report cannot conclude, in words: said beside the results, not in a manual."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from orchestrator.records import State
+from orchestrator.report.numbers import count, listed, probability
+from orchestrator.report.power import detectable_effect
+from orchestrator.report.source import Results, Trial
+from orchestrator.report.stage import ALPHA, StageResults
+from orchestrator.report.statistics import seeds_needed, smallest_p
+
+MOST_LISTED = 30
+"""Runs that are listed one by one."""
+
+
+def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
+    """What a comparison cannot tell, and which of its runs are missing."""
+    arms = len(stage.others)
+    n = min((c.n for metric in metrics for c in stage.comparisons(metric).values()), default=0)
+    planned = len(stage.blocks)
+    if not arms:
+        yield f"There is no arm besides {stage.plan.baseline}: nothing is compared."
+    elif underpowered(stage) is None:
+        yield from _power(planned, arms)
+    if arms and n < planned:
+        yield (
+            f"Some comparisons rest on fewer seeds than planned, the smallest on {n}: pairs with a missing run are "
+            "left out, never filled in. If a run failed because of what its arm does, what is left is biased."
+        )
+    yield (
+        "“Not shown” is not “no effect”: a difference may be there and be too small for so few seeds. The intervals "
+        "say how large it may still be."
+    )
+    yield (
+        "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
+        "shown holds for this data set, model and length of training."
+    )
+    if stage.plan.stage == "confirm":
+        yield (
+            "The configurations were chosen by their scores on the same evaluation split: their fresh seeds remove the "
+            "luck of the seed, not the fit to that split. A test split would."
+        )
+    if len(stage.classes) == 1:
+        yield f"There is a single class ({stage.classes[0]}): nothing can be said about classes against each other."
+    if len(metrics) > 1:
+        yield "p is adjusted over the arms within each metric, not over the metrics: decide before which one counts."
+    if stage.strays:
+        yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
+    yield from _missing(stage)
+
+
+def search_limits(results: Results, complete: Sequence[Trial]) -> Iterator[str]:
+    """What a search cannot tell."""
+    yield (
+        "A search runs one seed per configuration and picks the best score: that score is biased upwards, and the "
+        "order of close configurations is chance. Only a confirmation on fresh seeds compares."
+    )
+    yield (
+        "Importance, slices and parallel coordinates describe the trials that the sampler chose to run, which crowd "
+        "where scores were good. They suggest what to ablate; they show no effect."
+    )
+    searched = results.runs("search", "imported")
+    pruned = sum(trial.state is State.PRUNED for trial in searched)
+    if pruned:
+        yield (
+            f"{count(pruned, 'trial')} of {len(searched)} stopped early and enter no figure but the history: their "
+            "last value is not that of a full training."
+        )
+    if complete and len({trial.seed for trial in complete}) == 1 and len(complete) > 1:
+        yield "All trials have the same seed: what is best may be best for this seed alone."
+
+
+def left_out(results: Results) -> list[str]:
+    """One line for each kind of run outside the comparisons that enters nothing, with the reason."""
+    groups: dict[tuple[State, str], list[str]] = defaultdict(list)
+    for trial in results.runs("search", "imported", "reference"):
+        if not trial.complete:
+            groups[trial.state, trial.reason or "no reason kept"].append(trial.key)
+    order = list(State)
+    lines = []
+    for (state, reason), keys in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+        word = "stopped early" if state is State.PRUNED else "not finished" if state is State.RUNNING else str(state)
+        why = "" if state is State.RUNNING else f": {reason}"
+        lines.append(f"{count(len(keys), 'run')} {word} ({listed(keys, 5)}){why}")
+    if len(lines) > MOST_LISTED:
+        lines = [*lines[:MOST_LISTED], f"and {len(lines) - MOST_LISTED} further reasons; the table holds all"]
+    return lines
+
+
+def underpowered(stage: StageResults) -> str | None:
+    """Why no difference of this stage can be significant; None where one can."""
+    n, arms = len(stage.blocks), len(stage.others)
+    smallest = smallest_p(n)
+    if not arms or smallest * arms <= ALPHA:
+        return None
+    adjusted = f", {probability(min(1.0, smallest * arms))} after adjusting for {arms} arms" if arms > 1 else ""
+    return (
+        f"With {count(n, 'seed')} the smallest possible p is {probability(smallest)}{adjusted}: no difference can be "
+        f"significant, whatever its size. {seeds_needed(arms, ALPHA)} seeds would be needed for {count(arms, 'arm')}."
+    )
+
+
+def _power(n: int, arms: int) -> Iterator[str]:
+    seeds, compared = count(n, "seed"), count(arms, "arm")
+    yield (
+        f"With {seeds} the smallest possible p is {probability(smallest_p(n))}; {seeds_needed(arms, ALPHA)} seeds are "
+        f"the least for {compared}."
+    )
+    effect = detectable_effect(n, arms)
+    if effect is not None:
+        yield (
+            f"With {seeds} and {compared}, a difference is found four times in five if it is at least {effect:.1f} "
+            "times as large as the standard deviation of the differences between seeds; smaller ones are mostly missed."
+        )
+
+
+def _missing(stage: StageResults) -> Iterator[str]:
+    for missing in stage.missing[:MOST_LISTED]:
+        seed = stage.plan.seeds[missing.block]
+        why = f": {missing.reason}" if missing.reason else ""
+        key = f" ({missing.key})" if missing.key else ""
+        yield f"Left out: {missing.arm}, seed {seed}{key}, {missing.state}{why}."
+    if len(stage.missing) > MOST_LISTED:
+        yield f"Left out: {len(stage.missing) - MOST_LISTED} further runs; the table holds all."

@@ -1,0 +1,156 @@
+"""The section of a search: how it went, what the scores vary with, the best configuration beside the references."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
+from orchestrator.report.importance import Importance, importances
+from orchestrator.report.knobs import Knobs, read_knobs, short_names, varied
+from orchestrator.report.limits import search_limits
+from orchestrator.report.numbers import NOTHING, count, number, setting
+from orchestrator.report.search_charts import (
+    history,
+    importance_bars,
+    parallel_coordinates,
+    pareto,
+    reference_name,
+    slices,
+)
+from orchestrator.report.source import Results, Trial
+from orchestrator.spec import Value
+
+FEWEST_FOR_LINES = 3
+"""Trials from which parallel coordinates and slices show anything."""
+MOST_SLICES = 12
+MOST_FRONT = 20
+"""Configurations of a Pareto front that are listed."""
+
+
+def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
+    """Everything about the search."""
+    trials = results.runs("imported", "search")
+    objectives = [objective.metric for objective in results.objectives]
+    complete = [t for t in trials if t.complete and all(results.last(t, metric) is not None for metric in objectives)]
+    knobs = read_knobs(results, trials)
+    yield Heading("Search")
+    yield Paragraph(_how_it_went(results, trials, complete))
+    if not complete:
+        yield Paragraph("No trial of the search was trained to its end: there is nothing to show.", warning=True)
+        return
+    front = _front(results, complete)
+    yield from _best(results, knobs, front, metrics)
+    for metric in objectives:
+        caption = f"Search: {metric} of the last epoch by trial. References are single runs outside the search."
+        yield Picture(f"search-history-{slug(metric)}", caption, partial(history, results, trials, metric))
+    if len(objectives) > 1:
+        caption = f"Search: {objectives[0]} against {objectives[1]}, last epoch, one seed each."
+        yield Picture("search-pareto", caption, partial(pareto, results, complete, front, objectives))
+    for metric in objectives:
+        yield from _what_it_varies_with(results, knobs, complete, metric)
+    yield Heading("Limits of the search", level=3)
+    yield Bullets(tuple(search_limits(results, complete)))
+
+
+def _how_it_went(results: Results, trials: Sequence[Trial], complete: Sequence[Trial]) -> str:
+    search = results.specification.get("search", {})
+    sampler = search.get("sampler", {})
+    name = sampler.get("name", "?") if isinstance(sampler, Mapping) else str(sampler)
+    goals = " and ".join(
+        f"{o.metric} ({'larger' if o.mode == 'max' else 'smaller'} is better)" for o in results.objectives
+    )
+    imported = sum(trial.kind == "imported" for trial in trials)
+    also = f", {imported} of them imported from other studies" if imported else ""
+    return (
+        f"Sampler {name}; objective {goals}, the last epoch's value. {count(len(trials), 'trial')}{also}; "
+        f"{len(complete)} were trained to their end. One seed per configuration."
+    )
+
+
+def _best(results: Results, knobs: Knobs, front: Sequence[Trial], metrics: Sequence[str]) -> Iterator[Block]:
+    several = len(results.objectives) > 1
+    yield Heading("Pareto front" if several else "Best configuration", level=3)
+    references = results.runs("reference")
+    rows = [
+        (Cell(t.key), Cell("Pareto front" if several else "best of the search"), *_scores(results, t, metrics))
+        for t in front[:MOST_FRONT]
+    ]
+    rows += [(Cell(t.key), Cell(f"reference: {reference_name(t)}"), *_scores(results, t, metrics)) for t in references]
+    heads = ("run", "what", *(f"{m} {'↑' if results.greater_is_better(m) else '↓'}" for m in metrics))
+    note = "One seed each: the differences are no evidence."
+    if "confirm" in results.plans:
+        note += " The confirmation, with its seeds and intervals, is what counts."
+    if len(front) > MOST_FRONT:
+        note += f" {len(front) - MOST_FRONT} further configurations of the front are in results.parquet."
+    caption = "Search: the best of it beside the reference runs, last epoch"
+    yield Table("search-best", caption, heads, tuple(rows), words=2, note=note)
+    names = [name for name in knobs.domains if any(name in knobs.picks.get(t.key, {}) for t in front)]
+    if names:
+        shown = front[:6]
+        picks = [(Cell(name), *cells([_pick(knobs, t, name) for t in shown])) for name in names]
+        yield Table("search-picks", "Search: what the best picked", ("setting", *(t.key for t in shown)), tuple(picks))
+
+
+def _scores(results: Results, trial: Trial, metrics: Sequence[str]) -> tuple[Cell, ...]:
+    if not trial.complete:
+        return cells([f"({trial.state})"] + [""] * (len(metrics) - 1), "muted")
+    return cells([number(results.last(trial, metric)) for metric in metrics])
+
+
+def _pick(knobs: Knobs, trial: Trial, name: str) -> str:
+    picks: Mapping[str, Value] = knobs.picks.get(trial.key, {})
+    return setting(picks[name]) if name in picks else NOTHING
+
+
+def _front(results: Results, complete: Sequence[Trial]) -> list[Trial]:
+    """Trials that no other beats in every objective, best first by the first; of a single objective the best one."""
+    signs = [1 if objective.mode == "max" else -1 for objective in results.objectives]
+    metrics = [objective.metric for objective in results.objectives]
+    scores = {t.key: [s * (results.last(t, m) or 0.0) for s, m in zip(signs, metrics, strict=True)] for t in complete}
+    if len(metrics) == 1:
+        return [max(complete, key=lambda t: scores[t.key])]
+
+    def dominated(mine: list[float]) -> bool:
+        return any(o != mine and all(a >= b for a, b in zip(o, mine, strict=True)) for o in scores.values())
+
+    return sorted((t for t in complete if not dominated(scores[t.key])), key=lambda t: scores[t.key], reverse=True)
+
+
+def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Trial], metric: str) -> Iterator[Block]:
+    yield Heading(f"What {metric} varies with", level=3)
+    names = varied(knobs, complete)
+    if len(complete) < FEWEST_FOR_LINES or not names:
+        why = f"{count(len(complete), 'complete trial')}, {count(len(names), 'setting')} with more than one value"
+        yield Paragraph(f"Importance, parallel coordinates and slices are left out: {why}.")
+        return
+    found = importances(results, knobs, complete, metric)
+    yield from _importance(knobs, names, found, metric)
+    ranked = sorted(names, key=lambda name: -max(one.shares.get(name, 0.0) for one in found))
+    always = [n for n in ranked if n not in knobs.conditional]
+    if len(always) > 1:
+        caption = f"Search: settings and {metric} of every complete trial, a line each; only settings that all have."
+        figure = partial(parallel_coordinates, results, knobs, complete, always, metric)
+        yield Picture(f"search-parallel-{slug(metric)}", caption, figure)
+    caption = f"Search: {metric} against each setting; the other settings vary along."
+    if len(ranked) > MOST_SLICES:
+        caption += f" The {MOST_SLICES} most important of {len(ranked)} settings."
+    yield Picture(
+        f"search-slices-{slug(metric)}",
+        caption,
+        partial(slices, results, knobs, complete, ranked[:MOST_SLICES], metric),
+    )
+
+
+def _importance(knobs: Knobs, names: Sequence[str], found: Sequence[Importance], metric: str) -> Iterator[Block]:
+    shown = [one for one in found if one.shares]
+    reasons = list(dict.fromkeys(one.why_not for one in found if one.why_not))
+    for reason in reasons:
+        methods = " and ".join(one.method for one in found if one.why_not == reason)
+        yield Paragraph(f"{methods}: left out, {reason}.")
+    if not shown:
+        return
+    conditional = [name for name in names if name in knobs.conditional]
+    short = short_names(names)
+    caption = f"Search: importance for {metric}. Descriptive: which settings the scores of these trials vary with."
+    if conditional:
+        caption += f" Not rated, as not all trials have them: {', '.join(short[name] for name in conditional)}."
+    yield Picture(f"search-importance-{slug(metric)}", caption, partial(importance_bars, shown))

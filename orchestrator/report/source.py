@@ -1,0 +1,221 @@
+"""What a report is made from: the table of a study, its frozen specification, the plans of its comparisons.
+
+Nothing else is read, so that a report can be made anew, anywhere, from four small files.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.arms import STAGES, Stage, StagePlan
+from orchestrator.errors import InputError
+from orchestrator.flat import Scalar
+from orchestrator.objects import DamagedError
+from orchestrator.records import State, Store
+from orchestrator.spec import Objective
+from trainable.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU, SWAPPED_OBJECT_MIOU, greater_is_better, is_seconds
+
+Floats = npt.NDArray[np.float64]
+
+HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
+"""Columns that say which run a row belongs to; without the first and the last there is no table."""
+DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU)
+"""Metrics of a report besides the objectives, as far as the study has them."""
+PARAM = "param."
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the table."""
+
+    key: str
+    kind: str
+    """``search``, ``reference``, ``imported``, ``confirm`` or ``ablation``."""
+    arm: str | None
+    block: int | None
+    state: State
+    reason: str | None
+    seed: int
+    params: Mapping[str, Scalar]
+    """Settings by dotted path; those that the run does not have are None."""
+    rows: slice
+    """Its epochs in the sorted table."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was trained to its end: no other run enters a statistic."""
+        return self.state is State.COMPLETE
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study as its files tell it."""
+
+    study: str
+    specification: Mapping[str, Any]
+    table: pa.Table
+    """Sorted by trial and epoch."""
+    trials: tuple[Trial, ...]
+    """By kind, then in the order of their numbers."""
+    plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
+    rare: frozenset[str] | None = None
+    """Names of the rare classes; None where the study was launched before they were kept."""
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the study optimises."""
+        written = self.specification["objective"]
+        return tuple(Objective(**one) for one in (written if isinstance(written, list) else [written]))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics of the table, sorted."""
+        return tuple(sorted(name for name in self.table.column_names if self._is_metric(name)))
+
+    def greater_is_better(self, metric: str) -> bool:
+        """Whether larger values are better: as the objective says, else as the metric means."""
+        modes = {objective.metric: objective.mode == "max" for objective in self.objectives}
+        return modes.get(metric, greater_is_better(metric))
+
+    def last(self, trial: Trial, metric: str) -> float | None:
+        """The last epoch's value; None where the run has none."""
+        values = self.curve(trial, metric)
+        return float(values[-1]) if len(values) and np.isfinite(values[-1]) else None
+
+    def curve(self, trial: Trial, metric: str) -> Floats:
+        """Values by epoch, the first is epoch 1's; NaN where there is none."""
+        return self._column(metric)[trial.rows]
+
+    def runs(self, *kinds: str) -> list[Trial]:
+        """Runs of some kinds, in the order of their numbers."""
+        return [trial for trial in self.trials if trial.kind in kinds]
+
+    def chosen_metrics(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """The metrics to report: the given ones, or the objectives and the usual ones that the study has."""
+        if names:
+            return tuple(dict.fromkeys(names))
+        wanted = dict.fromkeys([*(objective.metric for objective in self.objectives), *DEFAULT_METRICS])
+        return tuple(name for name in wanted if name in self.metrics)
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        return {}
+
+    def _column(self, metric: str) -> Floats:
+        if metric not in self._columns:
+            if metric in self.metrics:
+                column = self.table.column(metric).cast(pa.float64())
+                values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+            else:
+                values = np.full(len(self.table), np.nan)
+            self._columns[metric] = values
+        return self._columns[metric]
+
+    def _is_metric(self, name: str) -> bool:
+        if name in HEAD or name.startswith(PARAM):
+            return False
+        kind = self.table.schema.field(name).type
+        return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def read_results(store: Store) -> Results:
+    """Everything a report is made from.
+
+    Raises:
+        InputError: there is no such study, it has no table yet, or one of its files is damaged.
+        OSError: the storage cannot be used.
+    """
+    specification = store.read_study()
+    if specification is None:
+        raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
+    table = _read_table(store)
+    try:
+        plans = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
+    except DamagedError as error:
+        raise InputError(f"{error}; the same launch again writes it anew") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{store.address}: the plan of a comparison is not as this version writes it ({error})"
+        ) from error
+    kept = store.read_rare_classes()
+    rare = None if not kept else frozenset(name for names in kept.values() for name in names)
+    trials = tuple(sorted(_trials(table), key=lambda trial: (trial.kind, natural(trial.key))))
+    return Results(store.study, specification, table, trials, plans, rare)
+
+
+def natural(key: str) -> list[tuple[int, str]]:
+    """Sorts ``search-10000`` behind ``search-9999``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
+
+
+def without_times(metrics: Sequence[str]) -> list[str]:
+    """The metrics that do not depend on the machine's mood."""
+    return [name for name in metrics if not is_seconds(name)]
+
+
+def _read_table(store: Store) -> pa.Table:
+    address = store.path("results.parquet")
+    content = store.objects.read("results.parquet")
+    if content is None:
+        raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
+    try:
+        table = pq.read_table(io.BytesIO(content))
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
+    missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
+    if missing:
+        raise InputError(f"{address}: no table of results, it lacks the columns {', '.join(missing)}")
+    return table.sort_by([("trial", "ascending"), ("epoch", "ascending")])
+
+
+def _trials(table: pa.Table) -> list[Trial]:
+    keys = np.array(table.column("trial").to_pylist(), dtype=object)
+    if not len(keys):
+        return []
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    stops = [*starts[1:].tolist(), len(keys)]
+    params = sorted(name for name in table.column_names if name.startswith(PARAM))
+    heads = table.select([name for name in HEAD if name in table.column_names] + params).take(pa.array(starts))
+    return [
+        _trial(row, params, slice(start, stop))
+        for row, start, stop in zip(heads.to_pylist(), starts.tolist(), stops, strict=True)
+    ]
+
+
+def _trial(row: Mapping[str, Any], params: Sequence[str], rows: slice) -> Trial:
+    block = row.get("block")
+    return Trial(
+        key=row["trial"],
+        kind=row["kind"],
+        arm=row.get("arm"),
+        block=None if block is None else int(block),
+        state=State(row["state"]),
+        reason=row["reason"],
+        seed=int(row["seed"]),
+        params={name.removeprefix(PARAM): row[name] for name in params},
+        rows=rows if row["epoch"] else slice(rows.start, rows.start),  # epoch 0: a run without any
+    )
+
+
+def nested(params: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Settings by dotted path as the tree they were flattened from: ``orchestrator.flat`` read backwards."""
+    tree: dict[str, Any] = {}
+    for path, value in params.items():
+        *sections, name = path.split(".")
+        node = tree
+        for section in sections:
+            inner = node.get(section)
+            node[section] = node = inner if isinstance(inner, dict) else {}
+        if not isinstance(node.get(name), dict):
+            node[name] = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    return tree

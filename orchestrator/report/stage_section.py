@@ -1,0 +1,225 @@
+"""The section of a comparison: what was compared, tables by metric, figures, and what its design adds."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from orchestrator.report.components import MOST_COLUMNS, Columns, component_columns
+from orchestrator.report.design_section import design_blocks
+from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, Tone, cells, slug
+from orchestrator.report.limits import stage_limits, underpowered
+from orchestrator.report.numbers import (
+    NOTHING,
+    count,
+    interval,
+    listed,
+    number,
+    probability,
+    share,
+    signed,
+    spread,
+)
+from orchestrator.report.stage import ALPHA, StageResults, significant, verdict
+from orchestrator.report.stage_charts import class_heat_map, forest, learning_curves
+from trainable.metrics.names import iou_name
+
+STATISTICS_NOTE = (
+    "Mean ± standard deviation over the runs of the arm; Δ: mean difference to the baseline within seeds, with its 95 "
+    "% interval (not adjusted for several arms); p: two-sided sign-flip test, adjusted for all arms by Holm's method; "
+    f"P(better): share of seeds in which the arm is better; n: pairs. Bold: adjusted p ≤ {ALPHA:g}."
+)
+MOST_SENTENCES = 6
+"""Arms without a shown difference that have a sentence each."""
+_DESIGNS = {
+    "confirm": "the best configurations of the search and the references, on seeds that the search has not seen",
+    "arms": "named arms",
+    "leave_one_out": "the full method, and the full method without one part at a time",
+    "one_at_a_time": "the baseline, and the baseline with one factor changed at a time",
+    "factorial": "a full factorial design: every combination of levels",
+    "fractional": "a fractional factorial design: a balanced part of all combinations",
+    "path": "a path from the baseline to a target, one factor at a time, the best next step at each point",
+}
+
+
+def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
+    """Everything about one comparison."""
+    yield Heading(stage.title)
+    yield Paragraph(_what_was_compared(stage))
+    hopeless = underpowered(stage)
+    if hopeless is not None:
+        yield Paragraph(hopeless, warning=True)
+    shown = [metric for metric in metrics if any(stage.values(metric).values())]
+    absent = [metric for metric in metrics if metric not in shown]
+    if absent:
+        yield Paragraph(f"No complete run of this stage reports {listed(absent)}.", warning=True)
+    if shown:
+        yield from _findings(stage, [metric for metric in shown if metric in _objectives(stage)] or shown[:1])
+        columns = component_columns(stage)
+        yield from _tables(stage, shown, columns)
+        yield from _figures(stage, shown)
+        yield from _classes(stage)
+        yield from design_blocks(stage, shown)
+    yield Heading(f"Limits of the {stage.noun}", level=3)
+    yield Bullets(tuple(stage_limits(stage, shown)))
+
+
+def _objectives(stage: StageResults) -> list[str]:
+    return [objective.metric for objective in stage.results.objectives]
+
+
+def _what_was_compared(stage: StageResults) -> str:
+    plan = stage.plan
+    return (
+        f"{_capital(_DESIGNS.get(plan.design, plan.design))}: {count(len(plan.arms), 'arm')}, each run once on "
+        f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
+        "within seeds. Planned before any result; values are those of the last epoch."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
+    lines: list[str] = []
+    for metric in metrics:
+        found = stage.comparisons(metric)
+        silent = [arm for arm in stage.others if verdict(found[arm]) == "not shown"]
+        together = silent if len(silent) > MOST_SENTENCES else []
+        lines += [_finding(stage, arm, metric) for arm in stage.others if arm not in together]
+        if together:
+            lines.append(f"A difference to {stage.plan.baseline} in {metric} is not shown for {listed(together, 20)}.")
+    yield Bullets(tuple(lines))
+
+
+def _finding(stage: StageResults, arm: str, metric: str) -> str:
+    found = stage.comparisons(metric)[arm]
+    if not found.n:
+        return f"{arm}: no pair of complete runs with {stage.plan.baseline}, so nothing can be said on {metric}."
+    numbers = f"Δ {signed(found.difference)}"
+    if found.low is not None:
+        numbers += f" {interval(found.low, found.high)}"
+    numbers += f", adjusted p {probability(found.p_adjusted)}, n {found.n}"
+    match verdict(found):
+        case "not shown":
+            return f"{arm}: a difference to {stage.plan.baseline} in {metric} is not shown ({numbers})."
+        case word:
+            return f"{arm}: {word} than {stage.plan.baseline} in {metric} ({numbers})."
+
+
+def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> Iterator[Block]:
+    name = stage.plan.stage
+    if len(columns.heads) > MOST_COLUMNS:
+        yield _settings(stage, columns)
+        columns = Columns((), {arm.name: () for arm in stage.arms})
+    if len(metrics) > 1:
+        heads = ("arm", *(f"{metric} {_arrow(stage, metric)}" for metric in metrics))
+        rows = [(Cell(arm.name), *(_overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
+        note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
+        yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
+    for metric in metrics:
+        note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
+        yield _metric_table(stage, metric, columns, note)
+
+
+def _settings(stage: StageResults, columns: Columns) -> Table:
+    """Factors as rows, arms as columns: for arms that differ in many settings."""
+    rows = [cells((head, *(columns.cells[arm.name][i] for arm in stage.arms))) for i, head in enumerate(columns.heads)]
+    heads = ("setting", *(arm.name for arm in stage.arms))
+    return Table(f"{stage.plan.stage}-settings", f"{stage.title}: settings of the arms", heads, tuple(rows))
+
+
+def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str) -> Table:
+    heads = ("arm", *columns.heads, f"{metric} {_arrow(stage, metric)}", "Δ", "95 % interval", "p", "P(better)", "n")
+    rows = [
+        (Cell(arm.name), *cells(columns.cells[arm.name]), *_statistics(stage, arm.name, metric)) for arm in stage.arms
+    ]
+    return Table(
+        f"{stage.plan.stage}-{slug(metric)}",
+        f"{stage.title}: {metric}, each arm against {stage.plan.baseline}",
+        heads,
+        tuple(rows),
+        note=note,
+    )
+
+
+def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
+    values = np.array(list(stage.values(metric)[arm].values()))
+    own = (
+        spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan)
+        if len(values)
+        else NOTHING
+    )
+    if arm == stage.plan.baseline:
+        return (Cell(own), *cells(("baseline", "", "", "", str(len(values))), "muted"))
+    found = stage.comparisons(metric)[arm]
+    texts = (
+        signed(found.difference),
+        interval(found.low, found.high),
+        probability(found.p_adjusted),
+        share(found.improvement),
+        str(found.n),
+    )
+    tone: Tone = "strong" if significant(found) else "plain"
+    return (Cell(own), Cell(texts[0], tone), Cell(texts[1]), Cell(texts[2], tone), *cells(texts[3:]))
+
+
+def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
+    values = list(stage.values(metric)[arm].values())
+    if not values:
+        return Cell(NOTHING)
+    mean = number(float(np.mean(values)))
+    if arm == stage.plan.baseline:
+        return Cell(mean)
+    found = stage.comparisons(metric)[arm]
+    return Cell(f"{mean} ({signed(found.difference)})", "strong" if significant(found) else "plain")
+
+
+def _arrow(stage: StageResults, metric: str) -> str:
+    return "↑" if stage.results.greater_is_better(metric) else "↓"
+
+
+def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
+    name = stage.plan.stage
+    if stage.others:
+        caption = (
+            f"{stage.title}: difference to {stage.plan.baseline} with 95 % interval over seeds. Circle: better, "
+            f"square: worse (adjusted p ≤ {ALPHA:g}); grey diamond: not shown."
+        )
+        yield Picture(f"{name}-forest", caption, partial(forest, stage, metrics))
+    caption = (
+        f"Line: mean over the complete runs; band: 95 % t interval of the mean; grey and dashed: {stage.plan.baseline}."
+    )
+    for metric in metrics:
+        if metric in {*_objectives(stage), metrics[0]}:
+            words = f"{stage.title}: {metric} by epoch. {caption}"
+            yield Picture(f"{name}-curves-{slug(metric)}", words, partial(learning_curves, stage, metric))
+
+
+def _classes(stage: StageResults) -> Iterator[Block]:
+    if not stage.class_comparisons or len(stage.classes) < 2:
+        return
+    rare = stage.results.rare
+    known = "Rare classes (under 2 % of the training pixels) are marked" if rare else "No class is marked as rare"
+    if rare is None:
+        known = "Which classes are rare was not kept when this study was launched, so none is marked"
+    yield Heading(f"Classes in the {stage.noun}", level=3)
+    yield Paragraph(
+        "Exploratory: so many comparisons were not planned one by one. p is adjusted by Benjamini and Hochberg's "
+        "method over all arms and classes, which bounds the expected share of false findings and not the chance of a "
+        f"single one. {known}."
+    )
+    frames = f"Framed: adjusted p ≤ {ALPHA:g}. Blue is better than the baseline, red worse, grey has no pair."
+    caption = f"{stage.title}: difference of IoU to {stage.plan.baseline} by class. {frames}"
+    yield Picture(f"{stage.plan.stage}-classes", caption, partial(class_heat_map, stage))
+    rows = []
+    for name in stage.classes:
+        label = f"{name} (rare)" if name in (rare or ()) else name
+        baseline = list(stage.values(iou_name(name))[stage.plan.baseline].values())
+        found = [stage.class_comparisons[name, arm] for arm in stage.others]
+        differences = [Cell(signed(c.difference), "strong" if significant(c) else "plain") for c in found]
+        rows.append((Cell(label), Cell(number(float(np.mean(baseline))) if baseline else NOTHING), *differences))
+    heads = ("class", stage.plan.baseline, *(f"Δ {arm}" for arm in stage.others))
+    note = f"Mean IoU of the baseline and Δ of each arm; bold: adjusted p ≤ {ALPHA:g} (exploratory)."
+    yield Table(f"{stage.plan.stage}-classes", f"{stage.title}: IoU by class", heads, tuple(rows), note=note)
