@@ -16,7 +16,7 @@ from threading import Timer
 from typing import Any
 
 from orchestrator.artifacts import Shown, show
-from orchestrator.machine import MachineMeter
+from orchestrator.machine import MachineMeter, gpu_names
 from orchestrator.records import Checkpoint, CheckpointName, Planned, Store
 from trainable.config import TrialConfig
 from trainable.failure import TrialFailed
@@ -111,7 +111,9 @@ class Attempt:
         return len(self._history) >= int(self.planned.config["train"]["epochs"])
 
     def _claim(self) -> dict[str, Any]:
-        return {"launch": self._job["launch"], "host": platform.node(), "pid": os.getpid(), "time": time.time()}
+        gpu = gpu_names() if self._job.get("gpu") else ""
+        whose = {"launch": self._job["launch"], "host": platform.node(), "pid": os.getpid(), "time": time.time()}
+        return {**whose, "gpu": gpu} if gpu else whose
 
     def _last_state(self) -> dict[str, Any] | None:
         """State to continue from; what the checkpoint holds wins over metrics that were kept beside it."""

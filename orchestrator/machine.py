@@ -101,6 +101,14 @@ def visible_gpus() -> list[Any]:
     return gpus
 
 
+def gpu_names() -> str:
+    """Names of the GPUs that this process may use; empty where there is none."""
+    try:
+        return ", ".join(str(pynvml.nvmlDeviceGetName(gpu)) for gpu in visible_gpus())
+    except pynvml.NVMLError:
+        return ""
+
+
 def _gpu(name: str) -> Any:
     """Handle of a GPU as ``CUDA_VISIBLE_DEVICES`` names it; None for what names none."""
     if name.isdecimal():

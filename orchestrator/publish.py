@@ -75,7 +75,6 @@ def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder:
     assert study_id is not None
     fingerprints = store.read_data()
     from_env = store.read_from_env()
-    plans: dict[str, str] = {stage: plan.hash for stage in STAGES if (plan := StagePlan.read(store.objects, stage))}
     return StudyInfo(
         study_id=study_id,
         name=tree["study"],
@@ -87,7 +86,7 @@ def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder:
         tags=_versions,
         trial_tags=partial(_trial_tags, store),
         searched=tuple(_searched(tree)),
-        plans=plans,
+        plan_hash=partial(_plan_hash, store),
         write_trial=lambda record, folder: write_trial_files(record, store, folder, from_env),
         write_study=partial(_write_study, store, tree),
         draw_data=draw_data,
@@ -111,6 +110,13 @@ def _trial_tags(store: Store, key: str) -> dict[str, str]:
     """What the latest worker wrote down of where it ran."""
     claim = store.last_claim(key) or {}
     return {name: str(claim[name]) for name in ("host", "gpu") if claim.get(name)}
+
+
+def _plan_hash(store: Store, kind: str) -> str | None:
+    """Of the stage whose runs are of this kind; None where that is no comparison."""
+    stage = next((stage for stage in STAGES if stage == kind), None)
+    plan = StagePlan.read(store.objects, stage) if stage else None
+    return plan.hash if plan else None
 
 
 def _searched(tree: Mapping[str, Any]) -> Iterator[str]:

@@ -84,6 +84,7 @@ class StudyRuns:
         }
         self.experiment_id = open_experiment(self.client, study)
         self._children: dict[str, _Child] = {}
+        self._registered: set[str] = set()
         self._parent = self._adopt() or self._open_parent()
 
     def sync(self, record: Record, times: Sequence[int]) -> None:
@@ -93,6 +94,7 @@ class StudyRuns:
             record: The trial.
             times: When each of its epochs ended, in milliseconds.
         """
+        self._register_plan(record.planned.kind)
         child = self._children.get(record.key) or self._open_child(record)
         batch = Batch(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, record)))
         batch.metrics += final_metrics(child.steps, record, self._study.objective, times)
@@ -154,7 +156,6 @@ class StudyRuns:
             key = run.data.tags.get("trial")
             if key is None:
                 parent = _child(run)
-                self._log(parent, Batch(tags=tags(self._plan_tags())))
                 self._set_status(parent, "RUNNING")
             else:
                 self._children[key] = _child(run)
@@ -172,13 +173,18 @@ class StudyRuns:
                 return runs
 
     def _open_parent(self) -> _Child:
-        parent = self._open_run({"mlflow.runName": self._study.name, "kind": "study", **self._plan_tags()})
+        parent = self._open_run({"mlflow.runName": self._study.name, "kind": "study"})
         settings = params(self._study.settings, self._study)
         self._log(parent, Batch(params=[Param(name, value) for name, value in settings.items()]))
         return parent
 
-    def _plan_tags(self) -> dict[str, str]:
-        return {f"plan.{stage}": hashed for stage, hashed in self._study.plans.items()}
+    def _register_plan(self, kind: str) -> None:
+        """Tag the parent run with the hash of a comparison's plan, before the comparison's first run is told."""
+        if kind not in self._registered:
+            hashed = self._study.plan_hash(kind)
+            if hashed is not None and self._parent.tags.get(f"plan.{kind}") != hashed:
+                self._log(self._parent, Batch(tags=tags({f"plan.{kind}": hashed})))
+            self._registered.add(kind)
 
     def _open_child(self, record: Record) -> _Child:
         own = {"trial": record.key, "mlflow.parentRunId": self._parent.run_id}

@@ -1,7 +1,7 @@
 """What MLflow is told of a study. Imports no mlflow."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ class StudyInfo:
     """Tags of a trial that its worker knows, by the trial's key: host, GPU."""
     searched: tuple[str, ...] = ()
     """Dotted paths of what is searched or compared, in the order of the file."""
-    plans: Mapping[str, str] = field(default_factory=dict)
-    """Hash of what each comparing stage planned before it began."""
+    plan_hash: Callable[[str], str | None] = lambda _stage: None
+    """Hash of what a comparing stage planned before its first run."""
     write_trial: Callable[[Record, Path], None] = lambda _record, _folder: None
     """Writes what is to be seen of an ended trial into a folder."""
     write_study: Callable[[Path], None] = lambda _folder: None

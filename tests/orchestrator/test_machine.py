@@ -56,6 +56,11 @@ class Driver:
     def nvmlDeviceGetUUID(self, gpu: int) -> str:
         return UUIDS[gpu]
 
+    def nvmlDeviceGetName(self, gpu: int) -> str:
+        if "name" in self.unsupported:
+            raise NVMLError("Unknown Error")
+        return f"H{gpu}00"
+
     def nvmlDeviceGetUtilizationRates(self, gpu: Any) -> SimpleNamespace:
         if self.hang:
             self.hang.wait()
@@ -220,3 +225,12 @@ def test_by_default_trials_with_a_gpu_are_measured(
 ) -> None:
     spec = study(*overrides).spec
     assert spec.tracking.measures_machine(spec.resources) is expected
+
+
+def test_the_names_of_the_gpus(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert machine.gpu_names() == "H200, H000"
+    driver.unsupported = {"name"}
+    assert machine.gpu_names() == ""
+    driver.unsupported = {"init"}
+    assert machine.gpu_names() == ""

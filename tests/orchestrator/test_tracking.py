@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def tracker(uri: str, study_id: str = "1234", draw: Callable[[Path], None] = dra
         from_env={"data.root": "${ROOT}"},
         data=lambda config: DataSource("shapes", f"print of {config['data']['root']}", "${ROOT}", {"size": "[8, 8]"}),
         trial_tags=lambda key: {"host": f"host of {key}"},
+        plan_hash=lambda kind: f"hash of {kind}" if kind == "ablation" else None,
         draw_data=draw,
     )
     return Tracker(uri, info)
@@ -183,3 +185,15 @@ def test_where_runs_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ui_command(DEFAULT_URI) == "mlflow ui"
     assert ui_command("http://127.0.0.1:5000") is None
     assert ui_command("sqlite:///own.db") == "mlflow ui --backend-store-uri sqlite:///own.db"
+
+
+def test_the_hash_of_a_plan_is_there_before_the_first_run_of_its_stage(uri: str) -> None:
+    tracked = tracker(uri)
+    arm = replace(record(epochs=2).planned, kind="ablation", key="ablation-full-s0", arm="full", block=0)
+    tracked.update(record(epochs=2).ended(State.COMPLETE))
+    tracked.update(Record(arm, record(epochs=2).epochs).ended(State.COMPLETE))
+    assert tracked.close(status="FINISHED", summary={}) is None
+    found = {run.data.tags.get("trial", "parent"): run.data.tags for run in runs(uri)}
+    assert found["parent"]["plan.ablation"] == "hash of ablation"
+    assert "plan.search" not in found["parent"]
+    assert (found["ablation-full-s0"]["arm"], found["ablation-full-s0"]["block"]) == ("full", "0")
