@@ -2,8 +2,10 @@
 
 import math
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +239,48 @@ def test_no_password_is_logged(uri: str) -> None:
     tracked.update(record(config={"data": {"name": "camvid", "root": "s3://key:hunter2@bucket/x"}}))
     assert tracked.close(status="FINISHED", summary={}) is None
     assert b"hunter2" not in Path(uri.removeprefix("sqlite:///")).read_bytes()
+
+
+@pytest.fixture
+def forbidding_server() -> Iterator[tuple[str, list[str]]]:
+    """Refuses every request; yields its address and the Authorization headers that it gets."""
+    seen: list[str] = []
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization", ""))
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, *_args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variables", "header"),
+    [
+        ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "hunter2"}, "Basic bWU6aHVudGVyMg=="),
+        ({"MLFLOW_TRACKING_TOKEN": "hunter2"}, "Bearer hunter2"),
+    ],
+)
+def test_credentials_come_from_mlflows_own_variables(
+    forbidding_server: tuple[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    header: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    address, seen = forbidding_server
+    tracked = Tracker(address, info())
+    tracked.update(record())
+    told = tracked.close(status="FINISHED", summary={})
+    assert set(seen) == {header}
+    assert told is not None
+    assert "401" in told
+    assert "hunter2" not in told
