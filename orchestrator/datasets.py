@@ -46,21 +46,16 @@ def data_sections(study: Study) -> list[DataConfig]:
     return list(dict.fromkeys(_section(tree["data"]) for tree in trees))
 
 
-def data_fingerprint(config: Mapping[str, Any]) -> str:
-    """Fingerprint of a trial's data, read from the files once.
-
-    Raises:
-        DataError: its files are gone.
-    """
-    return _fingerprint(_section(config["data"]))
+def data_section_key(tree: Any) -> str:
+    """Key of a trial's data section in ``data_fingerprints``."""
+    return _key(_section(tree))
 
 
 def data_fingerprints(study: Study) -> dict[str, str]:
     """Fingerprint of every data set of the study, by its section without its root, which differs between machines."""
     found = {}
     for data in data_sections(study):
-        tree = data.model_dump(mode="json", exclude={"root", "augment"})
-        found[json.dumps(tree, sort_keys=True)] = _fingerprint(data)
+        found[_key(data)] = _fingerprint(data)
     return found
 
 
@@ -79,6 +74,11 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
                 "another name (--set study=NAME)"
             )
     return now
+
+
+def _key(data: DataConfig) -> str:
+    """Without its root, which differs between machines, and what changes its frames in training alone."""
+    return json.dumps(data.model_dump(mode="json", exclude={"root", "augment"}), sort_keys=True)
 
 
 @lru_cache

@@ -7,8 +7,9 @@ from typing import Any
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.objects import absolute
-from orchestrator.plan.planner import judged
+from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
+from orchestrator.results import best
 from orchestrator.spec import Choice, Study, reference
 from trainable.config import TrialConfig
 
@@ -31,9 +32,7 @@ class History:
 
 
 def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> History:
-    """Read and settle what is known of the study.
-
-    A driver that was killed may have left trials that ended without a verdict: they get it now.
+    """Read what is known of the study.
 
     Raises:
         InputError: the study has changed in what cannot change.
@@ -41,10 +40,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     changed = _changes(study, store)
     records = []
     for record in (_moved(study, record) for record in store.records()):
-        if record.whole and not record.state.final:
-            record = judged(record.ended(State.COMPLETE), study.spec.objectives)
-            store.judge(record, record.planned.system_attrs)
-        elif record.state is State.FAILED and retry_failed:
+        if record.state is State.FAILED and retry_failed:
             record = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
             store.judge(record, record.planned.system_attrs)
         records.append(record)
@@ -59,6 +55,32 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, (note,) if records else ())
+
+
+def settle(planner: Planner, store: Store, records: Sequence[Record]) -> list[Record]:
+    """Give the trials that ended while no driver lived the verdict that nobody gave them.
+
+    Args:
+        planner: Of this launch; it knows the records.
+        store: Where verdicts are kept.
+        records: Those of earlier launches.
+
+    Returns:
+        The records with the new verdicts. Their checkpoints are gone, but the last one of the best trial.
+    """
+    found, settled = [], set()
+    for record in records:
+        ended = None if record.state.final else planner.settle(record)
+        if ended is not None:
+            store.judge(*ended)
+            settled.add(record.key)
+        found.append(record if ended is None else ended[0])
+    top = best(found, planner.objective)
+    for record in found:
+        if record.key in settled and record.state is not State.FAILED:
+            keep = store.checkpoints(record.key)[:1] if record is top else []
+            store.drop_checkpoints(record.key, keep=keep)
+    return found
 
 
 def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[list[Record], list[str]]:

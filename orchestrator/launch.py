@@ -8,22 +8,25 @@ from functools import partial
 from rich.console import Console
 
 from orchestrator.console import open_console, say
-from orchestrator.datasets import cache_data, check_data_unchanged, data_fingerprint, draw_data
+from orchestrator.datasets import cache_data, check_data_unchanged, draw_data
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
-from orchestrator.history import History, import_trials, read_history
+from orchestrator.history import History, import_trials, read_history, settle
 from orchestrator.lease import lease
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, fetch_weights, open_store
+from orchestrator.publish import is_behind, note_tracking, study_info, track_command
 from orchestrator.records import Record, State, Store
 from orchestrator.results import best, threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
-from orchestrator.spec import Study
+from orchestrator.spec import Objective, Study
 from orchestrator.summary import print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking import Tracker, tracking_uri, ui_command
 
 ENGINE = "trainable.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
+PATIENCE_S, STOPPED_PATIENCE_S = 60.0, 15.0
+"""How long MLflow may take no step at the end of a launch, and of one that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Ran:
 
     exit_code: int | None = None
     """130 or 143 after an interruption, else None."""
-    page: str | None = None
-    """Address of MLflow's table of the runs."""
+    tracker: Tracker | None = None
+    """Tells MLflow; still at work."""
     problem: str | None = None
     """Why no further trial could begin: the storage failed."""
 
@@ -72,26 +75,33 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
-    new = store.read_study() is None
+    new, problem = store.read_study() is None, None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
     try:
         with lease(store.objects, partial(say, console)):
             history = _history(study, store, target, console)
             planner = Planner(study, history.records, history.outside)
+            known = settle(planner, store, history.records)
             ran = Ran()
             if planner.exhausted:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
+                ran = Ran(tracker=_tracker(study, store, known) if is_behind(store) else None)
             else:
                 if not new:
                     _prepare(study)
-                ran = _run(study, planner, store, history.records, console, replace(target, storage=storage))
+                ran = _run(study, planner, store, known, console, replace(target, storage=storage))
             left_out = {record.key for record in history.outside}
             records = [record for record in store.records() if record.key not in left_out]
-            places = _keep(study, store, records) | ({"page": ran.page} if ran.page else {})
+            places = _keep(study, store, records)
+            if ran.tracker:
+                problem = _close(ran.tracker, store, records, study.spec.objectives[0], ran)
+                places |= {"page": ran.tracker.page} if ran.tracker.page else {}
     except OSError as error:
         raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
     print_summary(console, study, records, seconds=time.monotonic() - began, places=places)
+    if problem:
+        say(console, problem)
     return _exit_code(ran, records, console, command)
 
 
@@ -141,51 +151,46 @@ def _run(
         tracked = tracking_uri(settings.uri) if settings.enabled else None
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
-        study_id = store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()))
+        store.write_study(study.resolved(), check_data_unchanged(study, store.read_data()), study.from_env)
         say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
-        tracker = _tracker(study, study_id, known)
+        tracker = _tracker(study, store, known)
         progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
         with build_display(progress, console) as display:
             listeners: list[Listener] = [display, *([tracker] if tracker else [])]
             session = Session(planner, store, listeners, known, partial(say, console))
             exit_code = run(session, store, resources=resources, concurrency=concurrency, fit=target.fit)
-        if tracker:
-            _close(tracker, store, study, console, interrupted=exit_code is not None)
-    return Ran(exit_code, tracker.page if tracker else None, session.problem)
+    return Ran(exit_code, tracker, session.problem)
 
 
-def _tracker(study: Study, study_id: str, known: Sequence[Record]) -> Tracker | None:
+def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | None:
+    """MLflow's thread, told of every trial of earlier launches: it writes whatever they could not."""
     settings = study.spec.tracking
     if not settings.enabled:
         return None
-    info = StudyInfo(
-        study_id=study_id,
-        name=study.spec.study,
-        experiment=settings.experiment or study.spec.study,
-        objective=study.spec.objectives[0],
-        settings=study.resolved(),
-        from_env=study.from_env,
-        data_fingerprint=data_fingerprint,
-        draw_data=partial(draw_data, study),
-    )
-    tracker = Tracker(tracking_uri(settings.uri), info)
-    for record in known:  # whatever an earlier launch could not write
+    note_tracking(store, complete=False)
+    tracker = Tracker(tracking_uri(settings.uri), study_info(store, partial(draw_data, study)))
+    for record in known:
         tracker.update(record)
     return tracker
 
 
-def _close(tracker: Tracker, store: Store, study: Study, console: Console, *, interrupted: bool) -> None:
-    objective = study.spec.objectives[0]
-    top = best(store.records(), objective)
+def _close(tracker: Tracker, store: Store, records: Sequence[Record], objective: Objective, ran: Ran) -> str | None:
+    """End the runs; returns what MLflow could not take, in one line."""
+    top = best(records, objective)
     summary = {f"best/{objective.metric}": top.epochs[-1][objective.metric]} if top else {}
-    problem = tracker.close(status="KILLED" if interrupted else "FINISHED", summary=summary)
-    if problem:
-        say(console, problem)
+    interrupted = ran.exit_code is not None
+    problem = tracker.close(
+        status="KILLED" if interrupted else "FINISHED",
+        summary=summary,
+        patience=STOPPED_PATIENCE_S if interrupted else PATIENCE_S,
+    )
+    note_tracking(store, complete=problem is None and not interrupted)
+    return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
 def _keep(study: Study, store: Store, records: Sequence[Record]) -> dict[str, str]:
     """Write the results; returns where everything lies."""
-    places = {"study": store.address, "table": write_table(store, records)}
+    places = {"study": store.address, "table": write_table(store, records, study.from_env)}
     objective = study.spec.objectives[0]
     top = best(records, objective)
     if top is not None:

@@ -45,6 +45,12 @@ class Objects:
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector))
 
+    def files(self, folder: str) -> list[str]:
+        """Names of all objects below a folder, ``folder`` included, sorted; none where it does not exist."""
+        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=True)
+        found = [info.path for info in self._fs.get_file_info(selector) if info.type == arrow_fs.FileType.File]
+        return sorted(path[path.index(f"{self._root}/{folder}") + len(self._root) + 1 :] for path in found)
+
     def times(self, folder: str) -> list[float]:
         """When each object of a folder was last written, in seconds since 1970."""
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)

@@ -99,6 +99,7 @@ class Record:
         return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
 
 
+ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 
 
@@ -185,10 +186,25 @@ class Store:
         kept = self._study()
         return dict(kept["data"]) if kept else {}
 
-    def write_study(self, specification: JsonObject, data: Mapping[str, str] | None = None) -> str:
-        """Keep the specification and the data's fingerprints; returns the id, which the first launch gave the study."""
+    def read_from_env(self) -> dict[str, str]:
+        """Settings of trials that came from environment variables, as written, by dotted path."""
+        kept = self._study()
+        return dict(kept.get("from_env", {})) if kept else {}
+
+    def write_study(
+        self,
+        specification: JsonObject,
+        data: Mapping[str, str] | None = None,
+        from_env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Keep the specification, the data's fingerprints and what names environment variables.
+
+        Returns:
+            The id, which the first launch gave the study.
+        """
         study_id = self.study_id() or uuid.uuid4().hex
         content = {"id": study_id, "specification": specification, "data": {**self.read_data(), **(data or {})}}
+        content["from_env"] = dict(from_env or {})
         self.objects.write_json("study.json", content)
         return study_id
 
@@ -206,11 +222,16 @@ class Store:
         for name in there:
             if name.startswith("."):
                 self.objects.delete(f"trials/{key}/{name}")
-        names = [name for name in there if re.fullmatch(r"attempt-\d+\.json", name)]
+        names = [name for name in there if ATTEMPT.fullmatch(name)]
         earlier = [claimed for name in names if (claimed := self._believed(f"trials/{key}/{name}", "")) is not None]
         attempt = max((int(name[8:-5]) for name in names), default=0) + 1
         self.objects.write_json(f"trials/{key}/attempt-{attempt}.json", claim)
         return attempt, earlier
+
+    def last_claim(self, key: str) -> JsonObject | None:
+        """What the latest worker wrote down of itself when it began: host, process."""
+        numbers = [int(m[1]) for name in self.objects.names(f"trials/{key}") if (m := ATTEMPT.fullmatch(name))]
+        return self._believed(f"trials/{key}/attempt-{max(numbers)}.json", "") if numbers else None
 
     def write_epochs(self, key: str, attempt: int, epochs: Sequence[Mapping[str, float]]) -> None:
         """Keep a trial's metrics; called by the worker that runs it."""

@@ -1,7 +1,7 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,24 +15,24 @@ from orchestrator.spec import Objective
 Row = dict[str, Scalar]
 
 
-def table(records: Sequence[Record]) -> pa.Table:
+def table(records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> pa.Table:
     """One row per trial and epoch.
 
     Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
     ``param.<path>`` for every setting, then the metrics by their names; wall-clock times end in ``_seconds``. What a
-    trial does not have is null.
+    trial does not have is null. Settings that came from environment variables stand as written.
     """
-    rows = [row for record in records for row in _rows(record)]
+    rows = [row for record in records for row in _rows(record, from_env or {})]
     names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
     names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def write_table(store: Store, records: Sequence[Record]) -> str:
+def write_table(store: Store, records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> str:
     """Write ``results.parquet`` into the study's directory; returns its address."""
     buffer = io.BytesIO()
-    pq.write_table(table(records), buffer)
+    pq.write_table(table(records, from_env), buffer)
     store.write_bytes("results.parquet", buffer.getvalue())
     return store.path("results.parquet")
 
@@ -78,13 +78,13 @@ def _score(record: Record, objective: Objective) -> float:
     return value if objective.mode == "max" else -value
 
 
-def _rows(record: Record) -> Iterable[Row]:
+def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = config.pop("seed")
     planned = record.planned
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
     head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
-    head |= flatten(config, "param.")
+    head |= {f"param.{name}": from_env.get(name, value) for name, value in flatten(config).items()}
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}
     if not record.epochs:  # a trial that failed before its first epoch still has its row

@@ -11,6 +11,7 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -72,6 +73,11 @@ class Planner:
         return self._budget + len(self._search.references)
 
     @property
+    def objective(self) -> Objective:
+        """What trials are compared by; the first of several."""
+        return self._study.spec.objectives[0]
+
+    @property
     def exhausted(self) -> bool:
         """Whether nothing is left to hand out."""
         all_tried = self._cells is not None and len(self._seen) >= len(self._cells)
@@ -99,6 +105,25 @@ class Planner:
         trial.report(value, epoch)
         return bool(trial.should_prune())
 
+    def verdict(self, record: Record) -> Record | None:
+        """How a trial ended whose worker went on while nobody listened; None where it has to run further.
+
+        It was to stop after the first epoch at which the pruner says so, whatever came after that.
+        """
+        epochs = int(record.planned.config["train"]["epochs"])
+        for epoch, metrics in enumerate(record.epochs[: epochs - 1], start=1):
+            if self.report(record.planned, epoch, metrics):
+                return stopped_early(replace(record, epochs=record.epochs[:epoch]))
+        return record.ended(State.COMPLETE) if record.whole else None
+
+    def settle(self, record: Record) -> tuple[Record, dict[str, Any]] | None:
+        """Give a trial of an earlier launch the verdict that nobody gave it; None where it has to run further."""
+        ended = self.verdict(record)
+        if ended is None:
+            return None
+        self._queue.remove(record.planned)
+        return self.finish(ended)
+
     def finish(self, record: Record) -> tuple[Record, dict[str, Any]]:
         """Tell Optuna how a trial ended.
 
@@ -118,10 +143,10 @@ class Planner:
         return record, self._system_attrs(trial)
 
     def better(self, record: Record, than: Record | None) -> bool:
-        """Whether a complete trial beats another in the first objective."""
+        """Whether a complete trial, references aside, beats another in the first objective."""
         objective = self._study.spec.objectives[0]
         mine, other = record.last(objective.metric), than.last(objective.metric) if than else None
-        if record.state is not State.COMPLETE or mine is None:
+        if record.state is not State.COMPLETE or mine is None or record.planned.kind == "reference":
             return False
         return other is None or (mine > other if objective.mode == "max" else mine < other)
 
@@ -259,6 +284,11 @@ class Planner:
 
     def _values(self, record: Record) -> list[float]:
         return [record.epochs[-1][objective.metric] for objective in self._study.spec.objectives]
+
+
+def stopped_early(record: Record) -> Record:
+    """The record with the verdict of a trial that was stopped after its last epoch."""
+    return record.ended(State.PRUNED, f"stopped early after epoch {len(record.epochs)}")
 
 
 def judged(record: Record, objectives: Sequence[Objective]) -> Record:

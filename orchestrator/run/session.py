@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from orchestrator.plan.planner import Planner
+from orchestrator.plan.planner import Planner, stopped_early
 from orchestrator.records import Planned, Record, State, Store
 
 
@@ -60,23 +60,14 @@ class Session:
 
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
-        while not self.problem:
+        if not self.problem:
             planned = self._planner.next()
             if planned is None or not self._kept(partial(self._store.plan, planned)):
                 return None
             known = self._unfinished.pop(planned.key, None)
-            record = Record(planned, known.epochs if known else ())
-            self._update(record)
-            if not self._was_to_stop(record):
-                return planned
-            self._pruned.add(record.key)
-            self.finish(record.key, len(record.epochs), record.epochs[-1])
+            self._update(Record(planned, known.epochs if known else ()))
+            return planned
         return None
-
-    def _was_to_stop(self, record: Record) -> bool:
-        """Tell the pruner what an earlier launch got to know; whether it ended before it could act on the answer."""
-        answers = [self._planner.report(record.planned, e, m) for e, m in enumerate(record.epochs, start=1)]
-        return bool(answers) and answers[-1]
 
     def note(self, lines: Iterable[str]) -> None:
         """Tell the user what a worker met."""
@@ -85,14 +76,20 @@ class Session:
 
     def resume(self, key: str, earlier: Sequence[Mapping[str, float]]) -> None:
         """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
+        if key in self._pruned:  # lost while it was being stopped: its verdict stands
+            return
         known = len(self._live[key].epochs)
-        self._live[key] = replace(self._live[key], epochs=tuple(earlier))
+        self._live[key] = record = replace(self._live[key], epochs=tuple(earlier))
         for epoch, metrics in enumerate(earlier[known:], start=known + 1):
-            # the pruner has to know them; what it thinks of them now comes too late
-            self._planner.report(self._live[key].planned, epoch, metrics)
+            if self._planner.report(record.planned, epoch, metrics):  # it was to stop there; its worker went on
+                self._live[key] = replace(record, epochs=tuple(earlier[:epoch]))
+                self._pruned.add(key)
+                return
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take an epoch that is not the trial's last; True means: stop the trial here."""
+        if key in self._pruned:
+            return True
         self._update(self._live[key].with_epoch(epoch, metrics))
         if self._planner.report(self._live[key].planned, epoch, metrics):
             self._pruned.add(key)
@@ -106,11 +103,10 @@ class Session:
 
     def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take the result with which a trial ended: its last epoch, or the one after which it was stopped early."""
-        record = self._live[key].with_epoch(epoch, metrics)
         if key in self._pruned:
-            self._end(record.ended(State.PRUNED, f"stopped early after epoch {epoch}"))
+            self._end(stopped_early(self._live[key]))
         else:
-            self._end(record.ended(State.COMPLETE))
+            self._end(self._live[key].with_epoch(epoch, metrics).ended(State.COMPLETE))
 
     def fail(self, key: str, reason: str) -> None:
         """Take a trial's failure, with the epochs that its workers kept."""
@@ -131,8 +127,9 @@ class Session:
         for key, live in list(self._live.items()):
             kept = self._store.record(key)
             record = replace(live, epochs=kept.epochs if kept else live.epochs)
-            if record.whole:
-                self._end(record.ended(State.COMPLETE))
+            ended = self._planner.verdict(record)
+            if ended is not None:
+                self._end(ended)
             else:
                 self._suspended(record.ended(State.INTERRUPTED, reason))
         self._live.clear()
@@ -140,8 +137,9 @@ class Session:
     def _end(self, record: Record) -> None:
         del self._live[record.key]
         record, system_attrs = self._planner.finish(record)
-        if self._kept(lambda: self._store.judge(record, system_attrs)):
-            self._kept(lambda: self._drop_checkpoints(record))
+        # before the verdict: after a kill in between, the epochs alone tell how the trial ended
+        if self._kept(lambda: self._drop_checkpoints(record)):
+            self._kept(lambda: self._store.judge(record, system_attrs))
         self._tell(record)
 
     def _drop_checkpoints(self, record: Record) -> None:
@@ -152,9 +150,9 @@ class Session:
             self._store.drop_checkpoints(record.key)
             return
         beaten, self._best = self._best, record
-        self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
         if beaten is not None:
             self._store.drop_checkpoints(beaten.key)
+        self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
 
     def _suspended(self, record: Record) -> None:
         self._kept(lambda: self._store.judge(record, record.planned.system_attrs))

@@ -1,8 +1,12 @@
-"""The thread that keeps MLflow in step with the records; nobody waits for it."""
+"""The thread that keeps MLflow in step with the records; nobody waits for it.
+
+It works from records and not from events: the study's directory is the queue that an outage fills, and what MLflow
+lacks of a record is worked out when it answers again. In memory there is one record per trial at most.
+"""
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,8 @@ LOCAL_UI = "http://127.0.0.1:5000"
 START_SECONDS = 10.0
 """How long the first workers have the processor to themselves: MLflow takes 4 s of it for its import and database."""
 RETRY_SECONDS = 5.0
+LAST_TRIES = 3
+"""Attempts of the last writing, a second apart, before what is left stays for the next launch."""
 
 
 @dataclass
@@ -25,6 +31,8 @@ class _Inbox:
     """Latest records by key, handed from the driver to the writing thread."""
 
     changed: dict[str, Record] = field(default_factory=dict)
+    times: dict[str, list[int]] = field(default_factory=dict)
+    """When each epoch of a trial became known, in milliseconds."""
     closing: bool = False
     wake: threading.Condition = field(default_factory=threading.Condition)
 
@@ -36,9 +44,6 @@ class _Inbox:
 class Tracker:
     """Writes the latest record of every trial to MLflow; a ``Listener`` of the session.
 
-    It works from records and not from events: an entry that could not be written stays in the inbox and is written
-    later, whatever came in between.
-
     Args:
         uri: MLflow tracking URI.
         study: The study.
@@ -49,26 +54,46 @@ class Tracker:
         self._study = study
         self._inbox = _Inbox()
         self._runs: StudyRuns | None = None
-        self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
+        self._sent: dict[str, int] = {}
+        self._to_file: dict[str, Record] = {}
+        self._refused: dict[str, str] = {}
+        self._missing: dict[str, str] = {}
+        self._again: dict[str, Callable[[StudyRuns], object]] = {}
         self._problem: str | None = None
-        self._without_pictures: str | None = None
         self._drawn = False
+        self._wrote_at = time.monotonic()
+        self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
     def update(self, record: Record) -> None:
         """Take note of a trial's latest record; returns at once."""
+        now = int(time.time() * 1000)
         with self._inbox.wake:
             self._inbox.changed[record.key] = record
+            times = self._inbox.times.setdefault(record.key, [])
+            times.extend([now] * (len(record.epochs) - len(times)))
             self._inbox.wake.notify()
 
-    def close(self, *, status: str, summary: Mapping[str, float], timeout: float = 60) -> str | None:
+    @property
+    def lag(self) -> str | None:
+        """How far MLflow is behind and why, in one line; None while it keeps up."""
+        problem = self._problem
+        if problem is None:
+            return None
+        with self._inbox.wake:
+            waiting = {key: len(r.epochs) - self._sent.get(key, 0) for key, r in self._inbox.changed.items()}
+        epochs = sum(max(0, count) for count in waiting.values())
+        return redacted(f"MLflow is behind by {epochs} epochs of {len(waiting)} trials ({problem})")
+
+    def close(self, *, status: str, summary: Mapping[str, float], patience: float = 60) -> str | None:
         """Write what is left, then end the parent run.
 
         Args:
-            status: MLflow status of the parent run: FINISHED, FAILED or KILLED.
+            status: MLflow status of the parent run: FINISHED, FAILED or KILLED. A study that was stopped early gets
+                its tables and pictures by the launch that ends it.
             summary: Final metrics of the parent run.
-            timeout: Seconds to wait for MLflow.
+            patience: Seconds without any progress after which what is left stays for the next launch.
 
         Returns:
             One line about what could not be written, or None.
@@ -76,55 +101,126 @@ class Tracker:
         self._ending = (status, summary)
         with self._inbox.wake:
             self._inbox.closing = True
+            self._wrote_at = time.monotonic()
             self._inbox.wake.notify()
-        self._thread.join(timeout)
+        while self._thread.is_alive() and time.monotonic() - self._wrote_at < patience:
+            self._thread.join(0.2)
         if self._thread.is_alive() or self._problem:
             behind = f"MLflow at {self._uri} is behind: {self._problem or 'no answer'}; the records hold everything"
             return redacted(behind)
-        return redacted(self._without_pictures) if self._without_pictures else None
+        return redacted("; ".join(self._shortcomings())) or None
 
     @property
     def page(self) -> str | None:
-        """Address of the table of runs in MLflow's pages, once the experiment is known."""
+        """Address of the study's view of the table of runs in MLflow's pages, once the experiment is known."""
         if self._runs is None:
             return None
+        from orchestrator.tracking.experiment import view_key
+
         server = redacted(self._uri.rstrip("/")) if self._uri.startswith("http") else LOCAL_UI
-        return f"{server}/#/experiments/{self._runs.experiment_id}/runs?workflowType=machine_learning"
+        where = f"{server}/#/experiments/{self._runs.experiment_id}/runs"
+        return f"{where}?workflowType=machine_learning&viewStateShareKey={view_key(self._study)}"
+
+    def _shortcomings(self) -> list[str]:
+        """What MLflow answered to and yet does not have."""
+        lines = [f"MLflow has no {what}: {why}" for what, why in self._missing.items()]
+        if self._refused:
+            key, reason = next(iter(self._refused.items()))
+            lines.append(f"MLflow refused {len(self._refused)} trials, {key} because {reason}")
+        return lines
 
     def _work(self) -> None:
-        closing = False
+        tries = 0
         with self._inbox.wake:
             self._inbox.wake.wait_for(self._inbox.urgent, timeout=START_SECONDS)
-        while not closing:
+        while tries < LAST_TRIES:
             with self._inbox.wake:
-                self._inbox.wake.wait_for(lambda: self._inbox.changed or self._inbox.closing)
-                batch, self._inbox.changed = self._inbox.changed, {}
+                self._inbox.wake.wait_for(lambda: self._inbox.changed or self._to_file or self._inbox.closing)
                 closing = self._inbox.closing
             try:
-                self._write(batch, closing)
-                self._problem = None
+                self._write()
+                if closing:
+                    self._write_last()
+                    return
             except Exception as error:  # MLflow in trouble must never be the study's trouble
                 self._problem = _one_line(error)
-                with self._inbox.wake:
-                    self._inbox.changed = batch | self._inbox.changed
-                if not closing:
-                    time.sleep(RETRY_SECONDS)
+                self._runs = None  # what of the last request arrived is read anew
+                tries += closing
+                self._pause(1.0 if closing else RETRY_SECONDS)
 
-    def _write(self, batch: Mapping[str, Record], closing: bool) -> None:
+    def _pause(self, seconds: float) -> None:
+        with self._inbox.wake:
+            if self._inbox.closing:
+                self._inbox.wake.wait(seconds)
+            else:
+                self._inbox.wake.wait_for(lambda: self._inbox.closing, timeout=seconds)
+
+    def _write(self) -> None:
+        """Write all records at hand, or else the files of one trial: these can wait."""
+        runs = self._connected()
+        if not self._inbox.changed and self._to_file:
+            self._write_files(self._to_file.pop(next(iter(self._to_file))))
+        while self._inbox.changed:
+            with self._inbox.wake:
+                key = next(iter(self._inbox.changed))
+                record, times = self._inbox.changed[key], list(self._inbox.times[key])
+            self._sync(runs, record, times)
+            with self._inbox.wake:
+                if self._inbox.changed.get(key) is record:
+                    del self._inbox.changed[key]
+            self._wrote_at = time.monotonic()
+        self._problem = None
+        if not self._drawn:
+            self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need
+            self._try("pictures of the data", lambda runs: runs.log_pictures())
+
+    def _connected(self) -> "StudyRuns":
         if self._runs is None:
             from orchestrator.tracking.runs import StudyRuns  # late, and in this thread: mlflow takes 2 s to import
 
             self._runs = StudyRuns(self._uri, self._study)
-        for record in batch.values():
-            self._runs.sync(record)
-        if not self._drawn:
-            self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need
-            try:
-                self._runs.log_pictures()
-            except Exception as error:  # nor may a picture
-                self._without_pictures = f"MLflow has no pictures of the data: {_one_line(error)}"
-        if closing:
-            self._runs.finish(*self._ending)
+        return self._runs
+
+    def _sync(self, runs: "StudyRuns", record: Record, times: list[int]) -> None:
+        from orchestrator.tracking.runs import is_refusal
+
+        try:
+            runs.sync(record, times)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._refused[record.key] = _one_line(error)  # the others must not wait for it
+            return
+        self._refused.pop(record.key, None)
+        self._sent[record.key] = len(record.epochs)
+        if runs.lacks_files(record):
+            self._to_file[record.key] = record
+
+    def _write_last(self) -> None:
+        status, summary = self._ending
+        if status != "KILLED":
+            for key in list(self._to_file):
+                self._write_files(self._to_file.pop(key))
+            self._try("tables and figures of the study", lambda runs: runs.log_study())
+            self._try("model", lambda runs: runs.log_model())
+            for what, write in list(self._again.items()):
+                self._try(what, write)
+        self._connected().finish(status, summary)
+
+    def _write_files(self, record: Record) -> None:
+        self._try(f"files of {record.key}", lambda runs: runs.log_files(record))
+
+    def _try(self, what: str, write: Callable[["StudyRuns"], object]) -> None:
+        """Write what may be missing: it is tried once more at the end, and by the next launch."""
+        try:
+            write(self._connected())
+        except Exception as error:
+            self._missing[what] = _one_line(error)
+            self._again[what] = write
+        else:
+            self._missing.pop(what, None)
+            self._again.pop(what, None)
+        self._wrote_at = time.monotonic()
 
 
 def _one_line(error: Exception) -> str:

@@ -30,3 +30,21 @@ def study(tmp_path: Path) -> Callable[..., Study]:
     path = tmp_path / "s.yaml"
     path.write_text(FILE)
     return lambda *overrides: load(path, overrides, env={})
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: creating one takes seconds, copying it does not."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    from mlflow import MlflowClient  # late: most tests need no MLflow
+
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps artifacts beside a database
+    copy = tmp_path / "mlflow.db"
+    copy.write_bytes(empty_mlflow.read_bytes())
+    return f"sqlite:///{copy}"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.history import import_trials, read_history
+from orchestrator.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
+from orchestrator.records import CheckpointName, Record, State, Store
+from orchestrator.run.session import Session
 from orchestrator.spec import Study
 
 Make = Callable[..., Study]
@@ -41,6 +42,12 @@ def launched(study: Study, store: Store) -> tuple[Planner, tuple[str, ...]]:
     planner = Planner(study, history.records, history.outside)
     store.write_study(study.resolved())
     return planner, history.notes
+
+
+def settled(study: Study, store: Store) -> list[Record]:
+    """The records after a launch gave the verdicts that are due."""
+    records = read_history(study, store).records
+    return settle(Planner(study, records), store, records)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +149,9 @@ def test_trials_that_ended_without_a_verdict_get_it(study: Make, place: str) -> 
     assert planned is not None
     store.plan(planned)
     store.write_epochs(planned.key, 1, [{"val/miou": 0.5}] * 4)
-    records = read_history(loaded, store).records
-    assert [record.state for record in records] == [State.COMPLETE] * 2
+    assert [record.state for record in settled(loaded, store)] == [State.COMPLETE] * 2
     assert store.records()[1].state is State.COMPLETE
+    assert launched(loaded, store)[0].next() != planned
 
 
 def test_failed_trials_run_again_only_where_asked(study: Make, place: str) -> None:
@@ -209,3 +216,67 @@ def test_equal_configurations_of_a_warm_start_are_not_run_again(study: Make, pla
     planner = Planner(warm, imported)
     left = list(iter(planner.next, None))
     assert [planned.config["suppression"]["p_max"] for planned in left] == [0.5]
+
+
+def test_trials_that_ended_without_a_verdict_get_it_and_leave_one_checkpoint(study: Make, place: str) -> None:
+    loaded = study(PLAIN)
+    store = finished(loaded, place, 1)
+    planner = Planner(loaded, store.records())
+    for _ in range(3):
+        planned = planner.next()
+        assert planned is not None
+        store.plan(planned)
+        values = [{"val/miou": planned.number + epoch / 10} for epoch in range(1, 5 if planned.number < 3 else 3)]
+        store.write_epochs(planned.key, 1, values)
+        for epoch in (len(values) - 1, len(values)):
+            store.objects.write_sealed(f"trials/{planned.key}/{CheckpointName(1, epoch)}", b"state")
+    states = [record.state for record in settled(loaded, store)]
+    assert states == [State.COMPLETE, State.COMPLETE, State.COMPLETE, State.RUNNING]
+    left = {record.key: store.checkpoints(record.key) for record in store.records()}
+    assert left["search-0001"] == []
+    assert left["search-0002"] == [CheckpointName(1, 4)], "the best keeps its last"
+    assert len(left["search-0003"]) == 2, "unfinished: both are needed"
+
+
+def test_a_trial_whose_worker_went_on_after_the_pruner_would_have_stopped_it_is_pruned_there(
+    study: Make, place: str
+) -> None:
+    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    store = finished(loaded, place, 2)
+    planned = Planner(loaded, store.records()).next()
+    assert planned is not None
+    store.plan(planned)
+    store.write_epochs(planned.key, 1, [{"val/miou": -1.0}] * 4)  # all of them, while no driver lived
+    record = settled(loaded, store)[-1]
+    assert (record.state, len(record.epochs), record.reason) == (State.PRUNED, 2, "stopped early after epoch 2")
+    assert store.records()[-1] == record
+
+
+def test_what_a_new_worker_brings_is_judged_by_the_pruner(study: Make, place: str) -> None:
+    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    store = finished(loaded, place, 2)
+    session = Session(Planner(loaded, store.records()), store, [], store.records())
+    planned = session.start()
+    assert planned is not None
+    bad = {"val/miou": -1.0}
+    assert not session.epoch(planned.key, 1, bad)
+    session.resume(planned.key, [bad, bad])  # the first worker was lost with the result of epoch 2
+    assert session.epoch(planned.key, 3, bad), "it was to stop at 2"
+    session.finish(planned.key, 3, bad)
+    record = store.records()[-1]
+    assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
+
+
+def test_a_worker_that_is_lost_while_its_trial_is_being_stopped_changes_nothing(study: Make, place: str) -> None:
+    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    store = finished(loaded, place, 2)
+    session = Session(Planner(loaded, store.records()), store, [], store.records())
+    planned = session.start()
+    assert planned is not None
+    bad = {"val/miou": -1.0}
+    assert [session.epoch(planned.key, epoch, bad) for epoch in (1, 2)] == [False, True]
+    session.resume(planned.key, [bad])  # the next worker has the checkpoint of epoch 1
+    assert session.epoch(planned.key, 2, bad)
+    session.finish(planned.key, 2, bad)
+    record = store.records()[-1]
+    assert (record.state, len(record.epochs)) == (State.PRUNED, 2)

@@ -10,7 +10,7 @@ from orchestrator.lease import NAME
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Study
-from orchestrator.status import main
+from orchestrator.status import WATCH_SECONDS, main
 
 Make = Callable[..., Study]
 
@@ -112,3 +112,21 @@ def test_many_ended_trials_are_cut_to_the_best(
     shown = [key for key in rows if key.startswith("search")]
     assert shown == [f"search-{number:04d}" for number in range(29, 9, -1)]
     assert rows["and"][:3] == ["and", "10", "more"]
+
+
+def test_watching_shows_it_anew_until_the_interrupt(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def wait(seconds: float) -> None:
+        seen.append(seconds)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        key = store.records()[0].key
+        store.write_epochs(key, 2, [{"val/miou": 0.75}] * 3)
+
+    monkeypatch.setattr("orchestrator.status.time.sleep", wait)
+    assert main(["s", "--storage", "out", "--watch"]) == 0
+    assert seen == [WATCH_SECONDS] * 2
+    assert "3/4" in capsys.readouterr().out, "what a worker wrote meanwhile"

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from mlflow.entities import Run
 from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
 from orchestrator.tracking import DEFAULT_URI, StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking.study_info import DataSource
 
 CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}
 
@@ -30,7 +32,8 @@ def tracker(uri: str, study_id: str = "1234", draw: Callable[[Path], None] = dra
         objective=Objective(metric="val/miou", mode="max"),
         settings={"search": {"trials": 2}},
         from_env={"data.root": "${ROOT}"},
-        data_fingerprint=lambda config: f"print of {config['data']['root']}",
+        data=lambda config: DataSource("shapes", f"print of {config['data']['root']}", "${ROOT}", {"size": "[8, 8]"}),
+        trial_tags=lambda key: {"host": f"host of {key}"},
         draw_data=draw,
     )
     return Tracker(uri, info)
@@ -41,22 +44,6 @@ def runs(uri: str) -> list[Run]:
     experiment = client.get_experiment_by_name("exp")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: creating one takes seconds, copying it does not."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)  # where MLflow keeps artifacts beside a database
-    copy = tmp_path / "mlflow.db"
-    copy.write_bytes(template.read_bytes())
-    return f"sqlite:///{copy}"
 
 
 def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> None:
@@ -86,7 +73,15 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     )
     assert found["parent"].data.metrics == {"best/val/miou": 0.2}
     experiment = found["parent"].info.experiment_id
-    assert tracked.page == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    view = MlflowClient(uri).get_experiment(experiment).tags
+    key = next(tag.removeprefix("mlflow.sharedViewState.") for tag in view if tag.startswith("mlflow.sharedViewState."))
+    address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs"
+    assert tracked.page == f"{address}?workflowType=machine_learning&viewStateShareKey={key}"
+    assert json.loads(view[f"mlflow.sharedViewState.{key}"])["orderByKey"] == "metrics.`val/miou`"
+    (data,) = child.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("shapes", "print of /secret/place")
+    assert "/secret" not in data.dataset.source
+    assert child.data.tags["host"] == "host of search-0000"
 
 
 def pictures(uri: str) -> list[str]:
@@ -173,7 +168,7 @@ def test_a_study_deleted_and_run_anew_opens_new_runs(uri: str) -> None:
 def test_an_unreachable_store_is_told_in_one_line_and_raises_nothing() -> None:
     tracked = tracker("sqlite:////proc/nowhere/mlflow.db")
     tracked.update(record(epochs=1))
-    problem = tracked.close(status="FINISHED", summary={}, timeout=30)
+    problem = tracked.close(status="FINISHED", summary={}, patience=30)
     assert problem is not None
     assert "sqlite:////proc/nowhere/mlflow.db" in problem
     assert "\n" not in problem

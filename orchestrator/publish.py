@@ -1,0 +1,167 @@
+"""A study's directory -> what MLflow is told of it: by launches, and by ``python -m orchestrator.track``."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.arms import STAGES, StagePlan
+from orchestrator.datasets import data_section_key
+from orchestrator.errors import InputError
+from orchestrator.flat import flatten
+from orchestrator.records import JsonObject, Store
+from orchestrator.spec import Objective, TrackingSection
+from orchestrator.spec.language import is_domain
+from orchestrator.spec.loading import TRIAL_KEYS
+from orchestrator.tracking import StudyInfo, redacted, tracking_uri
+from orchestrator.tracking.study_info import DataSource
+
+PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
+STATE = "tracking.json"
+"""Where a study keeps whether MLflow has everything."""
+PUBLISHED = ("results.parquet", "best.yaml")
+"""Files of a study that its parent run holds too, beside the report."""
+REPORT = "report"
+
+
+def tracked_at(tree: Mapping[str, Any]) -> str | None:
+    """Where a study's runs go; None where it is not tracked.
+
+    Raises:
+        InputError: the address names an environment variable that is not set.
+    """
+    settings = TrackingSection.model_validate(tree["tracking"])
+    if not settings.enabled:
+        return None
+    return tracking_uri(None if settings.uri is None else _expanded(settings.uri))
+
+
+def is_behind(store: Store) -> bool:
+    """Whether MLflow may lack something of the study."""
+    kept = store.objects.read_json(STATE)
+    return kept is None or not kept["complete"]
+
+
+def note_tracking(store: Store, *, complete: bool) -> None:
+    """Keep whether MLflow has everything of the study."""
+    store.objects.write_json(STATE, {"complete": complete})
+
+
+def track_command(store: Store) -> str:
+    """What sends MLflow what it lacks of the study."""
+    return f"python -m orchestrator.track {store.study} --storage {redacted(store.storage)}"
+
+
+def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder: None) -> StudyInfo:
+    """The study as its directory tells it.
+
+    Args:
+        store: A study that was launched.
+        draw_data: Draws pictures of its data into a folder.
+    """
+    tree, study_id = store.read_study(), store.study_id()
+    assert tree is not None
+    assert study_id is not None
+    objectives = tree["objective"] if isinstance(tree["objective"], list) else [tree["objective"]]
+    fingerprints = store.read_data()
+    from_env = store.read_from_env()
+    plans: dict[str, str] = {stage: plan.hash for stage in STAGES if (plan := StagePlan.read(store.objects, stage))}
+    return StudyInfo(
+        study_id=study_id,
+        name=tree["study"],
+        experiment=tree["tracking"]["experiment"] or tree["study"],
+        objective=Objective.model_validate(objectives[0]),
+        settings=tree,
+        from_env=from_env,
+        data=partial(_data, fingerprints, from_env),
+        tags=_versions,
+        trial_tags=partial(_trial_tags, store),
+        searched=tuple(_searched(tree)),
+        plans=plans,
+        write_study=partial(_write_study, store, tree),
+        draw_data=draw_data,
+    )
+
+
+def _data(fingerprints: JsonObject, from_env: Mapping[str, str], config: Mapping[str, Any]) -> DataSource:
+    section = config["data"]
+    written = {f"data.{name}": value for name, value in flatten(section).items()}
+    shown = {name.removeprefix("data."): from_env.get(name, value) for name, value in written.items()}
+    source = shown.pop("root", "made in memory")
+    return DataSource(section["name"], fingerprints.get(data_section_key(section), ""), str(source), shown)
+
+
+def _trial_tags(store: Store, key: str) -> dict[str, str]:
+    """What the latest worker wrote down of where it ran."""
+    claim = store.last_claim(key) or {}
+    return {name: str(claim[name]) for name in ("host", "gpu") if claim.get(name)}
+
+
+def _searched(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted parameters that differ between trials, in the order of the file."""
+    for key in TRIAL_KEYS:
+        yield from _domains(tree.get(key), key)
+    factors = (tree.get("ablation") or {}).get("factors") or {}
+    yield from factors
+
+
+def _domains(value: Any, path: str) -> Iterator[str]:
+    if is_domain(value):
+        named = any(isinstance(option, dict) and "name" in option for option in value.get("choice", ()))
+        yield f"{path}.name" if named else path
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _domains(child, f"{path}.{key}")
+
+
+def _write_study(store: Store, tree: Mapping[str, Any], folder: Path) -> None:
+    """The study file, its results and its report."""
+    (folder / "study.yaml").write_text(yaml.safe_dump(dict(tree), sort_keys=False))
+    for name in (*PUBLISHED, *store.objects.files(REPORT)):
+        content = store.objects.read(name)
+        if content is not None:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what decides results, and the git commit of this project where it is a checkout."""
+    found = {"version.python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[f"version.{name}"] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**found, **_git()}
+
+
+def _git() -> dict[str, str]:
+    folder = Path(__file__).parent
+    try:
+        commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+        dirty = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "--", "..")
+    except (OSError, subprocess.SubprocessError):
+        return {}  # installed, or git is not
+    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": str(bool(dirty)).lower()}
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _expanded(text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise InputError(f"tracking.uri: ${{{match[1]}}} is not set in the environment")
+        return os.environ[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

@@ -1,0 +1,86 @@
+"""The command: ``python -m orchestrator.track STUDY``: send MLflow what it lacks of a study.
+
+For a study whose launches ended while MLflow was away, or that is to be shown on another server as well
+(``MLFLOW_TRACKING_URI``, ``--uri``). It runs no trial. Exit codes: 0 MLflow has everything, 2 bad input, 3 it could not
+take everything.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from orchestrator.console import open_console, say
+from orchestrator.errors import InputError
+from orchestrator.lease import lease
+from orchestrator.publish import note_tracking, study_info, tracked_at
+from orchestrator.records import State, Store
+from orchestrator.results import best
+from orchestrator.tracking import Tracker, redacted
+
+DEFAULT_STORAGE = "studies"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.track",
+        description="Send MLflow what it lacks of a study.",
+        epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take everything",
+    )
+    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    parser.add_argument("--uri", metavar="URI", help="tracking server or database (default: the study's own)")
+    options = parser.parse_args(argv)
+    try:
+        return track(options.storage, options.study, options.uri)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def track(storage: str, study: str, uri: str | None = None) -> int:
+    """Bring MLflow's runs in step with the study's records; returns the exit code.
+
+    Raises:
+        InputError: There is no such study, the storage cannot be used, or a launch of the study is at work.
+    """
+    console = open_console()
+    try:
+        store = Store(storage, study)
+        tree = store.read_study()
+        if tree is None:
+            raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
+        target = uri or tracked_at(tree)
+        if target is None:
+            raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
+        with lease(store.objects, lambda line: say(console, line)):
+            return _send(store, target, own=uri is None)
+    except OSError as error:
+        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
+
+
+def _send(store: Store, uri: str, *, own: bool) -> int:
+    console, records, info = open_console(), store.records(), study_info(store)
+    tracker = Tracker(uri, info)
+    for record in records:
+        tracker.update(record)
+    top = best(records, info.objective)
+    summary = {f"best/{info.objective.metric}": top.epochs[-1][info.objective.metric]} if top else {}
+    whole = all(record.state.final for record in records)
+    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary)
+    if own:
+        note_tracking(store, complete=problem is None and whole)
+    if problem:
+        say(console, problem)
+        return 3
+    epochs = sum(len(record.epochs) for record in records)
+    waiting = sum(record.state is State.INTERRUPTED or record.state is State.RUNNING for record in records)
+    more = f"; {waiting} trials are unfinished" if waiting else ""
+    say(console, f"{redacted(uri)} has all {len(records)} trials and {epochs} epochs of {store.study}{more}")
+    if tracker.page:
+        say(console, f"page  {tracker.page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Records -> MLflow's metrics, parameters and tags, within its limits. Pure: nothing is sent from here."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+from orchestrator.flat import flatten, short
+from orchestrator.objects import redacted
+from orchestrator.records import Planned, Record
+from orchestrator.spec import Objective
+from orchestrator.tracking.study_info import DataSource, StudyInfo
+
+MAX_METRICS, MAX_PARAMS = 1000, 100
+"""MLflow's limits per batch."""
+MAX_VALUE, MAX_KEY, MAX_DIGEST = 6000, 250, 36
+"""Characters of a value, of a name, and of a data set's digest."""
+_REFUSED = re.compile(r"[^\w./: -]", re.ASCII)
+"""What MLflow takes in no name: it would refuse the whole batch."""
+MACHINE_DEPENDENT = ("data.root",)
+"""Settings that say where and not what: no part of a configuration's hash."""
+
+
+@dataclass
+class Batch:
+    """What is to be written of a run."""
+
+    metrics: list[Metric] = field(default_factory=list)
+    params: list[Param] = field(default_factory=list)
+    tags: list[RunTag] = field(default_factory=list)
+
+    def pieces(self) -> Iterator["Batch"]:
+        """The same in as few pieces as MLflow's limits allow, in order; the tags, which tell what is there, last."""
+        metrics, params = self.metrics, self.params
+        while len(metrics) > MAX_METRICS or len(params) > MAX_PARAMS:
+            yield Batch(metrics[:MAX_METRICS], params[:MAX_PARAMS])
+            metrics, params = metrics[MAX_METRICS:], params[MAX_PARAMS:]
+        if metrics or params or self.tags:
+            yield Batch(metrics, params, self.tags)
+
+
+def key_of(name: str) -> str:
+    """The name as MLflow takes it: what it refuses is replaced, and a hash tells it from names that look alike then."""
+    clean = _REFUSED.sub("_", name)
+    if clean == name and len(name) <= MAX_KEY:
+        return name
+    return f"{clean[: MAX_KEY - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def metrics_after(known: Mapping[str, int], record: Record, times: Sequence[int]) -> list[Metric]:
+    """Every epoch's metrics that MLflow lacks.
+
+    Args:
+        known: Last step that MLflow holds, by metric.
+        record: The trial.
+        times: When each epoch ended, in milliseconds: the same for every attempt to send it, so that MLflow knows one
+            that it got twice.
+    """
+    return [
+        Metric(key, value, times[epoch - 1], epoch)
+        for epoch, metrics in enumerate(record.epochs, start=1)
+        for name, value in metrics.items()
+        if known.get(key := key_of(name), 0) < epoch
+    ]
+
+
+def final_metrics(known: Mapping[str, int], record: Record, objective: Objective, times: Sequence[int]) -> list[Metric]:
+    """The objective's last and best value and the epoch of the best, once, for a trial that has ended."""
+    values = {e: m[objective.metric] for e, m in enumerate(record.epochs, start=1) if objective.metric in m}
+    finite = {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+    if not record.state.final or not finite:
+        return []
+    top = (max if objective.mode == "max" else min)(finite, key=lambda epoch: finite[epoch])
+    found = {f"best/{objective.metric}": finite[top], "best/epoch": float(top)}
+    if len(record.epochs) in values:
+        found[f"final/{objective.metric}"] = values[len(record.epochs)]
+    step = len(record.epochs)
+    return [Metric(key, value, times[-1], step) for name, value in found.items() if (key := key_of(name)) not in known]
+
+
+def params(tree: Mapping[str, Any], study: StudyInfo) -> dict[str, str]:
+    """Every setting by its dotted path, numbers as numbers; secrets are left out, environment variables by name."""
+    flat = flatten({name: value for name, value in tree.items() if value is not None})
+    written = {name: study.from_env.get(name, value) for name, value in flat.items()}
+    return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in written.items()}
+
+
+def trial_params(planned: Planned, study: StudyInfo) -> dict[str, str]:
+    """A trial's settings: pages that compare runs take the first that differ, so the seed is not among them."""
+    return params({name: value for name, value in planned.config.items() if name != "seed"}, study)
+
+
+def tags(found: Mapping[str, str | None]) -> list[RunTag]:
+    """Tags of what is known."""
+    return [RunTag(key_of(name), value[:MAX_VALUE]) for name, value in found.items() if value]
+
+
+def trial_tags(planned: Planned, study: StudyInfo) -> dict[str, str]:
+    """What tells a trial's run from others."""
+    found = {"kind": planned.kind, "seed": str(planned.config["seed"]), "config_hash": config_hash(planned.config)}
+    if planned.arm is not None:
+        found |= {"arm": planned.arm, "block": str(planned.block)}
+    return {**found, "mlflow.runName": run_name(planned), "data_fingerprint": study.data(planned.config).digest}
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Equal for equal configurations on every machine, the seed included."""
+    flat = {name: value for name, value in flatten(dict(config)).items() if name not in MACHINE_DEPENDENT}
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run_name(planned: Planned) -> str:
+    """The key and what was picked, so that tables and legends can be read without opening a run."""
+    picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
+    return " ".join([planned.key, *picks])[:MAX_KEY] if planned.kind == "search" else planned.key
+
+
+def data_input(data: DataSource) -> DatasetInput:
+    """The trial's data as MLflow's pages show them."""
+    described = Dataset(
+        name=data.name,
+        digest=data.digest[:MAX_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": redacted(data.source)}),
+        profile=json.dumps(dict(data.settings)),
+    )
+    return DatasetInput(described, [InputTag("mlflow.data.context", "training")])
