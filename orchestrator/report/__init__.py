@@ -1,0 +1,1 @@
+"""What a comparison says: statistics of paired runs, and the report that shows them."""

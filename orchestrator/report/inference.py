@@ -1,0 +1,197 @@
+"""Inference on one sample of paired differences: sign-flip test and confidence interval of their mean.
+
+What is claimed, and what is not:
+
+- The test's null hypothesis is that each difference is as likely positive as negative. Its level holds for every n and
+  every such distribution; with n pairs no p is below `smallest_p`, so too few seeds cannot reject anything
+  (`seeds_needed`).
+- The interval is of the mean difference over seeds. It is no inversion of the test: with few pairs it may exclude zero
+  where the test cannot reject. The verdict is the test's.
+
+Sources: Fisher, The Design of Experiments, 1935 (sign flips); Efron, JASA 82, 1987 (BCa).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+Interval = Literal["bca", "t", "none"]
+
+EXACT_PAIRS = 20
+"""Up to here all 2**(n-1) patterns of signs are counted; with more pairs they are drawn."""
+DRAWN_PATTERNS = 19_999
+BCA_PAIRS = 80
+"""From here the interval is BCa, below it is Student's t; `mean_interval` says why."""
+BOOTSTRAP_RESAMPLES = 9_999
+TIE = 1e-9
+"""Sums of differences that differ by less, relative to the largest difference, are equal but for rounding."""
+
+
+def sign_flip(differences: Sequence[float] | Floats) -> float:
+    """Test that the mean difference is zero: two-sided p of the sign-flip test.
+
+    The share of the 2**n patterns of signs whose mean is at least as far from zero as the observed one. Up to
+    `EXACT_PAIRS` differences all patterns are counted, in milliseconds where scipy's `permutation_test` would take
+    seconds; above, that draws `DRAWN_PATTERNS` of them with a fixed seed.
+
+    Args:
+        differences: [n], arm minus baseline.
+
+    Raises:
+        ValueError: there is no difference, or one is not finite.
+    """
+    d = _finite(differences)
+    if d.size == 0:
+        raise ValueError("differences: none; the sign-flip test needs one or more")
+    return float(exact_sign_flip(d)) if d.size <= EXACT_PAIRS else _drawn_sign_flip(d)
+
+
+def exact_sign_flip(differences: Floats) -> Floats:
+    """Count all patterns of `sign_flip`, for many studies at once.
+
+    Args:
+        differences: [..., n]; takes memory for 2**(n-1) sums per study.
+
+    Returns:
+        p, [...].
+    """
+    largest = np.abs(differences).max(axis=-1, keepdims=True)
+    scaled = differences / np.where(largest > 0, largest, 1.0)
+    sums = scaled[..., :1]  # the first sign stays +: turning all signs leaves the distance from zero as it is
+    for column in np.split(scaled[..., 1:], scaled.shape[-1] - 1, axis=-1) if scaled.shape[-1] > 1 else ():
+        sums = np.concatenate([sums + column, sums - column], axis=-1)
+    distances = np.abs(sums)
+    p: Floats = np.mean(distances >= distances[..., :1] - TIE, axis=-1)  # the first pattern is the observed one
+    return p
+
+
+def mean_interval(
+    differences: Sequence[float] | Floats, confidence: float = 0.95
+) -> tuple[float | None, float | None, Interval]:
+    """Confidence interval of the mean difference: Student's t for fewer than `BCA_PAIRS` differences, else BCa.
+
+    Coverage of 95 % intervals in a simulation (4,000 studies with 1,999 resamples each, from n = 40 10,000 studies; one
+    standard error is 0.3 % or less where it is 95 %), t / BCa:
+
+    ======  =============  =============  =============  =============
+    n       normal         t, 3 df        exponential    log-normal
+    ======  =============  =============  =============  =============
+    5       0.949 / 0.844  0.965 / 0.810  0.882 / 0.796  0.825 / 0.734
+    8       0.949 / 0.879  0.961 / 0.845  0.888 / 0.853  0.837 / 0.810
+    12      0.945 / 0.901  0.960 / 0.868  0.903 / 0.885  0.858 / 0.854
+    20      0.959 / 0.934  0.961 / 0.892  0.919 / 0.912  0.863 / 0.869
+    30      0.953 / 0.936  0.955 / 0.900  0.923 / 0.922  0.879 / 0.887
+    40      0.946 / 0.934  0.954 / 0.905  0.932 / 0.930  0.889 / 0.897
+    60      0.946 / 0.938  0.957 / 0.918  0.935 / 0.934  0.905 / 0.912
+    80      0.954 / 0.947  0.954 / 0.920  0.939 / 0.939  0.909 / 0.912
+    ======  =============  =============  =============  =============
+
+    So it is t for the few seeds of an ablation: below 80 pairs BCa gains next to nothing even where the differences are
+    skewed, and below 20 it loses a lot. Neither holds its level for strongly skewed differences: both are too narrow.
+
+    Args:
+        differences: [n], arm minus baseline.
+        confidence: between 0 and 1.
+
+    Returns:
+        Low, high and the method. No interval (None, None, "none") below two differences and where all are equal:
+        without spread there is nothing to tell how far the mean may be off.
+
+    Raises:
+        ValueError: a difference is not finite, or the confidence lies outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence} lies outside (0, 1); 0.95 is usual")
+    d = _finite(differences)
+    if d.size < 2 or np.ptp(d) <= TIE * np.abs(d).max():
+        return None, None, "none"
+    if d.size < BCA_PAIRS:
+        low, high = t_interval(d, confidence)
+        return float(low), float(high), "t"
+    low, high = bca_interval(d, confidence)
+    return float(low), float(high), "bca"
+
+
+def t_interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Student's t interval of the mean, for many studies at once: [..., n] -> low [...], high [...]."""
+    n = differences.shape[-1]
+    error = differences.std(axis=-1, ddof=1) / n**0.5
+    low, high = stats.t.interval(confidence, n - 1, differences.mean(axis=-1), error)
+    return low, high
+
+
+def bca_interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Bias-corrected and accelerated bootstrap interval of the mean, for many studies at once.
+
+    Seeded: all studies draw the same positions, so each gets the interval it would get alone.
+
+    Args:
+        differences: [..., n].
+        confidence: between 0 and 1.
+
+    Returns:
+        Low [...], high [...].
+    """
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        axis=-1,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        batch=max(1, 2_000_000 // differences.size),
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return interval.low, interval.high
+
+
+def smallest_p(n: int) -> float:
+    """Smallest p that the two-sided sign-flip test can give with n pairs: 2**(1-n)."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def seeds_needed(comparisons: int, alpha: float = 0.05) -> int:
+    """Smallest number of pairs whose `smallest_p` passes Holm's strictest step, alpha / comparisons.
+
+    Necessary, not sufficient: `power.power` says how likely an effect of a given size passes.
+
+    Args:
+        comparisons: number of arms compared with the baseline together.
+        alpha: family-wise level, between 0 and 1.
+
+    Raises:
+        ValueError: there is no comparison, or alpha lies outside (0, 1).
+    """
+    if comparisons < 1 or not 0 < alpha < 1:
+        raise ValueError(f"comparisons {comparisons}, alpha {alpha}: needs one or more, and a level between 0 and 1")
+    n = 1
+    while smallest_p(n) > alpha / comparisons:
+        n += 1
+    return n
+
+
+def _drawn_sign_flip(differences: Floats) -> float:
+    scaled = differences / (np.abs(differences).max() or 1.0)
+    test = stats.permutation_test(
+        (scaled,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=DRAWN_PATTERNS,
+        batch=max(1, 1_000_000 // differences.size),
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def _finite(differences: Sequence[float] | Floats) -> Floats:
+    d = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(d).all():
+        raise ValueError(
+            f"differences: {d.tolist()} holds a value that is not finite; leave out the pairs that have none"
+        )
+    return d

@@ -1,0 +1,178 @@
+"""Paired comparisons of arms with one baseline: difference, interval, exact sign-flip test, Holm.
+
+Every arm ran once per block (a seed), so arms are compared by their differences within blocks. Runs that failed, were
+stopped early or ended without a number are absent from the values; a pair needs both its runs, and blocks without a
+pair are reported, never filled in.
+
+The test and the interval of one comparison are those of `inference`; here they meet the arms.
+
+Sources: Holm, Scand. J. Statist. 6, 1979; Benjamini, Hochberg, JRSS B 57, 1995; Agarwal et al., NeurIPS 2021,
+arXiv 2108.13264 (probability of improvement).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from orchestrator.report.inference import Floats, Interval, mean_interval, seeds_needed, sign_flip, smallest_p
+
+__all__ = ["Comparison", "Values", "compare", "mean_interval", "per_class", "seeds_needed", "sign_flip", "smallest_p"]
+
+Values = Mapping[str, Mapping[int, float]]
+"""Arm -> block -> last epoch's value, of complete runs only."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the baseline, in the metric's units; over the complete pairs unless said otherwise."""
+
+    arm: str
+    baseline: str
+    metric: str
+    n: int
+    """Number of complete pairs."""
+    missing: tuple[int, ...]
+    """Blocks in which the arm or the baseline has no value."""
+    baseline_mean: float
+    """nan without a pair, like `arm_mean` and `difference`."""
+    arm_mean: float
+    baseline_std: float
+    """Sample standard deviation; nan below two pairs."""
+    arm_std: float
+    difference: float
+    """Mean of arm - baseline."""
+    low: float | None
+    """Confidence interval of the mean difference; None where there is none."""
+    high: float | None
+    interval: Interval
+    p: float | None
+    """Two-sided sign-flip test of the mean difference; None below two pairs."""
+    p_adjusted: float | None
+    """Adjusted for all the comparisons made together (Holm, or Benjamini-Hochberg in `per_class`)."""
+    improvement: float | None
+    """Share of pairs in which the arm is better, ties count half; None without a pair."""
+    better: bool | None
+    """Whether the mean difference points in the wanted direction, significant or not; None where it is zero."""
+
+
+def compare(
+    values: Values,
+    baseline: str,
+    *,
+    metric: str,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    confidence: float = 0.95,
+) -> list[Comparison]:
+    """Compare every other arm with the baseline, in the order of the arms; p adjusted by Holm's method.
+
+    The family is the one planned: an arm without two pairs has no p but still counts, as if its p were 1, so that a
+    failed arm makes no other one significant. NaN and infinite values count as missing.
+
+    Args:
+        values: arm -> block -> value; an arm all of whose runs failed has an empty mapping.
+        baseline: name of the arm that the others are compared with.
+        metric: name of the metric, copied to the comparisons.
+        greater_is_better: direction of the metric.
+        blocks: the planned blocks; values of other blocks are ignored.
+        confidence: level of the intervals, between 0 and 1; they are not adjusted for several arms.
+
+    Raises:
+        ValueError: a block is named twice, or the confidence lies outside (0, 1).
+    """
+    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks, confidence), "holm")
+
+
+def per_class(
+    values_by_class: Mapping[str, Values],
+    baseline: str,
+    *,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    confidence: float = 0.95,
+) -> list[Comparison]:
+    """Compare every other arm with the baseline class by class; exploratory.
+
+    Arguments and errors as those of `compare`. p is adjusted by Benjamini and Hochberg's method over
+    all arms and classes at once: it bounds the expected share of false discoveries, not the chance of a single one.
+
+    Returns:
+        By class, then by arm; `metric` is the class's key.
+    """
+    found = [
+        comparison
+        for name, values in values_by_class.items()
+        for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, confidence)
+    ]
+    return _adjusted(found, "fdr_bh")
+
+
+def _unadjusted(
+    values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int], confidence: float
+) -> list[Comparison]:
+    if len(set(blocks)) != len(blocks):
+        raise ValueError(f"blocks: {list(blocks)} names a block twice; each pair counts once")
+    arms = [arm for arm in values if arm != baseline]
+    return [_comparison(values, arm, baseline, metric, greater_is_better, blocks, confidence) for arm in arms]
+
+
+def _comparison(
+    values: Values,
+    arm: str,
+    baseline: str,
+    metric: str,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    confidence: float,
+) -> Comparison:
+    ours, theirs = values[arm], values.get(baseline, {})
+    paired = [block for block in blocks if _has(ours, block) and _has(theirs, block)]
+    x = np.array([theirs[block] for block in paired], dtype=np.float64)
+    y = np.array([ours[block] for block in paired], dtype=np.float64)
+    low, high, interval = mean_interval(y - x, confidence)
+    gains = y - x if greater_is_better else x - y
+    return Comparison(
+        arm=arm,
+        baseline=baseline,
+        metric=metric,
+        n=len(paired),
+        missing=tuple(block for block in blocks if block not in set(paired)),
+        baseline_mean=_mean(x),
+        arm_mean=_mean(y),
+        baseline_std=_std(x),
+        arm_std=_std(y),
+        difference=_mean(y - x),
+        low=low,
+        high=high,
+        interval=interval,
+        p=sign_flip(y - x) if len(paired) > 1 else None,
+        p_adjusted=None,
+        improvement=_mean((np.sign(gains) + 1) / 2) if paired else None,
+        better=bool(_mean(gains) > 0) if paired and _mean(gains) != 0 else None,
+    )
+
+
+def _adjusted(comparisons: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[Comparison]:
+    """The comparisons with p adjusted over all of them; one without p stays in the family as if p were 1."""
+    if not comparisons:
+        return []
+    adjusted = multipletests([1.0 if c.p is None else c.p for c in comparisons], method=method)[1]
+    return [
+        replace(c, p_adjusted=None if c.p is None else float(p)) for c, p in zip(comparisons, adjusted, strict=True)
+    ]
+
+
+def _has(runs: Mapping[int, float], block: int) -> bool:
+    return block in runs and math.isfinite(runs[block])
+
+
+def _mean(x: Floats) -> float:
+    return float(x.mean()) if x.size else math.nan
+
+
+def _std(x: Floats) -> float:
+    return float(x.std(ddof=1)) if x.size > 1 else math.nan
