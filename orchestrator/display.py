@@ -28,12 +28,14 @@ class Progress:
         epochs_per_trial: Epochs of a trial that is not stopped early.
         objective: What is optimised; the first of several.
         known: Records of earlier launches.
+        stage: What runs: the search, or a comparison.
     """
 
     total: int
     epochs_per_trial: int
     objective: Objective
     known: Iterable[Record] = ()
+    stage: str = "search"
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -56,7 +58,8 @@ class Progress:
     def line(self) -> str:
         """The whole state in one line."""
         done = self.count(State.COMPLETE, State.PRUNED)
-        parts = [
+        parts = [] if self.stage == "search" else [self.stage]
+        parts += [
             f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
             f"{self._epochs()}/{self.total * self.epochs_per_trial} epochs",
         ]

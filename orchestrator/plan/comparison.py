@@ -17,8 +17,6 @@ from orchestrator.arms import Arm, Stage, StagePlan
 from orchestrator.errors import InputError
 from orchestrator.plan.designs import (
     BASELINE,
-    Factors,
-    Levels,
     factorial,
     fractional,
     leave_one_out,
@@ -31,6 +29,7 @@ from orchestrator.spec import AblationSection, Study, reference
 from orchestrator.spec.comparison import Arms, Factorial, Fractional, LeaveOneOut, OneAtATime, Path, Values, Written
 from orchestrator.spec.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
+from trainable.data.config import DataConfig
 from trainable.data.layout import DataError, check_data, test_split
 
 Means = Callable[[TrialConfig, Sequence[int]], float | None]
@@ -79,7 +78,7 @@ def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
     """
     section, search = study.spec.confirm, study.spec.search
     assert section is not None
-    configs = {name: reference(study, name, 0) for name in search.references}
+    configs: dict[str, TrialConfig] = {name: reference(study, name, 0) for name in search.references}
     arms = [Arm(name) for name in configs]
     for record in leaders[: section.top]:
         configs[record.key] = _of_picks(study, record)
@@ -180,7 +179,7 @@ def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, Any])
     return replace(plan, arms=(Arm(_free(BASELINE, arms)), *found), baseline=_free(BASELINE, arms))
 
 
-def _factors(section: AblationSection, base: Mapping[str, Any]) -> Factors:
+def _factors(section: AblationSection, base: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """The factors, the baseline's level first; raises ValueError where a design needs it among the levels."""
     found = {}
     for path, levels in section.read_factors().items():
@@ -205,14 +204,30 @@ def _of_picks(study: Study, record: Record) -> TrialConfig:
     return study.space.trial(lambda name, _: picks[name], 0)
 
 
+def expected(study: Study) -> list[TrialConfig]:
+    """Trials of the ablation as far as they are known before it begins, for checks; none where that is too little."""
+    if study.spec.ablation is None:
+        return []
+    try:
+        return list(ablation(study, stand_in(study), lambda _config, _seeds: None).configs.values())
+    except InputError:  # around the trial as written; around the true baseline it may be fine
+        return []
+
+
+def test_section(data: DataConfig) -> DataConfig | None:
+    """The data section of the labelled test split; None where the data have none, or its folders are not there."""
+    section = test_split(data)
+    try:
+        if section is not None:
+            check_data(section)
+    except DataError:
+        return None
+    return section
+
+
 def _tested(config: TrialConfig) -> TrialConfig:
     """The trial, scored on the labelled test split at its end where the data have one."""
-    section = test_split(config.data)
-    if section is None:
-        return config
-    try:
-        check_data(section)
-    except DataError:
+    if test_section(config.data) is None:
         return config
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"test_at_end": True})})
 

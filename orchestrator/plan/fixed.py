@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.plan.planner import judged
-from orchestrator.records import Planned, Record
+from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
 
 
@@ -35,6 +35,23 @@ class FixedPlanner:
     def report(self, _planned: Planned, _epoch: int, _metrics: Mapping[str, float]) -> bool:
         """Every run goes to its end: stopping some of a block early would bias the comparison."""
         return False
+
+    @property
+    def objective(self) -> Objective:
+        """What trials are compared by; the first of several."""
+        return self._objectives[0]
+
+    def verdict(self, record: Record) -> Record | None:
+        """How a run ended whose worker went on while nobody listened; None where it has to run further."""
+        return record.ended(State.COMPLETE) if record.whole else None
+
+    def settle(self, record: Record) -> tuple[Record, dict[str, Any]] | None:
+        """Give a run of an earlier launch the verdict that nobody gave it; None where it has to run further."""
+        ended = self.verdict(record)
+        if ended is None:
+            return None
+        self._queue = deque(planned for planned in self._queue if planned.key != record.key)
+        return self.finish(ended)
 
     def finish(self, record: Record) -> tuple[Record, dict[str, Any]]:
         """The record, ``failed`` instead of ``complete`` where an objective has no value."""
