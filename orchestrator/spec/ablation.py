@@ -92,7 +92,7 @@ def _baseline(file: AblationFile) -> Iterator[Mistake]:
         yield file.mistake(f"'{baseline.study}' is no name of a study", "baseline", "best")
     elif isinstance(baseline, Written):
         yield from _values_mistakes(file, file.raw(), baseline.values, "baseline")
-        for name, _, conditional in file.space.domains():
+        for name, _, conditional in file.space.domains() if file.searched else ():
             if not conditional and not any(name == path or name.startswith(f"{path}.") for path in baseline.values):
                 yield file.mistake(f"must give a value to {name}, which is searched; or write winner", "baseline")
 

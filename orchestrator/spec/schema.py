@@ -75,6 +75,8 @@ class _Builder:
         """A section whose values may be domains (where searched) or texts with variables; adds its definitions."""
         for key, definition in schema.pop("$defs", {}).items():
             self.definitions[key] = self.section(definition, key, searched=searched)
+        if "properties" not in schema:  # any value at all
+            return schema
         values = {key: self._value(child, f"{name}.{key}", searched) for key, child in schema["properties"].items()}
         return {**_without_noise(schema), "properties": values}
 
