@@ -10,7 +10,8 @@ from typing import Any, assert_never
 from pydantic import TypeAdapter
 
 from orchestrator.errors import InputError
-from orchestrator.plan.comparison import expected, test_section
+from orchestrator.plan.ablation import expected
+from orchestrator.plan.confirmation import test_section
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Float, Int, Tree
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData

@@ -14,7 +14,7 @@ from orchestrator.display import duration
 from orchestrator.errors import InputError
 from orchestrator.flat import short
 from orchestrator.objects import absolute
-from orchestrator.plan.comparison import ablation, stand_in
+from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, open_store

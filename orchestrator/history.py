@@ -8,7 +8,7 @@ from orchestrator.arms import StagePlan
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.objects import absolute
-from orchestrator.plan.comparison import winner
+from orchestrator.plan.confirmation import winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
@@ -149,7 +149,7 @@ def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         runs = [record for record in records if record.planned.kind == "confirm"]
-        confirmed = winner(runs, plan, objective.metric, 1 if objective.mode == "max" else -1)
+        confirmed = winner(runs, plan, objective)
         top = next((record for record in records if record.key == confirmed), top)
     if top is None:
         raise InputError(f"{where}: no trial of {name} is complete")

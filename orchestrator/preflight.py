@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import get_args
 
 from orchestrator.errors import InputError
-from orchestrator.plan.comparison import expected
+from orchestrator.plan.ablation import expected
 from orchestrator.records import Store
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Tree

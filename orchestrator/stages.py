@@ -11,11 +11,13 @@ from typing import Any
 
 from orchestrator.arms import STAGES, Stage, StagePlan
 from orchestrator.history import History, best_elsewhere, settle
-from orchestrator.objects import DamagedError
-from orchestrator.plan.comparison import Comparison, ablation, confirmation, stand_in, winner, winning_tree
+from orchestrator.plan.ablation import ablation, stand_in, winning_tree
+from orchestrator.plan.comparison import Comparison
+from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
+from orchestrator.registered import difference, registered
 from orchestrator.results import ranked
 from orchestrator.spec import Study
 from orchestrator.spec.comparison import BestOf, Winner
@@ -98,7 +100,7 @@ class Stages:
     def register(self) -> None:
         """Write the plans of the stages that have begun into the study's directory: before their first run."""
         for plan in self._plans.values():
-            if self._kept(plan.stage) != plan:
+            if registered(self._store.objects, plan.stage, self._say) != plan:
                 plan.write(self._store.objects)
 
     def belonging(self, records: Iterable[Record]) -> list[Record]:
@@ -122,7 +124,7 @@ class Stages:
         plan, objective = self._plans.get("confirm"), self._study.spec.objectives[0]
         if plan is not None:
             runs = [record for record in self.known if record.planned.kind == "confirm"]
-            name = winner(runs, plan, objective.metric, 1 if objective.mode == "max" else -1)
+            name = winner(runs, plan, objective)
             if name is not None:
                 return self._records[name]
         return leaders[0] if leaders else None
@@ -160,6 +162,8 @@ class Stages:
             if not planner.exhausted:
                 break
             if not left:
+                if comparison.plan.design == "path":
+                    self._say_outside(stage)
                 return None
         epochs = max(int(planned.config["train"]["epochs"]) for planned in runs.values())
         title = f"{stage}: {len(comparison.configs)} arms x {len(comparison.plan.seeds)} seeds"
@@ -226,19 +230,17 @@ class Stages:
     def _announce(self, comparison: Comparison) -> None:
         """Tell what differs from what was registered and run before."""
         plan = comparison.plan
-        before = self._kept(plan.stage)
+        before = registered(self._store.objects, plan.stage, self._say)
         for name, same in comparison.equal.items():
             self._say(f"{plan.stage}: {name} is the same configuration as {same}; it runs once")
         if before is not None and before.hash != plan.hash:
-            self._say(f"The registered plan of the {plan.stage} has changed: {_difference(before, plan)}")
-        if plan.design == "path":  # later rounds are not derived yet
-            return
-        self._say_left_out(
-            plan.stage, len(self._earlier(plan.stage)) - len(self._earlier(plan.stage) & self._runs[plan.stage].keys())
-        )
+            self._say(f"The registered plan of the {plan.stage} has changed: {difference(before, plan)}")
+        if plan.design != "path":  # its later rounds are not derived yet
+            self._say_outside(plan.stage)
 
-    def _earlier(self, stage: str) -> set[str]:
-        return {record.key for record in self._records.values() if record.planned.kind == stage}
+    def _say_outside(self, stage: Stage) -> None:
+        earlier = {record.key for record in self._records.values() if record.planned.kind == stage}
+        self._say_left_out(stage, len(earlier - self._runs[stage].keys()))
 
     def _say_left_out(self, stage: str, count: int) -> None:
         if count:
@@ -250,13 +252,6 @@ class Stages:
             if getattr(self._study.spec, stage) is None:
                 self._say_left_out(stage, sum(record.planned.kind == stage for record in compared))
 
-    def _kept(self, stage: Stage) -> StagePlan | None:
-        try:
-            return StagePlan.read(self._store.objects, stage)
-        except DamagedError as error:
-            self._say(f"warning: {error}; it is written anew")
-            return None
-
 
 def _identity(config: Mapping[str, Any]) -> Identity:
     trial = TrialConfig.model_validate(dict(config), strict=False)
@@ -267,25 +262,3 @@ def _named(record: Record, planned: Planned) -> Record:
     """A run with its place in the plan as it is now written."""
     placed = replace(record.planned, arm=planned.arm, block=planned.block, number=planned.number)
     return replace(record, planned=placed)
-
-
-def _difference(before: StagePlan, now: StagePlan) -> str:
-    """What a plan has changed in, in short."""
-    old, new = [arm.name for arm in before.arms], [arm.name for arm in now.arms]
-    parts = [f"{len(before.seeds)} seeds, now {len(now.seeds)}"] if len(before.seeds) != len(now.seeds) else []
-    if before.design != now.design:
-        parts.append(f"{before.design}, now {now.design}")
-    if before.seeds[: len(now.seeds)] != now.seeds[: len(before.seeds)]:
-        parts.append("other seeds")
-    if before.design == now.design != "path":
-        parts += [
-            f"{sign}{name}"
-            for sign, names, others in (("+", new, old), ("-", old, new))
-            for name in names
-            if name not in others
-        ]
-    if before.baseline != now.baseline:
-        parts.append(f"baseline {before.baseline}, now {now.baseline}")
-    if before.base != now.base:
-        parts.append("the baseline's configuration")
-    return ", ".join(parts) or "factors and levels"

@@ -376,3 +376,13 @@ def test_a_larger_search_confirms_anew_what_is_new(study: Make, store: Store) ->
     kept = json.loads((Path(store.uri) / "plan-confirm.json").read_text())
     assert plan.hash in json.dumps(kept)
     assert {row["arm"] for row in more.results if row["kind"] == "confirm"} == {arm.name for arm in plan.arms}
+
+
+def test_a_path_to_another_target_leaves_out_the_old_way(study: Make, store: Store) -> None:
+    Launch(study(ALONE + PATHWAY), store).go()
+    changed = Launch(study(ALONE + PATHWAY, "ablation.design.target.suppression.alpha=0.3"), store)
+    assert changed.go() == [], "its rounds have all been run on the way to the old target"
+    assert "The registered plan of the ablation has changed: another target" in changed.said
+    assert (
+        "ablation: 6 earlier runs do not belong to the plan as it is now written, and count for nothing" in changed.said
+    )
