@@ -48,7 +48,7 @@ class StagePlan:
     target: Mapping[str, Any] = field(default_factory=dict)
     """``path``: the levels where the path ends."""
     base: Mapping[str, Any] = field(default_factory=dict)
-    """``ablation``: the baseline's whole configuration, without seed and data root; the arms change it."""
+    """``ablation``: the configuration that the arms change, its preset not applied, without seed and data root."""
     chosen: tuple[str, ...] = ()
     """``path``: names of the arms on the path so far, baseline first."""
 

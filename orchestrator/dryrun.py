@@ -99,11 +99,10 @@ def _ablation(study: Study, console: Console) -> tuple[Planned | None, int]:
     plan = comparison.plan
     arms = walk_length(len(plan.arms) - 1) if isinstance(design, Path) else len(plan.arms)
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
+    width = max(len(arm.name) for arm in plan.arms)
     for arm in plan.arms:
-        say(
-            console,
-            f"  {arm.name:<24} {_levels(arm, plan)}{' (baseline)' if arm.name == plan.baseline else ''}".rstrip(),
-        )
+        mark = " (baseline)" if arm.name == plan.baseline else ""
+        say(console, f"  {arm.name:<{width}}  {_levels(arm, plan)}{mark}")
     if isinstance(design, Path):
         say(console, "  then on from the best of them, until the target is reached")
     for name, same in comparison.equal.items():

@@ -72,9 +72,7 @@ def _planned(
     mean: Callable[[TrialConfig], float | None],
 ) -> StagePlan:
     design = section.design
-    config = trial_of(base).model_dump(mode="json", exclude={"seed"})
-    config["data"].pop("root", None)
-    plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=config)
+    plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=_registered(base))
     if isinstance(design, Arms):
         return _named(plan, section.read_arms(), base)
     factors = _factors(section, base)
@@ -94,6 +92,13 @@ def _planned(
             return replace(plan, arms=found.arms, target=design.target, chosen=found.chosen)
         case _:
             assert_never(design)
+
+
+def _registered(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arms change, in full: its preset by name, for an arm that names another one replaces it."""
+    config = trial_of({**base, "preset": None}).model_dump(mode="json", exclude={"seed"})
+    config["data"].pop("root", None)
+    return config | {"preset": base.get("preset")}
 
 
 def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, Any]) -> StagePlan:

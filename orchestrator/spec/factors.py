@@ -24,7 +24,8 @@ def factor_mistakes(file: AblationFile, base: Base) -> list[Mistake]:
     factors = file.section.read_factors()
     found = [mistake for path, levels in factors.items() for mistake in _levels(file, base, path, levels)]
     found += _design(file, factors)
-    return found or [*_overlaps(file, factors), *_membership(file, base, factors), *_pairs(file, base, factors)]
+    found = found or [*_overlaps(file, factors), *_pairs(file, base, factors)]
+    return found or [*_membership(file, base, factors), *_end(file, base)]
 
 
 def _levels(file: AblationFile, base: Base, path: str, levels: Sequence[Any]) -> Iterator[Mistake]:
@@ -52,7 +53,10 @@ def _equal_levels(file: AblationFile, base: Base, path: str, levels: Sequence[An
     """Levels that are written differently and mean the same; a whole factor that means nothing at the baseline."""
     contents = [content(trial_of(base, {path: level})) for level in levels]
     if len(set(contents)) == 1:
-        if not isinstance(file.section.design, Factorial | Fractional | Path):
+        combined = isinstance(file.section.design, Factorial | Fractional | Path)
+        if not (
+            combined and "preset" in file.section.read_factors()
+        ):  # else it may mean something under another preset
             message = "its levels give one configuration: they mean the same, or a preset of the baseline replaces them"
             yield file.mistake(message, "factors", path)
         return
@@ -111,15 +115,24 @@ def _membership(file: AblationFile, base: Base, factors: Mapping[str, Sequence[A
         return
     for path, levels in factors.items():
         searched = _at(file.space.tree, path) if isinstance(baseline, Winner) else None
-        if isinstance(searched, Float | Int | Choice):
-            problem = _outside(searched, levels)
-        else:
+        problem = _outside(searched, levels) if isinstance(searched, Float | Int | Choice) else None
+        if problem is None:  # a preset may replace what is searched
             ordered, listed = order_levels(base, path, levels)
             problem = None if listed else f"the baseline's value {shown(ordered[0])} is not among the levels"
         if problem is not None:
             yield file.mistake(problem, "factors", path)
-    ends = isinstance(design, Path) and not isinstance(baseline, Winner)
-    if isinstance(design, Path) and ends and content(trial_of(base)) == content(trial_of(base, design.target)):
+
+
+def _end(file: AblationFile, base: Base) -> Iterator[Mistake]:
+    """Where a path ends: at a valid trial that is not the baseline."""
+    design = file.section.design
+    if not isinstance(design, Path):
+        return
+    wrong = refusals(base, design.target)
+    for mistake in wrong:
+        yield file.mistake(f"{mistake.path}: {mistake.message}", "design", "target")
+    known = not isinstance(file.baseline, Winner | BestOf)
+    if known and not wrong and content(trial_of(base)) == content(trial_of(base, design.target)):
         yield file.mistake("is the baseline: there is no way to go", "design", "target")
 
 
