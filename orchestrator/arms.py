@@ -47,6 +47,8 @@ class StagePlan:
     """What a fractional design cannot tell apart, one line each."""
     target: Mapping[str, Any] = field(default_factory=dict)
     """``path``: the levels where the path ends."""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    """``ablation``: the configuration that the arms change, its preset not applied, without seed and data root."""
     chosen: tuple[str, ...] = ()
     """``path``: names of the arms on the path so far, baseline first."""
 
@@ -81,5 +83,6 @@ class StagePlan:
             factors={name: tuple(levels) for name, levels in tree["factors"].items()},
             aliases=tuple(tree["aliases"]),
             target=tree["target"],
+            base=tree["base"],
             chosen=tuple(tree["chosen"]),
         )

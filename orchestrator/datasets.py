@@ -11,6 +11,8 @@ from typing import Any, assert_never
 from pydantic import TypeAdapter
 
 from orchestrator.errors import InputError
+from orchestrator.plan.ablation import expected
+from orchestrator.plan.confirmation import test_section
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Float, Int, Tree
 from trainable.data.classes import class_names
@@ -46,7 +48,14 @@ def data_sections(study: Study) -> list[DataConfig]:
     """The data sections that trials may have, without their augmentation; of real domains only the middle."""
     space = SearchSpace({"data": _frames_only(study.space.tree["data"])})
     trees = (space.resolve(lambda name, _, cell=cell: cell[name]) for cell in space.cells())  # type: ignore[misc]
-    return list(dict.fromkeys(_section(tree["data"]) for tree in trees))
+    found = [_section(tree["data"]) for tree in trees]
+    arms = expected(study)
+    found += [trial.data.model_copy(update={"augment": Augment()}) for trial in arms]
+    written = study.space.tree.get("evaluation")
+    tested_at_end = isinstance(written, dict) and written.get("test_at_end") is True
+    if study.spec.confirm is not None or tested_at_end or any(trial.evaluation.test_at_end for trial in arms):
+        found += [tested for data in found if (tested := test_section(data)) is not None]
+    return list(dict.fromkeys(found))
 
 
 def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -29,6 +29,7 @@ class Progress:
         objective: What is optimised; the first of several.
         known: Records of earlier launches.
         trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
+        stage: What runs: the search, or a comparison.
     """
 
     total: int
@@ -36,6 +37,7 @@ class Progress:
     objective: Objective
     known: Iterable[Record] = ()
     trouble: Callable[[], str | None] = lambda: None
+    stage: str = "search"
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -58,7 +60,8 @@ class Progress:
     def line(self) -> str:
         """The whole state in one line."""
         done = self.count(State.COMPLETE, State.PRUNED)
-        parts = [
+        parts = [] if self.stage == "search" else [self.stage]
+        parts += [
             f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
             f"{self._epochs()}/{self.total * self.epochs_per_trial} epochs",
         ]

@@ -4,17 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.arms import StagePlan
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.objects import absolute
+from orchestrator.plan.confirmation import winner
+from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best
-from orchestrator.spec import Choice, Study, reference
+from orchestrator.spec import Choice, Objective, Study, reference
 from trainable.config import TrialConfig
 
-FREE = ("search.trials", "search.references", "search.warm_start", "resources.", "tracking.", "data.root")
-"""Settings that decide how much is run and where, but not what a trial is."""
+FREE = (
+    "search.trials",
+    "search.references",
+    "search.warm_start",
+    "confirm",
+    "ablation",
+    "resources.",
+    "tracking.",
+    "data.root",
+)
+"""Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
 
@@ -27,6 +39,8 @@ class History:
     """Those that belong to the study."""
     outside: tuple[Record, ...] = ()
     """Those that lie outside its search space, which has changed: they stay where they are and count for nothing."""
+    compared: tuple[Record, ...] = ()
+    """Runs of comparisons; which of them belong to the study is known when their stage begins."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
@@ -44,20 +58,22 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
             record = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
             store.judge(record, record.planned.system_attrs)
         records.append(record)
+    compared = tuple(record for record in records if record.planned.kind in ("confirm", "ablation"))
+    records = [record for record in records if record not in compared]
     fitting = [(record, _fitted(study, record)) for record in records]
     inside = tuple(fitted for _, fitted in fitting if fitted is not None)
     outside = tuple(record for record, fitted in fitting if fitted is None)
     if not outside and not changed:
-        return History(inside)
+        return History(inside, compared=compared)
     why = f" ({', '.join(changed)})" if changed else ""
     note = (
         f"The search space has changed{why}: {len(inside)} of {len(records)} earlier trials lie in it and are used, "
         f"{len(outside)} are left out"
     )
-    return History(inside, outside, (note,) if records else ())
+    return History(inside, outside, compared, (note,) if records else ())
 
 
-def settle(planner: Planner, store: Store, records: Sequence[Record]) -> list[Record]:
+def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Record]) -> list[Record]:
     """Give the trials that ended while no driver lived the verdict that nobody gave them.
 
     Args:
@@ -118,6 +134,29 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
     return found, notes
 
 
+def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
+    """Configuration of the best complete trial of another study in the same storage, confirmed where it confirms.
+
+    Raises:
+        InputError: no such study, or none of its trials is complete.
+    """
+    other = Store(store.storage, name)
+    kept = other.read_study()
+    where = f"{study.path}: ablation.baseline.best"
+    if kept is None:
+        raise InputError(f"{where}: {other.address} holds no study")
+    written = kept["objective"][0] if isinstance(kept["objective"], list) else kept["objective"]
+    objective, records = Objective(**written), other.records()
+    top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
+    if plan is not None:
+        runs = [record for record in records if record.planned.kind == "confirm"]
+        confirmed = winner(runs, plan, objective)
+        top = next((record for record in records if record.key == confirmed), top)
+    if top is None:
+        raise InputError(f"{where}: no trial of {name} is complete")
+    return {key: value for key, value in top.planned.config.items() if key not in ("preset", "seed")}
+
+
 def _changes(study: Study, store: Store) -> list[str]:
     """Names of the settings of the search space that have changed since the last launch."""
     kept: Mapping[str, Any] | None = store.read_study()
@@ -138,6 +177,8 @@ def _changes(study: Study, store: Store) -> list[str]:
 def _fitted(study: Study, record: Record) -> Record | None:
     """The record with its picks in the study's space; None where it lies outside."""
     planned = record.planned
+    if not study.spec.searched:
+        return None
     tree = _with_root(planned.config, _written_root(study, planned.config))
     config = TrialConfig.model_validate(tree, strict=False)
     if planned.kind == "reference":

@@ -11,15 +11,16 @@ from orchestrator.console import open_console, say
 from orchestrator.datasets import cache_data, check_data_unchanged, draw_data, rare_class_names
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
-from orchestrator.history import History, import_trials, read_history, settle
+from orchestrator.history import History, import_trials, read_history
 from orchestrator.lease import lease
-from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, fetch_weights, open_store
 from orchestrator.publish import is_behind, note_tracking, study_info, track_command
 from orchestrator.records import Record, State, Store
+from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best, threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
 from orchestrator.spec import Objective, Study
+from orchestrator.stages import Round, Stages
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
 
@@ -80,26 +81,26 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
         _prepare(study)
     try:
         with lease(store.objects, partial(say, console)):
-            history = _history(study, store, target, console)
-            planner = Planner(study, history.records, history.outside)
-            known = settle(planner, store, history.records)
-            ran = Ran()
-            if planner.exhausted:
+            stages = Stages(study, store, _history(study, store, target, console), partial(say, console))
+            ran, left = Ran(), stages.next()
+            if left is None:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
-                ran = Ran(tracker=_tracker(study, store, known) if is_behind(store) else None)
+                stages.register()
+                ran = Ran(tracker=_tracker(study, store, stages.known) if is_behind(store) else None)
             else:
                 if not new:
                     _prepare(study)
-                ran = _run(study, planner, store, known, console, replace(target, storage=storage))
-            left_out = {record.key for record in history.outside}
-            records = [record for record in store.records() if record.key not in left_out]
-            places = _keep(study, store, records)
+                ran = _run(study, stages, left, store, console, replace(target, storage=storage))
+            records = stages.belonging(store.records())
+            places = _keep(study, store, records, stages.champion())
+            if ran.exit_code is None and (left is not None or not store.objects.files(REPORT)):
+                places |= _report(store, console)
             if ran.tracker:
                 problem = _close(ran.tracker, store, records, study.spec.objectives[0], ran)
                 places |= {"page": ran.tracker.page} if ran.tracker.page else {}
     except OSError as error:
         raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
-    print_summary(console, study, records, seconds=time.monotonic() - began, places=places)
+    print_summary(console, study, records, stages.plans, seconds=time.monotonic() - began, places=places)
     if problem:
         say(console, problem)
     return _exit_code(ran, records, console, command)
@@ -135,9 +136,7 @@ def _history(study: Study, store: Store, target: Target, console: Console) -> Hi
     return replace(history, records=(*imported, *history.records))
 
 
-def _run(
-    study: Study, planner: Planner, store: Store, known: Sequence[Record], console: Console, target: Target
-) -> Ran:
+def _run(study: Study, stages: Stages, left: Round, store: Store, console: Console, target: Target) -> Ran:
     from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
 
     resources = study.spec.resources
@@ -154,23 +153,41 @@ def _run(
         fingerprints = check_data_unchanged(study, store.read_data())
         rare = rare_class_names(study, known=store.read_rare_classes())
         store.write_study(study.resolved(), fingerprints, study.from_env, rare)
-        say(console, f"Study {study.spec.study}: {planner.total} trials, {concurrency} at a time; {store.address}")
-        tracker = _tracker(study, store, known)
-        progress = Progress(planner.total, study.space.max_epochs(), study.spec.objectives[0], known)
-        if tracker:
-            progress.trouble = lambda: tracker.lag
-        with build_display(progress, console) as display:
-            listeners: list[Listener] = [display, *([tracker] if tracker else [])]
-            session = Session(planner, store, listeners, known, partial(say, console))
-            exit_code = run(
-                session,
-                store,
-                resources=resources,
-                concurrency=concurrency,
-                fit=target.fit,
-                system_metrics=settings.measures_machine(resources),
-            )
-    return Ran(exit_code, tracker, session.problem)
+        stages.register()
+        tracker = _tracker(study, store, stages.known)
+        execute = partial(
+            run,
+            store=store,
+            resources=resources,
+            concurrency=concurrency,
+            fit=target.fit,
+            system_metrics=settings.measures_machine(resources),
+        )
+        exit_code, problem = None, None
+        following: Round | None = left
+        while following is not None and exit_code is None and problem is None:
+            stages.register()
+            say(console, f"Study {study.spec.study}: {following.title}, {concurrency} at a time; {store.address}")
+            progress = Progress(following.planner.total, following.epochs, study.spec.objectives[0], following.known)
+            progress.stage = following.stage
+            if tracker:
+                progress.trouble = lambda: tracker.lag
+            with build_display(progress, console) as display:
+                listeners: list[Listener] = [stages, display, *([tracker] if tracker else [])]
+                session = Session(following.planner, store, listeners, following.known, partial(say, console))
+                exit_code = execute(session)
+            problem = session.problem
+            if exit_code is None and problem is None:
+                following, problem = _following(stages)
+    return Ran(exit_code, tracker, problem)
+
+
+def _following(stages: Stages) -> tuple[Round | None, str | None]:
+    """The next round, or why there cannot be one: its arms do not fit the winner."""
+    try:
+        return stages.next(), None
+    except InputError as error:
+        return None, str(error)
 
 
 def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | None:
@@ -199,15 +216,26 @@ def _close(tracker: Tracker, store: Store, records: Sequence[Record], objective:
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
-def _keep(study: Study, store: Store, records: Sequence[Record]) -> dict[str, str]:
+def _keep(study: Study, store: Store, records: Sequence[Record], champion: Record | None) -> dict[str, str]:
     """Write the results; returns where everything lies."""
     places = {"study": store.address, "table": write_table(store, records, study.from_env)}
     objective = study.spec.objectives[0]
-    top = best(records, objective)
-    if top is not None:
+    if champion is not None:
         threads = threads_for(study.spec.resources.cpu)
-        places["best"] = write_best(store, top, study.spec.study, objective, threads)
+        places["best"] = write_best(store, champion, study.spec.study, objective, threads)
     command = ui_command(tracking_uri(study.spec.tracking.uri))
     if study.spec.tracking.enabled and command is not None:
         places["runs"] = command
     return places
+
+
+def _report(store: Store, console: Console) -> dict[str, str]:
+    """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
+    from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds to import
+
+    try:
+        return {"report": write_report(store)[0]}
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(console, f"No report: {reason}; try  python -m orchestrator.report {store.study}")
+        return {}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import get_args
 
 from orchestrator.errors import InputError
+from orchestrator.plan.ablation import expected
 from orchestrator.records import Store
 from orchestrator.spec import SearchSpace, Study
 from orchestrator.spec.domain import Choice, Tree
@@ -70,11 +71,18 @@ def _models(study: Study) -> list[ModelConfig]:
     """Every model that a trial may have; nothing in the section is continuous."""
     space = SearchSpace({"model": study.space.tree["model"]})
     trees = [space.resolve(lambda name, _, cell=cell: cell[name]) for cell in space.cells()]  # type: ignore[misc]
-    return [ModelConfig.model_validate_json(json.dumps(tree["model"])) for tree in trees]
+    found = [ModelConfig.model_validate_json(json.dumps(tree["model"])) for tree in trees]
+    return list(dict.fromkeys([*found, *(trial.model for trial in expected(study))]))
 
 
 def _encoder_stages(study: Study) -> tuple[Layer, ...]:
     """Every encoder stage that a trial may suppress."""
+    of_arms = [layer for trial in expected(study) if trial.suppression for layer in trial.suppression.layers]
+    found = {*_searched_stages(study), *of_arms} - {"decoder"}
+    return tuple(layer for layer in get_args(Layer) if layer in found)
+
+
+def _searched_stages(study: Study) -> tuple[Layer, ...]:
     if study.space.tree.get("preset") in ("none", "plain", "class_weighted", "official"):  # they name another layer
         return ()
     suppression = study.space.tree.get("suppression")

@@ -17,6 +17,7 @@ from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.records import JsonObject, Store
+from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
 from orchestrator.spec import Objective, TrackingSection
 from orchestrator.spec.language import is_domain
@@ -31,7 +32,6 @@ STATE = "tracking.json"
 """Where a study keeps whether MLflow has everything."""
 PUBLISHED = ("results.parquet", "best.yaml")
 """Files of a study that its parent run holds too, beside the report."""
-REPORT = "report"
 
 
 def tracked_at(tree: Mapping[str, Any]) -> str | None:

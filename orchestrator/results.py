@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from orchestrator.arms import StagePlan
 from orchestrator.flat import Scalar, flatten
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Objective
@@ -38,15 +39,22 @@ def write_table(store: Store, records: Sequence[Record], from_env: Mapping[str, 
 
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
-    """The complete trial with the best last epoch, references aside; None where none is complete."""
-    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind != "reference"]
+    """The complete trial of the search with the best last epoch; None where none is complete."""
+    complete = _complete(records)
     sign = 1 if objective.mode == "max" else -1
     return max(complete, key=lambda r: sign * r.epochs[-1][objective.metric], default=None)
 
 
+def ranked(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Complete trials of the search, the best first; of several objectives the Pareto front alone."""
+    if len(objectives) > 1:
+        return pareto_front(records, objectives)
+    return sorted(_complete(records), key=lambda r: _score(r, objectives[0]), reverse=True)
+
+
 def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
     """Complete trials that no other beats in every objective, references aside, best first by the first objective."""
-    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind != "reference"]
+    complete = _complete(records)
     scores = {r.key: [_score(r, objective) for objective in objectives] for r in complete}
 
     def dominated(key: str) -> bool:
@@ -55,6 +63,17 @@ def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> 
 
     front = [r for r in complete if not dominated(r.key)]
     return sorted(front, key=lambda r: scores[r.key], reverse=True)
+
+
+def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dict[str, dict[int, float]]:
+    """Last value of a metric by arm and block, of complete runs alone; every arm of the plan is there."""
+    found: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
+    for record in records:
+        value, planned = record.last(metric), record.planned
+        mine = planned.kind == plan.stage and planned.arm in found and record.state is State.COMPLETE
+        if mine and value is not None and planned.arm is not None and planned.block is not None:
+            found[planned.arm][planned.block] = value
+    return found
 
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
@@ -71,6 +90,11 @@ def write_best(store: Store, record: Record, study: str, objective: Objective, t
 def threads_for(cpu: float) -> int:
     """Torch's threads in a trial with this share of CPU cores."""
     return max(1, int(cpu))
+
+
+def _complete(records: Iterable[Record]) -> list[Record]:
+    """Complete trials of the search: neither references nor runs of a comparison."""
+    return [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
 
 
 def _score(record: Record, objective: Objective) -> float:

@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from statistics import fmean
 
 from rich.box import SIMPLE
 from rich.console import Console, Group
@@ -14,10 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.arms import STAGES, StagePlan
 from orchestrator.console import open_console
 from orchestrator.errors import InputError
 from orchestrator.lease import holder
 from orchestrator.records import Record, State, Store
+from orchestrator.results import block_values
 from orchestrator.spec import Objective
 
 DEFAULT_STORAGE = "studies"
@@ -67,14 +70,17 @@ def status(storage: str, study: str) -> Group:
         f"{store.address}: {counts or 'no trials yet'}; {running}",
         *(f"warning: {line}" for line in store.warnings),
     ]
-    return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None))
+    plans = [plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None]
+    tables = [_arms(records, plan, objective.metric) for plan in plans]
+    return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None), *tables)
 
 
 def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for head in ("trial", "state", "epochs", objective.metric, "best epoch's", "last sign", ""):
         table.add_column(head, justify="left" if head in ("trial", "state", "") else "right")
-    ended = sorted((r for r in records if r.state.final), key=lambda r: _rank(r, objective))
+    one_by_one = (r for r in records if r.state.final and (r.planned.arm is None or r.state is State.FAILED))
+    ended = sorted(one_by_one, key=lambda r: _rank(r, objective))
     live = [r for r in records if not r.state.final]
     for record in (*live, *ended[:SHOWN_FINAL]):
         state = "waiting" if record.state is State.RUNNING and not alive else str(record.state)
@@ -86,6 +92,20 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         table.add_row(record.key, state, epochs, _number(last), _number(top), sign, record.reason or "")
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
+    return table
+
+
+def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
+    """How far each arm of a comparison is; its runs are not listed one by one."""
+    table = Table(plan.stage, box=SIMPLE, pad_edge=False)
+    for head in ("ended", "failed", f"mean {metric}"):
+        table.add_column(head, justify="right")
+    values = block_values(records, plan, metric)
+    for arm in plan.arms:
+        runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
+        ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
+        mean = fmean(values[arm.name].values()) if values[arm.name] else None
+        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), _number(mean))
     return table
 
 

@@ -1,16 +1,18 @@
 """What the user reads at the end: the best configuration against the reference trials, and where everything lies."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.arms import Stage, StagePlan
 from orchestrator.console import say
 from orchestrator.display import duration
 from orchestrator.flat import short
 from orchestrator.records import Record, State
-from orchestrator.results import best, pareto_front
+from orchestrator.results import best, block_values, pareto_front
 from orchestrator.spec import Study
 from trainable.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 
@@ -23,7 +25,13 @@ NO_EVIDENCE = (
 
 
 def print_summary(
-    console: Console, study: Study, records: Sequence[Record], *, seconds: float, places: Mapping[str, str]
+    console: Console,
+    study: Study,
+    records: Sequence[Record],
+    plans: Mapping[Stage, StagePlan],
+    *,
+    seconds: float,
+    places: Mapping[str, str],
 ) -> None:
     """Print the end of a study.
 
@@ -31,6 +39,7 @@ def print_summary(
         console: Where to.
         study: The study.
         records: All its trials.
+        plans: Its comparing stages that have begun.
         seconds: Wall time of this launch.
         places: Where things lie, by what they are.
     """
@@ -44,8 +53,13 @@ def print_summary(
         console.print(_comparison(study, leaders, references))
     for record in leaders:
         say(console, f"{record.key}: {_picks(record)}")
-    if leaders:
+    if leaders and "confirm" not in plans:
         say(console, NO_EVIDENCE)
+    for plan in plans.values():
+        say(console, f"\n{plan.stage} ({plan.design}), {plan.baseline} is the baseline")
+        console.print(_arms(records, plan, study.spec.objectives[0].metric))
+        if plan.chosen:
+            say(console, f"path: {' -> '.join(plan.chosen)}")
     for record in records:
         if record.state is State.FAILED:
             say(console, f"failed: {record.key}: {record.reason}")
@@ -78,6 +92,21 @@ def _comparison(study: Study, leaders: Sequence[Record], references: Sequence[Re
     rows = zip(heads, cells, strict=True) if several else zip(metrics, zip(*cells, strict=True), strict=True)
     for head, row in rows:
         table.add_row(head, *row)
+    return table
+
+
+def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
+    """A row per arm: mean and standard deviation over its seeds, mean difference over the pairs with the baseline."""
+    table = Table("arm", box=SIMPLE, pad_edge=False)
+    for head in (metric, "sd", "difference", "n"):
+        table.add_column(head, justify="right")
+    values = block_values(records, plan, metric)
+    reference = values[plan.baseline]
+    for name, runs in values.items():
+        pairs = [runs[block] - reference[block] for block in runs if block in reference and name != plan.baseline]
+        mean, difference = fmean(runs.values()) if runs else None, f"{fmean(pairs):+.4f}" if pairs else "-"
+        sd = stdev(runs.values()) if len(runs) > 1 else None
+        table.add_row(name, _number(mean), _number(sd), difference, str(len(runs)))
     return table
 
 

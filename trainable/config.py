@@ -7,6 +7,7 @@ from pydantic import model_validator
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
+from trainable.data.layout import test_split
 from trainable.inference.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
@@ -40,6 +41,14 @@ class TrialConfig(Section):
             return tree
         preset = next((name for name in PRESETS if name == tree.get("preset")), None)
         return _with_tuples(tree if preset is None else apply_preset(preset, tree))
+
+    @model_validator(mode="after")
+    def _has_a_test_split(self) -> Self:
+        if self.evaluation.test_at_end and test_split(self.data) is None:
+            raise ValueError(
+                f"evaluation.test_at_end: {self.data.name} has no labelled test split besides the one that is scored"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_the_classes(self) -> Self:

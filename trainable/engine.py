@@ -17,9 +17,9 @@ from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, load_splits
-from trainable.data.layout import DataError
+from trainable.data.layout import DataError, test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
-from trainable.evaluate import evaluate
+from trainable.evaluate import evaluate, evaluate_test
 from trainable.failure import TrialFailed
 from trainable.metrics.confusion import rare_classes
 from trainable.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
@@ -108,16 +108,25 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         training.load_state_dict(dict(resume_from))
     done = 0 if resume_from is None else int(resume_from["epoch"])
     rare = rare_classes(statistics.pixels)
+    test = _test_frames(config)  # now: data that are not there should not be missed after the last epoch
     timing = {SETUP_SECONDS: time.perf_counter() - begun}
     for epoch in range(done + 1, config.train.epochs + 1):
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
         evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
+        if test is not None and epoch == config.train.epochs:
+            evaluated |= evaluate_test(config, training.model, compute, test, rare)
         end = time.perf_counter()
         timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - between}
         yield EpochResult(epoch, {**evaluated, **trained, **timing}, training, splits.val, rare, confusion_CC)
         timing = {}
+
+
+def _test_frames(config: TrialConfig) -> Frames | None:
+    """Frames of the test split where the trial is to be scored on them."""
+    section = test_split(config.data) if config.evaluation.test_at_end else None
+    return None if section is None else load_splits(section).val
 
 
 def prepare(config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics) -> Training:

@@ -23,8 +23,14 @@ from trainable.metrics.names import (
     CONTEXT_GAP,
     ECE,
     MASKED_OBJECT_MIOU,
+    MIOU,
+    RARE_MIOU,
     SWAPPED_OBJECT_MIOU,
+    TEST_MIOU,
+    TEST_RARE_MIOU,
     UNIFORM_OBJECT_MIOU,
+    iou_name,
+    test_iou_name,
 )
 from trainable.model.segmenter import Segmenter
 
@@ -84,6 +90,17 @@ def evaluate(
         found[ECE] = calibration.error()
     found |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
     return {**found, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
+
+
+def evaluate_test(
+    config: TrialConfig, model: Segmenter, compute: Compute, test: Frames, rare: Sequence[int]
+) -> dict[str, float]:
+    """Metrics of the test split by name."""
+    names = class_names(config.data)
+    batches = evaluation_batches(config, len(test))
+    found = scores(split_confusion(model, compute, test, batches, config.evaluation), names, rare)
+    reported = {MIOU: TEST_MIOU, RARE_MIOU: TEST_RARE_MIOU, **{iou_name(name): test_iou_name(name) for name in names}}
+    return {reported[name]: value for name, value in found.items() if name in reported}
 
 
 def context_scores(aligned_CC: Tensor, uniform_CC: Tensor, swapped_CC: Tensor, masked_CC: Tensor) -> dict[str, float]:

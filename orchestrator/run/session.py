@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner, stopped_early
 from orchestrator.records import Planned, Record, State, Store
 
@@ -31,7 +32,7 @@ class Session:
 
     def __init__(
         self,
-        planner: Planner,
+        planner: Planner | FixedPlanner,
         store: Store,
         listeners: Sequence[Listener],
         known: Sequence[Record] = (),

@@ -1,5 +1,6 @@
 """Study files: their language, their checks and the search space they describe. Imports no torch."""
 
+from orchestrator.spec.comparison import AblationSection, ConfirmSection
 from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.spec.loading import load
 from orchestrator.spec.mistakes import Mistake, SpecError
@@ -9,7 +10,9 @@ from orchestrator.spec.space import Pick, SearchSpace
 from orchestrator.spec.study import Study, reference
 
 __all__ = [
+    "AblationSection",
     "Choice",
+    "ConfirmSection",
     "Domain",
     "Float",
     "Int",

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.spec.ablation import check_ablation, check_stages
 from orchestrator.spec.combos import refusals
+from orchestrator.spec.comparison import AblationSection, ConfirmSection
 from orchestrator.spec.document import read_yaml
 from orchestrator.spec.environment import expand, from_env
 from orchestrator.spec.language import check_domains, is_domain, tree_of
@@ -24,7 +26,7 @@ from trainable.config import TrialConfig
 
 TRIAL_KEYS = ("preset", "data", "model", "train", "suppression", "evaluation")
 """The sections of a trial that a study file writes; its seed derives from the study's."""
-KEYS = ("study", "objective", *TRIAL_KEYS, "search", "resources", "tracking")
+KEYS = ("study", "objective", *TRIAL_KEYS, "search", "confirm", "ablation", "resources", "tracking")
 NAMED = ("sampler", "pruner")
 """Values of search that may be written as their name alone."""
 
@@ -63,10 +65,15 @@ def _check(root: Node, path: Path, text: str, overrides: tuple[str, ...], mistak
     first = check_trials(trial, mistakes)
     check_data_sets(trial, mistakes)
     check_metrics(trial, _metrics(rest.get("objective")), mistakes)
-    if spec is None or has_broken(trial):
+    if spec is None:
+        return None
+    check_stages(spec, root, trial, mistakes)
+    if has_broken(trial):
         return None
     space = SearchSpace({key: tree_of(child) for key, child in _entries(trial).items()})
-    for rule_path, reason in refusals(spec, space):
+    if spec.ablation is not None and first is not None:
+        check_ablation(spec, rest["ablation"], space, mistakes)
+    for rule_path, reason in refusals(spec, space) if spec.searched else ():
         mistakes.append(Mistake(nearest(root, rule_path.split(".")).place, rule_path, reason))
     if mistakes or first is None:
         return None
@@ -168,9 +175,16 @@ def _read_spec(rest: Node, mistakes: list[Mistake]) -> StudySpec | None:
     search = validate(SearchSection, child_of(rest, "search") or empty, ("search",), mistakes)
     resources = validate(ResourcesSection, child_of(rest, "resources") or empty, ("resources",), mistakes)
     tracking = validate(TrackingSection, child_of(rest, "tracking") or empty, ("tracking",), mistakes)
+    confirm, ablation = child_of(rest, "confirm"), child_of(rest, "ablation")
+    before = len(mistakes)
+    confirmed = validate(ConfirmSection, confirm, ("confirm",), mistakes) if confirm else None
+    ablated = validate(AblationSection, ablation, ("ablation",), mistakes) if ablation else None
     if name is None or objectives is None or search is None or resources is None or tracking is None:
         return None
-    return StudySpec(name, objectives, search, resources, tracking)
+    if len(mistakes) > before:
+        return None
+    searched = child_of(rest, "search") is not None or ablated is None
+    return StudySpec(name, objectives, search, resources, tracking, searched, confirmed, ablated)
 
 
 def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
@@ -186,7 +200,8 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
 def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> dict[str, Any]:
     defaults: dict[str, Any] = {"study": spec.study, "objective": None}
     defaults |= first.model_dump(mode="json", exclude={"seed"})
-    for key in ("search", "resources", "tracking"):
+    stages = {"search": spec.searched, "confirm": spec.confirm is not None, "ablation": spec.ablation is not None}
+    for key in (*(stage for stage, there in stages.items() if there), "resources", "tracking"):
         defaults[key] = getattr(spec, key).model_dump(mode="json")
     tree: dict[str, Any] = _overlay(defaults, written(root))
     return tree

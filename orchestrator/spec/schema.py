@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any, TypeAlias
 
+from orchestrator.spec.comparison import AblationSection, ConfirmSection
 from orchestrator.spec.loading import KEYS, NAMED, TRIAL_KEYS
 from orchestrator.spec.search import STUDY_NAME, SearchSection
 from orchestrator.spec.sections import Objective, ResourcesSection, TrackingSection
@@ -17,7 +18,7 @@ from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
 Schema: TypeAlias = dict[str, Any]
 
-OPTIONAL = ("preset", "suppression", "evaluation", "resources", "tracking")
+OPTIONAL = ("preset", "suppression", "evaluation", "search", "confirm", "ablation", "resources", "tracking")
 _ENV: Schema = {"$ref": "#/$defs/env"}
 _NAME_ALONE = "name_alone"
 _NOISE = ("title", "discriminator", _NAME_ALONE)
@@ -42,12 +43,13 @@ def study_schema() -> Schema:
             "objective": _one_or_more(builder.reference(Objective)),
             **{key: properties[key] for key in TRIAL_KEYS},
             "search": builder.reference(SearchSection),
+            "confirm": builder.reference(ConfirmSection),
+            "ablation": builder.reference(AblationSection),
             "resources": builder.reference(ResourcesSection),
             "tracking": builder.reference(TrackingSection),
         },
-        "required": [
-            key for key in KEYS if key not in ("preset", "suppression", "evaluation", "resources", "tracking")
-        ],
+        "required": [key for key in KEYS if key not in OPTIONAL],
+        "anyOf": [{"required": ["search"]}, {"required": ["ablation"]}],
         "additionalProperties": False,
         "$defs": builder.definitions,
     }
@@ -73,6 +75,8 @@ class _Builder:
         """A section whose values may be domains (where searched) or texts with variables; adds its definitions."""
         for key, definition in schema.pop("$defs", {}).items():
             self.definitions[key] = self.section(definition, key, searched=searched)
+        if "properties" not in schema:  # any value at all
+            return schema
         values = {key: self._value(child, f"{name}.{key}", searched) for key, child in schema["properties"].items()}
         return {**_without_noise(schema), "properties": values}
 

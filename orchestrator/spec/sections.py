@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from orchestrator.spec.comparison import AblationSection, ConfirmSection
 from orchestrator.spec.search import SearchSection
 from trainable.section import Section
 
@@ -79,5 +80,10 @@ class StudySpec:
     study: str
     objectives: tuple[Objective, ...]
     search: SearchSection
+    """Its defaults where the file has none."""
     resources: ResourcesSection
     tracking: TrackingSection
+    searched: bool = True
+    """Whether the study searches; an ablation alone does not."""
+    confirm: ConfirmSection | None = None
+    ablation: AblationSection | None = None

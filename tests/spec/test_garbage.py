@@ -6,6 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.plan.ablation import ablation as arms
+from orchestrator.plan.ablation import stand_in
 from orchestrator.spec import SpecError, load
 
 SECTIONS = ["study", "objective", "data", "model", "train", "suppression", "search", "resources", "tracking"]
@@ -56,3 +58,42 @@ def test_garbage_is_loaded_or_refused(tmp_path_factory, garbage, data):
     except SpecError as error:
         mistakes = str(error).splitlines()
     assert not any("pydantic" in mistake or "Input should" in mistake for mistake in mistakes)
+
+
+PATHS = [
+    "suppression.alpha", "suppression.layer", "suppression.sampling", "suppression.sampling.tau", "suppression",
+    "preset", "train.lr", "train.optimizer.momentum", "data.size", "model.encoder", "data", "seed", "x.y", "",
+]  # fmt: skip
+LEVELS = [0, 0.3, 10, 99, "decoder", "encoder.4", "plain", "full", None, {"name": "present"}, [32, 32], [], "winner"]
+level = st.sampled_from(LEVELS) | values
+chosen = st.dictionaries(st.sampled_from(PATHS), level, max_size=3)
+designs = st.sampled_from(
+    ["one_at_a_time", "leave_one_out", "factorial", "arms", {"name": "fractional", "resolution": 3}]
+) | st.fixed_dictionaries({"name": st.just("path"), "target": chosen})
+ablations = st.fixed_dictionaries(
+    {"design": designs},
+    optional={
+        "baseline": chosen | level | st.just({"best": "other"}),
+        "factors": st.dictionaries(st.sampled_from(PATHS), st.lists(level, max_size=3) | level, max_size=4),
+        "arms": st.lists(level, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), chosen | level),
+        "seeds": st.sampled_from([1, 2, 8]),
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ablations, st.booleans())
+def test_a_garbage_ablation_is_loaded_or_refused_and_what_is_loaded_has_arms(tmp_path_factory, ablation, searched):
+    path = Path(tmp_path_factory.getbasetemp()) / "ablation.yaml"
+    tree = {**VALID, "suppression": {"gate_norm": "mean"}, "ablation": ablation}
+    if not searched:
+        del tree["search"]
+    path.write_text(json.dumps(tree))
+    try:
+        study = load(path, (), {})
+    except SpecError as error:
+        lines = str(error).splitlines()
+        assert lines
+        assert not any("pydantic" in line or "Input should" in line for line in lines)
+        return
+    assert len(arms(study, stand_in(study), lambda _config, _seeds: 0.0).cells()) >= 2

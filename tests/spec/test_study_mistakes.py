@@ -10,7 +10,7 @@ from orchestrator.spec import SpecError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
-TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, resources, tracking"
+TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, tracking"
 
 MISTAKES = [
     # names outside a closed set

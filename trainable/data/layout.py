@@ -48,6 +48,20 @@ def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
             assert_never(data)
 
 
+def test_split(data: DataConfig) -> DataConfig | None:
+    """The data section whose evaluation split is the labelled test split, where ``data`` is scored on another one.
+
+    None where the data set has no labelled test split, or is scored on it already.
+    """
+    match data:
+        case CamVidData():
+            return data.model_copy(update={"eval_split": "test"}) if data.eval_split == "val" else None
+        case ShapesData() | CityscapesData() | VocData() | FolderData():  # no test split, or labels that nobody has
+            return None
+        case _:
+            assert_never(data)
+
+
 def check_data(data: DataConfig) -> None:
     """Check that both splits of the data set are there and complete, without decoding a file.
 

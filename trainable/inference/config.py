@@ -20,6 +20,9 @@ class Evaluation(Section):
     """Average with the prediction of the mirrored frame."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     """Scales at which the frame is predicted; their probabilities are averaged."""
+    test_at_end: bool = False
+    """Score the labelled test split too (CamVid's), once, after the last epoch: test/miou and the like. The confirm
+    stage of a study turns it on where there is such a split; a search must not see it."""
 
     @property
     def averages(self) -> bool:

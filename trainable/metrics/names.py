@@ -26,6 +26,10 @@ MASKED_OBJECT_MIOU = "val/object_miou_masked"
 """shapes: mean IoU over object classes on objects alone, their context hidden and not scored."""
 CONTEXT_GAP = "val/context_gap"
 """shapes: aligned minus swapped object mIoU; 0 means that the context is not used."""
+TEST_MIOU = "test/miou"
+"""Mean IoU on the test split, of the last epoch alone and only with ``evaluation.test_at_end``."""
+TEST_RARE_MIOU = "test/rare_miou"
+"""The same over rare classes."""
 TRAIN_LOSS = "train/loss"
 """Mean total loss over the steps of the epoch."""
 TRAIN_CE = "train/ce"
@@ -115,6 +119,11 @@ def greater_is_better(metric: str) -> bool:
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
     return f"{IOU_PREFIX}{class_name}"
+
+
+def test_iou_name(class_name: str) -> str:
+    """IoU of one class on the test split, as `TEST_MIOU`."""
+    return f"test/iou/{class_name}"
 
 
 def objective_names(data: DataConfig) -> tuple[str, ...]:

@@ -1,0 +1,139 @@
+"""The ablation stage: designed arms around a baseline."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from pydantic import ValidationError
+
+from orchestrator.arms import Arm, StagePlan
+from orchestrator.errors import InputError
+from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
+from orchestrator.plan.designs import BASELINE, factorial, fractional, leave_one_out, one_at_a_time, walk
+from orchestrator.records import Record
+from orchestrator.spec import AblationSection, Study
+from orchestrator.spec.comparison import Arms, Factorial, Fractional, LeaveOneOut, OneAtATime, Path, Values, Written
+from orchestrator.spec.trees import base_tree, content, order_levels, trial_of
+from trainable.config import TrialConfig
+
+Means = Callable[[TrialConfig, Sequence[int]], float | None]
+"""Mean objective of a configuration over seeds, larger is better; None while its runs have not all ended."""
+
+
+def stand_in(study: Study) -> dict[str, Any]:
+    """The trial as written, searched values at their middle: the baseline of an ablation that is not known yet."""
+    return study.space.resolve(study.space.center())
+
+
+def winning_tree(study: Study, winner: Record) -> dict[str, Any]:
+    """The winner of the study's search as a tree, presets not applied yet."""
+    picks = winner.planned.picks or {}
+    return study.space.resolve(lambda name, _: picks[name])
+
+
+def ablation(study: Study, raw: Mapping[str, Any], means: Means) -> Comparison:
+    """The arms of the study's ablation; of a path those that the scores lead to.
+
+    Args:
+        study: A study with an ablation.
+        raw: The trial that the baseline is made of.
+        means: Scores of configurations that have run.
+
+    Raises:
+        InputError: an arm is no valid trial around this baseline, or its value is not among the levels.
+    """
+    section = study.spec.ablation
+    assert section is not None
+    baseline = section.read_baseline(searched=study.spec.searched)
+    seeds = block_seeds(section.seed, "ablation", section.seeds)
+    try:
+        base = base_tree(section, raw, baseline.values if isinstance(baseline, Written) else {})
+        plan = _planned(section, base, seeds, lambda config: means(config, seeds))
+        configs = {arm.name: _config(base, arm, plan) for arm in plan.arms}
+    except (ValidationError, ValueError) as error:
+        raise InputError(f"{study.path}: ablation: {_first_line(error)}") from error
+    return without_equal(plan, configs)
+
+
+def expected(study: Study) -> list[TrialConfig]:
+    """Trials of the ablation as far as they are known before it begins, for checks; none where that is too little."""
+    if study.spec.ablation is None:
+        return []
+    try:
+        return list(ablation(study, stand_in(study), lambda _config, _seeds: None).configs.values())
+    except InputError:  # around the trial as written; around the true baseline it may be fine
+        return []
+
+
+def _planned(
+    section: AblationSection,
+    base: Mapping[str, Any],
+    seeds: tuple[int, ...],
+    mean: Callable[[TrialConfig], float | None],
+) -> StagePlan:
+    design = section.design
+    plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=_registered(base))
+    if isinstance(design, Arms):
+        return _named(plan, section.read_arms(), base)
+    factors = _factors(section, base)
+    plan = replace(plan, factors=factors)
+    match design:
+        case LeaveOneOut():
+            return replace(plan, arms=tuple(leave_one_out(factors)))
+        case OneAtATime():
+            return replace(plan, arms=tuple(one_at_a_time(factors)))
+        case Factorial():
+            return replace(plan, arms=tuple(factorial(factors)))
+        case Fractional():
+            arms, aliases = fractional(factors, design.resolution)
+            return replace(plan, arms=tuple(arms), aliases=aliases)
+        case Path():
+            found = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
+            return replace(plan, arms=found.arms, target=design.target, chosen=found.chosen)
+        case _:
+            assert_never(design)
+
+
+def _registered(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arms change, in full: its preset by name, for an arm that names another one replaces it."""
+    config = trial_of({**base, "preset": None}).model_dump(mode="json", exclude={"seed"})
+    config["data"].pop("root", None)
+    return config | {"preset": base.get("preset")}
+
+
+def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, Any]) -> StagePlan:
+    """The named arms; the baseline is the arm that equals it, or one more."""
+    found = [Arm(name, dict(values)) for name, values in arms.items()]
+    mine = content(trial_of(base))
+    same = [arm.name for arm in found if content(trial_of(base, arm.levels)) == mine]
+    if same:
+        return replace(plan, baseline=same[0], arms=tuple(found))
+    return replace(plan, arms=(Arm(free(BASELINE, arms)), *found), baseline=free(BASELINE, arms))
+
+
+def _factors(section: AblationSection, base: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The factors, the baseline's level first; raises ValueError where a design needs it among the levels."""
+    found = {}
+    for path, levels in section.read_factors().items():
+        found[path], listed = order_levels(base, path, levels)
+        if not listed and isinstance(section.design, Factorial | Fractional | Path):
+            raise ValueError(f"factors.{path}: the baseline's value {found[path][0]!r} is not among the levels")
+    return found
+
+
+def _config(base: Mapping[str, Any], arm: Arm, plan: StagePlan) -> TrialConfig:
+    """The trial of an arm; at the baseline's level a setting is left as it is."""
+    changed = {
+        path: level
+        for path, level in arm.levels.items()
+        if path not in plan.factors or level is not plan.factors[path][0]
+    }
+    return trial_of(base, changed)
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, of pydantic's errors the first."""
+    if isinstance(error, ValidationError):
+        detail = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    return str(error)

@@ -1,0 +1,82 @@
+"""The comparing stages of a study: which arms, as which trials, on which seeds.
+
+Blocks are paired: seed i of a stage is the same for every arm, and of a trial's seed alone derive the order of its
+data, its augmentation, its draws and its initial weights.
+"""
+
+import hashlib
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.arms import Stage, StagePlan
+from orchestrator.plan.planner import derive_seed, dump
+from orchestrator.records import Planned
+from orchestrator.spec.trees import content
+from trainable.config import TrialConfig
+
+SLUG_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A stage, ready to run as far as it is known."""
+
+    plan: StagePlan
+    configs: Mapping[str, TrialConfig]
+    """Trial of each arm that runs; its seed is set by the block."""
+    equal: Mapping[str, str]
+    """Arms that are the same configuration as an earlier one, and its name: they run once."""
+
+    def cells(self) -> list[Planned]:
+        """All runs, block by block, so that what ends early can be compared already."""
+        slugs = _slugs(list(self.configs))
+        return [
+            self._run(index, name, slugs[name], block, seed)
+            for block, seed in enumerate(self.plan.seeds)
+            for index, name in enumerate(self.configs)
+        ]
+
+    def _run(self, index: int, name: str, slug: str, block: int, seed: int) -> Planned:
+        return Planned(
+            key=f"{self.plan.stage}-{slug}-s{block}",
+            kind=self.plan.stage,
+            number=index * len(self.plan.seeds) + block,
+            config=dump(self.configs[name].model_copy(update={"seed": seed})),
+            picks=None,
+            arm=name,
+            block=block,
+        )
+
+
+def without_equal(plan: StagePlan, configs: Mapping[str, TrialConfig]) -> Comparison:
+    """The comparison without arms that equal an earlier one; the baseline is the first of its kind."""
+    order = sorted(configs, key=lambda name: name != plan.baseline)
+    first = {content(configs[name]): name for name in reversed(order)}
+    equal = {name: first[content(config)] for name, config in configs.items() if first[content(config)] != name}
+    kept = tuple(arm for arm in plan.arms if arm.name not in equal)
+    chosen = tuple(equal.get(name, name) for name in plan.chosen)
+    return Comparison(replace(plan, arms=kept, chosen=chosen), {arm.name: configs[arm.name] for arm in kept}, equal)
+
+
+def block_seeds(seed: int, stage: Stage, count: int) -> tuple[int, ...]:
+    """Seed of each block of a stage; more of them leave the first ones as they are."""
+    return tuple(derive_seed(seed, f"{stage}/{index}") for index in range(count))
+
+
+def _slugs(names: Sequence[str]) -> dict[str, str]:
+    """A part of a folder's name for each arm; no two are equal."""
+    found: dict[str, str] = {}
+    for name in names:
+        slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.") or "arm"
+        if len(slug) > SLUG_LENGTH:
+            slug = f"{slug[:SLUG_LENGTH]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        found[name] = free(slug, set(found.values()))
+    return found
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """The name, or one like it that is not taken."""
+    while name in taken:
+        name += "-2"
+    return name

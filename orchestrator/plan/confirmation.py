@@ -1,0 +1,64 @@
+"""The confirm stage: the best configurations of a search and the reference trials, on fresh seeds."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from orchestrator.arms import Arm, StagePlan
+from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
+from orchestrator.records import Record
+from orchestrator.results import block_values
+from orchestrator.spec import Objective, Study, reference
+from trainable.config import TrialConfig
+from trainable.data.config import DataConfig
+from trainable.data.layout import DataError, check_data, test_split
+
+
+def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
+    """The best configurations of the search and the reference trials on fresh seeds, and on the test split at the end.
+
+    Args:
+        study: A study that confirms.
+        leaders: The trials to repeat, the best first.
+    """
+    section, search = study.spec.confirm, study.spec.search
+    assert section is not None
+    configs: dict[str, TrialConfig] = {name: reference(study, name, 0) for name in search.references}
+    arms = [Arm(name) for name in configs]
+    for record in leaders[: section.top]:
+        configs[record.key] = _of_picks(study, record)
+        arms.append(Arm(record.key, dict(record.planned.picks or {})))
+    baseline = search.references[0] if search.references else arms[0].name
+    arms.sort(key=lambda arm: arm.name != baseline)
+    plan = StagePlan("confirm", "confirm", baseline, tuple(arms), block_seeds(search.seed, "confirm", section.seeds))
+    return without_equal(plan, {arm.name: _tested(configs[arm.name]) for arm in arms})
+
+
+def winner(records: Sequence[Record], plan: StagePlan, objective: Objective) -> str | None:
+    """The trial of the search with the best mean over the fresh seeds, by its key; None where none has a value."""
+    values = block_values(records, plan, objective.metric)
+    means = {arm.name: fmean(values[arm.name].values()) for arm in plan.arms if arm.levels and values[arm.name]}
+    sign = 1 if objective.mode == "max" else -1
+    return max(means, key=lambda name: sign * means[name], default=None)
+
+
+def test_section(data: DataConfig) -> DataConfig | None:
+    """The data section of the labelled test split; None where the data have none, or its folders are not there."""
+    section = test_split(data)
+    try:
+        if section is not None:
+            check_data(section)
+    except DataError:
+        return None
+    return section
+
+
+def _of_picks(study: Study, record: Record) -> TrialConfig:
+    picks = record.planned.picks or {}
+    return study.space.trial(lambda name, _: picks[name], 0)
+
+
+def _tested(config: TrialConfig) -> TrialConfig:
+    """The trial, scored on the labelled test split at its end where the data have one."""
+    if test_section(config.data) is None:
+        return config
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"test_at_end": True})})

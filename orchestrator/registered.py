@@ -1,0 +1,40 @@
+"""Registered plans: what an earlier launch planned for a stage, and how the plan now differs."""
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.arms import Stage, StagePlan
+from orchestrator.objects import DamagedError, Objects
+
+
+def registered(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:
+    """The plan of a stage as it was kept; None where there is none, or it is damaged, which is said."""
+    try:
+        return StagePlan.read(objects, stage)
+    except DamagedError as error:
+        say(f"warning: {error}; it is written anew")
+        return None
+
+
+def difference(before: StagePlan, now: StagePlan) -> str:
+    """What a plan has changed in, in short."""
+    return ", ".join(_changes(before, now)) or "factors and levels"
+
+
+def _changes(before: StagePlan, now: StagePlan) -> Sequence[str]:
+    found = []
+    if len(before.seeds) != len(now.seeds):
+        found.append(f"{len(before.seeds)} seeds, now {len(now.seeds)}")
+    if before.seeds[: len(now.seeds)] != now.seeds[: len(before.seeds)]:
+        found.append("other seeds")
+    if before.design != now.design:
+        found.append(f"{before.design}, now {now.design}")
+    elif now.design != "path":  # its arms follow from the results
+        old, new = [arm.name for arm in before.arms], [arm.name for arm in now.arms]
+        found += [f"+{name}" for name in new if name not in old] + [f"-{name}" for name in old if name not in new]
+    if before.baseline != now.baseline:
+        found.append(f"baseline {before.baseline}, now {now.baseline}")
+    if before.target != now.target:
+        found.append("another target")
+    if before.base != now.base:
+        found.append("the baseline's configuration")
+    return found

@@ -1,0 +1,129 @@
+"""Checks the ``confirm`` and ``ablation`` sections of a study file: each stage has what it builds on, arms are trials.
+
+What depends on the outcome of a search (its winner) is checked with every searched value at its middle here, and as it
+is at the launch.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.spec.comparison import Arms, BestOf, Values, Winner, Written
+from orchestrator.spec.factors import factor_mistakes
+from orchestrator.spec.language import is_domain
+from orchestrator.spec.mistakes import Mistake, show_path, unknown
+from orchestrator.spec.node import Key, Node, child_of, children_of, nearest
+from orchestrator.spec.place import TRIAL_KEYS, AblationFile, refusals
+from orchestrator.spec.search import STUDY_NAME
+from orchestrator.spec.sections import StudySpec
+from orchestrator.spec.space import SearchSpace
+from orchestrator.spec.trees import base_tree, content, trial_of
+from trainable.presets import PRESETS
+
+
+def check_stages(spec: StudySpec, root: Node, trial: Node, mistakes: list[Mistake]) -> None:
+    """Check that each stage has what it builds on."""
+    if spec.confirm is not None and child_of(root, "search") is None:
+        message = "repeats the best configurations of a search, and the file has no search"
+        mistakes.append(Mistake(nearest(root, ["confirm"]).place, "confirm", message))
+    if not spec.searched:
+        for path, node in _domain_nodes(trial, ()):
+            message = "a domain needs a search, and the file has none; list the levels under ablation.factors"
+            mistakes.append(Mistake(node.place, path, message))
+
+
+def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: list[Mistake]) -> None:
+    """Check that the design is possible and that all of its arms are valid trials."""
+    assert spec.ablation is not None
+    file = AblationFile(spec.ablation, node, space, spec.searched)
+    for check in (_which, _shapes, _baseline):
+        found = list(check(file))
+        mistakes.extend(found)
+        if found:
+            return
+    try:
+        base = base_tree(file.section, file.raw(), file.baseline_values())
+    except (ValueError, ValidationError):  # the middle of the space is no trial: all is checked at the launch
+        return
+    arms = isinstance(file.section.design, Arms)
+    mistakes.extend(_arm_mistakes(file, base) if arms else factor_mistakes(file, base))
+
+
+def _domain_nodes(node: Node, path: tuple[Key, ...]) -> Iterator[tuple[str, Node]]:
+    if is_domain(node.value):
+        yield show_path(path), node
+        return
+    entries = node.value.items() if isinstance(node.value, dict) else enumerate(children_of(node))
+    for key, child in entries:
+        yield from _domain_nodes(child, (*path, key))
+
+
+def _which(file: AblationFile) -> Iterator[Mistake]:
+    """Factors or arms, as the design needs them, and not both."""
+    design = file.section.design.name
+    wanted, other = ("arms", "factors") if design == "arms" else ("factors", "arms")
+    given = {"arms": file.section.arms is not None, "factors": bool(file.section.factors)}
+    if given[other]:
+        yield file.mistake(f"the design {design} has {wanted}, not {other}", other)
+    elif not given[wanted]:
+        yield file.mistake(f"missing; the design {design} needs {wanted}", wanted)
+
+
+def _shapes(file: AblationFile) -> Iterator[Mistake]:
+    readers = {
+        "baseline": lambda: file.baseline,
+        "factors": file.section.read_factors,
+        "arms": file.section.read_arms,
+    }
+    for key, read in readers.items():
+        try:
+            read()
+        except ValueError as error:
+            yield file.mistake(str(error), key)
+
+
+def _baseline(file: AblationFile) -> Iterator[Mistake]:
+    baseline = file.baseline
+    if isinstance(baseline, Winner) and not file.searched:
+        yield file.mistake("winner is that of a search, and the file has no search", "baseline")
+    elif isinstance(baseline, BestOf) and not re.fullmatch(STUDY_NAME, baseline.study):
+        yield file.mistake(f"'{baseline.study}' is no name of a study", "baseline", "best")
+    elif isinstance(baseline, Written):
+        yield from _values_mistakes(file, file.raw(), baseline.values, "baseline")
+        for name, _, conditional in file.space.domains() if file.searched else ():
+            if not conditional and not any(name == path or name.startswith(f"{path}.") for path in baseline.values):
+                yield file.mistake(f"must give a value to {name}, which is searched; or write winner", "baseline")
+
+
+def _arm_mistakes(file: AblationFile, base: Mapping[str, Any]) -> Iterator[Mistake]:
+    seen: dict[str, str] = {}
+    listed = isinstance(file.section.arms, list)
+    names = [str(name) for name in file.section.arms] if isinstance(file.section.arms, list) else []
+    arms = file.section.read_arms()
+    for index, name in enumerate(names or arms):
+        place: Key = index if listed else name
+        values = arms[name]
+        preset = values.get("preset")
+        if listed and name in names[:index]:
+            yield file.mistake(f"lists '{name}' twice", "arms", place)
+        elif preset is not None and preset not in PRESETS:
+            yield file.mistake(unknown(str(preset), tuple(PRESETS)), "arms", place)
+        elif wrong := _values_mistakes(file, base, values, "arms", place):
+            yield from wrong
+        elif (equal := seen.setdefault(content(trial_of(base, values)), name)) != name:
+            yield file.mistake(f"'{name}' is the same configuration as '{equal}'", "arms", place)
+    if seen and set(seen) == {content(trial_of(base))}:
+        yield file.mistake("needs an arm besides the baseline", "arms")
+
+
+def _values_mistakes(file: AblationFile, tree: Mapping[str, Any], values: Values, *where: Key) -> list[Mistake]:
+    """What is wrong with the trial that replaced values give."""
+    for path in values:
+        if (key := path.split(".")[0]) not in TRIAL_KEYS:
+            return [file.mistake(unknown(key, TRIAL_KEYS, "key"), *where, path)]
+    return [
+        file.mistake(mistake.message, *where, next((p for p in values if mistake.path.startswith(p)), mistake.path))
+        for mistake in refusals(tree, values)
+    ]

@@ -1,0 +1,87 @@
+"""The ``ablation`` section of a study file as its checks see it: what it says, and where each part of it stands."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.spec.comparison import AblationSection, Baseline, Values, Written
+from orchestrator.spec.messages import validate
+from orchestrator.spec.mistakes import Mistake, show_path
+from orchestrator.spec.node import Key, Node, Place, child_of
+from orchestrator.spec.space import SearchSpace
+from orchestrator.spec.trees import with_values
+from trainable.config import TrialConfig
+
+TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
+NOWHERE = Place("")
+
+
+@dataclass(frozen=True)
+class AblationFile:
+    """The section in its file."""
+
+    section: AblationSection
+    node: Node
+    space: SearchSpace
+    searched: bool
+
+    @property
+    def baseline(self) -> Baseline:
+        """What the arms are compared with; raises ValueError as `AblationSection.read_baseline`."""
+        return self.section.read_baseline(searched=self.searched)
+
+    def raw(self) -> dict[str, Any]:
+        """The trial as written, searched values at their middle."""
+        return self.space.resolve(self.space.center())
+
+    def baseline_values(self) -> Values:
+        """Values that the baseline replaces, as far as the file tells them."""
+        return self.baseline.values if isinstance(self.baseline, Written) else {}
+
+    def mistake(self, message: str, *path: Key) -> Mistake:
+        """A mistake at a path within the section, placed at the deepest part of it that is written.
+
+        A key with dots may be written as one key or as nested ones.
+        """
+        node = self.node
+        for key in path:
+            node = _below(node, key)
+        return Mistake(node.place, f"ablation.{show_path(path)}", message)
+
+
+def _below(node: Node, key: Key) -> Node:
+    keys = [key] if isinstance(key, int) else key.split(".")
+    while keys:
+        ends = range(len(keys), 0, -1)
+        joined = [(end, keys[0] if end == 1 else ".".join(map(str, keys[:end]))) for end in ends]
+        found = next(((end, child) for end, name in joined if (child := child_of(node, name))), None)
+        if found is None:
+            return node
+        node, keys = found[1], keys[found[0] :]
+    return node
+
+
+def refusals(tree: Mapping[str, Any], values: Values) -> list[Mistake]:
+    """What is wrong with a trial whose values at dotted paths are replaced; the mistakes have no place."""
+    try:
+        changed = with_values(tree, values)
+    except ValueError as error:
+        path, _, message = str(error).partition(": ")
+        return [Mistake(NOWHERE, path, message)]
+    found: list[Mistake] = []
+    validate(TrialConfig, _nodes(changed), (), found)
+    return found
+
+
+def shown(level: Any) -> str:
+    """A level in a message."""
+    return json.dumps(level) if isinstance(level, dict | list) else str(_nodes(level))
+
+
+def _nodes(value: Any) -> Node:
+    if isinstance(value, dict):
+        return Node({key: _nodes(child) for key, child in value.items()}, NOWHERE)
+    if isinstance(value, list):
+        return Node([_nodes(child) for child in value], NOWHERE)
+    return Node(value, NOWHERE)
