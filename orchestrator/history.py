@@ -14,7 +14,9 @@ from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best
 from orchestrator.spec import Choice, Objective, Study, reference
+from orchestrator.spec.language import is_domain
 from trainable.config import TrialConfig
+from trainable.inference.config import Evaluation
 
 FREE = (
     "search.trials",
@@ -162,7 +164,7 @@ def _changes(study: Study, store: Store) -> list[str]:
     kept: Mapping[str, Any] | None = store.read_study()
     if kept is None:
         return []
-    before, now = flatten(kept), flatten(study.resolved())
+    before, now = flatten(_with_defaults(kept)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(FREE)]
     fixed = [name for name in changed if name.startswith(FIXED)]
@@ -172,6 +174,14 @@ def _changes(study: Study, store: Store) -> list[str]:
             "compared with these; give this one another name (--set study=NAME); search.warm_start imports what fits"
         )
     return changed
+
+
+def _with_defaults(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A study as it was kept, with the settings of the evaluation that came later: their defaults change nothing."""
+    written = kept.get("evaluation")
+    if not isinstance(written, Mapping) or is_domain(written):
+        return dict(kept)
+    return {**kept, "evaluation": Evaluation().model_dump(mode="json") | dict(written)}
 
 
 def _fitted(study: Study, record: Record) -> Record | None:

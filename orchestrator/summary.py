@@ -56,7 +56,7 @@ def print_summary(
     if leaders and "confirm" not in plans:
         say(console, NO_EVIDENCE)
     for plan in plans.values():
-        say(console, f"\n{plan.stage} ({plan.design}), {plan.baseline} is the baseline")
+        say(console, f"\n{plan.stage}: differences from {plan.baseline}, over pairs of equal seed")
         console.print(_arms(records, plan, study.spec.objectives[0].metric))
         if plan.chosen:
             say(console, f"path: {' -> '.join(plan.chosen)}")

@@ -282,3 +282,13 @@ def test_a_worker_that_is_lost_while_its_trial_is_being_stopped_changes_nothing(
     session.finish(planned.key, 2, bad)
     record = store.records()[-1]
     assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
+
+
+def test_a_study_kept_before_a_setting_of_the_evaluation_was_there_goes_on(study: Make, place: str) -> None:
+    store = finished(study(PLAIN), place, 3)
+    tree = study(PLAIN).resolved()
+    del tree["evaluation"]["test_at_end"]
+    store.write_study(tree)
+    planner, notes = launched(study(PLAIN), store)
+    assert notes == ()
+    assert len(list(iter(planner.next, None))) == 3
