@@ -67,6 +67,8 @@ def _run_differences(run: Finished, records: list[Record]) -> Iterator[str]:
         yield f"MLflow: {len(runs) - trials.total()} parent runs"
     if trials != Counter(record.key for record in records):
         yield f"MLflow: runs {dict(trials)}"
+    if open_runs := [r.info.run_name for r in runs if r.info.status == "RUNNING"]:
+        yield f"MLflow: still running: {open_runs}"
     ids = {r.data.tags["trial"]: r.info.run_id for r in runs if "trial" in r.data.tags}
     for record in records:
         held = client.get_metric_history(ids[record.key], "val/miou") if record.key in ids else []

@@ -18,6 +18,7 @@ from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
 from orchestrator.records import Record, State
+from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
     Batch,
     data_input,
@@ -73,6 +74,7 @@ class StudyRuns:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line per run, into our display
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        ensure_database(uri)
         self.client = MlflowClient(uri)
         self._study = study
         self._common = {

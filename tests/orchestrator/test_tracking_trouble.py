@@ -1,7 +1,10 @@
 """MLflow in trouble, and values that it does not take: nothing is lost, nothing is written twice, nobody waits."""
 
 import math
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking import tracker as tracker_module
+from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import key_of
 from orchestrator.tracking.study_info import DataSource
 
@@ -284,3 +288,22 @@ def test_credentials_come_from_mlflows_own_variables(
     assert told is not None
     assert "401" in told
     assert "hunter2" not in told
+
+
+def test_a_process_killed_while_it_creates_the_database_leaves_none(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from mlflow.store.db import utils; "
+        "from orchestrator.tracking.database import ensure_database; "
+        "utils._upgrade_db = lambda engine: os._exit(9); "
+        "ensure_database(sys.argv[1])"
+    )
+    address = f"sqlite:///{tmp_path}/new.db"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", code, address], env=environment, check=False)
+    assert killed.returncode == 9, "it got as far as the tables"
+    assert not (tmp_path / "new.db").exists()
+    ensure_database(address)
+    before = (tmp_path / "new.db").read_bytes()
+    ensure_database(address)
+    assert (tmp_path / "new.db").read_bytes() == before
+    assert MlflowClient(address).get_experiment_by_name("Default") is not None
