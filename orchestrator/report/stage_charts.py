@@ -1,4 +1,4 @@
-"""Figures of a comparison: forest plot, learning curves, per-class heat map."""
+"""Figures of a comparison: means of the arms, forest plot, learning curves, per-class heat map."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,7 @@ from orchestrator.report.drawing import (
     panels,
     plain,
 )
+from orchestrator.report.inference import mean_interval
 from orchestrator.report.source import Floats
 from orchestrator.report.stage import CONFIDENCE, StageResults, significant, verdict
 
@@ -59,14 +60,47 @@ def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: 
             axis.plot(comparison.difference, row, marker, color=colour, markersize=6)
         else:
             axis.text(0, row, " no pair", va="center", fontsize=TEXT - 1, color=NOT_SHOWN)
+    _rows_of_arms(axis, arms)
+    better = "right" if stage.results.greater_is_better(metric) else "left"
+    axis.set_title(plain(metric))
+    axis.set_xlabel(f"Δ to {plain(stage.plan.baseline, 20)}; better to the {better}")
+
+
+def arm_means(stage: StageResults, metrics: Sequence[str]) -> Figure:
+    """Every run as a dot, the mean of each arm with its interval over seeds; a panel per metric."""
+    arms = [arm.name for arm in stage.arms[:MOST_ROWS]]
+    columns = 2 if len(metrics) in (2, 4) else min(PANELS_PER_ROW, len(metrics))
+    height = -(-len(metrics) // columns) * (0.3 * len(arms) + 1.1) + 0.3
+    figure, axes = panels(len(metrics), columns, width=2.2 + 3.1 * columns, height=height, sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
+        for row, arm in enumerate(arms):
+            _runs(axis, row, list(stage.values(metric)[arm].values()), BASELINE if row == 0 else BETTER)
+        _rows_of_arms(axis, arms)
+        better = "right" if stage.results.greater_is_better(metric) else "left"
+        axis.set_title(plain(metric))
+        axis.set_xlabel(f"better to the {better}")
+    axes[0].invert_yaxis()  # shared by all
+    return figure
+
+
+def _runs(axis: Axes, row: int, values: Sequence[float], colour: str) -> None:
+    if not values:
+        axis.text(0.02, row, "no run", va="center", fontsize=TEXT - 1, color=NOT_SHOWN,
+                  transform=axis.get_yaxis_transform())  # fmt: skip
+        return
+    axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
+    low, high, _ = mean_interval(values, CONFIDENCE)
+    if low is not None and high is not None:
+        axis.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+    axis.plot(np.mean(values), row, "o", color=colour, markersize=6)
+
+
+def _rows_of_arms(axis: Axes, arms: Sequence[str]) -> None:
     axis.set_yticks(range(len(arms)), [plain(arm, 28) for arm in arms])
     axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.grid(axis="x", color="#e5e9ee", linewidth=0.7)
     axis.set_axisbelow(True)
     axis.locator_params(axis="x", nbins=5)
-    better = "right" if stage.results.greater_is_better(metric) else "left"
-    axis.set_title(plain(metric))
-    axis.set_xlabel(f"Δ to {plain(stage.plan.baseline, 20)}; better to the {better}")
 
 
 def learning_curves(stage: StageResults, metric: str) -> Figure:

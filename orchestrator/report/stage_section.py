@@ -21,7 +21,7 @@ from orchestrator.report.numbers import (
     spread,
 )
 from orchestrator.report.stage import ALPHA, StageResults, significant, verdict
-from orchestrator.report.stage_charts import class_heat_map, forest, learning_curves
+from orchestrator.report.stage_charts import arm_means, class_heat_map, forest, learning_curves
 from trainable.metrics.names import iou_name
 
 STATISTICS_NOTE = (
@@ -182,6 +182,8 @@ def _arrow(stage: StageResults, metric: str) -> str:
 
 def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     name = stage.plan.stage
+    caption = f"{stage.title}: every run (small), and the mean of each arm with its 95 % interval over seeds."
+    yield Picture(f"{name}-means", caption, partial(arm_means, stage, metrics))
     if stage.others:
         caption = (
             f"{stage.title}: difference to {stage.plan.baseline} with 95 % interval over seeds. Circle: better, "
