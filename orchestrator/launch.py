@@ -14,10 +14,10 @@ from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
 from orchestrator.lease import lease
 from orchestrator.preflight import check_models, fetch_weights, open_store
-from orchestrator.publish import is_behind, note_tracking, study_info, track_command
+from orchestrator.publish import is_behind, note_tracking, study_info, summary, track_command
 from orchestrator.records import Record, State, Store
 from orchestrator.report.build import FOLDER as REPORT
-from orchestrator.results import best, threads_for, write_best, write_table
+from orchestrator.results import threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
 from orchestrator.spec import Objective, Study
 from orchestrator.stages import Round, Stages
@@ -204,12 +204,10 @@ def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | N
 
 def _close(tracker: Tracker, store: Store, records: Sequence[Record], objective: Objective, ran: Ran) -> str | None:
     """End the runs; returns what MLflow could not take, in one line."""
-    top = best(records, objective)
-    summary = {f"best/{objective.metric}": top.epochs[-1][objective.metric]} if top else {}
     interrupted = ran.exit_code is not None
     problem = tracker.close(
         status="KILLED" if interrupted else "FINISHED",
-        summary=summary,
+        summary=summary(records, objective),
         patience=STOPPED_PATIENCE_S if interrupted else PATIENCE_S,
     )
     note_tracking(store, complete=problem is None and not interrupted)

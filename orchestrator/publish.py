@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.arms import STAGES, StagePlan
 from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
-from orchestrator.records import JsonObject, Store
+from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
 from orchestrator.spec import Objective, TrackingSection
@@ -60,6 +60,12 @@ def note_tracking(store: Store, *, complete: bool) -> None:
 def track_command(store: Store) -> str:
     """What sends MLflow what it lacks of the study."""
     return f"python -m orchestrator.track {store.study} --storage {redacted(store.storage)}"
+
+
+def summary(records: Sequence[Record], objective: Objective) -> dict[str, float]:
+    """Final metrics of the parent run: the best trial's last value."""
+    top = best(records, objective)
+    return {f"{objective.metric}/best": top.epochs[-1][objective.metric]} if top else {}
 
 
 def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder: None) -> StudyInfo:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from orchestrator.console import open_console, say
 from orchestrator.errors import InputError
 from orchestrator.lease import lease
-from orchestrator.publish import note_tracking, study_info, tracked_at
+from orchestrator.publish import note_tracking, study_info, summary, tracked_at
 from orchestrator.records import State, Store
-from orchestrator.results import best
 from orchestrator.tracking import Tracker, redacted
 
 DEFAULT_STORAGE = "studies"
@@ -64,10 +63,8 @@ def _send(store: Store, uri: str, *, own: bool) -> int:
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)
-    top = best(records, info.objective)
-    summary = {f"best/{info.objective.metric}": top.epochs[-1][info.objective.metric]} if top else {}
     whole = all(record.state.final for record in records)
-    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary)
+    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary(records, info.objective))
     if own:
         note_tracking(store, complete=problem is None and whole)
     if problem:

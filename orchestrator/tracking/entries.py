@@ -76,9 +76,10 @@ def final_metrics(known: Mapping[str, int], record: Record, objective: Objective
     if not record.state.final or not finite:
         return []
     top = (max if objective.mode == "max" else min)(finite, key=lambda epoch: finite[epoch])
-    found = {f"best/{objective.metric}": finite[top], "best/epoch": float(top)}
+    # names that put their charts behind those of the metrics themselves
+    found = {f"{objective.metric}/best": finite[top], f"{objective.metric}/best_epoch": float(top)}
     if len(record.epochs) in values:
-        found[f"final/{objective.metric}"] = values[len(record.epochs)]
+        found[f"{objective.metric}/final"] = values[len(record.epochs)]
     step = len(record.epochs)
     return [Metric(key, value, times[-1], step) for name, value in found.items() if (key := key_of(name)) not in known]
 

@@ -40,6 +40,7 @@ def view(study: StudyInfo) -> dict[str, object]:
     columns = [
         *(f"metrics.`{key_of(metric)}`" for metric in metrics),
         *(f"params.`{key_of(path)}`" for path in study.searched[:MOST_PICKS]),
+        "tags.`arm`",
         "tags.`state`",
         "tags.`kind`",
         "tags.`reason`",

@@ -187,7 +187,7 @@ def test_values_that_are_no_finite_numbers(uri: str) -> None:
     assert math.isnan(shown[0][1])
     assert shown[1][1] > 1e300
     assert shown[2][1] < -1e300
-    assert found.data.metrics["best/val/miou"] == found.data.metrics["final/val/miou"] == 0.5
+    assert found.data.metrics["val/miou/best"] == found.data.metrics["val/miou/final"] == 0.5
 
 
 def test_names_that_mlflow_refuses(uri: str) -> None:
