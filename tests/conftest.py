@@ -1,8 +1,18 @@
-"""What every test needs: a cache of its own, never the user's."""
+"""What every test needs: a cache of its own, never the user's, and one core: a second process runs tests beside it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray, or use the GPU, run one after the other, beside the others."""
+    for item in items:
+        if item.get_closest_marker("integration") or item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -224,4 +224,5 @@ class Tracker:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__

@@ -27,6 +27,7 @@ train: {epochs: 4, batch_size: 20}
 suppression: {p_max: {uniform: [0.0, 1.0]}}
 search: {sampler: random, trials: 6, references: []}
 resources: {max_concurrent: 2}
+tracking: {model: false}
 """
 
 
