@@ -18,6 +18,8 @@ from orchestrator.report.source import Floats, Results, Trial
 from orchestrator.spec import Choice, Value
 
 PANELS_PER_ROW = 4
+TITLE = 22
+"""Characters over a narrow panel; of a longer name the end tells most."""
 MOST_AXES = 9
 """Axes of parallel coordinates; more are not readable."""
 MANY = 200
@@ -84,7 +86,7 @@ def slices(results: Results, knobs: Knobs, trials: Sequence[Trial], names: Seque
             x = x + np.array([(order[trial.key] * 0.618034) % 1 - 0.5 for trial in told]) * 0.5
         axis.scatter(x, y, c=[order[t.key] for t in told], cmap=SEQUENTIAL, vmin=0, vmax=max(1, len(trials) - 1),
                      s=14, alpha=0.8, linewidths=0, rasterized=len(told) > MANY)  # fmt: skip
-        axis.set_title(plain(short[name], 22))
+        axis.set_title(plain(short[name] if len(short[name]) <= TITLE else f"…{short[name][1 - TITLE :]}"))
         _name_axis(axis, knobs, name)
         axis.grid(axis="y", color="#e5e9ee", linewidth=0.7)
     figure.supylabel(plain(metric), fontsize=TEXT)
