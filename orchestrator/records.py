@@ -304,7 +304,8 @@ class Store:
             return Record(Planned(**verdict["plan"]), epochs, State(verdict["state"]), verdict["reason"])
         plan = self._believed(f"{folder}/config.json", "the trial's other files are used")
         epochs_kept = self._epochs(key)
-        planned = Planned(**plan) if plan else Planned(**verdict["plan"]) if verdict else None
+        latest = verdict["plan"] if verdict else plan  # the verdict's holds what the driver has judged since
+        planned = Planned(**latest) if latest else None
         if planned is None or epochs_kept is None:
             held = next(filter(None, (self.read_checkpoint(key, name) for name in self.checkpoints(key))), None)
             planned = planned or (held.planned if held else None)

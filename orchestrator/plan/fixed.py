@@ -45,6 +45,10 @@ class FixedPlanner:
         """How a run ended whose worker went on while nobody listened; None where it has to run further."""
         return record.ended(State.COMPLETE) if record.whole else None
 
+    def notes(self, _planned: Planned) -> dict[str, Any]:
+        """A later launch needs to know nothing."""
+        return {}
+
     def settle(self, record: Record) -> tuple[Record, dict[str, Any]] | None:
         """Give a run of an earlier launch the verdict that nobody gave it; None where it has to run further."""
         ended = self.verdict(record)

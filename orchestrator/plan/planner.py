@@ -11,7 +11,6 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -29,6 +28,9 @@ from trainable.config import TrialConfig
 
 MAX_ENUMERATED_CELLS = 10_000
 """A finite space up to this size is searched without repeating a configuration."""
+
+JUDGED = "orchestrator:judged_epochs"
+"""Among the notes on an unfinished trial: epochs that the pruner has let pass."""
 
 _TOLD = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
@@ -93,28 +95,46 @@ class Planner:
 
     def report(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell the pruner of an epoch that is not the trial's last; True means: stop the trial."""
-        trial = self._live.get(planned.key)
-        if trial is None or planned.kind == "reference" or self._search.pruner is None:
-            return False
-        value = metrics.get(self._study.spec.objectives[0].metric)
-        if value is None:  # undefined this epoch (a class that occurs nowhere): nothing to judge by
-            return False
-        if epoch in self._reported.setdefault(planned.key, set()):  # by a worker that was lost since
-            return False
-        self._reported[planned.key].add(epoch)
-        trial.report(value, epoch)
-        return bool(trial.should_prune())
+        trial = self._told(planned, epoch, metrics)
+        return trial is not None and bool(trial.should_prune())
 
     def verdict(self, record: Record) -> Record | None:
         """How a trial ended whose worker went on while nobody listened; None where it has to run further.
 
-        It was to stop after the first epoch at which the pruner says so, whatever came after that.
+        A worker begins an epoch when it is asked to, so all but its last one had been judged when they ended. These
+        are not judged again: meanwhile other trials have ended, with which they were not compared.
         """
-        epochs = int(record.planned.config["train"]["epochs"])
+        epochs, judged_before = _epochs(record.planned), int(record.planned.system_attrs.get(JUDGED, 0))
+        stop = False
         for epoch, metrics in enumerate(record.epochs[: epochs - 1], start=1):
-            if self.report(record.planned, epoch, metrics):
-                return stopped_early(replace(record, epochs=record.epochs[:epoch]))
-        return record.ended(State.COMPLETE) if record.whole else None
+            if epoch > judged_before:
+                stop = self.report(record.planned, epoch, metrics)
+            else:
+                self._told(record.planned, epoch, metrics)
+        if record.whole:
+            return record.ended(State.COMPLETE)
+        return stopped_early(record) if stop else None
+
+    def notes(self, planned: Planned) -> dict[str, Any]:
+        """What a later launch needs to know of a trial that is not finished: Optuna's notes, and what was judged."""
+        trial = self._live.get(planned.key)
+        if trial is None:
+            return dict(planned.system_attrs)
+        return self._system_attrs(trial) | {JUDGED: max(self._reported.get(planned.key, ()), default=0)}
+
+    def _told(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> optuna.Trial | None:
+        """The trial after the pruner was told of an epoch; None where it is not to be asked."""
+        trial = self._live.get(planned.key)
+        if trial is None or planned.kind == "reference" or self._search.pruner is None:
+            return None
+        value = metrics.get(self._study.spec.objectives[0].metric)
+        if value is None:  # undefined this epoch (a class that occurs nowhere): nothing to judge by
+            return None
+        if epoch in self._reported.setdefault(planned.key, set()):  # by a worker that was lost since
+            return None
+        self._reported[planned.key].add(epoch)
+        trial.report(value, epoch)
+        return trial
 
     def settle(self, record: Record) -> tuple[Record, dict[str, Any]] | None:
         """Give a trial of an earlier launch the verdict that nobody gave it; None where it has to run further."""
@@ -284,6 +304,10 @@ class Planner:
 
     def _values(self, record: Record) -> list[float]:
         return [record.epochs[-1][objective.metric] for objective in self._study.spec.objectives]
+
+
+def _epochs(planned: Planned) -> int:
+    return int(planned.config["train"]["epochs"])
 
 
 def stopped_early(record: Record) -> Record:

@@ -77,7 +77,7 @@ class Session:
 
     def resume(self, key: str, earlier: Sequence[Mapping[str, float]]) -> None:
         """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
-        if key in self._pruned:  # lost while it was being stopped: its verdict stands
+        if key in self._pruned:  # told twice, or lost while it was being stopped: its verdict stands
             return
         known = len(self._live[key].epochs)
         self._live[key] = record = replace(self._live[key], epochs=tuple(earlier))
@@ -156,7 +156,7 @@ class Session:
         self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
 
     def _suspended(self, record: Record) -> None:
-        self._kept(lambda: self._store.judge(record, record.planned.system_attrs))
+        self._kept(lambda: self._store.judge(record, self._planner.notes(record.planned)))
         self._tell(record)
 
     def _kept(self, write: Callable[[], object]) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.spec import Study
 
 Make = Callable[..., Study]
 PLAIN = "search.references=[]"
+MEDIAN = "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}"
 
 
 @pytest.fixture
@@ -240,22 +241,39 @@ def test_trials_that_ended_without_a_verdict_get_it_and_leave_one_checkpoint(stu
     assert len(left["search-0003"]) == 2, "unfinished: both are needed"
 
 
-def test_a_trial_whose_worker_went_on_after_the_pruner_would_have_stopped_it_is_pruned_there(
-    study: Make, place: str
-) -> None:
-    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+def test_an_epoch_that_ended_while_no_driver_lived_is_judged(study: Make, place: str) -> None:
+    loaded = study(PLAIN, MEDIAN)
     store = finished(loaded, place, 2)
     planned = Planner(loaded, store.records()).next()
     assert planned is not None
     store.plan(planned)
-    store.write_epochs(planned.key, 1, [{"val/miou": -1.0}] * 4)  # all of them, while no driver lived
+    store.write_epochs(planned.key, 1, [{"val/miou": -1.0}] * 2)
     record = settled(loaded, store)[-1]
     assert (record.state, len(record.epochs), record.reason) == (State.PRUNED, 2, "stopped early after epoch 2")
     assert store.records()[-1] == record
 
 
+def test_epochs_that_the_pruner_let_pass_are_not_judged_again(study: Make, place: str) -> None:
+    loaded = study(PLAIN, MEDIAN)
+    store = Store(place, loaded.spec.study)
+    session = Session(Planner(loaded), store, [])
+    early, late = session.start(), session.start()
+    assert early is not None
+    assert late is not None
+    for epoch in (1, 2, 3):
+        assert not session.epoch(early.key, epoch, {"val/miou": 0.1}), "nothing to compare it with"
+        store.write_epochs(early.key, 1, [{"val/miou": 0.1}] * epoch)
+    for epoch in (1, 2, 3):
+        assert not session.epoch(late.key, epoch, {"val/miou": 0.9})
+    session.finish(late.key, 4, {"val/miou": 0.9})
+    session.interrupt("interrupted by SIGINT")
+    assert [record.state for record in settled(loaded, store)] == [State.INTERRUPTED, State.COMPLETE]
+    store.write_epochs(early.key, 2, [{"val/miou": 0.1}] * 4)  # the last epoch came after the driver had gone
+    assert [record.state for record in settled(loaded, store)] == [State.COMPLETE] * 2
+
+
 def test_what_a_new_worker_brings_is_judged_by_the_pruner(study: Make, place: str) -> None:
-    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    loaded = study(PLAIN, MEDIAN)
     store = finished(loaded, place, 2)
     session = Session(Planner(loaded, store.records()), store, [], store.records())
     planned = session.start()
@@ -270,7 +288,7 @@ def test_what_a_new_worker_brings_is_judged_by_the_pruner(study: Make, place: st
 
 
 def test_a_worker_that_is_lost_while_its_trial_is_being_stopped_changes_nothing(study: Make, place: str) -> None:
-    loaded = study(PLAIN, "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}")
+    loaded = study(PLAIN, MEDIAN)
     store = finished(loaded, place, 2)
     session = Session(Planner(loaded, store.records()), store, [], store.records())
     planned = session.start()
