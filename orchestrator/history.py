@@ -86,19 +86,18 @@ def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Reco
     Returns:
         The records with the new verdicts. Their checkpoints are gone, but the last one of the best trial.
     """
-    found, settled = [], set()
-    for record in records:
-        ended = None if record.state.final else planner.settle(record)
-        if ended is not None:
-            store.judge(*ended)
-            settled.add(record.key)
-        found.append(record if ended is None else ended[0])
+    ended = {record.key: planner.settle(record) for record in records if not record.state.final}
+    verdicts = {key: verdict for key, verdict in ended.items() if verdict is not None}
+    found = [verdicts[record.key][0] if record.key in verdicts else record for record in records]
     top = best(found, planner.objective)
-    beaten = best([record for record in found if record.key not in settled], planner.objective)
+    beaten = best([record for record in found if record.key not in verdicts], planner.objective)
     for record in found:
-        if (record.key in settled and record.state is not State.FAILED) or (settled and record is beaten):
+        mine = record.key in verdicts and record.state is not State.FAILED
+        if mine or (verdicts and record is beaten):
             keep = store.checkpoints(record.key)[:1] if record is top else []
             store.drop_checkpoints(record.key, keep=keep)
+    for verdict in verdicts.values():  # last: after a kill in between, the epochs alone tell how a trial ended
+        store.judge(*verdict)
     return found
 
 

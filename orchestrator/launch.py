@@ -26,8 +26,8 @@ from orchestrator.tracking import Tracker, tracking_uri, ui_command
 
 ENGINE = "trainable.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PATIENCE_S, STOPPED_PATIENCE_S = 60.0, 15.0
-"""How long MLflow may take no step at the end of a launch, and of one that was stopped."""
+PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
+"""How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from orchestrator.arms import STAGES, StagePlan
 from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
+from orchestrator.hidden import hide
 from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
@@ -30,8 +31,6 @@ from trainable.data.errors import DataError
 PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
 STATE = "tracking.json"
 """Where a study keeps whether MLflow has everything."""
-PUBLISHED = ("results.parquet", "best.yaml")
-"""Files of a study that its parent run holds too, beside the report."""
 
 
 def tracked_at(tree: Mapping[str, Any]) -> str | None:
@@ -68,12 +67,12 @@ def summary(records: Sequence[Record], objective: Objective) -> dict[str, float]
     return {f"{objective.metric}/best": top.epochs[-1][objective.metric]} if top else {}
 
 
-def study_info(store: Store, draw_data: Callable[[Path], None] = lambda _folder: None) -> StudyInfo:
+def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) -> StudyInfo:
     """The study as its directory tells it.
 
     Args:
         store: A study that was launched.
-        draw_data: Draws pictures of its data into a folder.
+        draw_data: Draws pictures of its data into a folder; None where they are not at hand.
     """
     tree, study_id = store.read_study(), store.study_id()
     assert tree is not None
@@ -160,8 +159,12 @@ def _objective(tree: Mapping[str, Any]) -> Objective:
 
 def _write_study(store: Store, tree: Mapping[str, Any], folder: Path) -> None:
     """The study file, its results and its report."""
-    (folder / "study.yaml").write_text(yaml.safe_dump(dict(tree), sort_keys=False))
-    for name in (*PUBLISHED, *store.objects.files(REPORT)):
+    (folder / "study.yaml").write_text(redacted(yaml.safe_dump(dict(tree), sort_keys=False)))
+    best_trial = store.objects.read("best.yaml")
+    if best_trial is not None:
+        text = best_trial.decode()
+        (folder / "best.yaml").write_text(hide(text, yaml.safe_load(text), store.read_from_env()))
+    for name in ("results.parquet", *store.objects.files(REPORT)):
         content = store.objects.read(name)
         if content is not None:
             target = folder / name

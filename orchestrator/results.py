@@ -10,6 +10,7 @@ import yaml
 
 from orchestrator.arms import StagePlan
 from orchestrator.flat import Scalar, flatten
+from orchestrator.hidden import hide
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Objective
 
@@ -107,7 +108,8 @@ def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
     seed = config.pop("seed")
     planned = record.planned
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
-    head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
+    reason = record.reason and hide(record.reason, planned.config, from_env)
+    head |= {"state": record.state.value, "reason": reason, "seed": seed}
     head |= {f"param.{name}": from_env.get(name, value) for name, value in flatten(config).items()}
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from orchestrator.flat import flatten, short
+from orchestrator.hidden import hide
 from orchestrator.objects import redacted
 from orchestrator.records import Planned, Record
 from orchestrator.spec import Objective
@@ -81,7 +82,8 @@ def final_metrics(known: Mapping[str, int], record: Record, objective: Objective
     if len(record.epochs) in values:
         found[f"{objective.metric}/final"] = values[len(record.epochs)]
     step = len(record.epochs)
-    return [Metric(key, value, times[-1], step) for name, value in found.items() if (key := key_of(name)) not in known]
+    keyed = {key_of(name): value for name, value in found.items()}
+    return [Metric(key, value, times[-1], step) for key, value in keyed.items() if known.get(key, 0) < step]
 
 
 def params(tree: Mapping[str, Any], study: StudyInfo) -> dict[str, str]:
@@ -104,9 +106,10 @@ def tags(found: Mapping[str, str | None]) -> list[RunTag]:
 def trial_tags(planned: Planned, study: StudyInfo) -> dict[str, str]:
     """What tells a trial's run from others."""
     found = {"kind": planned.kind, "seed": str(planned.config["seed"]), "config_hash": config_hash(planned.config)}
+    name = hide(run_name(planned), planned.config, study.from_env)[:MAX_KEY]
     if planned.arm is not None:
         found |= {"arm": planned.arm, "block": str(planned.block)}
-    return {**found, "mlflow.runName": run_name(planned), "data_fingerprint": study.data(planned.config).digest}
+    return {**found, "mlflow.runName": name, "data_fingerprint": study.data(planned.config).digest}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -118,7 +121,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def run_name(planned: Planned) -> str:
     """The key and what was picked, so that tables and legends can be read without opening a run."""
     picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
-    return " ".join([planned.key, *picks])[:MAX_KEY] if planned.kind == "search" else planned.key
+    return " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
 
 
 def data_input(data: DataSource) -> DatasetInput:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
+from orchestrator.hidden import hide
 from orchestrator.records import Record, State
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
@@ -69,7 +70,8 @@ class StudyRuns:
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
         # A dead server must be noticed in seconds: the tracker tries again by itself.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        # (A retry below us would also open a run twice where the answer to the first request was lost.)
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line per run, into our display
         for name in ("mlflow", "alembic"):
@@ -127,7 +129,7 @@ class StudyRuns:
 
     def log_pictures(self) -> None:
         """Draw the data and keep the pictures with the parent run, once per study."""
-        if "data_pictures" in self._parent.tags:
+        if "data_pictures" in self._parent.tags or self._study.draw_data is None:
             return
         with TemporaryDirectory() as folder:
             self._study.draw_data(Path(folder))
@@ -156,7 +158,9 @@ class StudyRuns:
         parent = None
         for run in self._runs():
             key = run.data.tags.get("trial")
-            if key is None:
+            if key in self._children or (key is None and parent is not None):
+                self.client.delete_run(run.info.run_id)  # opened by a request whose answer was lost
+            elif key is None:
                 parent = _child(run)
                 self._set_status(parent, "RUNNING")
             else:
@@ -168,7 +172,9 @@ class StudyRuns:
         token = None
         while True:
             mine = f"tags.study_id = '{self._study.study_id}'"
-            page = self.client.search_runs([self.experiment_id], mine, max_results=PAGE_SIZE, page_token=token)
+            page = self.client.search_runs(
+                [self.experiment_id], mine, max_results=PAGE_SIZE, order_by=["attributes.start_time"], page_token=token
+            )
             runs.extend(page)
             token = page.token
             if not token:
@@ -200,7 +206,8 @@ class StudyRuns:
         return _Child(str(run.info.run_id), tags=named)
 
     def _new_tags(self, child: _Child, record: Record) -> dict[str, str | None]:
-        wanted = {"state": record.state.value, "reason": record.reason}
+        reason = record.reason and hide(record.reason, record.planned.config, self._study.from_env)
+        wanted = {"state": record.state.value, "reason": reason}
         if record.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
             wanted |= self._study.trial_tags(record.key)
         return {name: value for name, value in wanted.items() if value and child.tags.get(name) != value}

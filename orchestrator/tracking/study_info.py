@@ -51,7 +51,7 @@ class StudyInfo:
     """Writes what is to be seen of an ended trial into a folder."""
     write_study: Callable[[Path], None] = lambda _folder: None
     """Writes what is to be seen of the study at its end into a folder."""
-    draw_data: Callable[[Path], None] = lambda _folder: None
-    """Draws pictures of the data into a folder."""
+    draw_data: Callable[[Path], None] | None = None
+    """Draws pictures of the data into a folder; None where the data are not at hand."""
     log_model: Callable[[Any, Mapping[str, str]], None] | None = None
     """Logs the best trial's model, given the MLflow client and the id of each trial's run."""

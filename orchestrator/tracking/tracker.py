@@ -86,7 +86,7 @@ class Tracker:
         epochs = sum(max(0, count) for count in waiting.values())
         return redacted(f"MLflow is behind by {epochs} epochs of {len(waiting)} trials ({problem})")
 
-    def close(self, *, status: str, summary: Mapping[str, float], patience: float = 60) -> str | None:
+    def close(self, *, status: str, summary: Mapping[str, float], patience: float = 600) -> str | None:
         """Write what is left, then end the parent run.
 
         Args:

@@ -22,12 +22,10 @@ import yaml
 
 from orchestrator.artifacts import PICTURES, Confusion, read_confusion, read_picture
 from orchestrator.flat import flatten
+from orchestrator.hidden import hide
 from orchestrator.records import Record, State, Store
 from orchestrator.tracking.confusion_picture import draw_confusion
 from trainable.metrics.names import iou_name
-
-SHORTEST_SECRET = 4
-"""Characters: shorter values of the environment are no secret, and are found in words that mean something else."""
 
 Hidden = Mapping[str, str]
 
@@ -96,14 +94,9 @@ def _write_texts(record: Record, store: Store, folder: Path, from_env: Hidden) -
     names = [name for name in store.objects.names(f"trials/{record.key}") if name.startswith("log-")]
     if record.state is State.FAILED:  # a trial that ran again and ended well may still have its first failure's
         names.append("traceback.txt")
-    values = flatten(record.planned.config)
     for name in names:
         content = store.objects.read(f"trials/{record.key}/{name}")
         if content is None:
             continue
-        text = content.decode(errors="replace")
-        for setting, written in from_env.items():
-            value = values.get(setting)
-            if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
-                text = text.replace(value, written)
+        text = hide(content.decode(errors="replace"), record.planned.config, from_env)
         (folder / name).write_text(text, encoding="utf-8")
