@@ -95,6 +95,15 @@ class Attempt:
             self._flush()
         return result.epoch, self._history[-1], done
 
+    def keep_log(self) -> None:
+        """Keep what the trial printed so far; of a failing epoch nothing else would.
+
+        Raises:
+            StorageFailed: the storage cannot be used.
+        """
+        with _storage_errors():
+            self._write_log()
+
     def close(self) -> None:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:

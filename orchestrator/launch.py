@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from orchestrator.records import Record, State, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
-from orchestrator.spec import Objective, Study
+from orchestrator.spec import Study
 from orchestrator.stages import Round, Stages
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
@@ -86,17 +87,24 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             if left is None:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
                 stages.register()
-                ran = Ran(tracker=_tracker(study, store, stages.known) if is_behind(store) else None)
+                behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
+                ran = Ran(tracker=_tracker(study, store, stages.known) if behind else None)
             else:
                 if not new:
                     _prepare(study)
                 ran = _run(study, stages, left, store, console, replace(target, storage=storage))
             records = stages.belonging(store.records())
-            places = _keep(study, store, records, stages.champion())
-            if ran.exit_code is None and (left is not None or not store.objects.files(REPORT)):
+            places: dict[str, str] = {}
+            try:
+                places = _keep(study, store, records, stages.champion())
+            except OSError as error:
+                if ran.problem is None:  # else that is told below
+                    raise
+                say(console, f"No results are written: {' '.join(str(error).split())}")
+            if ran.exit_code is None and ran.problem is None and (left is not None or not store.objects.files(REPORT)):
                 places |= _report(store, console)
             if ran.tracker:
-                problem = _close(ran.tracker, store, records, study.spec.objectives[0], ran)
+                problem = _close(ran.tracker, store, study, records, ran)
                 places |= {"page": ran.tracker.page} if ran.tracker.page else {}
     except OSError as error:
         raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
@@ -195,22 +203,23 @@ def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | N
     settings = study.spec.tracking
     if not settings.enabled:
         return None
-    note_tracking(store, complete=False)
+    note_tracking(store, tracking_uri(settings.uri), complete=False)
     tracker = Tracker(tracking_uri(settings.uri), study_info(store, partial(draw_data, study)))
     for record in known:
         tracker.update(record)
     return tracker
 
 
-def _close(tracker: Tracker, store: Store, records: Sequence[Record], objective: Objective, ran: Ran) -> str | None:
+def _close(tracker: Tracker, store: Store, study: Study, records: Sequence[Record], ran: Ran) -> str | None:
     """End the runs; returns what MLflow could not take, in one line."""
-    interrupted = ran.exit_code is not None
+    whole = ran.exit_code is None and ran.problem is None and all(record.state.final for record in records)
     problem = tracker.close(
-        status="KILLED" if interrupted else "FINISHED",
-        summary=summary(records, objective),
-        patience=STOPPED_PATIENCE_S if interrupted else PATIENCE_S,
+        status="FINISHED" if whole else "KILLED",
+        summary=summary(records, study.spec.objectives[0]),
+        patience=PATIENCE_S if ran.exit_code is None else STOPPED_PATIENCE_S,
     )
-    note_tracking(store, complete=problem is None and not interrupted)
+    with suppress(OSError):  # the storage failed: the next launch finds out by itself
+        note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 

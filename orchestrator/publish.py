@@ -1,5 +1,6 @@
 """A study's directory -> what MLflow is told of it: by launches, and by ``python -m orchestrator.track``."""
 
+import hashlib
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.flat import flatten
 from orchestrator.hidden import hide
+from orchestrator.objects import DamagedError, absolute
 from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
@@ -29,6 +31,7 @@ from orchestrator.tracking.trial_files import write_trial_files
 from trainable.data.errors import DataError
 
 PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
+SQLITE = "sqlite:///"
 STATE = "tracking.json"
 """Where a study keeps whether MLflow has everything."""
 
@@ -45,15 +48,25 @@ def tracked_at(tree: Mapping[str, Any]) -> str | None:
     return tracking_uri(None if settings.uri is None else _expanded(settings.uri))
 
 
-def is_behind(store: Store) -> bool:
-    """Whether MLflow may lack something of the study."""
-    kept = store.objects.read_json(STATE)
-    return kept is None or not kept["complete"]
+def is_behind(store: Store, uri: str) -> bool:
+    """Whether the tracking server or database may lack something of the study."""
+    try:
+        kept = store.objects.read_json(STATE)
+    except DamagedError:
+        return True
+    return kept is None or kept.get("at") != _place(uri) or not kept["complete"]
 
 
-def note_tracking(store: Store, *, complete: bool) -> None:
-    """Keep whether MLflow has everything of the study."""
-    store.objects.write_json(STATE, {"complete": complete})
+def note_tracking(store: Store, uri: str, *, complete: bool) -> None:
+    """Keep whether the tracking server or database has everything of the study."""
+    store.objects.write_json(STATE, {"at": _place(uri), "complete": complete})
+
+
+def _place(uri: str) -> str:
+    """Tells one server or database from another without saying which: an address may hold a password."""
+    name = uri.removeprefix(SQLITE)
+    whole = absolute(name) if uri.startswith(SQLITE) else uri
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def track_command(store: Store) -> str:
@@ -120,7 +133,10 @@ def _trial_tags(store: Store, key: str) -> dict[str, str]:
 def _plan_hash(store: Store, kind: str) -> str | None:
     """Of the stage whose runs are of this kind; None where that is no comparison."""
     stage = next((stage for stage in STAGES if stage == kind), None)
-    plan = StagePlan.read(store.objects, stage) if stage else None
+    try:
+        plan = StagePlan.read(store.objects, stage) if stage else None
+    except DamagedError:  # the launch that needs it says so
+        return None
     return plan.hash if plan else None
 
 

@@ -63,7 +63,7 @@ def print_summary(
     for record in records:
         if record.state is State.FAILED:
             say(console, f"failed: {record.key}: {record.reason}")
-    width = max(map(len, places))
+    width = max(map(len, places), default=0)
     for what, where in places.items():
         say(console, f"{what:<{width}}  {where}")
 

@@ -2,18 +2,20 @@
 
 For a study whose launches ended while MLflow was away, or that is to be shown on another server as well
 (``MLFLOW_TRACKING_URI``, ``--uri``). It runs no trial. Exit codes: 0 MLflow has everything, 2 bad input, 3 it could not
-take everything.
+take everything, 130 interrupted.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from orchestrator.console import open_console, say
 from orchestrator.errors import InputError
 from orchestrator.lease import lease
 from orchestrator.publish import note_tracking, study_info, summary, tracked_at
-from orchestrator.records import State, Store
+from orchestrator.records import Store
 from orchestrator.tracking import Tracker, redacted
 
 DEFAULT_STORAGE = "studies"
@@ -35,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted; the same command sends the rest.", file=sys.stderr)
+        return 130
 
 
 def track(storage: str, study: str, uri: str | None = None) -> int:
@@ -53,25 +58,24 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
         if target is None:
             raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
         with lease(store.objects, lambda line: say(console, line)):
-            return _send(store, target, own=uri is None)
+            return _send(store, target, console)
     except OSError as error:
         raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
 
 
-def _send(store: Store, uri: str, *, own: bool) -> int:
-    console, records, info = open_console(), store.records(), study_info(store)
+def _send(store: Store, uri: str, console: Console) -> int:
+    records, info = store.records(), study_info(store)
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)
     whole = all(record.state.final for record in records)
     problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary(records, info.objective))
-    if own:
-        note_tracking(store, complete=problem is None and whole)
+    note_tracking(store, uri, complete=problem is None and whole)
     if problem:
         say(console, problem)
         return 3
     epochs = sum(len(record.epochs) for record in records)
-    waiting = sum(record.state is State.INTERRUPTED or record.state is State.RUNNING for record in records)
+    waiting = sum(not record.state.final for record in records)
     more = f"; {waiting} trials are unfinished" if waiting else ""
     say(console, f"{redacted(uri)} has all {len(records)} trials and {epochs} epochs of {store.study}{more}")
     if tracker.page:

@@ -66,6 +66,8 @@ class Trial(tune.Trainable):
 
     def _failed(self, error: Exception) -> dict[str, Any]:
         try:
+            if self._attempt is not None:
+                self._attempt.keep_log()
             keep_failure(self._job, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
             return {"interrupted": str(problem), "done": True}

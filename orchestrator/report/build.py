@@ -56,6 +56,10 @@ def write_report(
         OSError: the storage or the folder cannot be used.
     """
     files = build(store, formats=formats, metrics=metrics)
+    if out is None and tuple(formats) == FORMATS:
+        for name in store.objects.files(FOLDER):  # tables and figures of what the study no longer has
+            if name.removeprefix(f"{FOLDER}/") not in files:
+                store.objects.delete(name)
     addresses = []
     for name, content in files.items():
         if out is None:
