@@ -51,11 +51,15 @@ class StagePlan:
     """``ablation``: the configuration that the arms change, its preset not applied, without seed and data root."""
     chosen: tuple[str, ...] = ()
     """``path``: names of the arms on the path so far, baseline first."""
+    objective: Mapping[str, str] = field(default_factory=dict)
+    """Metric and mode of the first objective: what the comparison is to decide by."""
+    earlier: tuple[str, ...] = ()
+    """Plans of the stage that this one replaced after runs of it had begun, one line each."""
 
     @property
     def hash(self) -> str:
-        """Identity of what was planned; what a path finds on its way is no part of it."""
-        tree = asdict(self) | {"chosen": None}
+        """Identity of what was planned; what a path finds on its way is no part of it, nor what was planned before."""
+        tree = asdict(self) | {"chosen": None, "earlier": None}
         if self.design == "path":
             tree["arms"] = [arm for arm in tree["arms"] if arm["name"] == self.baseline]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
@@ -85,4 +89,6 @@ class StagePlan:
             target=tree["target"],
             base=tree["base"],
             chosen=tuple(tree["chosen"]),
+            objective=tree.get("objective", {}),
+            earlier=tuple(tree.get("earlier", ())),
         )

@@ -115,7 +115,9 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
         other = Store(store.storage, name)
         if other.read_study() is None:
             raise InputError(f"{study.path}: search.warm_start: {other.address} holds no study")
-        complete = [r for r in other.records() if r.state is State.COMPLETE and r.planned.kind != "reference"]
+        complete = [
+            r for r in other.records() if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")
+        ]
         count = 0
         for record in complete:
             fitted = _fitted(study, record)

@@ -15,6 +15,12 @@ def registered(objects: Objects, stage: Stage, say: Callable[[str], None]) -> St
         return None
 
 
+def described(plan: StagePlan) -> str:
+    """A plan in a line."""
+    names = ", ".join(arm.name for arm in plan.arms)
+    return f"{plan.hash}: {plan.design}, {len(plan.arms)} arms ({names}) on {len(plan.seeds)} seeds"
+
+
 def difference(before: StagePlan, now: StagePlan) -> str:
     """What a plan has changed in, in short."""
     return ", ".join(_changes(before, now)) or "factors and levels"
@@ -36,5 +42,7 @@ def _changes(before: StagePlan, now: StagePlan) -> Sequence[str]:
     if before.target != now.target:
         found.append("another target")
     if before.base != now.base:
-        found.append("the baseline's configuration")
+        found.append("the arms' configurations" if now.stage == "confirm" else "the baseline's configuration")
+    if before.objective and before.objective != now.objective:
+        found.append("another objective")
     return found

@@ -17,7 +17,7 @@ from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
-from orchestrator.registered import difference, registered
+from orchestrator.registered import described, difference, registered
 from orchestrator.results import ranked
 from orchestrator.spec import Study
 from orchestrator.spec.comparison import BestOf, Winner
@@ -63,6 +63,8 @@ class Stages:
         self._identities: dict[str, Identity] = {}
         self._searching = study.spec.searched
         self._plans: dict[Stage, StagePlan] = {}
+        self._before: dict[Stage, StagePlan | None] = {}
+        self._written: dict[Stage, StagePlan] = {}
         self._runs: dict[Stage, dict[str, Planned]] = {}
         self._elsewhere = self._best_elsewhere()
         self._say_dropped(history.compared)
@@ -100,8 +102,9 @@ class Stages:
     def register(self) -> None:
         """Write the plans of the stages that have begun into the study's directory: before their first run."""
         for plan in self._plans.values():
-            if registered(self._store.objects, plan.stage, self._say) != plan:
+            if self._written.get(plan.stage, self._before.get(plan.stage)) != plan:
                 plan.write(self._store.objects)
+                self._written[plan.stage] = plan
 
     def belonging(self, records: Iterable[Record]) -> list[Record]:
         """Those of the records that belong to the study, runs of comparisons named as it now plans them."""
@@ -146,7 +149,7 @@ class Stages:
     def _round(self, derive: Callable[[], Comparison]) -> Round | None:
         """The runs of a comparing stage that are left; None where all have ended."""
         while True:
-            comparison = derive()
+            comparison = self._registered(derive())
             stage, runs = comparison.plan.stage, self._matched(comparison)
             first = stage not in self._plans
             self._plans[stage], self._runs[stage] = comparison.plan, runs
@@ -168,6 +171,19 @@ class Stages:
         epochs = max(int(planned.config["train"]["epochs"]) for planned in runs.values())
         title = f"{stage}: {len(comparison.configs)} arms x {len(comparison.plan.seeds)} seeds"
         return Round(stage, planner, known, epochs, title)
+
+    def _registered(self, comparison: Comparison) -> Comparison:
+        """The comparison with what it is to decide by, and the plans that it replaces after runs had begun."""
+        objective, stage = self._study.spec.objectives[0], comparison.plan.stage
+        plan = replace(comparison.plan, objective={"metric": objective.metric, "mode": objective.mode})
+        if stage not in self._before:
+            self._before[stage] = registered(self._store.objects, stage, self._say)
+        before = self._before[stage]
+        if before is not None:
+            begun = any(record.planned.kind == stage for record in self._records.values())
+            replaced = (described(before),) if begun and before.hash != plan.hash else ()
+            plan = replace(plan, earlier=before.earlier + replaced)
+        return replace(comparison, plan=plan)
 
     def _matched(self, comparison: Comparison) -> dict[str, Planned]:
         """Every run of a comparison by its key: an earlier run of equal content and seed is that run."""
@@ -201,8 +217,10 @@ class Stages:
         ]
         if len(runs) < len(wanted) or not all(record.state.final for record in runs):
             return None
+        if any(record.state is not State.COMPLETE for record in runs):
+            return float("-inf")  # means over other seeds than those of its rivals would not compare
         sign = 1 if objective.mode == "max" else -1
-        values = [record.last(objective.metric) for record in runs if record.state is State.COMPLETE]
+        values = [record.last(objective.metric) for record in runs]
         return fmean(sign * value for value in values if value is not None) if values else float("-inf")
 
     def _leaders(self) -> list[Record]:
@@ -230,7 +248,7 @@ class Stages:
     def _announce(self, comparison: Comparison) -> None:
         """Tell what differs from what was registered and run before."""
         plan = comparison.plan
-        before = registered(self._store.objects, plan.stage, self._say)
+        before = self._before[plan.stage]
         for name, same in comparison.equal.items():
             self._say(f"{plan.stage}: {name} is the same configuration as {same}; it runs once")
         if before is not None and before.hash != plan.hash:

@@ -20,6 +20,7 @@ from orchestrator.console import open_console
 from orchestrator.errors import InputError
 from orchestrator.lease import holder
 from orchestrator.records import Record, State, Store
+from orchestrator.registered import registered
 from orchestrator.results import block_values
 from orchestrator.spec import Objective
 
@@ -70,7 +71,7 @@ def status(storage: str, study: str) -> Group:
         f"{store.address}: {counts or 'no trials yet'}; {running}",
         *(f"warning: {line}" for line in store.warnings),
     ]
-    plans = [plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None]
+    plans = [plan for stage in STAGES if (plan := registered(store.objects, stage, lines.append)) is not None]
     tables = [_arms(records, plan, objective.metric) for plan in plans]
     return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None), *tables)
 

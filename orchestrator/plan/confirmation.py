@@ -1,5 +1,6 @@
 """The confirm stage: the best configurations of a search and the reference trials, on fresh seeds."""
 
+import json
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -8,6 +9,7 @@ from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
 from orchestrator.records import Record
 from orchestrator.results import block_values
 from orchestrator.spec import Objective, Study, reference
+from orchestrator.spec.trees import content
 from trainable.config import TrialConfig
 from trainable.data.config import DataConfig
 from trainable.data.layout import DataError, check_data, test_split
@@ -22,21 +24,43 @@ def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
     """
     section, search = study.spec.confirm, study.spec.search
     assert section is not None
-    configs: dict[str, TrialConfig] = {name: reference(study, name, 0) for name in search.references}
-    arms = [Arm(name) for name in configs]
-    for record in leaders[: section.top]:
-        configs[record.key] = _of_picks(study, record)
-        arms.append(Arm(record.key, dict(record.planned.picks or {})))
-    baseline = search.references[0] if search.references else arms[0].name
-    arms.sort(key=lambda arm: arm.name != baseline)
-    plan = StagePlan("confirm", "confirm", baseline, tuple(arms), block_seeds(search.seed, "confirm", section.seeds))
-    return without_equal(plan, {arm.name: _tested(configs[arm.name]) for arm in arms})
+    chosen = _different(study, leaders)[: section.top]
+    # leaders first: one that equals a reference keeps its own name
+    configs = {record.key: _of_picks(study, record) for record in chosen}
+    configs |= {name: reference(study, name, 0) for name in search.references}
+    tested = {name: _tested(config) for name, config in configs.items()}
+    arms = [Arm(name) for name in search.references]
+    arms += [Arm(record.key, dict(record.planned.picks or {})) for record in chosen]
+    baseline = arms[0].name
+    plan = StagePlan(
+        "confirm",
+        "confirm",
+        baseline,
+        tuple(arms),
+        block_seeds(search.seed, "confirm", section.seeds),
+        base={name: json.loads(content(config)) for name, config in tested.items()},
+    )
+    return without_equal(plan, tested)
+
+
+def _different(study: Study, leaders: Sequence[Record]) -> list[Record]:
+    """The leaders without those that equal a better one: imported trials may."""
+    first = {content(_of_picks(study, record)): record for record in reversed(leaders)}
+    return [record for record in leaders if first[content(_of_picks(study, record))] is record]
 
 
 def winner(records: Sequence[Record], plan: StagePlan, objective: Objective) -> str | None:
-    """The trial of the search with the best mean over the fresh seeds, by its key; None where none has a value."""
+    """The trial of the search with the best mean over the fresh seeds, by its key; None where none has a value.
+
+    Where runs failed, the mean is over the seeds that all candidates have: other seeds would not compare.
+    """
     values = block_values(records, plan, objective.metric)
-    means = {arm.name: fmean(values[arm.name].values()) for arm in plan.arms if arm.levels and values[arm.name]}
+    candidates = [arm.name for arm in plan.arms if arm.levels and values[arm.name]]
+    common = set.intersection(*(set(values[name]) for name in candidates)) if candidates else set()
+    most = max((len(values[name]) for name in candidates), default=0)
+    if not common:  # then those with most seeds
+        candidates = [name for name in candidates if len(values[name]) == most]
+    means = {name: fmean(values[name][block] for block in common or values[name]) for name in candidates}
     sign = 1 if objective.mode == "max" else -1
     return max(means, key=lambda name: sign * means[name], default=None)
 

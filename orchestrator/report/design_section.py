@@ -47,7 +47,7 @@ def _estimated(stage: StageResults, metric: str) -> list[Effect]:
     rows = [(arm.levels, block, value) for arm in stage.arms for block, value in sorted(values[arm.name].items())]
     if not all(factor in levels for levels, _, _ in rows for factor in stage.plan.factors):
         return []
-    return effects(rows, stage.plan.factors, interactions=stage.plan.design == "factorial" or bool(stage.plan.aliases))
+    return effects(rows, stage.plan.factors, interactions=True)
 
 
 def _effects_table(stage: StageResults, metric: str, found: Sequence[Effect]) -> Table:

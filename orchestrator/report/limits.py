@@ -36,15 +36,23 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
         "shown holds for this data set, model and length of training."
     )
+    tested = any(metric.startswith("test/") for metric in stage.results.metrics)
     if stage.plan.stage == "confirm":
         yield (
             "The configurations were chosen by their scores on the same evaluation split: their fresh seeds remove the "
-            "luck of the seed, not the fit to that split. A test split would."
+            "luck of the seed, not the fit to that split. "
+            + ("The test/ metrics are of a split that chose nothing." if tested else "A test split would.")
         )
     if len(stage.classes) == 1:
         yield f"There is a single class ({stage.classes[0]}): nothing can be said about classes against each other."
-    if len(metrics) > 1:
-        yield "p is adjusted over the arms within each metric, not over the metrics: decide before which one counts."
+    yield (
+        "p is adjusted over the arms within each metric of this stage, not over metrics or stages: the objective was "
+        "named before the runs, every other metric is secondary."
+    )
+    if stage.plan.stage == "ablation" and stage.results.runs("search"):
+        yield (
+            "A baseline that a search chose is fitted to this evaluation split: differences to it lean towards worse."
+        )
     if stage.strays:
         yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
     yield from _missing(stage)

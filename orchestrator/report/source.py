@@ -22,13 +22,22 @@ from orchestrator.flat import Scalar
 from orchestrator.objects import DamagedError
 from orchestrator.records import State, Store
 from orchestrator.spec import Objective
-from trainable.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU, SWAPPED_OBJECT_MIOU, greater_is_better, is_seconds
+from trainable.metrics.names import (
+    CONTEXT_GAP,
+    MIOU,
+    RARE_MIOU,
+    SWAPPED_OBJECT_MIOU,
+    TEST_MIOU,
+    TEST_RARE_MIOU,
+    greater_is_better,
+    is_seconds,
+)
 
 Floats = npt.NDArray[np.float64]
 
 HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
 """Columns that say which run a row belongs to; without the first and the last there is no table."""
-DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU)
+DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU)
 """Metrics of a report besides the objectives, as far as the study has them."""
 PARAM = "param."
 
@@ -101,9 +110,10 @@ class Results:
 
     def chosen_metrics(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The metrics to report: the given ones, or the objectives and the usual ones that the study has."""
-        if names:
-            return tuple(dict.fromkeys(names))
-        wanted = dict.fromkeys([*(objective.metric for objective in self.objectives), *DEFAULT_METRICS])
+        objectives = [objective.metric for objective in self.objectives]
+        if names:  # beside the objectives: a metric that is picked afterwards is none
+            return tuple(dict.fromkeys([*(name for name in objectives if name in self.metrics), *names]))
+        wanted = dict.fromkeys([*objectives, *DEFAULT_METRICS])
         return tuple(name for name in wanted if name in self.metrics)
 
     @cached_property

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from orchestrator.arms import StagePlan
 from orchestrator.report.components import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.design_section import design_blocks
 from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, Tone, cells, slug
@@ -46,6 +47,12 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
     """Everything about one comparison."""
     yield Heading(stage.title)
     yield Paragraph(_what_was_compared(stage))
+    if stage.plan.earlier:
+        yield Paragraph(
+            "The plan was changed after runs had begun; p values are nominal, as they do not know of a choice to go on "
+            f"or of what to compare. Before: {'; '.join(stage.plan.earlier)}.",
+            warning=True,
+        )
     hopeless = underpowered(stage)
     if hopeless is not None:
         yield Paragraph(hopeless, warning=True)
@@ -73,8 +80,16 @@ def _what_was_compared(stage: StageResults) -> str:
     return (
         f"{_capital(_DESIGNS.get(plan.design, plan.design))}: {count(len(plan.arms), 'arm')}, each run once on "
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
-        "within seeds. Planned before any result; values are those of the last epoch."
+        f"within seeds. {_when_planned(plan)} Values are those of the last epoch."
     )
+
+
+def _when_planned(plan: StagePlan) -> str:
+    if plan.earlier:
+        return "This plan replaced an earlier one."
+    if plan.design == "path":
+        return "Factors and seeds were planned before any result; the arms follow from the results."
+    return "Planned before any result."
 
 
 def _capital(text: str) -> str:

@@ -92,6 +92,13 @@ def _budget_needs_a_domain(spec: StudySpec, space: SearchSpace) -> str | None:
     )
 
 
+def _searches_see_no_test_split(spec: StudySpec, space: SearchSpace) -> str | None:
+    evaluation = space.tree.get("evaluation")
+    if not spec.searched or not isinstance(evaluation, dict) or evaluation.get("test_at_end") is not True:
+        return None
+    return "a search must not see the test split; confirm: scores the confirmed runs on it"
+
+
 RULES: tuple[tuple[str, Rule], ...] = (
     ("search.pruner", _pruner_needs_one_objective),
     ("search.pruner.grace_epochs", _pruner_needs_time),
@@ -102,5 +109,6 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("search.sampler", _grid_needs_a_finite_space),
     ("search.trials", _budget_is_given),
     ("search.trials", _budget_needs_a_domain),
+    ("evaluation.test_at_end", _searches_see_no_test_split),
 )
 """The value that a rule judges, and the rule."""

@@ -1,5 +1,6 @@
 """The confirm stage on data with a labelled test split; what a dry run and the status tell of comparisons."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from orchestrator.datasets import data_sections
 from orchestrator.dryrun import evidence
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.records import Planned, Record, State, Store
+from orchestrator.registered import described
 from orchestrator.spec import Objective, Study, load
 from orchestrator.status import status
 from orchestrator.sweep import main
@@ -71,10 +73,10 @@ PLAN = StagePlan(
 RUNS = [run("plain", 0, 0.9), run("search-0001", 0, 0.5), run("search-0001", 1, 0.1), run("search-0002", 0, 0.4)]
 
 
-def test_the_winner_is_the_searched_arm_with_the_best_mean_of_its_complete_runs() -> None:
+def test_the_winner_is_the_searched_arm_with_the_best_mean_over_the_seeds_that_all_have() -> None:
     failed = run("search-0002", 1, 9.0, State.FAILED)
-    assert winner([*RUNS, failed], PLAN, Objective(metric="val/miou", mode="max")) == "search-0002"
-    assert winner([*RUNS, failed], PLAN, Objective(metric="val/miou", mode="min")) == "search-0001"
+    assert winner([*RUNS, failed], PLAN, Objective(metric="val/miou", mode="max")) == "search-0001", "on seed 0 alone"
+    assert winner([*RUNS, failed], PLAN, Objective(metric="val/miou", mode="min")) == "search-0002"
     assert winner([], PLAN, Objective(metric="val/miou", mode="max")) is None
 
 
@@ -119,3 +121,21 @@ def test_evidence() -> None:
         evidence(6, 8)
         == "evidence    8 seeds: no p below 0.0078 is possible; 6 comparisons at 0.05 (Holm) need 8 or more"
     )
+
+
+def test_a_leader_that_equals_a_reference_keeps_its_name_and_equal_leaders_count_once(tmp_path: Path) -> None:
+    study = camvid_study(tmp_path)
+    one = leader(study)
+    again = replace(one, planned=replace(one.planned, key="search-0009", number=9))
+    comparison = confirmation(study, [one, again])
+    assert [arm.name for arm in comparison.plan.arms] == ["plain", "official", "search-0003"]
+
+
+def test_what_a_plan_replaced_after_runs_had_begun_is_kept(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "out"), "s")
+    now = replace(PLAN, earlier=(described(PLAN),), seeds=(5, 6, 7))
+    now.write(store.objects)
+    kept = StagePlan.read(store.objects, "confirm")
+    assert kept == now
+    assert kept.hash == replace(now, earlier=()).hash, "no part of what is planned"
+    assert "3 arms (plain, search-0001, search-0002) on 2 seeds" in kept.earlier[0]

@@ -88,7 +88,9 @@ def test_directions(make: Make) -> None:
     row = by_arm(report(made, ["val/context_gap"]), "ablation-val-context-gap")["full"]
     assert row["Δ"].startswith("−")
     assert row["P(better)"] == "100 %"
-    assert "full: better than plain in val/context_gap" in text(report(made, ["val/context_gap"]))
+    told = text(report(made, ["val/context_gap"]))
+    assert "in val/context_gap" not in told, "picked afterwards: no headline"
+    assert "full: better than plain in val/miou" in told, "the objective, asked for or not"
 
 
 def test_metrics_by_default(make: Make) -> None:

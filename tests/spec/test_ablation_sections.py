@@ -81,5 +81,6 @@ def test_options_of_the_command_line_add_a_factor(read):
 
 def test_the_test_split_is_scored_only_where_there_is_a_labelled_one(complain):
     assert complain(evaluation="{test_at_end: true}") == [
-        "10 evaluation.test_at_end: shapes has no labelled test split besides the one that is scored"
+        "10 evaluation.test_at_end: shapes has no labelled test split besides the one that is scored",
+        "10 evaluation.test_at_end: a search must not see the test split; confirm: scores the confirmed runs on it",
     ]

@@ -99,6 +99,9 @@ LESS_IS_BETTER = frozenset(
         WEIGHT_COSINE,
         DROPPED_PROBABILITY,
         COLLATERAL,
+        GPU_MEMORY,
+        GPU_POWER,
+        RSS,
     }
 )
 """Metrics that are better the smaller they are; so are times."""
