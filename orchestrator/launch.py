@@ -83,10 +83,13 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     try:
         with lease(store.objects, partial(say, console)):
             stages = Stages(study, store, _history(study, store, target, console), partial(say, console))
-            ran, left = Ran(), stages.next()
+            ran, left, outdated = Ran(), stages.next(), False
             if left is None:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
                 stages.register()
+                outdated = store.read_study() != study.resolved()
+                if outdated:
+                    store.write_study(study.resolved(), from_env=study.from_env)
                 behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
                 ran = Ran(tracker=_tracker(study, store, stages.known) if behind else None)
             else:
@@ -101,7 +104,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
                 if ran.problem is None:  # else that is told below
                     raise
                 say(console, f"No results are written: {' '.join(str(error).split())}")
-            if ran.exit_code is None and ran.problem is None and (left is not None or not store.objects.files(REPORT)):
+            if ran.exit_code is None and ran.problem is None and (left or outdated or not store.objects.files(REPORT)):
                 places |= _report(store, console)
             if ran.tracker:
                 problem = _close(ran.tracker, store, study, records, ran)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from statistics import fmean
 
+from pyarrow import ArrowInvalid
 from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
@@ -61,7 +62,7 @@ def status(storage: str, study: str) -> Group:
         if kept is None:
             raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
         records, held = store.records(), holder(store.objects)
-    except OSError as error:
+    except (OSError, ArrowInvalid) as error:
         raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
     written = kept["objective"][0] if isinstance(kept["objective"], list) else kept["objective"]
     objective = Objective(**written)

@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.arms import Stage, StagePlan
 from orchestrator.console import say
@@ -106,7 +107,7 @@ def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
         pairs = [runs[block] - reference[block] for block in runs if block in reference and name != plan.baseline]
         mean, difference = fmean(runs.values()) if runs else None, f"{fmean(pairs):+.4f}" if pairs else "-"
         sd = stdev(runs.values()) if len(runs) > 1 else None
-        table.add_row(name, _number(mean), _number(sd), difference, str(len(runs)))
+        table.add_row(Text(name), _number(mean), _number(sd), difference, str(len(runs)))
     return table
 
 

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pyarrow import ArrowInvalid
 from rich.console import Console
 
 from orchestrator.console import open_console, say
@@ -59,7 +60,7 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
             raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
         with lease(store.objects, lambda line: say(console, line)):
             return _send(store, target, console)
-    except OSError as error:
+    except (OSError, ArrowInvalid) as error:
         raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
 
 

@@ -7,6 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pyarrow import ArrowInvalid
+
 from orchestrator.errors import InputError
 from orchestrator.records import Store
 from orchestrator.report.build import FORMATS, Format, write_report
@@ -59,7 +61,7 @@ def _write(options: argparse.Namespace) -> list[str]:
     try:
         store = Store(options.storage, options.study)
         return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
-    except OSError as error:
+    except (OSError, ArrowInvalid) as error:
         place = f"--out {options.out}" if options.out else f"--storage {options.storage}"
         raise InputError(f"{place}: {' '.join(str(error).split())}") from error
 

@@ -14,8 +14,6 @@ from orchestrator.spec.mistakes import Mistake, show_path
 from orchestrator.spec.node import Key, Node, written
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
-_OF_AN_ABLATION = re.compile(r"^ablation\.(factors|baseline|arms\.[^.]+|design\.target)\.")
-"""Where an ablation writes settings of trials."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -57,7 +55,7 @@ def from_env(root: Node) -> dict[str, str]:
     """
     texts: dict[str, list[str]] = {}
     for path, text in _texts(root, ""):
-        texts.setdefault(_OF_AN_ABLATION.sub("", path), []).append(text)
+        texts.setdefault(path, []).append(text)
     return {path: " | ".join(dict.fromkeys(found)) for path, found in texts.items()}
 
 
