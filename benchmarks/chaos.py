@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,9 +27,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from chaos_checks import Finished, decision_differences, differences, table
+from mlflow_server import mlflow_server
 
 from orchestrator.spec import load
 from trainable.config import TrialConfig
@@ -248,39 +247,10 @@ def ground(folder: Path, *, local: bool) -> Iterator[Ground]:
     from ray.cluster_utils import Cluster
 
     with ExitStack() as stack:
-        uri = stack.enter_context(_server(folder))
+        uri = stack.enter_context(mlflow_server(folder, "--workers", "1"))
         cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         stack.callback(cluster.shutdown)
         yield Ground(uri, cluster, cluster.add_node(num_cpus=1))
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
-    with open(folder / "server.txt", "w") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            with suppress(OSError), urlopen(f"{uri}/health", timeout=2):
-                break
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"mlflow server does not start:\n{(folder / 'server.txt').read_text()}")
-            time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # it has processes of its own
-        server.wait()
 
 
 def _trace(folder: Path) -> None:

@@ -10,18 +10,13 @@ what piled up while MLflow was slow or away. The limit is one bare ``log_batch``
 
 import argparse
 import os
-import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+
+from mlflow_server import mlflow_server
 
 from orchestrator.records import Planned, Record, State
 from orchestrator.spec import Objective
@@ -141,28 +136,6 @@ def stock(uri: str, name: str, results: int) -> float:
     return (time.perf_counter() - began) / (results // 2 * 2)
 
 
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A local MLflow server; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    with open(folder / "server.log", "w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(240):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def compare(title: str, uri: str) -> None:
     """Print one store's line."""
     rounds = [(ours(uri, f"ours-{n}"), stock(uri, f"stock-{n}", STOCK_RESULTS[title])) for n in range(ROUNDS)]
@@ -187,7 +160,7 @@ def main() -> None:
         folder = Path(place)
         os.chdir(folder)
         compare("database", f"sqlite:///{folder}/mlflow.db")
-        with server(folder) as address:
+        with mlflow_server(folder) as address:
             compare("server", address)
         if options.large:
             seconds = piled_up(f"sqlite:///{folder}/large.db", "large", trials=1000, epochs=50)

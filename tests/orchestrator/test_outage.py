@@ -1,18 +1,15 @@
 """A study while the MLflow server is away: it ends well, and afterwards the server's histories equal the records."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
+from tracking_server import mlflow_server
 
 from orchestrator.records import Record, State, Store
 
@@ -35,31 +32,6 @@ tracking: {model: false}
 def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
-
-
-@contextmanager
-def server(folder: Path, port: int) -> Iterator[None]:
-    """An MLflow server on one database, killed at the end."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
-    with open(folder / "server.log", "a") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(240):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def launch(folder: Path, port: int) -> subprocess.Popen[str]:
@@ -114,12 +86,12 @@ def check_histories(folder: Path, port: int) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_server_killed_for_the_middle_third(tmp_path: Path, port: int) -> None:
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         study = launch(tmp_path, port)
         wait_for(tmp_path, ended=2)
     wait_for(tmp_path, ended=4)
     (tmp_path / "gate").unlink()  # what runs now ends after the server is back
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         (tmp_path / "gate").touch()
         out, _ = study.communicate(timeout=120)
         assert study.returncode == 0, out
@@ -135,7 +107,7 @@ def test_a_server_absent_from_the_start_to_the_end(tmp_path: Path, port: int) ->
     assert "Traceback" not in out
     assert "MLflow is behind by" in out, "while the study ran"
     assert "python -m orchestrator.track s" in out
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         command = [sys.executable, "-m", "orchestrator.track", "s", "--storage", "out"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
         sent = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
