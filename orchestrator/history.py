@@ -13,7 +13,7 @@ from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best
-from orchestrator.spec import Choice, Objective, Study, reference
+from orchestrator.spec import Choice, Study, first_objective, reference
 from orchestrator.spec.language import is_domain
 from trainable.config import TrialConfig
 from trainable.inference.config import Evaluation
@@ -61,7 +61,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
             store.judge(record, record.planned.system_attrs)
         records.append(record)
     compared = tuple(record for record in records if record.planned.kind in ("confirm", "ablation"))
-    records = [record for record in records if record not in compared]
+    records = [record for record in records if record.planned.kind not in ("confirm", "ablation")]
     fitting = [(record, _fitted(study, record)) for record in records]
     inside = tuple(fitted for _, fitted in fitting if fitted is not None)
     outside = tuple(record for record, fitted in fitting if fitted is None)
@@ -148,8 +148,7 @@ def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
     where = f"{study.path}: ablation.baseline.best"
     if kept is None:
         raise InputError(f"{where}: {other.address} holds no study")
-    written = kept["objective"][0] if isinstance(kept["objective"], list) else kept["objective"]
-    objective, records = Objective(**written), other.records()
+    objective, records = first_objective(kept), other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         runs = [record for record in records if record.planned.kind == "confirm"]

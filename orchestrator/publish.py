@@ -22,7 +22,7 @@ from orchestrator.objects import DamagedError, absolute
 from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
-from orchestrator.spec import Objective, TrackingSection
+from orchestrator.spec import Objective, TrackingSection, first_objective
 from orchestrator.spec.language import is_domain
 from orchestrator.spec.loading import TRIAL_KEYS
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
@@ -97,7 +97,7 @@ def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) ->
         study_id=study_id,
         name=tree["study"],
         experiment=settings.experiment or tree["study"],
-        objective=_objective(tree),
+        objective=first_objective(tree),
         settings=tree,
         from_env=from_env,
         data=partial(_data, fingerprints, from_env),
@@ -108,7 +108,7 @@ def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) ->
         write_trial=lambda record, folder: write_trial_files(record, store, folder, from_env),
         write_study=partial(_write_study, store, tree),
         draw_data=draw_data,
-        log_model=partial(_log_model, store, _objective(tree), settings.register_as) if settings.model else None,
+        log_model=partial(_log_model, store, first_objective(tree), settings.register_as) if settings.model else None,
     )
 
 
@@ -132,9 +132,10 @@ def _trial_tags(store: Store, key: str) -> dict[str, str]:
 
 def _plan_hash(store: Store, kind: str) -> str | None:
     """Of the stage whose runs are of this kind; None where that is no comparison."""
-    stage = next((stage for stage in STAGES if stage == kind), None)
+    if kind not in STAGES:
+        return None
     try:
-        plan = StagePlan.read(store.objects, stage) if stage else None
+        plan = StagePlan.read(store.objects, kind)
     except DamagedError:  # the launch that needs it says so
         return None
     return plan.hash if plan else None
@@ -166,11 +167,6 @@ def _log_model(
         from orchestrator.tracking.model import log_best_model  # late: smp and mlflow's models take seconds to import
 
         log_best_model(client, run_ids[record.key], store, record, register=register_as)
-
-
-def _objective(tree: Mapping[str, Any]) -> Objective:
-    objectives = tree["objective"] if isinstance(tree["objective"], list) else [tree["objective"]]
-    return Objective.model_validate(objectives[0])
 
 
 def _write_study(store: Store, tree: Mapping[str, Any], folder: Path) -> None:

@@ -23,7 +23,7 @@ from orchestrator.lease import holder
 from orchestrator.records import Record, State, Store
 from orchestrator.registered import registered
 from orchestrator.results import block_values
-from orchestrator.spec import Objective
+from orchestrator.spec import Objective, first_objective
 
 DEFAULT_STORAGE = "studies"
 WATCH_SECONDS = 5.0
@@ -64,8 +64,7 @@ def status(storage: str, study: str) -> Group:
         records, held = store.records(), holder(store.objects)
     except (OSError, ArrowInvalid) as error:
         raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
-    written = kept["objective"][0] if isinstance(kept["objective"], list) else kept["objective"]
-    objective = Objective(**written)
+    objective = first_objective(kept)
     counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
     running = f"run by {held['host']}, process {held['pid']}, {_ago(held['time'])}" if held else "nobody runs it"
     lines = [

@@ -30,7 +30,6 @@ from trainable.metrics.names import (
     TEST_MIOU,
     TEST_RARE_MIOU,
     greater_is_better,
-    is_seconds,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -165,11 +164,6 @@ def read_results(store: Store) -> Results:
 def natural(key: str) -> list[tuple[int, str]]:
     """Sorts ``search-10000`` behind ``search-9999``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
-
-
-def without_times(metrics: Sequence[str]) -> list[str]:
-    """The metrics that do not depend on the machine's mood."""
-    return [name for name in metrics if not is_seconds(name)]
 
 
 def _read_table(store: Store) -> pa.Table:

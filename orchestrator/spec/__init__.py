@@ -5,7 +5,7 @@ from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.spec.loading import load
 from orchestrator.spec.mistakes import Mistake, SpecError
 from orchestrator.spec.search import SearchSection
-from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection
+from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection, first_objective
 from orchestrator.spec.space import Pick, SearchSpace
 from orchestrator.spec.study import Study, reference
 
@@ -28,6 +28,7 @@ __all__ = [
     "TrackingSection",
     "Tree",
     "Value",
+    "first_objective",
     "load",
     "reference",
 ]

@@ -1,7 +1,8 @@
 """The other sections of a study file that no trial has, and the study they form together with ``search``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -17,6 +18,12 @@ class Objective(Section):
     """Name of a metric of evaluation or training, such as val/miou."""
     mode: Literal["max", "min"]
     """Whether larger or smaller values are better."""
+
+
+def first_objective(specification: Mapping[str, Any]) -> Objective:
+    """What the trials of a study are compared by, from its specification as a plain tree."""
+    written = specification["objective"]
+    return Objective.model_validate(written[0] if isinstance(written, list) else written)
 
 
 class ResourcesSection(Section):

@@ -6,7 +6,6 @@ MLflow creates its tables one by one. A process killed meanwhile would leave a d
 
 import os
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -26,18 +25,17 @@ def ensure_database(uri: str) -> None:
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         MlflowClient(f"{_PREFIX}{fresh}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # another process was faster
-            _move(fresh, path)
+        _move(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
 
 
 def _move(fresh: Path, path: Path) -> None:
-    """Give the file its name unless that is taken."""
+    """Give the file its name unless another process was faster."""
     try:
         os.link(fresh, path)
     except FileExistsError:
-        raise
+        return
     except OSError:  # a filesystem without links
         if not path.exists():
             os.replace(fresh, path)

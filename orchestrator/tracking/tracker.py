@@ -57,8 +57,7 @@ class Tracker:
         self._sent: dict[str, int] = {}
         self._to_file: dict[str, Record] = {}
         self._refused: dict[str, str] = {}
-        self._missing: dict[str, str] = {}
-        self._again: dict[str, Callable[[StudyRuns], object]] = {}
+        self._missing: dict[str, tuple[str, Callable[[StudyRuns], object]]] = {}
         self._problem: str | None = None
         self._drawn = False
         self._wrote_at = time.monotonic()
@@ -123,7 +122,7 @@ class Tracker:
 
     def _shortcomings(self) -> list[str]:
         """What MLflow answered to and yet does not have."""
-        lines = [f"MLflow has no {what}: {why}" for what, why in self._missing.items()]
+        lines = [f"MLflow has no {what}: {why}" for what, (why, _) in self._missing.items()]
         if self._refused:
             key, reason = next(iter(self._refused.items()))
             lines.append(f"MLflow refused {len(self._refused)} trials, {key} because {reason}")
@@ -203,7 +202,7 @@ class Tracker:
                 self._write_files(self._to_file.pop(key))
             self._try("tables and figures of the study", lambda runs: runs.log_study())
             self._try("model", lambda runs: runs.log_model())
-            for what, write in list(self._again.items()):
+            for what, (_, write) in list(self._missing.items()):
                 self._try(what, write)
         self._connected().finish(status, summary)
 
@@ -215,11 +214,9 @@ class Tracker:
         try:
             write(self._connected())
         except Exception as error:
-            self._missing[what] = _one_line(error)
-            self._again[what] = write
+            self._missing[what] = _one_line(error), write
         else:
             self._missing.pop(what, None)
-            self._again.pop(what, None)
         self._wrote_at = time.monotonic()
 
 
