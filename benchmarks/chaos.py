@@ -33,8 +33,8 @@ from mlflow_server import mlflow_server
 
 from orchestrator.spec import load
 from trainable.config import TrialConfig
-from trainable.engine import EpochResult
-from trainable.engine import fit as engine
+from trainable.train.engine import EpochResult
+from trainable.train.engine import fit as engine
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACE = "CHAOS_TRACE"

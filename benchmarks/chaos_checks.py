@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import Study
-from trainable.metrics.names import repeats
+from trainable.evaluate.metrics.names import repeats
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import torch
 
-from trainable.compute import choose_compute
 from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.cache import VARIABLE, ensure_cache
@@ -33,8 +32,9 @@ from trainable.data.decode import Decoder
 from trainable.data.frames import Frames, HeldFrames, load_splits
 from trainable.data.layout import pairs
 from trainable.data.statistics import train_statistics
-from trainable.engine import prepare
-from trainable.train import steps_per_epoch, train_epoch
+from trainable.train.compute import choose_compute
+from trainable.train.engine import prepare
+from trainable.train.epoch import steps_per_epoch, train_epoch
 
 CPU = torch.device("cpu")
 COPIES = 8

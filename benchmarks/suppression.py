@@ -25,16 +25,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainable.compute import Compute
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import rerun, run
-from trainable.step import Batch, plain_losses, two_path_losses
 from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import PathLosses, path_cross_entropies, suppressed_probability
 from trainable.suppression.mechanism import gates
+from trainable.train.compute import Compute
+from trainable.train.step import Batch, plain_losses, two_path_losses
 
 IGNORED = 255
 DROPPED = 1

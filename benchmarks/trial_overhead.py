@@ -86,7 +86,7 @@ def run_stock_real(trials: int, epochs: int) -> None:
         from ray.tune import Checkpoint
 
         from orchestrator.spec import load
-        from trainable.engine import fit
+        from trainable.train.engine import fit
 
         torch.set_num_threads(1)
         study = load(config["spec"], [f"train.epochs={epochs}"])

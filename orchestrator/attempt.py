@@ -131,7 +131,7 @@ class Attempt:
         for name in names:
             checkpoint = self._store.read_checkpoint(key, name)
             if checkpoint is not None and _same_trial(checkpoint.planned, self.planned):
-                from trainable.checkpoint import from_bytes
+                from trainable.train.checkpoint import from_bytes
 
                 self._history = list(checkpoint.epochs)
                 self._good.append(name)
@@ -189,7 +189,7 @@ class Attempt:
             os._exit(1)
 
     def _state_of(self, result: Any) -> bytes:
-        from trainable.checkpoint import to_bytes
+        from trainable.train.checkpoint import to_bytes
 
         return to_bytes(result.state())
 

@@ -18,7 +18,7 @@ from orchestrator.spec.domain import Choice, Float, Int, Tree
 from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
 from trainable.data.layout import DataError
-from trainable.metrics.rare import rare_classes
+from trainable.evaluate.metrics.rare import rare_classes
 
 _SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 

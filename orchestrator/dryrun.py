@@ -158,7 +158,7 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     from trainable.data.layout import DataError
     from trainable.failure import TrialFailed
     from trainable.model.encoders import ModelError
-    from trainable.probe import probe
+    from trainable.train.probe import probe
 
     config = TrialConfig.model_validate_json(json.dumps(trial.config))
     resources = study.spec.resources

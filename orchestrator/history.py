@@ -16,7 +16,7 @@ from orchestrator.results import best
 from orchestrator.spec import Choice, Study, first_objective, reference
 from orchestrator.spec.language import is_domain
 from trainable.config import TrialConfig
-from trainable.inference.config import Evaluation
+from trainable.evaluate.config import Evaluation
 
 FREE = (
     "search.trials",

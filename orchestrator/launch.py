@@ -25,7 +25,7 @@ from orchestrator.stages import Round, Stages
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
 
-ENGINE = "trainable.engine:fit"
+ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
 PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
 """How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""

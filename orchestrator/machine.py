@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pynvml
 
-from trainable.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS
+from trainable.evaluate.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS
 
 EVERY_SECONDS = 1.0
 LONGEST_SAMPLE_S = 2.0
@@ -36,7 +36,7 @@ _OVER_TIME: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 class MachineMeter:
-    """Figures of each epoch, by names of ``trainable.metrics.names``; sampled by a thread that never fails a trial.
+    """Figures of each epoch, by the names of ``metrics.names``; sampled by a thread that never fails a trial.
 
     Args:
         every_s: Seconds between two samples; an epoch has two at least.

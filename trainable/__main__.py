@@ -18,8 +18,7 @@ from pydantic import ValidationError
 
 from trainable.config import TrialConfig
 from trainable.data.layout import DataError, check_data
-from trainable.failure import TrialFailed
-from trainable.metrics.names import (
+from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     EPOCH_SECONDS,
     MIOU,
@@ -27,6 +26,7 @@ from trainable.metrics.names import (
     RARE_MIOU,
     TRAIN_LOSS,
 )
+from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
@@ -230,8 +230,8 @@ def _prefixed(path: Path, error: Exception) -> str:
 def _run(config: TrialConfig, options: argparse.Namespace) -> None:
     import torch  # late: mistakes in the input are told without the seconds torch takes to import
 
-    from trainable.engine import fit
     from trainable.model.export import save
+    from trainable.train.engine import fit
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")

@@ -8,7 +8,7 @@ from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
 from trainable.data.layout import test_split
-from trainable.inference.config import Evaluation
+from trainable.evaluate.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
 from trainable.presets import PRESETS, Preset, apply_preset

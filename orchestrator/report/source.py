@@ -22,7 +22,7 @@ from orchestrator.flat import Scalar
 from orchestrator.objects import DamagedError
 from orchestrator.records import State, Store
 from orchestrator.spec import Objective
-from trainable.metrics.names import (
+from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
     RARE_MIOU,

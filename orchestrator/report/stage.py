@@ -8,7 +8,7 @@ from orchestrator.arms import Arm, Stage, StagePlan
 from orchestrator.records import State
 from orchestrator.report.source import Results, Trial
 from orchestrator.report.statistics import Comparison, Values, compare, per_class
-from trainable.metrics.names import IOU_PREFIX
+from trainable.evaluate.metrics.names import IOU_PREFIX
 
 ALPHA = 0.05
 """Level of every verdict."""

@@ -23,7 +23,7 @@ from orchestrator.report.numbers import (
 )
 from orchestrator.report.stage import ALPHA, StageResults, significant, verdict
 from orchestrator.report.stage_charts import arm_means, class_heat_map, forest, learning_curves
-from trainable.metrics.names import iou_name
+from trainable.evaluate.metrics.names import iou_name
 
 STATISTICS_NOTE = (
     "Mean ± standard deviation over the runs of the arm; Δ: mean difference to the baseline within seeds, with its 95 "

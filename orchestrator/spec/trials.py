@@ -13,7 +13,7 @@ from orchestrator.spec.node import Node, child_of, has_broken, nearest, plain
 from trainable.config import TrialConfig
 from trainable.data.config import DataConfig
 from trainable.data.layout import DataError, check_data
-from trainable.metrics.names import objective_names
+from trainable.evaluate.metrics.names import objective_names
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
 _DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)

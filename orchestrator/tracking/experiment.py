@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from orchestrator.tracking.entries import key_of
 from orchestrator.tracking.study_info import StudyInfo
-from trainable.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
+from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
 
 MOST_PICKS = 8
 """Searched settings among the columns of the view; a table wider than a screen shows nothing."""

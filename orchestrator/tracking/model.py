@@ -32,11 +32,11 @@ from torch import nn
 import trainable
 from orchestrator.artifacts import read_confusion
 from orchestrator.records import Record, Store
-from trainable.checkpoint import from_bytes
-from trainable.compute import IMAGENET_MEAN, IMAGENET_STD
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded
+from trainable.train.checkpoint import from_bytes
+from trainable.train.compute import IMAGENET_MEAN, IMAGENET_STD
 
 NAME = "model"
 """Of the logged model: ``runs:/<run>/model`` finds it."""

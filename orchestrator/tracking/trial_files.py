@@ -25,7 +25,7 @@ from orchestrator.flat import flatten
 from orchestrator.hidden import hide
 from orchestrator.records import Record, State, Store
 from orchestrator.tracking.confusion_picture import draw_confusion
-from trainable.metrics.names import iou_name
+from trainable.evaluate.metrics.names import iou_name
 
 Hidden = Mapping[str, str]
 

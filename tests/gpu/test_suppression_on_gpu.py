@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from benchmarks.suppression import Bench, Case, literal_decoder, ours
-from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.statistics import ClassStatistics
-from trainable.engine import fit
-from trainable.metrics.names import SUPPRESSION_SECONDS, TRAIN_DROPPED, TRAIN_LOSS
+from trainable.evaluate.metrics.names import SUPPRESSION_SECONDS, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.step import Batch, two_path_losses
 from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.sampling import ClassSampler
+from trainable.train.compute import Compute
+from trainable.train.engine import fit
+from trainable.train.step import Batch, two_path_losses
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from trainable.config import TrialConfig
-from trainable.engine import fit
+from trainable.evaluate.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.failure import TrialFailed
-from trainable.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
-from trainable.probe import probe
+from trainable.train.engine import fit
+from trainable.train.probe import probe
 
 pytestmark = [
     pytest.mark.gpu,

@@ -74,7 +74,7 @@ def test_a_continued_real_trial_has_the_metrics_of_an_undisturbed_one(
     (tmp_path / "real.yaml").write_text(REAL)
     study = load(tmp_path / "real.yaml", env={})
     whole, broken = store, Store("broken", "s")
-    fit = {"fit": "trainable.engine:fit"}
+    fit = {"fit": "trainable.train.engine:fit"}
     undisturbed = Attempt(job(planned_by(study, whole), whole, **fit))
     assert epochs(undisturbed, 4) == [1, 2, 3, 4]
     undisturbed.close()

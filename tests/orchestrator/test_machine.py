@@ -18,7 +18,7 @@ from orchestrator.machine import MachineMeter, visible_gpus
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Store
 from orchestrator.spec import Study
-from trainable.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS, repeats
+from trainable.evaluate.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS, repeats
 
 OF_GPU = {GPU_UTILIZATION, GPU_MEMORY, GPU_POWER}
 UUIDS = ("GPU-aaaa-0", "GPU-aabb-1", "GPU-cccc-2")

@@ -23,10 +23,10 @@ from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
 from orchestrator.spec import load
 from orchestrator.tracking.model import NAME, log_best_model
-from trainable.checkpoint import from_bytes
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import folded
+from trainable.train.checkpoint import from_bytes
 
 STUDY = """
 study: s
@@ -59,7 +59,7 @@ def train(folder: Path, arch: str) -> tuple[Store, Record]:
     planned = Planner(load(folder / "s.yaml", env={})).next()
     assert planned is not None
     store.plan(planned)
-    rest = {"launch": "x", "fit": "trainable.engine:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
+    rest = {"launch": "x", "fit": "trainable.train.engine:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
     attempt = Attempt({"plan": asdict(planned), "storage": store.storage, "study": "s", **rest})
     _, metrics, done = attempt.next_epoch()
     attempt.close()

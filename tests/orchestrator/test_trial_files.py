@@ -28,7 +28,7 @@ from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files
 from trainable.config import TrialConfig
 from trainable.data.classes import SHAPES
-from trainable.metrics.names import iou_name
+from trainable.evaluate.metrics.names import iou_name
 
 REAL = """
 study: s
@@ -235,7 +235,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     planned = Planner(load(folder / "s.yaml", env={})).next()
     assert planned is not None
     store.plan(planned)
-    run(planned, store, "trainable.engine:fit")
+    run(planned, store, "trainable.train.engine:fit")
     (record,) = store.records()
     record = record.ended(State.COMPLETE)
     store.judge(record, {})

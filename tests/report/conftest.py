@@ -15,7 +15,7 @@ from orchestrator.results import write_table
 from orchestrator.spec import Choice, Domain, Study, Value, load, reference
 from orchestrator.spec.search import Reference
 from trainable.data.classes import SHAPES
-from trainable.metrics.names import iou_name
+from trainable.evaluate.metrics.names import iou_name
 
 FILE = """
 study: made

@@ -7,20 +7,20 @@ from typing import Any, get_args
 import pytest
 import torch
 from pydantic import ValidationError
+from trainable.evaluate.evaluate.metrics import names
 
-from trainable.compute import choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
 from trainable.data.statistics import ClassStatistics
-from trainable.engine import prepare
-from trainable.metrics import names
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.step import Batch, two_path_losses
 from trainable.suppression.config import Sampling, SuppressionConfig
 from trainable.suppression.drop import Drop
-from trainable.train import train_epoch
+from trainable.train.compute import choose_compute
+from trainable.train.engine import prepare
+from trainable.train.epoch import train_epoch
+from trainable.train.step import Batch, two_path_losses
 
 TREE = {
     "data": {"name": "shapes", "size": [32, 32]},

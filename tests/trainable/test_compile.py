@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from trainable.engine import fit
-from trainable.metrics.names import TRAIN_CE, TRAIN_LOSS, TRAIN_SUPPRESSION
+from trainable.evaluate.metrics.names import TRAIN_CE, TRAIN_LOSS, TRAIN_SUPPRESSION
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.suppression.config import SuppressionConfig
+from trainable.train.engine import fit
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")

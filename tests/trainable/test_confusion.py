@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+from trainable.evaluate.evaluate.metrics import names as metric_names
 
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX, class_names
 from trainable.data.frames import HeldFrames, load_splits
-from trainable.metrics import names as metric_names
-from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, rare_classes, scores
-from trainable.metrics.names import (
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, rare_classes, scores
+from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
     PIXEL_ACCURACY,
@@ -73,11 +73,11 @@ def test_rare_classes_hold_less_than_two_percent() -> None:
 
 
 def test_engine_metrics_equal_torchmetrics(make_trial) -> None:
-    from trainable.compute import choose_compute
     from trainable.data.statistics import train_statistics
-    from trainable.engine import prepare
-    from trainable.evaluate import evaluate
-    from trainable.train import train_epoch
+    from trainable.evaluate.evaluate import evaluate
+    from trainable.train.compute import choose_compute
+    from trainable.train.engine import prepare
+    from trainable.train.epoch import train_epoch
 
     config: TrialConfig = make_trial(data={"size": [64, 64]}, suppression={"gate_norm": "mean"})
     compute, splits = choose_compute("cpu", "auto"), load_splits(config.data)

@@ -7,13 +7,13 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor
+from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
-from trainable.engine import fit
-from trainable.metrics import names
 from trainable.suppression.config import Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
+from trainable.train.engine import fit
 
 CLASSES = 6
 DATA = {"train_images": 6, "val_images": 1}

@@ -10,21 +10,27 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassCalibrationError
 
-from trainable import diagnostics
-from trainable.clock import PartClock
-from trainable.compute import choose_compute
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
-from trainable.diagnostics import channel_purity, diagnose
-from trainable.metrics.calibration import BINS, Calibration
-from trainable.metrics.names import CHANNEL_PURITY, COLLATERAL, DROPPED_PROBABILITY, KEPT_PROBABILITY, WEIGHT_COSINE
+from trainable.evaluate.diagnostics import channel_purity, diagnose
+from trainable.evaluate.evaluate import diagnostics
+from trainable.evaluate.metrics.calibration import BINS, Calibration
+from trainable.evaluate.metrics.names import (
+    CHANNEL_PURITY,
+    COLLATERAL,
+    DROPPED_PROBABILITY,
+    KEPT_PROBABILITY,
+    WEIGHT_COSINE,
+)
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.model.segmenter import Segmenter, weight_cosine
-from trainable.step import Batch, two_path_losses
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Gate, Hard, Mechanism, Projection, RandomChannels, SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.train.clock import PartClock
+from trainable.train.compute import choose_compute
+from trainable.train.step import Batch, two_path_losses
 
 CPU = choose_compute("cpu", "fp32")
 

@@ -3,23 +3,22 @@ import math
 import pytest
 import torch
 from torch import nn
+from trainable.evaluate.evaluate.metrics import names
 
-from trainable import seeds
-from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames, load_splits
 from trainable.data.statistics import ClassStatistics
-from trainable.engine import EpochResult, fit, prepare
 from trainable.failure import TrialFailed
-from trainable.meter import Meter
-from trainable.metrics import names
 from trainable.model.encoders import ARCHS, ModelError
 from trainable.optim.build import build_optimizer, build_schedule, poly_factor
 from trainable.optim.config import SGD, AdamW, TrainConfig
-from trainable.probe import probe
 from trainable.suppression.loss import PathLosses
-from trainable.train import index_batches, train_epoch
+from trainable.train.compute import Compute, choose_compute
+from trainable.train.engine import EpochResult, fit, prepare
+from trainable.train.epoch import index_batches, seeds, train_epoch
+from trainable.train.meter import Meter
+from trainable.train.probe import probe
 
 SUPPRESSION = {"gate_norm": "mean", "alpha": 1.0, "schedule": "constant", "loss_ramp": "constant"}
 
@@ -156,7 +155,7 @@ def test_out_of_memory_fails_with_advice(make_trial, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
 
-    monkeypatch.setattr("trainable.train.plain_losses", full)
+    monkeypatch.setattr("trainable.train.epoch.plain_losses", full)
     with pytest.raises(TrialFailed, match=r"^epoch 1, step 1: the GPU is out of memory; lower train\.batch_size"):
         run(make_trial())
 
@@ -165,7 +164,7 @@ def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: 
     config = make_trial(train={"epochs": 2})
     results = fit(config, device="cpu")
     next(results)
-    monkeypatch.setattr("trainable.train.plain_losses", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr("trainable.train.epoch.plain_losses", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         next(results)
 

@@ -15,10 +15,10 @@ import pytest
 from torch import Tensor
 
 from trainable.config import TrialConfig
-from trainable.engine import fit
-from trainable.meter import Meter
-from trainable.metrics.names import KEPT_PROBABILITY
+from trainable.evaluate.metrics.names import KEPT_PROBABILITY
 from trainable.suppression.loss import PathLosses
+from trainable.train.engine import fit
+from trainable.train.meter import Meter
 
 GOLDEN = Path(__file__).parent / "golden" / "official.json"
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainable.engine import fit
-from trainable.inference.config import Evaluation
-from trainable.inference.predict import _starts, frame_logits
+from trainable.evaluate.config import Evaluation
+from trainable.evaluate.predict import _starts, frame_logits
+from trainable.train.engine import fit
 
 
 def pixelwise(images_B3HW: Tensor) -> Tensor:

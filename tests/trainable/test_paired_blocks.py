@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from trees import camvid_tree, picture, png
 
-from trainable.compute import choose_compute
 from trainable.config import TrialConfig
 from trainable.data.frames import load_splits
 from trainable.data.statistics import train_statistics
-from trainable.engine import fit, prepare
 from trainable.presets import PRESETS
-from trainable.step import Batch
-from trainable.train import train_epoch
+from trainable.train.compute import choose_compute
+from trainable.train.engine import fit, prepare
+from trainable.train.epoch import train_epoch
+from trainable.train.step import Batch
 
 ARMS = [name for name in PRESETS if name not in ("none", "official")]
 
@@ -44,7 +44,7 @@ def observed(config: TrialConfig) -> tuple[dict[str, Tensor], list[Tensor]]:
         seen.extend([images.clone(), labels.clone()])
         return Batch(images, labels)
 
-    with mock.patch("trainable.train.Batch", note):
+    with mock.patch("trainable.train.epoch.Batch", note):
         for epoch in (1, 2):
             train_epoch(training, splits.train, epoch)
     return weights, seen

@@ -4,10 +4,9 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
+from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
-from trainable.engine import fit
-from trainable.metrics import names
 from trainable.presets import PRESETS, Preset, apply_preset
 from trainable.suppression.config import (
     Constant,
@@ -18,6 +17,7 @@ from trainable.suppression.config import (
     RandomChannels,
     SuppressionConfig,
 )
+from trainable.train.engine import fit
 
 # Every setting that a preset could touch, none of them at its default.
 WRITTEN: dict[str, Any] = {

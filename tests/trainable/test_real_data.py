@@ -10,7 +10,7 @@ from PIL import Image
 from trainable.data.config import CamVidData, CityscapesData
 from trainable.data.frames import MappedFrames, load_splits
 from trainable.data.statistics import train_statistics
-from trainable.probe import probe
+from trainable.train.probe import probe
 
 LABEL_TO_TRAIN = {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,
@@ -55,7 +55,7 @@ def test_camvid_pixels_per_class(real_data) -> None:
 
 
 def test_a_trial_trains_on_crops_of_large_frames(real_data, make_trial) -> None:
-    from trainable.engine import fit
+    from trainable.train.engine import fit
 
     data = {"name": "cityscapes", "root": str(real_data("cityscapes")), "size": [64, 128]}
     augment = {"scale": [0.5, 2.1], "crop": [64, 64], "crop_max_share": 0.75, "flip": True, "photometric": 0.4}

@@ -7,7 +7,7 @@ TORCH_FREE = [
     "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.presets",
     "trainable.__main__",
     "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.layout",
-    "trainable.metrics", "trainable.metrics.names",
+    "trainable.evaluate.metrics", "trainable.evaluate.metrics.names",
     "trainable.model", "trainable.model.config", "trainable.model.encoders",
     "trainable.optim", "trainable.optim.config",
     "trainable.suppression", "trainable.suppression.config", "trainable.suppression.schedule",
@@ -33,6 +33,6 @@ def test_the_driver_caches_and_draws_without_torch() -> None:
     assert not _loaded_after(ON_THE_DRIVER) & {"torch", "torchvision", "pandas"}
 
 
-@pytest.mark.parametrize("module", ["trainable.engine", "trainable.probe"])
+@pytest.mark.parametrize("module", ["trainable.train.engine", "trainable.train.probe"])
 def test_the_engine_knows_no_runner(module: str) -> None:
     assert not _loaded_after([module]) & {"ray", "optuna", "mlflow", "pandas", "orchestrator"}

@@ -13,10 +13,10 @@ from trainable.config import TrialConfig
 from trainable.data.classes import CAMVID, IGNORE_INDEX, ClassMap, class_map, class_names
 from trainable.data.frames import load_splits
 from trainable.data.strip import CELL_WIDTH, GAP, LINE, MAX_WHOLE_LEGEND, coloured, draw_strip
-from trainable.engine import EpochResult, fit
-from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou
-from trainable.metrics.names import MIOU
-from trainable.trial_pictures import FRAMES, telling_frames
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou
+from trainable.evaluate.metrics.names import MIOU
+from trainable.evaluate.trial_pictures import FRAMES, telling_frames
+from trainable.train.engine import EpochResult, fit
 
 SUPPRESSION = {"gate_norm": "mean", "alpha": 1.0, "sampling": {"name": "difficulty", "tau": 1.0}}
 THREE = ClassMap(("road", "sky", "cone"), (0, 1, 2), frozenset({9}), ((128, 64, 128), (70, 130, 180), (255, 140, 0)))

@@ -13,7 +13,7 @@ from trainable.data.mapped import Counts
 from trainable.data.pictures import conditional
 from trainable.data.splits import array_splits
 from trainable.data.statistics import ClassStatistics
-from trainable.metrics.rare import RARE_SHARE, rare_classes
+from trainable.evaluate.metrics.rare import RARE_SHARE, rare_classes
 
 MAX_TABLE_CLASSES = 25
 """Up to so many classes the co-occurrence fits into a table on a terminal."""

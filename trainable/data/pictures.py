@@ -20,7 +20,7 @@ from trainable.data.mapped import Counts
 from trainable.data.splits import ArraySplit, array_splits
 from trainable.data.statistics import ClassStatistics
 from trainable.data.strip import IGNORED_COLOUR, coloured
-from trainable.metrics.rare import RARE_SHARE, rare_classes
+from trainable.evaluate.metrics.rare import RARE_SHARE, rare_classes
 
 Floats = npt.NDArray[np.float64]
 

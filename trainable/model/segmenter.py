@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainable.compute import full_precision
 from trainable.model.stages import Tap, Tape, record, rerun, run
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
+from trainable.train.compute import full_precision
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainable.compute import full_precision
 from trainable.suppression.config import ImportanceSource, Mechanism
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
 from trainable.suppression.mechanism import GateNorm, effective_weight
 from trainable.suppression.sampling import labels_at
+from trainable.train.compute import full_precision
 
 BN_MOMENTUM = 0.01
 """The official code's, in torch's convention: the share of a new batch in the running statistics."""

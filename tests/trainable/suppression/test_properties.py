@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.model.segmenter import Segmenter, weight_cosine
-from trainable.step import Batch, two_path_losses
 from trainable.suppression import loss
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Mechanism, SuppressionConfig
@@ -34,6 +33,7 @@ from trainable.suppression.sampling import (
     temperature,
 )
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
+from trainable.train.step import Batch, two_path_losses
 
 MakeModel = Callable[..., Segmenter]
 

@@ -13,9 +13,9 @@ from reference import IGNORED, Setting
 from torch import Tensor, nn
 
 from trainable.model.segmenter import Segmenter
-from trainable.step import Batch, plain_losses, two_path_losses
 from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.train.step import Batch, plain_losses, two_path_losses
 
 CLASSES, BATCH, SIZE = 4, 3, (18, 34)
 CLASS_WEIGHTS = (0.5, 2.0, 1.0, 3.0)

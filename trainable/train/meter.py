@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainable.failure import TrialFailed
-from trainable.metrics.names import (
+from trainable.evaluate.metrics.names import (
     TRAIN_AUXILIARY_CE,
     TRAIN_CE,
     TRAIN_DROPPED,
@@ -14,6 +13,7 @@ from trainable.metrics.names import (
     TRAIN_SUPPRESSED_CE,
     TRAIN_SUPPRESSION,
 )
+from trainable.failure import TrialFailed
 from trainable.suppression.loss import PathLosses
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a model on the frames of a split at the configured size, as ``trainable.inference`` predicts.
+"""Evaluation of a model on the frames of a split at the configured size, as ``predict`` predicts.
 
 Shapes: B batch, C classes, H W image.
 """
@@ -8,17 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
-from trainable.diagnostics import diagnose
-from trainable.inference.config import Evaluation
-from trainable.inference.predict import frame_logits
-from trainable.metrics.calibration import Calibration
-from trainable.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
-from trainable.metrics.names import (
+from trainable.evaluate.config import Evaluation
+from trainable.evaluate.diagnostics import diagnose
+from trainable.evaluate.metrics.calibration import Calibration
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
+from trainable.evaluate.metrics.names import (
     ALIGNED_OBJECT_MIOU,
     CONTEXT_GAP,
     ECE,
@@ -32,7 +30,9 @@ from trainable.metrics.names import (
     iou_name,
     test_iou_name,
 )
+from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
+from trainable.train.compute import Compute
 
 
 def evaluation_batch_size(config: TrialConfig) -> int:

@@ -9,14 +9,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainable.compute import Compute
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import Frames
-from trainable.metrics.confusion import class_ious, confusion_matrix
-from trainable.metrics.names import CHANNEL_PURITY, COLLATERAL, DROPPED_PROBABILITY, KEPT_PROBABILITY, WEIGHT_COSINE
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix
+from trainable.evaluate.metrics.names import (
+    CHANNEL_PURITY,
+    COLLATERAL,
+    DROPPED_PROBABILITY,
+    KEPT_PROBABILITY,
+    WEIGHT_COSINE,
+)
 from trainable.model.segmenter import Segmenter, weight_cosine
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
+from trainable.train.compute import Compute
 
 IMAGES = 8
 """Images, evenly spread over the split, on which each of their classes is suppressed once per epoch."""

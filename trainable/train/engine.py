@@ -12,22 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainable import seeds
-from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import DataError, test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
-from trainable.evaluate import evaluate, evaluate_test
+from trainable.evaluate.evaluate import evaluate, evaluate_test
+from trainable.evaluate.metrics.confusion import rare_classes
+from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
+from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
-from trainable.metrics.confusion import rare_classes
-from trainable.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.model.build import ModelError, build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
-from trainable.train import Training, steps_per_epoch, train_epoch
-from trainable.trial_pictures import validation_strip
+from trainable.train.compute import Compute, choose_compute
+from trainable.train.epoch import Training, seeds, steps_per_epoch, train_epoch
 
 __all__ = ["DataError", "EpochResult", "ModelError", "TrialFailed", "fit", "prepare"]
 
@@ -39,7 +38,7 @@ class EpochResult:
     epoch: int
     """Counted from 1."""
     metrics: dict[str, float]
-    """Values by name, all names from ``trainable.metrics.names``; an undefined metric has no entry."""
+    """Values by name, all names from ``trainable.evaluate.metrics.names``; an undefined metric has no entry."""
     training: Training
     """The trial in training, until the next epoch begins: its weights and its state."""
     val: Frames

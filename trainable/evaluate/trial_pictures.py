@@ -9,14 +9,14 @@ from collections.abc import Collection
 import numpy as np
 import torch
 
-from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_map
 from trainable.data.frames import Frames
 from trainable.data.mapped import Counts
 from trainable.data.strip import draw_strip
-from trainable.inference.predict import frame_logits
+from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
+from trainable.train.compute import Compute
 
 FRAMES = 4
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
-from trainable.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WORST3_IOU, iou_name
-from trainable.metrics.rare import rare_classes as rare_classes
+from trainable.evaluate.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WORST3_IOU, iou_name
+from trainable.evaluate.metrics.rare import rare_classes as rare_classes
 
 
 def confusion_matrix(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:

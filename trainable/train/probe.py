@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import torch
 
-from trainable.compute import Compute, choose_compute
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Splits, few_frames
 from trainable.data.statistics import ClassStatistics
-from trainable.engine import prepare
-from trainable.evaluate import evaluation_batch_size, split_confusion
-from trainable.train import Training, steps_per_epoch, train_epoch
+from trainable.evaluate.evaluate import evaluation_batch_size, split_confusion
+from trainable.train.compute import Compute, choose_compute
+from trainable.train.engine import prepare
+from trainable.train.epoch import Training, steps_per_epoch, train_epoch
 
 T = TypeVar("T")
 

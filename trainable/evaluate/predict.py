@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainable.data.config import SIZE_MULTIPLE, Size
-from trainable.inference.config import Evaluation
+from trainable.evaluate.config import Evaluation
 
 Network = Callable[[Tensor], Tensor]
 """Logits [B,C,H,W] of images [B,3,H,W]."""

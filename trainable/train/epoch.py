@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, optim
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainable import seeds
-from trainable.clock import PartClock
-from trainable.compute import Compute
 from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.frames import Frames
 from trainable.data.statistics import ClassStatistics
+from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.failure import TrialFailed
-from trainable.meter import Meter
-from trainable.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.model.segmenter import Segmenter
-from trainable.step import Batch, plain_losses, two_path_losses
 from trainable.suppression.loss import PathLosses
 from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
+from trainable.train.clock import PartClock
+from trainable.train.compute import Compute
+from trainable.train.epoch import seeds
+from trainable.train.meter import Meter
+from trainable.train.step import Batch, plain_losses, two_path_losses
 
 CHECK_EVERY_ON_GPU = 50
 """Steps between two looks at the losses on a GPU, each of which waits for it; on a CPU every step is checked."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainable.clock import PartClock
 from trainable.model.segmenter import PlainPass, Segmenter
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import PathLosses, path_cross_entropies, suppressed_probability
+from trainable.train.clock import PartClock
 
 
 @dataclass(frozen=True)

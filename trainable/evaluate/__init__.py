@@ -1,0 +1,1 @@
+"""Scoring a trained network: prediction (whole, windowed, flipped, scaled), metrics, diagnostics, pictures."""
