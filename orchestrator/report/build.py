@@ -21,7 +21,7 @@ from orchestrator.records import State, Store
 from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
 from orchestrator.report.numbers import count
 from orchestrator.report.source import Results, read_results
-from orchestrator.spec.mistakes import unknown
+from trainable.configfile.mistakes import unknown
 
 if TYPE_CHECKING:
     from orchestrator.report.drawing import FigureFormat

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from orchestrator.report.source import Results, Trial, nested
 from orchestrator.spec import Choice, Domain, Float, Int, SearchSpace, Tree, Value
-from orchestrator.spec.document import read_yaml
 from orchestrator.spec.language import tree_of
 from orchestrator.spec.loading import TRIAL_KEYS
-from orchestrator.spec.mistakes import Mistake
-from orchestrator.spec.node import Place
+from trainable.configfile.document import read_yaml
+from trainable.configfile.mistakes import Mistake
+from trainable.configfile.node import Place
 
 
 @dataclass(frozen=True)

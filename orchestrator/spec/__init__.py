@@ -3,11 +3,11 @@
 from orchestrator.spec.comparison import AblationSection, ConfirmSection
 from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.spec.loading import load
-from orchestrator.spec.mistakes import Mistake, SpecError
 from orchestrator.spec.search import SearchSection
 from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection, first_objective
 from orchestrator.spec.space import Pick, SearchSpace
 from orchestrator.spec.study import Study, reference
+from trainable.configfile.mistakes import Mistake, SpecError
 
 __all__ = [
     "AblationSection",

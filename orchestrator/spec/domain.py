@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-from orchestrator.spec.node import Scalar
+from trainable.configfile.node import Scalar
 
 Value: TypeAlias = Scalar
 """What is picked from a domain: a number, or the label of an option."""

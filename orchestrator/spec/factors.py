@@ -7,9 +7,9 @@ from typing import Any
 
 from orchestrator.spec.comparison import BestOf, Factorial, Fractional, Path, Winner
 from orchestrator.spec.domain import Choice, Float, Int, Tree
-from orchestrator.spec.mistakes import Mistake, unknown
 from orchestrator.spec.place import TRIAL_KEYS, AblationFile, refusals, shown
 from orchestrator.spec.trees import content, order_levels, same_level, trial_of
+from trainable.configfile.mistakes import Mistake, unknown
 
 MOST_ARMS = 1000
 """More arms are a slip: nobody waits for them."""

@@ -10,8 +10,8 @@ from itertools import combinations, product
 from typing import Any, TypeVar
 
 from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
-from orchestrator.spec.mistakes import Mistake, show_path
-from orchestrator.spec.node import Key, Node, Place, children_of, has_broken, plain, written
+from trainable.configfile.mistakes import Mistake, show_path
+from trainable.configfile.node import Key, Node, Place, children_of, has_broken, plain, written
 
 K = TypeVar("K")
 

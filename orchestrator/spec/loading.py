@@ -10,19 +10,20 @@ from typing import Any
 from orchestrator.spec.ablation import check_ablation, check_stages
 from orchestrator.spec.combos import refusals
 from orchestrator.spec.comparison import AblationSection, ConfirmSection
-from orchestrator.spec.document import read_yaml
-from orchestrator.spec.environment import expand, from_env
+from orchestrator.spec.environment import from_env
 from orchestrator.spec.language import check_domains, is_domain, tree_of
-from orchestrator.spec.messages import validate
-from orchestrator.spec.mistakes import Mistake, SpecError, show_path, unknown
-from orchestrator.spec.node import Key, Node, Place, child_of, has_broken, nearest, written
-from orchestrator.spec.overrides import override
 from orchestrator.spec.search import STUDY_NAME, SearchSection
 from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection
 from orchestrator.spec.space import SearchSpace
 from orchestrator.spec.study import Study
 from orchestrator.spec.trials import check_data_sets, check_metrics, check_trials
 from trainable.config import TrialConfig
+from trainable.configfile.document import read_yaml
+from trainable.configfile.environment import expand
+from trainable.configfile.messages import validate
+from trainable.configfile.mistakes import Mistake, SpecError, show_path, unknown
+from trainable.configfile.node import Key, Node, Place, child_of, has_broken, nearest, written
+from trainable.configfile.overrides import override
 
 TRIAL_KEYS = ("preset", "data", "model", "train", "suppression", "evaluation")
 """The sections of a trial that a study file writes; its seed derives from the study's."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.spec.comparison import AblationSection, Baseline, Values, Written
-from orchestrator.spec.messages import validate
-from orchestrator.spec.mistakes import Mistake, show_path
-from orchestrator.spec.node import Key, Node, Place, child_of
 from orchestrator.spec.space import SearchSpace
 from orchestrator.spec.trees import with_values
 from trainable.config import TrialConfig
+from trainable.configfile.messages import validate
+from trainable.configfile.mistakes import Mistake, show_path
+from trainable.configfile.node import Key, Node, Place, child_of
 
 TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
 NOWHERE = Place("")

@@ -7,10 +7,10 @@ from typing import get_args
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.spec.language import pair_variants, variants
-from orchestrator.spec.messages import split_path, validate
-from orchestrator.spec.mistakes import Mistake, show_path, unknown
-from orchestrator.spec.node import Node, child_of, has_broken, nearest, plain
 from trainable.config import TrialConfig
+from trainable.configfile.messages import split_path, validate
+from trainable.configfile.mistakes import Mistake, show_path, unknown
+from trainable.configfile.node import Node, child_of, has_broken, nearest, plain
 from trainable.data.config import DataConfig
 from trainable.data.layout import DataError, check_data
 from trainable.evaluate.metrics.names import objective_names

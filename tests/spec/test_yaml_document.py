@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.spec import SpecError, load
-from orchestrator.spec.document import read_yaml
-from orchestrator.spec.mistakes import Mistake
-from orchestrator.spec.node import Place, plain
+from trainable.configfile.document import read_yaml
+from trainable.configfile.mistakes import Mistake
+from trainable.configfile.node import Place, plain
 
 
 def read(text: str):

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import yaml
 
-from orchestrator.spec.mistakes import Mistake, show_path
-from orchestrator.spec.node import Key, Node, Place, Scalar
+from trainable.configfile.mistakes import Mistake, show_path
+from trainable.configfile.node import Key, Node, Place, Scalar
 
 PlaceOf: TypeAlias = Callable[[int], Place]
 """Gives the place of a line of the text (from 1)."""

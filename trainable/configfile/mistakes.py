@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from orchestrator.spec.node import Key, Place
+from trainable.configfile.node import Key, Place
 
 MOST_NAMES = 24
 """Longer lists of valid names are not printed; the closest names are."""

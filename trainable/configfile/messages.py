@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.spec.mistakes import Mistake, show_path, unknown
-from orchestrator.spec.node import Key, Node, child_of, plain
+from trainable.configfile.mistakes import Mistake, show_path, unknown
+from trainable.configfile.node import Key, Node, child_of, plain
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.spec.document import read_yaml
-from orchestrator.spec.mistakes import Mistake, show_path
-from orchestrator.spec.node import Key, Node, Place
+from trainable.configfile.document import read_yaml
+from trainable.configfile.mistakes import Mistake, show_path
+from trainable.configfile.node import Key, Node, Place
 
 _FORM = re.compile(r"\s*([^=\s.\[\]]+(?:\.[^=\s.\[\]]+|\[[0-9]+\])*)\s*=(.*)", re.DOTALL)
 
