@@ -31,7 +31,7 @@ from typing import Any
 from chaos_checks import Finished, decision_differences, differences, table
 from mlflow_server import mlflow_server
 
-from orchestrator.spec import load
+from orchestrator.studyfile import load
 from trainable.config import TrialConfig
 from trainable.train.engine import EpochResult
 from trainable.train.engine import fit as engine
@@ -161,7 +161,7 @@ class Run:
         overrides = [f"tracking.uri={self.ground.tracking}", f"tracking.experiment={self.name}"]
         address = self.ground.cluster.address if self.ground.cluster else None
         code = (
-            "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+            "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
             f"sys.exit(launch(load({str(self.spec)!r}, {overrides!r}), storage={str(self.folder)!r},"
             f"target=Target({address!r}, fit='chaos:traced'), command=''))"
         )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import repeats
 
 

@@ -24,7 +24,7 @@ from trial_overhead import NoOpEpoch
 
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study, load
+from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["search.references=[]", "study=scale", "train.epochs=3", "objective={metric: val/miou, mode: max}"]

@@ -47,7 +47,7 @@ def no_op(config: Any, *, threads: int, resume_from: Any = None) -> Iterator[NoO
 def ours_no_op(trials: int, folder: Path) -> float:
     """Wall seconds of a study of no-op trials, tracking on."""
     code = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
         "'study=noop', 'train.epochs=1', 'search.sampler=random', 'model.arch=fpn', 'model.encoder=resnet18',"
@@ -85,7 +85,7 @@ def run_stock_real(trials: int, epochs: int) -> None:
         import torch
         from ray.tune import Checkpoint
 
-        from orchestrator.spec import load
+        from orchestrator.studyfile import load
         from trainable.train.engine import fit
 
         torch.set_num_threads(1)

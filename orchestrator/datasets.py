@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
 from orchestrator.plan.confirmation import test_section
-from orchestrator.spec import SearchSpace, Study
-from orchestrator.spec.domain import Choice, Float, Int, Tree
+from orchestrator.studyfile import SearchSpace, Study
+from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
 from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
 from trainable.data.layout import DataError

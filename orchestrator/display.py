@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.console import say
 from orchestrator.records import Record, State
 from orchestrator.results import best
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal; ended trials are always printed."""

@@ -21,8 +21,8 @@ from orchestrator.preflight import check_models, open_store
 from orchestrator.records import Planned
 from orchestrator.report.inference import seeds_needed, smallest_p
 from orchestrator.results import threads_for
-from orchestrator.spec import ResourcesSection, Study
-from orchestrator.spec.comparison import Baseline, BestOf, Path, Winner, Written
+from orchestrator.studyfile import ResourcesSection, Study
+from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
 from orchestrator.tracking import redacted, tracking_uri
 from trainable.config import TrialConfig
 

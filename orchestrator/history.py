@@ -13,8 +13,8 @@ from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best
-from orchestrator.spec import Choice, Study, first_objective, reference
-from orchestrator.spec.language import is_domain
+from orchestrator.studyfile import Choice, Study, first_objective, reference
+from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import TrialConfig
 from trainable.evaluate.config import Evaluation
 

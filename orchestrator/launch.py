@@ -20,8 +20,8 @@ from orchestrator.records import Record, State, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
-from orchestrator.spec import Study
 from orchestrator.stages import Round, Stages
+from orchestrator.studyfile import Study
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
 

@@ -7,8 +7,8 @@ from typing import get_args
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
 from orchestrator.records import Store
-from orchestrator.spec import SearchSpace, Study
-from orchestrator.spec.domain import Choice, Tree
+from orchestrator.studyfile import SearchSpace, Study
+from orchestrator.studyfile.space.domain import Choice, Tree
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS
 from trainable.suppression.config import Layer

@@ -22,9 +22,9 @@ from orchestrator.objects import DamagedError, absolute
 from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.results import best
-from orchestrator.spec import Objective, TrackingSection, first_objective
-from orchestrator.spec.language import is_domain
-from orchestrator.spec.loading import TRIAL_KEYS
+from orchestrator.studyfile import Objective, TrackingSection, first_objective
+from orchestrator.studyfile.loading import TRIAL_KEYS
+from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
 from orchestrator.tracking.study_info import DataSource
 from orchestrator.tracking.trial_files import write_trial_files

@@ -12,7 +12,7 @@ from orchestrator.arms import StagePlan
 from orchestrator.flat import Scalar, flatten
 from orchestrator.hidden import hide
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 
 Row = dict[str, Scalar]
 

@@ -19,9 +19,9 @@ from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.registered import described, difference, registered
 from orchestrator.results import ranked
-from orchestrator.spec import Study
-from orchestrator.spec.comparison import BestOf, Winner
-from orchestrator.spec.trees import content
+from orchestrator.studyfile import Study
+from orchestrator.studyfile.sections.comparison import BestOf, Winner
+from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 
 Identity = tuple[str, int]

@@ -23,7 +23,7 @@ from orchestrator.lease import holder
 from orchestrator.records import Record, State, Store
 from orchestrator.registered import registered
 from orchestrator.results import block_values
-from orchestrator.spec import Objective, first_objective
+from orchestrator.studyfile import Objective, first_objective
 
 DEFAULT_STORAGE = "studies"
 WATCH_SECONDS = 5.0

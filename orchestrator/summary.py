@@ -14,7 +14,7 @@ from orchestrator.display import duration
 from orchestrator.flat import short
 from orchestrator.records import Record, State
 from orchestrator.results import best, block_values, pareto_front
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 
 SHOWN = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)

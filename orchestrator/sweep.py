@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from orchestrator.errors import InputError
-from orchestrator.spec import SpecError, load
+from orchestrator.studyfile import SpecError, load
 
 DEFAULT_STORAGE = "studies"
 

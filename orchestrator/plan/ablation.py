@@ -11,9 +11,18 @@ from orchestrator.errors import InputError
 from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
 from orchestrator.plan.designs import BASELINE, factorial, fractional, leave_one_out, one_at_a_time, walk
 from orchestrator.records import Record
-from orchestrator.spec import AblationSection, Study
-from orchestrator.spec.comparison import Arms, Factorial, Fractional, LeaveOneOut, OneAtATime, Path, Values, Written
-from orchestrator.spec.trees import base_tree, content, order_levels, trial_of
+from orchestrator.studyfile import AblationSection, Study
+from orchestrator.studyfile.sections.comparison import (
+    Arms,
+    Factorial,
+    Fractional,
+    LeaveOneOut,
+    OneAtATime,
+    Path,
+    Values,
+    Written,
+)
+from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
 
 Means = Callable[[TrialConfig, Sequence[int]], float | None]

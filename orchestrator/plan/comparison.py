@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from orchestrator.arms import Stage, StagePlan
 from orchestrator.plan.planner import derive_seed, dump
 from orchestrator.records import Planned
-from orchestrator.spec.trees import content
+from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 
 SLUG_LENGTH = 80

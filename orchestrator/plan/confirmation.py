@@ -8,8 +8,8 @@ from orchestrator.arms import Arm, StagePlan
 from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
 from orchestrator.records import Record
 from orchestrator.results import block_values
-from orchestrator.spec import Objective, Study, reference
-from orchestrator.spec.trees import content
+from orchestrator.studyfile import Objective, Study, reference
+from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 from trainable.data.config import DataConfig
 from trainable.data.layout import DataError, check_data, test_split

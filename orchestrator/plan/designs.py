@@ -17,7 +17,7 @@ import numpy as np
 import pyDOE3
 
 from orchestrator.arms import Arm
-from orchestrator.spec.trees import same_level
+from orchestrator.studyfile.space.trees import same_level
 
 Factors: TypeAlias = Mapping[str, Sequence[Any]]
 """Levels of each factor by its dotted path, the baseline's first."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.plan.planner import judged
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 
 
 class FixedPlanner:

@@ -22,8 +22,8 @@ from optuna.trial import TrialState, create_trial
 from orchestrator.objects import absolute
 from orchestrator.plan.samplers import build_pruner, build_sampler, distribution
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Domain, Objective, Study, Value, reference
-from orchestrator.spec import search as section
+from orchestrator.studyfile import Domain, Objective, Study, Value, reference
+from orchestrator.studyfile.sections import search as section
 from trainable.config import TrialConfig
 
 MAX_ENUMERATED_CELLS = 10_000

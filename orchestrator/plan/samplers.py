@@ -12,8 +12,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from orchestrator.spec import Choice, Domain, Float, Int
-from orchestrator.spec import search as section
+from orchestrator.studyfile import Choice, Domain, Float, Int
+from orchestrator.studyfile.sections import search as section
 
 
 class _SequencedQMC(optuna.samplers.QMCSampler):

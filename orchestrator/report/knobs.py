@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.source import Results, Trial, nested
-from orchestrator.spec import Choice, Domain, Float, Int, SearchSpace, Tree, Value
-from orchestrator.spec.language import tree_of
-from orchestrator.spec.loading import TRIAL_KEYS
+from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace, Tree, Value
+from orchestrator.studyfile.loading import TRIAL_KEYS
+from orchestrator.studyfile.space.notation import tree_of
 from trainable.configfile.document import read_yaml
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place

@@ -15,7 +15,7 @@ from orchestrator.report.importance import Importance
 from orchestrator.report.knobs import Knobs, short_names
 from orchestrator.report.numbers import setting
 from orchestrator.report.source import Floats, Results, Trial
-from orchestrator.spec import Choice, Value
+from orchestrator.studyfile import Choice, Value
 
 PANELS_PER_ROW = 4
 TITLE = 22

@@ -17,7 +17,7 @@ from orchestrator.report.search_charts import (
     slices,
 )
 from orchestrator.report.source import Results, Trial
-from orchestrator.spec import Value
+from orchestrator.studyfile import Value
 
 FEWEST_FOR_LINES = 3
 """Trials from which parallel coordinates and slices show anything."""

@@ -21,7 +21,7 @@ from orchestrator.errors import InputError
 from orchestrator.flat import Scalar
 from orchestrator.objects import DamagedError
 from orchestrator.records import State, Store
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from orchestrator.errors import InputError
-from orchestrator.spec import ResourcesSection
+from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
 """How long a cluster may take to answer."""

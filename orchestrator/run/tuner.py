@@ -14,7 +14,7 @@ from orchestrator.records import Store
 from orchestrator.results import threads_for
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
-from orchestrator.spec import ResourcesSection
+from orchestrator.studyfile import ResourcesSection
 from orchestrator.trial import Trial
 
 

@@ -14,7 +14,7 @@ from orchestrator.flat import flatten, short
 from orchestrator.hidden import hide
 from orchestrator.objects import redacted
 from orchestrator.records import Planned, Record
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 from orchestrator.tracking.study_info import DataSource, StudyInfo
 
 MAX_METRICS, MAX_PARAMS = 1000, 100

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.records import Record
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 
 
 @dataclass(frozen=True)

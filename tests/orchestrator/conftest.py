@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import Study, load
+from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).parents[2]
 

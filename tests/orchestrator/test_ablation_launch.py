@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.launch import Target, launch
 from orchestrator.records import State, Store
-from orchestrator.spec import load
+from orchestrator.studyfile import load
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +54,7 @@ def test_an_interrupted_ablation_ends_with_the_results_of_an_uninterrupted_one(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml'), storage='out', target=Target(fit='fake_fit:slow'), command='THE COMMAND'))"
     )
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ from orchestrator.launch import Target, launch
 from orchestrator.objects import Objects
 from orchestrator.plan.planner import Planner
 from orchestrator.records import CheckpointName, Planned, State, Store
-from orchestrator.spec import Study, load
+from orchestrator.studyfile import Study, load
 from trainable.failure import TrialFailed
 
 HERE = Path(__file__).parent

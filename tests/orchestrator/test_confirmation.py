@@ -14,8 +14,8 @@ from orchestrator.dryrun import evidence
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.registered import described
-from orchestrator.spec import Objective, Study, load
 from orchestrator.status import status
+from orchestrator.studyfile import Objective, Study, load
 from orchestrator.sweep import main
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]
 EPOCHS = 4

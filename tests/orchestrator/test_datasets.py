@@ -9,7 +9,7 @@ from trees import camvid_tree, folder_tree, png
 
 from orchestrator.datasets import cache_data, data_fingerprint, data_sections, draw_data
 from orchestrator.errors import InputError
-from orchestrator.spec import Study, load
+from orchestrator.studyfile import Study, load
 from orchestrator.sweep import main
 from trainable.data.cache import cache_path
 from trainable.data.layout import pairs

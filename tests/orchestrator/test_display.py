@@ -7,7 +7,7 @@ from rich.console import Console
 
 from orchestrator.display import LiveDisplay, PlainDisplay, Progress, build_display, duration
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Objective, Study
+from orchestrator.studyfile import Objective, Study
 from orchestrator.summary import NO_EVIDENCE, print_summary
 
 OBJECTIVE = Objective(metric="val/miou", mode="max")

@@ -10,7 +10,7 @@ from orchestrator.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.records import CheckpointName, Record, State, Store
 from orchestrator.run.session import Session
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]
 PLAIN = "search.references=[]"

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from orchestrator.errors import InputError
 from orchestrator.launch import Target, launch
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 
 pytestmark = pytest.mark.integration
 
@@ -150,7 +150,7 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     study: Make, place: Path, number: signal.Signals, code: int
 ) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', target=Target(fit='fake_fit:slow'),"
         "command='THE COMMAND'))"
     )
@@ -210,7 +210,7 @@ def test_a_running_cluster_of_two_nodes_is_used_and_left_running(study: Make, pl
 
 def test_a_killed_driver_loses_no_trial_and_runs_none_twice(study: Make, place: Path) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=4', 'train.epochs=2']), storage='out',"
         "target=Target(fit='fake_fit:slow'), command=''))"
     )

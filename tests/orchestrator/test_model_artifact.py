@@ -21,7 +21,7 @@ from tracking_server import mlflow_server
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import load
+from orchestrator.studyfile import load
 from orchestrator.tracking.model import NAME, log_best_model
 from trainable.config import TrialConfig
 from trainable.model.build import build_model

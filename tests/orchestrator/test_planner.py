@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.plan.planner import Planner, derive_seed
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 from trainable.config import TrialConfig
 
 Make = Callable[..., Study]

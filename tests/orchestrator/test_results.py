@@ -5,7 +5,7 @@ import yaml
 
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best, pareto_front, table, write_best, write_table
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 from trainable.config import TrialConfig
 
 MIOU = Objective(metric="val/miou", mode="max")

@@ -20,7 +20,7 @@ from orchestrator.lease import holder, lease
 from orchestrator.objects import DamagedError, Objects, join
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study
+from orchestrator.studyfile import Study
 
 pytestmark = [
     pytest.mark.integration,
@@ -124,7 +124,7 @@ def _files(store: Store, key: str) -> dict[str, bytes | None]:
 def test_a_study_goes_on_with_another_ray(storage: str, study: Make, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(study().text)
     code = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.spec import load;"
+        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=2', 'tracking.enabled=false']),"
         f"storage={storage!r}, target=Target(max_concurrent=2, fit='fake_fit:slow'), command=''))"
     )

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.lease import NAME
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Record, State, Store
-from orchestrator.spec import Study
 from orchestrator.status import WATCH_SECONDS, main
+from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]
 

@@ -13,8 +13,8 @@ from orchestrator.history import read_history
 from orchestrator.plan.planner import derive_seed
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import best, table
-from orchestrator.spec import Study, load
 from orchestrator.stages import Round, Stages
+from orchestrator.studyfile import Study, load
 
 ALONE = """
 study: s

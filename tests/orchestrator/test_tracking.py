@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 from orchestrator.tracking import DEFAULT_URI, StudyInfo, Tracker, tracking_uri, ui_command
 from orchestrator.tracking.study_info import DataSource
 

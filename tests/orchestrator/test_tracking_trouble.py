@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.records import Planned, Record, State
-from orchestrator.spec import Objective
+from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.database import ensure_database

@@ -23,7 +23,7 @@ from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.objects import Objects
 from orchestrator.plan.planner import Planner
 from orchestrator.records import Planned, Record, State, Store
-from orchestrator.spec import Study, load
+from orchestrator.studyfile import Study, load
 from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files
 from trainable.config import TrialConfig

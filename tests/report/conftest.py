@@ -12,8 +12,8 @@ import pytest
 from orchestrator.arms import Arm, StagePlan
 from orchestrator.records import Planned, Record, State, Store
 from orchestrator.results import write_table
-from orchestrator.spec import Choice, Domain, Study, Value, load, reference
-from orchestrator.spec.search import Reference
+from orchestrator.studyfile import Choice, Domain, Study, Value, load, reference
+from orchestrator.studyfile.sections.search import Reference
 from trainable.data.classes import SHAPES
 from trainable.evaluate.metrics.names import iou_name
 

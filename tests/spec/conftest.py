@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import SpecError, Study, load
+from orchestrator.studyfile import SpecError, Study, load
 
 LINES = {
     "study": "s",

@@ -4,7 +4,7 @@
 
 import pytest
 
-from orchestrator.spec import SpecError, load
+from orchestrator.studyfile import SpecError, load
 
 HEAD = """study: s
 objective: {metric: val/miou, mode: max}

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from orchestrator.spec import Study, load
-from orchestrator.spec.comparison import BestOf, Winner, Written
+from orchestrator.studyfile import Study, load
+from orchestrator.studyfile.sections.comparison import BestOf, Winner, Written
 
 HEAD = """study: s
 objective: {metric: val/miou, mode: max}

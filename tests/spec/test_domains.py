@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.spec import Choice, Float, Int
+from orchestrator.studyfile import Choice, Float, Int
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Environment variables in study files."""
 
-from orchestrator.spec import load
+from orchestrator.studyfile import load
 
 
 def test_a_variable_inside_a_text_is_replaced(read):

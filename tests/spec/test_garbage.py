@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.plan.ablation import ablation as arms
 from orchestrator.plan.ablation import stand_in
-from orchestrator.spec import SpecError, load
+from orchestrator.studyfile import SpecError, load
 
 SECTIONS = ["study", "objective", "data", "model", "train", "suppression", "search", "resources", "tracking"]
 KEYS = [

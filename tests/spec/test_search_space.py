@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.spec import Choice, Float, Int, Study, load, reference
+from orchestrator.studyfile import Choice, Float, Int, Study, load, reference
 from trainable.suppression.config import SuppressionConfig
 
 SAMPLING = """

@@ -8,7 +8,7 @@ HEAVY = ["torch", "ray", "optuna", "mlflow", "pandas", "numpy"]
 CODE = f"""
 import sys, time
 start = time.perf_counter()
-from orchestrator.spec import load
+from orchestrator.studyfile import load
 load(sys.argv[1])
 heavy = [name for name in {HEAVY} if name in sys.modules]
 assert not heavy, heavy
@@ -19,5 +19,5 @@ assert time.perf_counter() - start < 2, time.perf_counter() - start
 def test_loading_imports_no_framework_and_is_fast(write):
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", CODE, str(write())], check=True, cwd=root)
-    schema = "import sys; import orchestrator.spec.schema; assert 'torch' not in sys.modules"
+    schema = "import sys; import orchestrator.studyfile.schema; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", schema], check=True, cwd=root)

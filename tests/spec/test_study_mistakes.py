@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import SpecError, load
+from orchestrator.studyfile import SpecError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from orchestrator.spec.schema import study_schema
+from orchestrator.studyfile.schema import study_schema
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 VALIDATOR = Draft7Validator(study_schema())
@@ -38,7 +38,7 @@ def test_it_is_a_schema():
 
 def test_the_file_is_current():
     assert json.loads((FOLDER / "schema.json").read_text()) == study_schema(), (
-        "run: python -m orchestrator.spec.schema > search_spaces/schema.json"
+        "run: python -m orchestrator.studyfile.schema > search_spaces/schema.json"
     )
 
 

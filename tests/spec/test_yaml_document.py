@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.spec import SpecError, load
+from orchestrator.studyfile import SpecError, load
 from trainable.configfile.document import read_yaml
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place, plain

@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.spec.comparison import BestOf, Factorial, Fractional, Path, Winner
-from orchestrator.spec.domain import Choice, Float, Int, Tree
-from orchestrator.spec.place import TRIAL_KEYS, AblationFile, refusals, shown
-from orchestrator.spec.trees import content, order_levels, same_level, trial_of
+from orchestrator.studyfile.checks.ablation_in_file import TRIAL_KEYS, AblationFile, refusals, shown
+from orchestrator.studyfile.sections.comparison import BestOf, Factorial, Fractional, Path, Winner
+from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
+from orchestrator.studyfile.space.trees import content, order_levels, same_level, trial_of
 from trainable.configfile.mistakes import Mistake, unknown
 
 MOST_ARMS = 1000

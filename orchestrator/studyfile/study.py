@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.search import Reference
-from orchestrator.spec.sections import StudySpec
-from orchestrator.spec.space import SearchSpace
+from orchestrator.studyfile.sections.search import Reference
+from orchestrator.studyfile.sections.study import StudySpec
+from orchestrator.studyfile.space.space import SearchSpace
 from trainable.config import TrialConfig
 
 

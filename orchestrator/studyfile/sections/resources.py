@@ -1,29 +1,10 @@
-"""The other sections of a study file that no trial has, and the study they form together with ``search``."""
+"""The sections ``resources`` and ``tracking`` of a study file: what its trials occupy, and where they are shown."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from orchestrator.spec.comparison import AblationSection, ConfirmSection
-from orchestrator.spec.search import SearchSection
 from trainable.section import Section
-
-
-class Objective(Section):
-    """A metric to optimise; its value is that of a trial's last epoch."""
-
-    metric: str
-    """Name of a metric of evaluation or training, such as val/miou."""
-    mode: Literal["max", "min"]
-    """Whether larger or smaller values are better."""
-
-
-def first_objective(specification: Mapping[str, Any]) -> Objective:
-    """What the trials of a study are compared by, from its specification as a plain tree."""
-    written = specification["objective"]
-    return Objective.model_validate(written[0] if isinstance(written, list) else written)
 
 
 class ResourcesSection(Section):
@@ -78,19 +59,3 @@ class TrackingSection(Section):
     def measures_machine(self, resources: ResourcesSection) -> bool:
         """Whether trials measure their machine."""
         return resources.gpu > 0 if self.system_metrics is None else self.system_metrics
-
-
-@dataclass(frozen=True)
-class StudySpec:
-    """A study without its search space."""
-
-    study: str
-    objectives: tuple[Objective, ...]
-    search: SearchSection
-    """Its defaults where the file has none."""
-    resources: ResourcesSection
-    tracking: TrackingSection
-    searched: bool = True
-    """Whether the study searches; an ablation alone does not."""
-    confirm: ConfirmSection | None = None
-    ablation: AblationSection | None = None

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.spec.comparison import AblationSection, Values
+from orchestrator.studyfile.sections.comparison import AblationSection, Values
 from trainable.config import TrialConfig
 
 

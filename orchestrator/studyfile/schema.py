@@ -1,4 +1,4 @@
-"""The JSON Schema of study files, for completion and hints in editors: ``python -m orchestrator.spec.schema``.
+"""The JSON Schema of study files, for completion and hints in editors: ``python -m orchestrator.studyfile.schema``.
 
 It is made from the sections that also check the files: each value may be what its field takes, a domain that fits, or a
 text with ``${NAME}``. What only `load` can see is not in it: bounds of domains, combinations, files on disk.
@@ -9,10 +9,11 @@ import json
 import sys
 from typing import Any, TypeAlias
 
-from orchestrator.spec.comparison import AblationSection, ConfirmSection
-from orchestrator.spec.loading import KEYS, NAMED, TRIAL_KEYS
-from orchestrator.spec.search import STUDY_NAME, SearchSection
-from orchestrator.spec.sections import Objective, ResourcesSection, TrackingSection
+from orchestrator.studyfile.loading import KEYS, NAMED, TRIAL_KEYS
+from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
+from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
+from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
+from orchestrator.studyfile.sections.study import Objective
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 

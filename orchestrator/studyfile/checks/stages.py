@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.spec.comparison import Arms, BestOf, Values, Winner, Written
-from orchestrator.spec.factors import factor_mistakes
-from orchestrator.spec.language import is_domain
-from orchestrator.spec.place import TRIAL_KEYS, AblationFile, refusals
-from orchestrator.spec.search import STUDY_NAME
-from orchestrator.spec.sections import StudySpec
-from orchestrator.spec.space import SearchSpace
-from orchestrator.spec.trees import base_tree, content, trial_of
+from orchestrator.studyfile.checks.ablation_in_file import TRIAL_KEYS, AblationFile, refusals
+from orchestrator.studyfile.checks.factors import factor_mistakes
+from orchestrator.studyfile.sections.comparison import Arms, BestOf, Values, Winner, Written
+from orchestrator.studyfile.sections.search import STUDY_NAME
+from orchestrator.studyfile.sections.study import StudySpec
+from orchestrator.studyfile.space.notation import is_domain
+from orchestrator.studyfile.space.space import SearchSpace
+from orchestrator.studyfile.space.trees import base_tree, content, trial_of
 from trainable.configfile.mistakes import Mistake, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, children_of, nearest
 from trainable.presets import PRESETS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
+from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.config import TrialConfig
 
 Pick: TypeAlias = Callable[[str, Domain], Value]

@@ -1,9 +1,9 @@
-"""Which settings of a study's trials name environment variables (``${NAME}``), so that they are never shown by value."""
+"""Which settings of a study's trials name environment variables (``${NAME}``): these are never shown by value."""
 
 import json
 from collections.abc import Iterator
 
-from orchestrator.spec.language import is_domain
+from orchestrator.studyfile.space.notation import is_domain
 from trainable.configfile.node import Node, written
 
 

@@ -6,10 +6,10 @@ Optuna would refuse some of them in the middle of a study and silently sample at
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from orchestrator.spec.domain import Choice, Domain, Float, Int
-from orchestrator.spec.search import ASHA, CMAES, GP, QMC, Grid, Hyperband, Median
-from orchestrator.spec.sections import StudySpec
-from orchestrator.spec.space import SearchSpace
+from orchestrator.studyfile.sections.search import ASHA, CMAES, GP, QMC, Grid, Hyperband, Median
+from orchestrator.studyfile.sections.study import StudySpec
+from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int
+from orchestrator.studyfile.space.space import SearchSpace
 
 Rule: TypeAlias = Callable[[StudySpec, SearchSpace], str | None]
 """The reason to refuse a study; None where the rule is kept."""

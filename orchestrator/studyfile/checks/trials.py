@@ -6,7 +6,7 @@ from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.spec.language import pair_variants, variants
+from orchestrator.studyfile.space.variants import pair_variants, variants
 from trainable.config import TrialConfig
 from trainable.configfile.messages import split_path, validate
 from trainable.configfile.mistakes import Mistake, show_path, unknown

@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.ablation import check_ablation, check_stages
-from orchestrator.spec.combos import refusals
-from orchestrator.spec.comparison import AblationSection, ConfirmSection
-from orchestrator.spec.environment import from_env
-from orchestrator.spec.language import check_domains, is_domain, tree_of
-from orchestrator.spec.search import STUDY_NAME, SearchSection
-from orchestrator.spec.sections import Objective, ResourcesSection, StudySpec, TrackingSection
-from orchestrator.spec.space import SearchSpace
-from orchestrator.spec.study import Study
-from orchestrator.spec.trials import check_data_sets, check_metrics, check_trials
+from orchestrator.studyfile.checks.combinations import refusals
+from orchestrator.studyfile.checks.stages import check_ablation, check_stages
+from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_trials
+from orchestrator.studyfile.environment import from_env
+from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
+from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
+from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
+from orchestrator.studyfile.sections.study import Objective, StudySpec
+from orchestrator.studyfile.space.notation import check_domains, is_domain, tree_of
+from orchestrator.studyfile.space.space import SearchSpace
+from orchestrator.studyfile.study import Study
 from trainable.config import TrialConfig
 from trainable.configfile.document import read_yaml
 from trainable.configfile.environment import expand

@@ -1,19 +1,15 @@
-"""Domains in a study file: their notation, the search space they span, and the configurations that test it.
+"""Domains in a study file: their notation and the search space they span.
 
 A domain is a mapping with one of the keys of `DOMAIN_KEYS`; no section of a trial has a key of these names.
 """
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import combinations, product
-from typing import Any, TypeVar
+from typing import Any
 
-from orchestrator.spec.domain import Choice, Domain, Float, Int, Tree, Value
+from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.configfile.mistakes import Mistake, show_path
 from trainable.configfile.node import Key, Node, Place, children_of, has_broken, plain, written
-
-K = TypeVar("K")
 
 RANGES = ("uniform", "log_uniform", "int", "log_int")
 DOMAIN_KEYS = (*RANGES, "choice")
@@ -40,7 +36,7 @@ def check_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) ->
         read_domain(node)
     except ValueError as error:
         if not has_broken(node):  # else the reason is reported already
-            mistakes.append(Mistake(_origin(node), show_path(path), str(error)))
+            mistakes.append(Mistake(origin_of(node), show_path(path), str(error)))
         return replace(node, broken=True)
     return node
 
@@ -114,77 +110,7 @@ def tree_of(node: Node) -> Tree:
     return node.value
 
 
-def variants(node: Node) -> list[Node]:
-    """Trees without domains that together try every bound and every option.
-
-    In the first one every domain stands at its first value; each other one differs from it in one domain.
-    """
-    if node.broken:
-        return [node]
-    if is_domain(node.value):
-        return _domain_variants(node)
-    if isinstance(node.value, dict):
-        return [replace(node, value=entries) for entries in _one_at_a_time(node.value)]
-    if isinstance(node.value, list):
-        items = dict(enumerate(node.value))
-        return [replace(node, value=list(variant.values())) for variant in _one_at_a_time(items)]
-    return [node]
-
-
-def pair_variants(node: Node) -> Iterator[Node]:
-    """Trees in which two values of one mapping or list leave their first variant together, for rules over both."""
-    if node.broken:
-        return
-    if is_domain(node.value):
-        assert isinstance(node.value, dict)
-        options = node.value["choice"].value if "choice" in node.value else []
-        assert isinstance(options, list)
-        for option in options:
-            yield from pair_variants(option)
-    elif isinstance(node.value, dict):
-        for entries in _two_at_a_time(node.value):
-            yield replace(node, value=entries)
-    elif isinstance(node.value, list):
-        for items in _two_at_a_time(dict(enumerate(node.value))):
-            yield replace(node, value=list(items.values()))
-
-
-def _domain_variants(node: Node) -> list[Node]:
-    domain = read_domain(node)
-    assert isinstance(node.value, dict)
-    if isinstance(domain, Choice):
-        options = node.value["choice"].value
-        assert isinstance(options, list)
-        return [variant for option in options for variant in variants(option)]
-    key = next(key for key in RANGES if key in node.value)
-    text = f"{key} {json.dumps(written(node.value[key]))}"
-    return [Node(value, _origin(node), domain=text) for value in _probes(domain)]
-
-
-def _origin(node: Node) -> Place:
+def origin_of(node: Node) -> Place:
     """The place of a domain: its line, or the option that overrides a part of it."""
-    origins = map(_origin, children_of(node))
+    origins = map(origin_of, children_of(node))
     return next((place for place in origins if place.line is None), node.place)
-
-
-def _probes(domain: Float | Int) -> list[float]:
-    """Both bounds, and the first step between them: a field may ask for multiples."""
-    step = [] if domain.step is None or domain.log else [domain.snap(domain.low + domain.step)]
-    return [domain.low, domain.high, *step]
-
-
-def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
-    tried = {key: variants(child) for key, child in entries.items()}
-    first = {key: nodes[0] for key, nodes in tried.items()}
-    for one, other in combinations(tried, 2):
-        for mine, yours in product(tried[one][1:], tried[other][1:]):
-            yield {**first, one: mine, other: yours}
-    for key, child in entries.items():
-        for inner in pair_variants(child):
-            yield {**first, key: inner}
-
-
-def _one_at_a_time(entries: Mapping[K, Node]) -> list[dict[K, Node]]:
-    tried = {key: variants(child) for key, child in entries.items()}
-    first = {key: nodes[0] for key, nodes in tried.items()}
-    return [first, *({**first, key: node} for key, nodes in tried.items() for node in nodes[1:])]

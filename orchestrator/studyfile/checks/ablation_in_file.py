@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.spec.comparison import AblationSection, Baseline, Values, Written
-from orchestrator.spec.space import SearchSpace
-from orchestrator.spec.trees import with_values
+from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Values, Written
+from orchestrator.studyfile.space.space import SearchSpace
+from orchestrator.studyfile.space.trees import with_values
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, show_path

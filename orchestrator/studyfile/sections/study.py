@@ -1,0 +1,41 @@
+"""What a study optimises, and the study that its sections form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
+from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
+from orchestrator.studyfile.sections.search import SearchSection
+from trainable.section import Section
+
+
+class Objective(Section):
+    """A metric to optimise; its value is that of a trial's last epoch."""
+
+    metric: str
+    """Name of a metric of evaluation or training, such as val/miou."""
+    mode: Literal["max", "min"]
+    """Whether larger or smaller values are better."""
+
+
+def first_objective(specification: Mapping[str, Any]) -> Objective:
+    """What the trials of a study are compared by, from its specification as a plain tree."""
+    written = specification["objective"]
+    return Objective.model_validate(written[0] if isinstance(written, list) else written)
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A study without its search space."""
+
+    study: str
+    objectives: tuple[Objective, ...]
+    search: SearchSection
+    """Its defaults where the file has none."""
+    resources: ResourcesSection
+    tracking: TrackingSection
+    searched: bool = True
+    """Whether the study searches; an ablation alone does not."""
+    confirm: ConfirmSection | None = None
+    ablation: AblationSection | None = None
