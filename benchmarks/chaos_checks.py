@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
+from orchestrator.store.records import Record, State, Store
 from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import repeats
 

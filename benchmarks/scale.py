@@ -23,7 +23,7 @@ from typing import Any
 from trial_overhead import NoOpEpoch
 
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
+from orchestrator.store.records import Record, State, Store
 from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]

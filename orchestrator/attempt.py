@@ -15,9 +15,9 @@ from importlib import import_module
 from threading import Timer
 from typing import Any
 
-from orchestrator.artifacts import Shown, show
 from orchestrator.machine import MachineMeter, gpu_names
-from orchestrator.records import Checkpoint, CheckpointName, Planned, Store
+from orchestrator.store.artifacts import Shown, show
+from orchestrator.store.records import Checkpoint, CheckpointName, Planned, Store
 from trainable.config import TrialConfig
 from trainable.failure import TrialFailed
 

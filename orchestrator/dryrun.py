@@ -8,19 +8,19 @@ from typing import assert_never
 import yaml
 from rich.console import Console
 
-from orchestrator.arms import Arm, StagePlan
 from orchestrator.console import open_console, say
 from orchestrator.display import duration
 from orchestrator.errors import InputError
-from orchestrator.flat import short
-from orchestrator.objects import absolute
 from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, open_store
-from orchestrator.records import Planned
 from orchestrator.report.inference import seeds_needed, smallest_p
-from orchestrator.results import threads_for
+from orchestrator.store.flat_config import short
+from orchestrator.store.objects import absolute
+from orchestrator.store.records import Planned
+from orchestrator.store.results_table import threads_for
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
 from orchestrator.tracking import redacted, tracking_uri

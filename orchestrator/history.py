@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.arms import StagePlan
 from orchestrator.errors import InputError
-from orchestrator.flat import flatten
-from orchestrator.objects import absolute
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Planned, Record, State, Store
-from orchestrator.results import best
+from orchestrator.store.flat_config import flatten
+from orchestrator.store.objects import absolute
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.results_table import best
+from orchestrator.store.stage_plan import StagePlan
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import TrialConfig

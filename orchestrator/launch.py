@@ -13,14 +13,14 @@ from orchestrator.datasets import cache_data, check_data_unchanged, draw_data, r
 from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
-from orchestrator.lease import lease
 from orchestrator.preflight import check_models, fetch_weights, open_store
 from orchestrator.publish import is_behind, note_tracking, study_info, summary, track_command
-from orchestrator.records import Record, State, Store
 from orchestrator.report.build import FOLDER as REPORT
-from orchestrator.results import threads_for, write_best, write_table
 from orchestrator.run.session import Listener, Session
 from orchestrator.stages import Round, Stages
+from orchestrator.store.lease import lease
+from orchestrator.store.records import Record, State, Store
+from orchestrator.store.results_table import threads_for, write_best, write_table
 from orchestrator.studyfile import Study
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command

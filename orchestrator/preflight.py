@@ -6,7 +6,7 @@ from typing import get_args
 
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
-from orchestrator.records import Store
+from orchestrator.store.records import Store
 from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Tree
 from trainable.model.config import ModelConfig

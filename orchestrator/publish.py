@@ -13,15 +13,15 @@ from typing import Any
 
 import yaml
 
-from orchestrator.arms import STAGES, StagePlan
 from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
-from orchestrator.flat import flatten
-from orchestrator.hidden import hide
-from orchestrator.objects import DamagedError, absolute
-from orchestrator.records import JsonObject, Record, Store
 from orchestrator.report.build import FOLDER as REPORT
-from orchestrator.results import best
+from orchestrator.store.flat_config import flatten
+from orchestrator.store.masking import hide
+from orchestrator.store.objects import DamagedError, absolute
+from orchestrator.store.records import JsonObject, Record, Store
+from orchestrator.store.results_table import best
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.studyfile import Objective, TrackingSection, first_objective
 from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import is_domain

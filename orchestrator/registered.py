@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.arms import Stage, StagePlan
-from orchestrator.objects import DamagedError, Objects
+from orchestrator.store.objects import DamagedError, Objects
+from orchestrator.store.stage_plan import Stage, StagePlan
 
 
 def registered(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from orchestrator.arms import STAGES, Stage, StagePlan
 from orchestrator.history import History, best_elsewhere, settle
 from orchestrator.plan.ablation import ablation, stand_in, winning_tree
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Planned, Record, State, Store
 from orchestrator.registered import described, difference, registered
-from orchestrator.results import ranked
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.results_table import ranked
+from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.studyfile import Study
 from orchestrator.studyfile.sections.comparison import BestOf, Winner
 from orchestrator.studyfile.space.trees import content

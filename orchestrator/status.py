@@ -16,13 +16,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.arms import STAGES, StagePlan
 from orchestrator.console import open_console
 from orchestrator.errors import InputError
-from orchestrator.lease import holder
-from orchestrator.records import Record, State, Store
 from orchestrator.registered import registered
-from orchestrator.results import block_values
+from orchestrator.store.lease import holder
+from orchestrator.store.records import Record, State, Store
+from orchestrator.store.results_table import block_values
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.studyfile import Objective, first_objective
 
 DEFAULT_STORAGE = "studies"

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.arms import Stage, StagePlan
 from orchestrator.console import say
 from orchestrator.display import duration
-from orchestrator.flat import short
-from orchestrator.records import Record, State
-from orchestrator.results import best, block_values, pareto_front
+from orchestrator.store.flat_config import short
+from orchestrator.store.records import Record, State
+from orchestrator.store.results_table import best, block_values, pareto_front
+from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 

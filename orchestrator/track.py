@@ -14,9 +14,9 @@ from rich.console import Console
 
 from orchestrator.console import open_console, say
 from orchestrator.errors import InputError
-from orchestrator.lease import lease
 from orchestrator.publish import note_tracking, study_info, summary, tracked_at
-from orchestrator.records import Store
+from orchestrator.store.lease import lease
+from orchestrator.store.records import Store
 from orchestrator.tracking import Tracker, redacted
 
 DEFAULT_STORAGE = "studies"

@@ -9,9 +9,9 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.arms import Stage, StagePlan
 from orchestrator.plan.planner import derive_seed, dump
-from orchestrator.records import Planned
+from orchestrator.store.records import Planned
+from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 

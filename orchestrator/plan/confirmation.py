@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from statistics import fmean
 
-from orchestrator.arms import Arm, StagePlan
 from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
-from orchestrator.records import Record
-from orchestrator.results import block_values
+from orchestrator.store.records import Record
+from orchestrator.store.results_table import block_values
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.studyfile import Objective, Study, reference
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyDOE3
 
-from orchestrator.arms import Arm
+from orchestrator.store.stage_plan import Arm
 from orchestrator.studyfile.space.trees import same_level
 
 Factors: TypeAlias = Mapping[str, Sequence[Any]]

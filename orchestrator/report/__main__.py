@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pyarrow import ArrowInvalid
 
 from orchestrator.errors import InputError
-from orchestrator.records import Store
 from orchestrator.report.build import FORMATS, Format, write_report
+from orchestrator.store.records import Store
 
 DEFAULT_STORAGE = "studies"
 

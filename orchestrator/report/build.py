@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
 
 from orchestrator.errors import InputError
-from orchestrator.records import State, Store
 from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
 from orchestrator.report.numbers import count
 from orchestrator.report.source import Results, read_results
+from orchestrator.store.records import State, Store
 from trainable.configfile.mistakes import unknown
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.arms import Arm
 from orchestrator.report.numbers import NOTHING, setting
 from orchestrator.report.stage import StageResults
+from orchestrator.store.stage_plan import Arm
 from trainable.presets import COMPONENTS
 
 MARK = "✓"

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from orchestrator.records import State
 from orchestrator.report.numbers import count, listed, probability
 from orchestrator.report.power import detectable_effect
 from orchestrator.report.source import Results, Trial
 from orchestrator.report.stage import ALPHA, StageResults
 from orchestrator.report.statistics import seeds_needed, smallest_p
+from orchestrator.store.records import State
 
 MOST_LISTED = 30
 """Runs that are listed one by one."""

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from orchestrator.flat import short
+from orchestrator.store.flat_config import short
 
 NOTHING = "–"
 DIGITS = 4

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.arms import STAGES, Stage, StagePlan
 from orchestrator.errors import InputError
-from orchestrator.flat import Scalar
-from orchestrator.objects import DamagedError
-from orchestrator.records import State, Store
+from orchestrator.store.flat_config import Scalar
+from orchestrator.store.objects import DamagedError
+from orchestrator.store.records import State, Store
+from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.studyfile import Objective
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
@@ -212,7 +212,7 @@ def _trial(row: Mapping[str, Any], params: Sequence[str], rows: slice) -> Trial:
 
 
 def nested(params: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Settings by dotted path as the tree they were flattened from: ``orchestrator.flat`` read backwards."""
+    """Settings by dotted path as the tree they were flattened from: ``flat_config`` read backwards."""
     tree: dict[str, Any] = {}
     for path, value in params.items():
         *sections, name = path.split(".")

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from orchestrator.arms import Arm, Stage, StagePlan
-from orchestrator.records import State
 from orchestrator.report.source import Results, Trial
 from orchestrator.report.statistics import Comparison, Values, compare, per_class
+from orchestrator.store.records import State
+from orchestrator.store.stage_plan import Arm, Stage, StagePlan
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
 ALPHA = 0.05

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from orchestrator.arms import StagePlan
 from orchestrator.report.components import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.design_section import design_blocks
 from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, Tone, cells, slug
@@ -23,6 +22,7 @@ from orchestrator.report.numbers import (
 )
 from orchestrator.report.stage import ALPHA, StageResults, significant, verdict
 from orchestrator.report.stage_charts import arm_means, class_heat_map, forest, learning_curves
+from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
 
 STATISTICS_NOTE = (

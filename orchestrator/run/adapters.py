@@ -8,8 +8,8 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.records import Planned
 from orchestrator.run.session import Session
+from orchestrator.store.records import Planned
 
 
 class PlannedSearcher(Searcher):

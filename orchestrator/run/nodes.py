@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import InputError
-from orchestrator.records import Store
+from orchestrator.store.records import Store
 
 PACKAGES = ("dropclass-orchestrator", "ray", "torch")
 """Packages whose versions must be equal on all nodes."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner, stopped_early
-from orchestrator.records import Planned, Record, State, Store
+from orchestrator.store.records import Planned, Record, State, Store
 
 
 class Listener(Protocol):

@@ -10,10 +10,10 @@ from types import FrameType
 
 from ray import tune
 
-from orchestrator.records import Store
-from orchestrator.results import threads_for
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
+from orchestrator.store.records import Store
+from orchestrator.store.results_table import threads_for
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.trial import Trial
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from orchestrator.artifacts import Confusion
+from orchestrator.store.artifacts import Confusion
 
 DPI = 110
 MAX_NUMBERED_CLASSES = 25

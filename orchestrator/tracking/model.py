@@ -30,8 +30,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from torch import nn
 
 import trainable
-from orchestrator.artifacts import read_confusion
-from orchestrator.records import Record, Store
+from orchestrator.store.artifacts import read_confusion
+from orchestrator.store.records import Record, Store
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded

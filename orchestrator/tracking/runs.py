@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
-from orchestrator.hidden import hide
-from orchestrator.records import Record, State
+from orchestrator.store.masking import hide
+from orchestrator.store.records import Record, State
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
     Batch,

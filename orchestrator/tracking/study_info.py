@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.records import Record
+from orchestrator.store.records import Record
 from orchestrator.studyfile import Objective
 
 

@@ -20,10 +20,10 @@ from types import MappingProxyType
 
 import yaml
 
-from orchestrator.artifacts import PICTURES, Confusion, read_confusion, read_picture
-from orchestrator.flat import flatten
-from orchestrator.hidden import hide
-from orchestrator.records import Record, State, Store
+from orchestrator.store.artifacts import PICTURES, Confusion, read_confusion, read_picture
+from orchestrator.store.flat_config import flatten
+from orchestrator.store.masking import hide
+from orchestrator.store.records import Record, State, Store
 from orchestrator.tracking.confusion_picture import draw_confusion
 from trainable.evaluate.metrics.names import iou_name
 

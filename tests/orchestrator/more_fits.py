@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fake_fit import Result, State, _p_max, fit, slow
 
-from orchestrator.objects import Objects
+from orchestrator.store.objects import Objects
 from trainable.config import TrialConfig
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.launch import Target, launch
-from orchestrator.records import State, Store
+from orchestrator.store.records import State, Store
 from orchestrator.studyfile import load
 
 pytestmark = pytest.mark.integration

@@ -13,9 +13,9 @@ import pytest
 from orchestrator import attempt as module
 from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.launch import Target, launch
-from orchestrator.objects import Objects
 from orchestrator.plan.planner import Planner
-from orchestrator.records import CheckpointName, Planned, State, Store
+from orchestrator.store.objects import Objects
+from orchestrator.store.records import CheckpointName, Planned, State, Store
 from orchestrator.studyfile import Study, load
 from trainable.failure import TrialFailed
 

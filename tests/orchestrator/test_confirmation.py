@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 from trees import camvid_tree, picture, png
 
-from orchestrator.arms import Arm, StagePlan
 from orchestrator.datasets import data_sections
 from orchestrator.dryrun import evidence
 from orchestrator.plan.confirmation import confirmation, winner
-from orchestrator.records import Planned, Record, State, Store
 from orchestrator.registered import described
 from orchestrator.status import status
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.studyfile import Objective, Study, load
 from orchestrator.sweep import main
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Planned, Record, State, Store
+from orchestrator.store.records import Planned, Record, State, Store
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

@@ -8,8 +8,8 @@ import pytest
 from orchestrator.errors import InputError
 from orchestrator.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
-from orchestrator.records import CheckpointName, Record, State, Store
 from orchestrator.run.session import Session
+from orchestrator.store.records import CheckpointName, Record, State, Store
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

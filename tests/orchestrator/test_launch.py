@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from orchestrator.errors import InputError
 from orchestrator.launch import Target, launch
-from orchestrator.records import Record, State, Store
+from orchestrator.store.records import Record, State, Store
 from orchestrator.studyfile import Study
 
 pytestmark = pytest.mark.integration

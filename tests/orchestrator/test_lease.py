@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import lease as module
 from orchestrator.errors import InputError
-from orchestrator.lease import NAME, STALE_S, holder, lease
-from orchestrator.objects import Objects
+from orchestrator.store import lease as module
+from orchestrator.store.lease import NAME, STALE_S, holder, lease
+from orchestrator.store.objects import Objects
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from orchestrator import machine
 from orchestrator.attempt import Attempt
 from orchestrator.machine import MachineMeter, visible_gpus
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Store
+from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS, repeats
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.objects import DamagedError, Objects, absolute, join
+from orchestrator.store.objects import DamagedError, Objects, absolute, join
 
 
 @pytest.fixture

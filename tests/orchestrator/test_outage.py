@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from tracking_server import mlflow_server
 
-from orchestrator.records import Record, State, Store
+from orchestrator.store.records import Record, State, Store
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]

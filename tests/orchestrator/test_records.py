@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.flat import flatten
-from orchestrator.records import Planned, Record, State, Store
+from orchestrator.store.flat_config import flatten
+from orchestrator.store.records import Planned, Record, State, Store
 
 
 def planned(key: str = "search-0000", number: int = 0, kind: str = "search") -> Planned:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator.records import Planned, Record, State, Store
-from orchestrator.results import best, pareto_front, table, write_best, write_table
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.results_table import best, pareto_front, table, write_best, write_table
 from orchestrator.studyfile import Objective
 from trainable.config import TrialConfig
 

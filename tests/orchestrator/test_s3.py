@@ -16,10 +16,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from orchestrator.attempt import Attempt
-from orchestrator.lease import holder, lease
-from orchestrator.objects import DamagedError, Objects, join
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
+from orchestrator.store.lease import holder, lease
+from orchestrator.store.objects import DamagedError, Objects, join
+from orchestrator.store.records import Record, State, Store
 from orchestrator.studyfile import Study
 
 pytestmark = [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lease import NAME
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Record, State, Store
 from orchestrator.status import WATCH_SECONDS, main
+from orchestrator.store.lease import NAME
+from orchestrator.store.records import Record, State, Store
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.arms import StagePlan
 from orchestrator.errors import InputError
 from orchestrator.history import read_history
 from orchestrator.plan.planner import derive_seed
-from orchestrator.records import Planned, Record, State, Store
-from orchestrator.results import best, table
 from orchestrator.stages import Round, Stages
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.results_table import best, table
+from orchestrator.store.stage_plan import StagePlan
 from orchestrator.studyfile import Study, load
 
 ALONE = """

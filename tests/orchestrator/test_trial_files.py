@@ -18,11 +18,11 @@ import torch
 import yaml
 from PIL import Image
 
-from orchestrator.artifacts import Confusion, read_confusion, read_picture
 from orchestrator.attempt import Attempt, StorageFailed
-from orchestrator.objects import Objects
 from orchestrator.plan.planner import Planner
-from orchestrator.records import Planned, Record, State, Store
+from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
+from orchestrator.store.objects import Objects
+from orchestrator.store.records import Planned, Record, State, Store
 from orchestrator.studyfile import Study, load
 from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files

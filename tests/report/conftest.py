@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.arms import Arm, StagePlan
-from orchestrator.records import Planned, Record, State, Store
-from orchestrator.results import write_table
+from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.results_table import write_table
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.studyfile import Choice, Domain, Study, Value, load, reference
 from orchestrator.studyfile.sections.search import Reference
 from trainable.data.classes import SHAPES

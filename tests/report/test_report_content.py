@@ -16,13 +16,13 @@ from conftest import (  # type: ignore[import-not-found]
     preset_plan,
 )
 
-from orchestrator.arms import Arm, StagePlan
-from orchestrator.records import State
 from orchestrator.report.build import build, compose
 from orchestrator.report.document import Document, Table
 from orchestrator.report.drawing import save
 from orchestrator.report.markdown import render
 from orchestrator.report.source import read_results
+from orchestrator.store.records import State
+from orchestrator.store.stage_plan import Arm, StagePlan
 
 Make = Any  # conftest's builder of studies
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PRESET_ARMS, begin, preset_plan  # type: ignore[import-not-found]
 
-from orchestrator.arms import Arm
-from orchestrator.records import State, Store
 from orchestrator.report import html, latex, markdown
 from orchestrator.report.build import build, write_report
 from orchestrator.report.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
+from orchestrator.store.records import State, Store
+from orchestrator.store.stage_plan import Arm
 
 Make = Any  # conftest's builder of studies
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.flat import flatten
+from orchestrator.store.flat_config import flatten
 
 SHORTEST_SECRET = 4
 """Characters: shorter values of the environment are no secret, and are found in words that mean something else."""

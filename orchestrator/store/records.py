@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from orchestrator.artifacts import FOLDER as ARTIFACTS
 from orchestrator.errors import InputError
-from orchestrator.objects import DamagedError, Objects, absolute, join, redacted
+from orchestrator.store.artifacts import FOLDER as ARTIFACTS
+from orchestrator.store.objects import DamagedError, Objects, absolute, join, redacted
 
 JsonObject = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Planned:
     system_attrs: JsonObject = field(default_factory=dict)
     """Optuna's own notes on the trial, without which samplers and pruners decide differently."""
     arm: str | None = None
-    """Of a comparison (``orchestrator.arms``): which arm it is a run of."""
+    """Of a comparison (``orchestrator.store.stage_plan``): which arm it is a run of."""
     block: int | None = None
     """Of a comparison: position of its seed; runs of one block are paired."""
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import InputError
-from orchestrator.objects import DamagedError, Objects, redacted
+from orchestrator.store.objects import DamagedError, Objects, redacted
 
 NAME = "lease.json"
 HEARTBEAT_S = 10.0

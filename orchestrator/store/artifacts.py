@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from orchestrator.objects import DamagedError, Objects
+from orchestrator.store.objects import DamagedError, Objects
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator.arms import StagePlan
-from orchestrator.flat import Scalar, flatten
-from orchestrator.hidden import hide
-from orchestrator.records import Record, State, Store
+from orchestrator.store.flat_config import Scalar, flatten
+from orchestrator.store.masking import hide
+from orchestrator.store.records import Record, State, Store
+from orchestrator.store.stage_plan import StagePlan
 from orchestrator.studyfile import Objective
 
 Row = dict[str, Scalar]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-from orchestrator.objects import Objects
+from orchestrator.store.objects import Objects
 
 Stage = Literal["confirm", "ablation"]
 STAGES: tuple[Stage, ...] = ("confirm", "ablation")
