@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from orchestrator.plan.planner import Planner
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import repeats
 

@@ -23,7 +23,8 @@ from typing import Any
 from trial_overhead import NoOpEpoch
 
 from orchestrator.plan.planner import Planner
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from typing import Any
 
 from mlflow_server import mlflow_server
 
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource

@@ -17,7 +17,8 @@ from typing import Any
 
 from orchestrator.machine import MachineMeter, gpu_names
 from orchestrator.store.artifacts import Shown, show
-from orchestrator.store.records import Checkpoint, CheckpointName, Planned, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
 from trainable.config import TrialConfig
 from trainable.failure import TrialFailed
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.console import say
-from orchestrator.store.records import Record, State
-from orchestrator.store.results_table import best
+from orchestrator.store.ranking import best
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 
 PLAIN_INTERVAL_SECONDS = 20.0

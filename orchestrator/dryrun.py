@@ -16,11 +16,11 @@ from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.preflight import check_models, open_store
 from orchestrator.report.inference import seeds_needed, smallest_p
+from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import short
-from orchestrator.store.objects import absolute
-from orchestrator.store.records import Planned
 from orchestrator.store.results_table import threads_for
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
 from orchestrator.tracking import redacted, tracking_uri

@@ -8,11 +8,12 @@ from orchestrator.errors import InputError
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
+from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
-from orchestrator.store.objects import absolute
-from orchestrator.store.records import Planned, Record, State, Store
-from orchestrator.store.results_table import best
+from orchestrator.store.ranking import best
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import TrialConfig

@@ -19,8 +19,9 @@ from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
 from orchestrator.stages import Round, Stages
 from orchestrator.store.lease import lease
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
 from orchestrator.store.results_table import threads_for, write_best, write_table
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command

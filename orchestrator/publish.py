@@ -16,12 +16,14 @@ import yaml
 from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
 from orchestrator.report.build import FOLDER as REPORT
+from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.masking import hide
-from orchestrator.store.objects import DamagedError, absolute
-from orchestrator.store.records import JsonObject, Record, Store
-from orchestrator.store.results_table import best
+from orchestrator.store.objects import DamagedError
+from orchestrator.store.ranking import best
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
+from orchestrator.store.trial_record import JsonObject, Record
 from orchestrator.studyfile import Objective, TrackingSection, first_objective
 from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import is_domain

@@ -16,9 +16,10 @@ from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.registered import described, difference, registered
-from orchestrator.store.records import Planned, Record, State, Store
-from orchestrator.store.results_table import ranked
+from orchestrator.store.ranking import ranked
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.studyfile.sections.comparison import BestOf, Winner
 from orchestrator.studyfile.space.trees import content

@@ -20,9 +20,10 @@ from orchestrator.console import open_console
 from orchestrator.errors import InputError
 from orchestrator.registered import registered
 from orchestrator.store.lease import holder
-from orchestrator.store.records import Record, State, Store
-from orchestrator.store.results_table import block_values
+from orchestrator.store.ranking import block_values
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, first_objective
 
 DEFAULT_STORAGE = "studies"

@@ -11,9 +11,9 @@ from rich.text import Text
 from orchestrator.console import say
 from orchestrator.display import duration
 from orchestrator.store.flat_config import short
-from orchestrator.store.records import Record, State
-from orchestrator.store.results_table import best, block_values, pareto_front
+from orchestrator.store.ranking import best, block_values, pareto_front
 from orchestrator.store.stage_plan import Stage, StagePlan
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 

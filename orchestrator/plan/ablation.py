@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from orchestrator.errors import InputError
 from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
 from orchestrator.plan.designs import BASELINE, factorial, fractional, leave_one_out, one_at_a_time, walk
-from orchestrator.store.records import Record
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import AblationSection, Study
 from orchestrator.studyfile.sections.comparison import (
     Arms,

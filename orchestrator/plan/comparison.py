@@ -10,8 +10,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.planner import derive_seed, dump
-from orchestrator.store.records import Planned
 from orchestrator.store.stage_plan import Stage, StagePlan
+from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 

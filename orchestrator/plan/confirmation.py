@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
-from orchestrator.store.records import Record
-from orchestrator.store.results_table import block_values
+from orchestrator.store.ranking import block_values
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective, Study, reference
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig

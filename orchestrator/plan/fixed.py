@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.plan.planner import judged
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 
 

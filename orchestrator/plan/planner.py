@@ -20,8 +20,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.plan.samplers import build_pruner, build_sampler, distribution
-from orchestrator.store.objects import absolute
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.addresses import absolute
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Domain, Objective, Study, Value, reference
 from orchestrator.studyfile.sections import search as section
 from trainable.config import TrialConfig

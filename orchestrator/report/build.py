@@ -20,7 +20,8 @@ from orchestrator.errors import InputError
 from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
 from orchestrator.report.numbers import count
 from orchestrator.report.source import Results, read_results
-from orchestrator.store.records import State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import State
 from trainable.configfile.mistakes import unknown
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from orchestrator.report.power import detectable_effect
 from orchestrator.report.source import Results, Trial
 from orchestrator.report.stage import ALPHA, StageResults
 from orchestrator.report.statistics import seeds_needed, smallest_p
-from orchestrator.store.records import State
+from orchestrator.store.trial_record import State
 
 MOST_LISTED = 30
 """Runs that are listed one by one."""

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from orchestrator.errors import InputError
 from orchestrator.store.flat_config import Scalar
 from orchestrator.store.objects import DamagedError
-from orchestrator.store.records import State, Store
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
+from orchestrator.store.trial_record import State
 from orchestrator.studyfile import Objective
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,

@@ -9,7 +9,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.run.session import Session
-from orchestrator.store.records import Planned
+from orchestrator.store.trial_record import Planned
 
 
 class PlannedSearcher(Searcher):

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner, stopped_early
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Planned, Record, State
 
 
 class Listener(Protocol):

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import InputError
-from orchestrator.store.objects import DamagedError, Objects, redacted
+from orchestrator.store.addresses import redacted
+from orchestrator.store.objects import DamagedError, Objects
 
 NAME = "lease.json"
 HEARTBEAT_S = 10.0

@@ -8,12 +8,13 @@ truncated or altered object is known as such.
 import hashlib
 import json
 import os
-import re
 import uuid
 from contextlib import suppress
 from typing import Any
 
 from pyarrow import fs as arrow_fs
+
+from orchestrator.store.addresses import join, redacted
 
 DIGEST_BYTES = 32
 
@@ -150,19 +151,3 @@ def _write_local(target: str, content: bytes) -> None:
 def _digest(value: Any) -> bytes:
     """Of the value and not of its text: keys keep their order, numbers their digits."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).digest()
-
-
-def redacted(text: str) -> str:
-    """The text with user names and passwords of addresses left out."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
-
-
-def join(uri: str, name: str) -> str:
-    """The address of ``name`` below an address, which may end in options (``s3://bucket/path?region=x``)."""
-    base, question, options = uri.partition("?")
-    return f"{base.rstrip('/')}/{name}{question}{options}"
-
-
-def absolute(path: str) -> str:
-    """A local path made absolute; an address with a scheme stays as it is."""
-    return path if "://" in path else os.path.abspath(path)

@@ -15,128 +15,21 @@ a number of its own, so one that was thought dead and writes again disturbs nobo
 object is written whole and believed by its checksum; a finished trial needs its verdict alone.
 """
 
-import json
 import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
-from typing import Any, Literal, Self
+from dataclasses import asdict, replace
+from typing import Any
 
 from orchestrator.errors import InputError
+from orchestrator.store.addresses import absolute, join, redacted
 from orchestrator.store.artifacts import FOLDER as ARTIFACTS
-from orchestrator.store.objects import DamagedError, Objects, absolute, join, redacted
-
-JsonObject = dict[str, Any]
-
-
-class State(StrEnum):
-    """Where a trial stands; only ``complete``, ``pruned`` and ``failed`` are final."""
-
-    RUNNING = "running"
-    COMPLETE = "complete"
-    PRUNED = "pruned"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def final(self) -> bool:
-        """Whether the trial is never run again."""
-        return self in (State.COMPLETE, State.PRUNED, State.FAILED)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A trial as planned: what the worker needs to run it and the planner to recognise it."""
-
-    key: str
-    """Name of its directory, stable over launches."""
-    kind: Literal["search", "reference", "imported", "confirm", "ablation"]
-    number: int
-    """Position within its kind, from 0; a search trial's seed and its sampler's derive from it."""
-    config: JsonObject
-    """The full TrialConfig."""
-    picks: JsonObject | None
-    """What was picked for each domain; None for a reference that lies outside the search space."""
-    system_attrs: JsonObject = field(default_factory=dict)
-    """Optuna's own notes on the trial, without which samplers and pruners decide differently."""
-    arm: str | None = None
-    """Of a comparison (``orchestrator.store.stage_plan``): which arm it is a run of."""
-    block: int | None = None
-    """Of a comparison: position of its seed; runs of one block are paired."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A trial as known: the plan, its epochs so far and its state."""
-
-    planned: Planned
-    epochs: tuple[Mapping[str, float], ...] = ()
-    """Metrics by their names, one mapping per epoch in order; the first is epoch 1."""
-    state: State = State.RUNNING
-    reason: str | None = None
-    """Why it failed, was pruned or interrupted, in one line."""
-
-    @property
-    def key(self) -> str:
-        """The trial's key."""
-        return self.planned.key
-
-    @property
-    def whole(self) -> bool:
-        """Whether every epoch is there."""
-        return len(self.epochs) >= int(self.planned.config["train"]["epochs"])
-
-    def last(self, metric: str) -> float | None:
-        """The last epoch's value: the objective (the best epoch would be biased upwards)."""
-        return self.epochs[-1].get(metric) if self.epochs else None
-
-    def ended(self, state: State, reason: str | None = None) -> Self:
-        """The same trial with a verdict."""
-        return replace(self, state=state, reason=reason)
-
-    def with_epoch(self, epoch: int, metrics: Mapping[str, float]) -> Self:
-        """The same trial with the metrics of ``epoch`` (from 1); a repeated epoch replaces what was known of it."""
-        return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
-
+from orchestrator.store.objects import DamagedError, Objects
+from orchestrator.store.trial_record import Checkpoint, CheckpointName, JsonObject, Planned, Record, State
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
-
-
-@dataclass(frozen=True, order=True)
-class CheckpointName:
-    """Which checkpoint of a trial; the greatest is the latest."""
-
-    attempt: int
-    epoch: int
-
-    def __str__(self) -> str:
-        return f"checkpoint-{self.attempt}-{self.epoch}.bin"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A trial after an epoch."""
-
-    planned: Planned
-    epochs: tuple[Mapping[str, float], ...]
-    """Metrics of every epoch so far."""
-    state: bytes
-    """What the trial continues from."""
-
-    def to_bytes(self) -> bytes:
-        """One object: length of the header, header, state."""
-        header = json.dumps({"plan": asdict(self.planned), "epochs": list(self.epochs)}).encode()
-        return len(header).to_bytes(8, "big") + header + self.state
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        """The checkpoint of ``to_bytes``."""
-        end = 8 + int.from_bytes(content[:8], "big")
-        header = json.loads(content[8:end])
-        return cls(Planned(**header["plan"]), tuple(header["epochs"]), content[end:])
 
 
 class Store:

@@ -2,7 +2,7 @@
 
 import os
 
-from orchestrator.store.objects import redacted
+from orchestrator.store.addresses import redacted
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.tracker import Tracker
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from orchestrator.store.addresses import redacted
 from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.masking import hide
-from orchestrator.store.objects import redacted
-from orchestrator.store.records import Planned, Record
+from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.study_info import DataSource, StudyInfo
 

@@ -31,7 +31,8 @@ from torch import nn
 
 import trainable
 from orchestrator.store.artifacts import read_confusion
-from orchestrator.store.records import Record, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded

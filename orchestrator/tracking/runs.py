@@ -18,7 +18,7 @@ from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
 from orchestrator.store.masking import hide
-from orchestrator.store.records import Record, State
+from orchestrator.store.trial_record import Record, State
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
     Batch,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.records import Record
+from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.store.objects import redacted
-from orchestrator.store.records import Record
+from orchestrator.store.addresses import redacted
+from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ import yaml
 from orchestrator.store.artifacts import PICTURES, Confusion, read_confusion, read_picture
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.masking import hide
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.tracking.confusion_picture import draw_confusion
 from trainable.evaluate.metrics.names import iou_name
 

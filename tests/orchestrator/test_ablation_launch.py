@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.launch import Target, launch
-from orchestrator.store.records import State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import State
 from orchestrator.studyfile import load
 
 pytestmark = pytest.mark.integration

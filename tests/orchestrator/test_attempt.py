@@ -15,7 +15,8 @@ from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.launch import Target, launch
 from orchestrator.plan.planner import Planner
 from orchestrator.store.objects import Objects
-from orchestrator.store.records import CheckpointName, Planned, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import CheckpointName, Planned, State
 from orchestrator.studyfile import Study, load
 from trainable.failure import TrialFailed
 

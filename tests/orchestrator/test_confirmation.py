@@ -13,8 +13,9 @@ from orchestrator.dryrun import evidence
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.registered import described
 from orchestrator.status import status
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study, load
 from orchestrator.sweep import main
 

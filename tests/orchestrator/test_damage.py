@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

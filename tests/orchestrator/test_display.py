@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.display import LiveDisplay, PlainDisplay, Progress, build_display, duration
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
 from orchestrator.summary import NO_EVIDENCE, print_summary
 

@@ -9,7 +9,8 @@ from orchestrator.errors import InputError
 from orchestrator.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
-from orchestrator.store.records import CheckpointName, Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import CheckpointName, Record, State
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

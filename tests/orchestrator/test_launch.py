@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 
 from orchestrator.errors import InputError
 from orchestrator.launch import Target, launch
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 
 pytestmark = pytest.mark.integration

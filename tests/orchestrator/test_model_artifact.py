@@ -20,7 +20,8 @@ from tracking_server import mlflow_server
 
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import load
 from orchestrator.tracking.model import NAME, log_best_model
 from trainable.config import TrialConfig

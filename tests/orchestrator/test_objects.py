@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store.objects import DamagedError, Objects, absolute, join
+from orchestrator.store.addresses import absolute, join
+from orchestrator.store.objects import DamagedError, Objects
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from tracking_server import mlflow_server
 
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from orchestrator.plan.planner import Planner, derive_seed
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from trainable.config import TrialConfig
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.flat_config import flatten
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Planned, Record, State
 
 
 def planned(key: str = "search-0000", number: int = 0, kind: str = "search") -> Planned:

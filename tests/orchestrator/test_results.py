@@ -3,8 +3,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator.store.records import Planned, Record, State, Store
-from orchestrator.store.results_table import best, pareto_front, table, write_best, write_table
+from orchestrator.store.ranking import best, pareto_front
+from orchestrator.store.records import Store
+from orchestrator.store.results_table import table, write_best, write_table
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from trainable.config import TrialConfig
 

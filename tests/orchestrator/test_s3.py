@@ -17,9 +17,11 @@ import pytest
 
 from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
+from orchestrator.store.addresses import join
 from orchestrator.store.lease import holder, lease
-from orchestrator.store.objects import DamagedError, Objects, join
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.objects import DamagedError, Objects
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 
 pytestmark = [

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.plan.planner import Planner
 from orchestrator.status import WATCH_SECONDS, main
 from orchestrator.store.lease import NAME
-from orchestrator.store.records import Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 
 Make = Callable[..., Study]

@@ -11,9 +11,11 @@ from orchestrator.errors import InputError
 from orchestrator.history import read_history
 from orchestrator.plan.planner import derive_seed
 from orchestrator.stages import Round, Stages
-from orchestrator.store.records import Planned, Record, State, Store
-from orchestrator.store.results_table import best, table
+from orchestrator.store.ranking import best
+from orchestrator.store.records import Store
+from orchestrator.store.results_table import table
 from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
 
 ALONE = """

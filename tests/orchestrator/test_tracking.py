@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.store.records import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking import DEFAULT_URI, StudyInfo, Tracker, tracking_uri, ui_command
 from orchestrator.tracking.study_info import DataSource

@@ -22,7 +22,8 @@ from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.plan.planner import Planner
 from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
 from orchestrator.store.objects import Objects
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
 from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files

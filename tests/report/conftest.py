@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.store.records import Planned, Record, State, Store
+from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Domain, Study, Value, load, reference
 from orchestrator.studyfile.sections.search import Reference
 from trainable.data.classes import SHAPES

@@ -21,8 +21,8 @@ from orchestrator.report.document import Document, Table
 from orchestrator.report.drawing import save
 from orchestrator.report.markdown import render
 from orchestrator.report.source import read_results
-from orchestrator.store.records import State
 from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import State
 
 Make = Any  # conftest's builder of studies
 

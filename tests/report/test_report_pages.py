@@ -20,8 +20,9 @@ from conftest import PRESET_ARMS, begin, preset_plan  # type: ignore[import-not-
 from orchestrator.report import html, latex, markdown
 from orchestrator.report.build import build, write_report
 from orchestrator.report.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
-from orchestrator.store.records import State, Store
+from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm
+from orchestrator.store.trial_record import State
 
 Make = Any  # conftest's builder of studies
 

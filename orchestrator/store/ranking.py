@@ -1,0 +1,55 @@
+"""Which trials are the best: by the objective, on the Pareto front, by arm and block."""
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.trial_record import Record, State
+from orchestrator.studyfile import Objective
+
+
+def best(records: Iterable[Record], objective: Objective) -> Record | None:
+    """The complete trial of the search with the best last epoch; None where none is complete."""
+    complete = _complete(records)
+    sign = 1 if objective.mode == "max" else -1
+    return max(complete, key=lambda r: sign * r.epochs[-1][objective.metric], default=None)
+
+
+def ranked(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Complete trials of the search, the best first; of several objectives the Pareto front alone."""
+    if len(objectives) > 1:
+        return pareto_front(records, objectives)
+    return sorted(_complete(records), key=lambda r: _score(r, objectives[0]), reverse=True)
+
+
+def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Complete trials that no other beats in every objective, references aside, best first by the first objective."""
+    complete = _complete(records)
+    scores = {r.key: [_score(r, objective) for objective in objectives] for r in complete}
+
+    def dominated(key: str) -> bool:
+        mine = scores[key]
+        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in scores.values())
+
+    front = [r for r in complete if not dominated(r.key)]
+    return sorted(front, key=lambda r: scores[r.key], reverse=True)
+
+
+def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dict[str, dict[int, float]]:
+    """Last value of a metric by arm and block, of complete runs alone; every arm of the plan is there."""
+    found: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
+    for record in records:
+        value, planned = record.last(metric), record.planned
+        mine = planned.kind == plan.stage and planned.arm in found and record.state is State.COMPLETE
+        if mine and value is not None and planned.arm is not None and planned.block is not None:
+            found[planned.arm][planned.block] = value
+    return found
+
+
+def _complete(records: Iterable[Record]) -> list[Record]:
+    """Complete trials of the search: neither references nor runs of a comparison."""
+    return [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
+
+
+def _score(record: Record, objective: Objective) -> float:
+    value = record.epochs[-1][objective.metric]
+    return value if objective.mode == "max" else -value
