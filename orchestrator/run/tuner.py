@@ -15,7 +15,7 @@ from orchestrator.run.session import Session
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import threads_for
 from orchestrator.studyfile import ResourcesSection
-from orchestrator.trial import Trial
+from orchestrator.worker.ray_trial import Trial
 
 
 def run(

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator import attempt as module
-from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.launch import Target, launch
 from orchestrator.plan.planner import Planner
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import CheckpointName, Planned, State
 from orchestrator.studyfile import Study, load
+from orchestrator.worker import attempt as module
+from orchestrator.worker.attempt import Attempt, StorageFailed
 from trainable.failure import TrialFailed
 
 HERE = Path(__file__).parent

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
+from orchestrator.worker.attempt import Attempt
 
 Make = Callable[..., Study]
 EPOCHS = 4

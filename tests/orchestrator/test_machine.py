@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator import machine
-from orchestrator.attempt import Attempt
-from orchestrator.machine import MachineMeter, visible_gpus
 from orchestrator.plan.planner import Planner
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
+from orchestrator.worker import machine_meter as machine
+from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.machine_meter import MachineMeter, visible_gpus
 from trainable.evaluate.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS, repeats
 
 OF_GPU = {GPU_UTILIZATION, GPU_MEMORY, GPU_POWER}

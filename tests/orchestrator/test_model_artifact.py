@@ -18,12 +18,12 @@ from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from tracking_server import mlflow_server
 
-from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import load
 from orchestrator.tracking.model import NAME, log_best_model
+from orchestrator.worker.attempt import Attempt
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import folded

@@ -15,7 +15,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from orchestrator.attempt import Attempt
 from orchestrator.plan.planner import Planner
 from orchestrator.store.addresses import join
 from orchestrator.store.lease import holder, lease
@@ -23,6 +22,7 @@ from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from orchestrator.worker.attempt import Attempt
 
 pytestmark = [
     pytest.mark.integration,

@@ -18,7 +18,6 @@ import torch
 import yaml
 from PIL import Image
 
-from orchestrator.attempt import Attempt, StorageFailed
 from orchestrator.plan.planner import Planner
 from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
 from orchestrator.store.objects import Objects
@@ -27,6 +26,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
 from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files
+from orchestrator.worker.attempt import Attempt, StorageFailed
 from trainable.config import TrialConfig
 from trainable.data.classes import SHAPES
 from trainable.evaluate.metrics.names import iou_name

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.attempt import Attempt, StorageFailed, keep_failure
+from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 
 
 class Trial(tune.Trainable):

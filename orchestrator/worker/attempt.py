@@ -15,10 +15,10 @@ from importlib import import_module
 from threading import Timer
 from typing import Any
 
-from orchestrator.machine import MachineMeter, gpu_names
-from orchestrator.store.artifacts import Shown, show
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
+from orchestrator.worker.epoch_outputs import Shown, show
+from orchestrator.worker.machine_meter import MachineMeter, gpu_names
 from trainable.config import TrialConfig
 from trainable.failure import TrialFailed
 
