@@ -8,8 +8,6 @@ from typing import assert_never
 import yaml
 from rich.console import Console
 
-from orchestrator.console import open_console, say
-from orchestrator.display import duration
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
@@ -23,6 +21,8 @@ from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
+from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.formats import duration
 from orchestrator.tracking import redacted, tracking_uri
 from trainable.config import TrialConfig
 

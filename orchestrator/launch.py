@@ -8,9 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from orchestrator.console import open_console, say
 from orchestrator.datasets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.display import Progress, build_display
 from orchestrator.errors import InputError
 from orchestrator.history import History, import_trials, read_history
 from orchestrator.preflight import check_models, fetch_weights, open_store
@@ -23,7 +21,9 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import threads_for, write_best, write_table
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
-from orchestrator.summary import print_summary
+from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.display import Progress, build_display
+from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
 
 ENGINE = "trainable.train.engine:fit"

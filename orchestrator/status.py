@@ -16,7 +16,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.console import open_console
 from orchestrator.errors import InputError
 from orchestrator.registered import registered
 from orchestrator.store.lease import holder
@@ -25,6 +24,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, first_objective
+from orchestrator.terminal.console import open_console
 
 DEFAULT_STORAGE = "studies"
 WATCH_SECONDS = 5.0

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pyarrow import ArrowInvalid
 from rich.console import Console
 
-from orchestrator.console import open_console, say
 from orchestrator.errors import InputError
 from orchestrator.publish import note_tracking, study_info, summary, tracked_at
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store
+from orchestrator.terminal.console import open_console, say
 from orchestrator.tracking import Tracker, redacted
 
 DEFAULT_STORAGE = "studies"

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from orchestrator.display import LiveDisplay, PlainDisplay, Progress, build_display, duration
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
-from orchestrator.summary import NO_EVIDENCE, print_summary
+from orchestrator.terminal.display import LiveDisplay, PlainDisplay, Progress, build_display
+from orchestrator.terminal.formats import duration
+from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
 
 OBJECTIVE = Objective(metric="val/miou", mode="max")
 

@@ -195,7 +195,7 @@ def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 def test_a_reader_that_leaves_ends_nothing() -> None:
     code = (
-        "import sys; from orchestrator.console import open_console, say; console = open_console()\n"
+        "import sys; from orchestrator.terminal.console import open_console, say; console = open_console()\n"
         "for _ in range(20000): say(console, 'a line of output that nobody reads any more')\n"
         "print('went on', file=sys.stderr)"
     )

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.console import say
-from orchestrator.display import duration
 from orchestrator.store.flat_config import short
 from orchestrator.store.ranking import best, block_values, pareto_front
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from orchestrator.terminal.console import say
+from orchestrator.terminal.formats import duration
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
 
 SHOWN = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)

@@ -10,10 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.console import say
 from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
+from orchestrator.terminal.console import say
+from orchestrator.terminal.formats import duration
 
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
@@ -166,13 +167,3 @@ def ended_line(record: Record, metric: str) -> str:
     score = "" if value is None else f"  {metric} {value:.4f}"
     reason = f"  {record.reason}" if record.reason else ""
     return f"{record.key}  {record.state}  {len(record.epochs)} epochs{score}{reason}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``42 s``, ``3 min 20 s``, ``5 h 12 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
