@@ -161,7 +161,8 @@ class Run:
         overrides = [f"tracking.uri={self.ground.tracking}", f"tracking.experiment={self.name}"]
         address = self.ground.cluster.address if self.ground.cluster else None
         code = (
-            "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+            "import sys; from orchestrator.launch.one_launch import Target, launch;"
+            "from orchestrator.studyfile import load;"
             f"sys.exit(launch(load({str(self.spec)!r}, {overrides!r}), storage={str(self.folder)!r},"
             f"target=Target({address!r}, fit='chaos:traced'), command=''))"
         )

@@ -64,7 +64,7 @@ def first_new_trial(folder: Path, sampler: str, trials: int) -> float:
     loaded = study(sampler, trials + 1)
     write_records(Store(str(folder), "scale"), loaded, trials)
     code = (
-        "import sys; from orchestrator.launch import Target, launch; import scale;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch; import scale;"
         f"sys.exit(launch(scale.study({sampler!r}, {trials + 1}), storage={str(folder)!r}, command='',"
         "target=Target(max_concurrent=1, fit='scale:no_op')))"
     )
@@ -104,7 +104,7 @@ def reading(folder: Path, sampler: str, trials: int) -> None:
 
 def read(folder: str, sampler: str, trials: int) -> None:
     """In the fresh process: print the figures as JSON."""
-    from orchestrator.history import read_history
+    from orchestrator.launch.history import read_history
 
     loaded, store = study(sampler, trials + 1), Store(folder, "scale")
     before, began = _memory(), time.perf_counter()

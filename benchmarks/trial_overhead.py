@@ -47,7 +47,8 @@ def no_op(config: Any, *, threads: int, resume_from: Any = None) -> Iterator[NoO
 def ours_no_op(trials: int, folder: Path) -> float:
     """Wall seconds of a study of no-op trials, tracking on."""
     code = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch;"
+        "from orchestrator.studyfile import load;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
         "'study=noop', 'train.epochs=1', 'search.sampler=random', 'model.arch=fpn', 'model.encoder=resnet18',"

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from orchestrator.datasets import data_fingerprint
 from orchestrator.errors import InputError
+from orchestrator.launch.data_sets import data_fingerprint
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import InputError
-from orchestrator.registered import registered
+from orchestrator.launch.plan_changes import registered
 from orchestrator.store.lease import holder
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store

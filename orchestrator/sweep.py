@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         study = load(options.spec, options.set)
         if options.dry_run:
-            from orchestrator.dryrun import dry_run
+            from orchestrator.launch.dry_run import dry_run
 
             return dry_run(study, storage=options.storage)
-        from orchestrator.launch import Target, launch
+        from orchestrator.launch.one_launch import Target, launch
 
         address = options.address or os.environ.get("RAY_ADDRESS")
         target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.launch import Target, launch
+from orchestrator.launch.one_launch import Target, launch
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
 from orchestrator.studyfile import load
@@ -55,7 +55,8 @@ def test_an_interrupted_ablation_ends_with_the_results_of_an_uninterrupted_one(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch;"
+        "from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml'), storage='out', target=Target(fit='fake_fit:slow'), command='THE COMMAND'))"
     )
     process = subprocess.Popen(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.launch import Target, launch
+from orchestrator.launch.one_launch import Target, launch
 from orchestrator.plan.planner import Planner
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store

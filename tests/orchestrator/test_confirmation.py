@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 from trees import camvid_tree, picture, png
 
-from orchestrator.datasets import data_sections
-from orchestrator.dryrun import evidence
+from orchestrator.launch.data_sets import data_sections
+from orchestrator.launch.dry_run import evidence
+from orchestrator.launch.plan_changes import described
 from orchestrator.plan.confirmation import confirmation, winner
-from orchestrator.registered import described
 from orchestrator.status import status
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm, StagePlan

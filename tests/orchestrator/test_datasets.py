@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from trees import camvid_tree, folder_tree, png
 
-from orchestrator.datasets import cache_data, data_fingerprint, data_sections, draw_data
 from orchestrator.errors import InputError
+from orchestrator.launch.data_sets import cache_data, data_fingerprint, data_sections, draw_data
 from orchestrator.studyfile import Study, load
 from orchestrator.sweep import main
 from trainable.data.cache import cache_path

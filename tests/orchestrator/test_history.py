@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.history import import_trials, read_history, settle
+from orchestrator.launch.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
 from orchestrator.store.records import Store

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.errors import InputError
-from orchestrator.launch import Target, launch
+from orchestrator.launch.one_launch import Target, launch
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
@@ -151,7 +151,8 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     study: Make, place: Path, number: signal.Signals, code: int
 ) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch;"
+        "from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', target=Target(fit='fake_fit:slow'),"
         "command='THE COMMAND'))"
     )
@@ -211,7 +212,8 @@ def test_a_running_cluster_of_two_nodes_is_used_and_left_running(study: Make, pl
 
 def test_a_killed_driver_loses_no_trial_and_runs_none_twice(study: Make, place: Path) -> None:
     script = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch;"
+        "from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=4', 'train.epochs=2']), storage='out',"
         "target=Target(fit='fake_fit:slow'), command=''))"
     )

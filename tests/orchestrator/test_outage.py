@@ -40,7 +40,7 @@ def launch(folder: Path, port: int) -> subprocess.Popen[str]:
     (folder / "s.yaml").write_text(STUDY)
     (folder / "gate").touch()
     code = (
-        "import sys; from orchestrator import launch; from orchestrator.studyfile import load; "
+        "import sys; from orchestrator.launch import one_launch as launch; from orchestrator.studyfile import load; "
         "target = launch.Target(fit='more_fits:gated'); "
         "sys.exit(launch.launch(load('s.yaml'), storage='out', target=target, command='again'))"
     )

@@ -126,7 +126,8 @@ def _files(store: Store, key: str) -> dict[str, bytes | None]:
 def test_a_study_goes_on_with_another_ray(storage: str, study: Make, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(study().text)
     code = (
-        "import sys; from orchestrator.launch import Target, launch; from orchestrator.studyfile import load;"
+        "import sys; from orchestrator.launch.one_launch import Target, launch;"
+        "from orchestrator.studyfile import load;"
         "sys.exit(launch(load('s.yaml', ['search.trials=2', 'tracking.enabled=false']),"
         f"storage={storage!r}, target=Target(max_concurrent=2, fit='fake_fit:slow'), command=''))"
     )

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.history import read_history
+from orchestrator.launch.history import read_history
+from orchestrator.launch.stages import Round, Stages
 from orchestrator.plan.planner import derive_seed
-from orchestrator.stages import Round, Stages
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from orchestrator.history import History, best_elsewhere, settle
+from orchestrator.launch.history import History, best_elsewhere, settle
+from orchestrator.launch.plan_changes import described, difference, registered
 from orchestrator.plan.ablation import ablation, stand_in, winning_tree
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
-from orchestrator.registered import described, difference, registered
 from orchestrator.store.ranking import ranked
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan

@@ -8,14 +8,14 @@ from functools import partial
 
 from rich.console import Console
 
-from orchestrator.datasets import cache_data, check_data_unchanged, draw_data, rare_class_names
 from orchestrator.errors import InputError
-from orchestrator.history import History, import_trials, read_history
-from orchestrator.preflight import check_models, fetch_weights, open_store
+from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.history import History, import_trials, read_history
+from orchestrator.launch.preflight import check_models, fetch_weights, open_store
+from orchestrator.launch.stages import Round, Stages
 from orchestrator.publish import is_behind, note_tracking, study_info, summary, track_command
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
-from orchestrator.stages import Round, Stages
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import threads_for, write_best, write_table

@@ -9,10 +9,10 @@ import yaml
 from rich.console import Console
 
 from orchestrator.errors import InputError
+from orchestrator.launch.preflight import check_models, open_store
 from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
-from orchestrator.preflight import check_models, open_store
 from orchestrator.report.inference import seeds_needed, smallest_p
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import short
