@@ -13,11 +13,11 @@ from pyarrow import ArrowInvalid
 from rich.console import Console
 
 from orchestrator.errors import InputError
-from orchestrator.publish import note_tracking, study_info, summary, tracked_at
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store
 from orchestrator.terminal.console import open_console, say
 from orchestrator.tracking import Tracker, redacted
+from orchestrator.tracking.published_study import note_tracking, study_info, summary, tracked_at
 
 DEFAULT_STORAGE = "studies"
 

@@ -3,24 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, assert_never
-
-from pydantic import TypeAdapter
+from typing import assert_never
 
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
 from orchestrator.plan.confirmation import test_section
+from orchestrator.store.data_fingerprints import fingerprint_of, frames_section, section_key
 from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
 from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
 from trainable.data.layout import DataError
 from trainable.evaluate.metrics.rare import rare_classes
-
-_SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
 
 def cache_data(study: Study) -> None:
@@ -48,7 +43,7 @@ def data_sections(study: Study) -> list[DataConfig]:
     """The data sections that trials may have, without their augmentation; of real domains only the middle."""
     space = SearchSpace({"data": _frames_only(study.space.tree["data"])})
     trees = (space.resolve(lambda name, _, cell=cell: cell[name]) for cell in space.cells())  # type: ignore[misc]
-    found = [_section(tree["data"]) for tree in trees]
+    found = [frames_section(tree["data"]) for tree in trees]
     arms = expected(study)
     found += [trial.data.model_copy(update={"augment": Augment()}) for trial in arms]
     written = study.space.tree.get("evaluation")
@@ -58,27 +53,13 @@ def data_sections(study: Study) -> list[DataConfig]:
     return list(dict.fromkeys(found))
 
 
-def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Fingerprint of a trial's data.
-
-    Args:
-        config: The trial's configuration.
-        known: What ``data_fingerprints`` found; else the files are read, once.
-
-    Raises:
-        DataError: its files are gone.
-    """
-    section = _section(config["data"])
-    return known.get(_key(section)) or _fingerprint(section)
-
-
 def data_fingerprints(study: Study) -> dict[str, str]:
     """Fingerprint of every data set of the study, by its section without its root, which differs between machines."""
-    return {_key(data): _fingerprint(data) for data in data_sections(study)}
+    return {section_key(data): fingerprint_of(data) for data in data_sections(study)}
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Names of the rare classes of every data set of the study, by its section as ``data_fingerprints``.
+    """Names of the rare classes of every data set of the study, by ``section_key``.
 
     Reports mark them long after the data are gone.
 
@@ -93,10 +74,10 @@ def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, 
 
     found = dict(known)
     for data in data_sections(study):
-        if _key(data) in found:
+        if section_key(data) in found:
             continue
         names = class_names(data)
-        found[_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
+        found[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
     return found
 
 
@@ -117,19 +98,6 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
     return now
 
 
-def _key(data: DataConfig) -> str:
-    """Without its root, which differs between machines, and what changes its frames in training alone."""
-    return json.dumps(data.model_dump(mode="json", exclude={"root", "augment"}), sort_keys=True)
-
-
-@lru_cache
-def _fingerprint(data: DataConfig) -> str:
-    from trainable.data.cache import cache_folder
-    from trainable.data.fingerprint import fingerprint
-
-    return fingerprint(data, cache_folder())
-
-
 def draw_data(study: Study, folder: Path) -> None:
     """Draw pictures of every data set of the study at one size, in a folder each.
 
@@ -141,10 +109,6 @@ def draw_data(study: Study, folder: Path) -> None:
     one_size = {(data.name, getattr(data, "root", None)): data for data in reversed(data_sections(study))}
     for number, data in enumerate(reversed(one_size.values())):
         draw(data, folder / (data.name if number == 0 else f"{data.name}-{number}"))
-
-
-def _section(tree: Any) -> DataConfig:
-    return _SECTION.validate_json(json.dumps(tree)).model_copy(update={"augment": Augment()})
 
 
 def _frames_only(tree: Tree) -> Tree:

@@ -13,7 +13,6 @@ from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw
 from orchestrator.launch.history import History, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
-from orchestrator.publish import is_behind, note_tracking, study_info, summary, track_command
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
 from orchestrator.store.lease import lease
@@ -25,6 +24,7 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
+from orchestrator.tracking.published_study import is_behind, note_tracking, study_info, summary, track_command
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""

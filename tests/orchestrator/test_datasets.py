@@ -8,7 +8,8 @@ import pytest
 from trees import camvid_tree, folder_tree, png
 
 from orchestrator.errors import InputError
-from orchestrator.launch.data_sets import cache_data, data_fingerprint, data_sections, draw_data
+from orchestrator.launch.data_sets import cache_data, data_sections, draw_data
+from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.studyfile import Study, load
 from orchestrator.sweep import main
 from trainable.data.cache import cache_path

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import InputError
-from orchestrator.launch.data_sets import data_fingerprint
 from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.store.addresses import absolute
+from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.masking import hide
 from orchestrator.store.objects import DamagedError
