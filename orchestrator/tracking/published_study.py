@@ -2,12 +2,9 @@
 
 import hashlib
 import os
-import platform
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,11 @@ from orchestrator.studyfile import Objective, TrackingSection, first_objective
 from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
+from orchestrator.tracking.provenance import versions
 from orchestrator.tracking.study_info import DataSource
 from orchestrator.tracking.trial_files import write_trial_files
 from trainable.data.errors import DataError
 
-PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
 SQLITE = "sqlite:///"
 STATE = "tracking.json"
 """Where a study keeps whether MLflow has everything."""
@@ -103,7 +100,7 @@ def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) ->
         settings=tree,
         from_env=from_env,
         data=partial(_data, fingerprints, from_env),
-        tags=_versions,
+        tags=versions,
         trial_tags=partial(_trial_tags, store),
         searched=tuple(_searched(tree)),
         plan_hash=partial(_plan_hash, store),
@@ -184,32 +181,6 @@ def _write_study(store: Store, tree: Mapping[str, Any], folder: Path) -> None:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what decides results, and the git commit of this project where it is a checkout."""
-    found = {"version.python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[f"version.{name}"] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {**found, **_git()}
-
-
-def _git() -> dict[str, str]:
-    folder = Path(__file__).parent
-    try:
-        commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
-        dirty = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "--", "..")
-    except (OSError, subprocess.SubprocessError):
-        return {}  # installed, or git is not
-    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": str(bool(dirty)).lower()}
-
-
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
 
 
 def _expanded(text: str) -> str:
