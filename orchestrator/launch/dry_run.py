@@ -13,7 +13,7 @@ from orchestrator.launch.preflight import check_models, open_store
 from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
-from orchestrator.report.inference import seeds_needed, smallest_p
+from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import short
 from orchestrator.store.results_table import threads_for

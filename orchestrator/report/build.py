@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
 
 from orchestrator.errors import InputError
-from orchestrator.report.document import Block, Bullets, Document, Heading, Paragraph
-from orchestrator.report.numbers import count
+from orchestrator.report.pages.document import Block, Bullets, Document, Heading, Paragraph
+from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
 from trainable.configfile.mistakes import unknown
 
 if TYPE_CHECKING:
-    from orchestrator.report.drawing import FigureFormat
+    from orchestrator.report.charts.drawing import FigureFormat
 
 Format: TypeAlias = Literal["md", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -92,8 +92,12 @@ def compose(results: Results, metrics: Sequence[str]) -> Document:
 
 def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     """The files of a report by their names, the main page first."""
-    from orchestrator.report import html, latex, markdown  # late: jinja2 only where a page is made
-    from orchestrator.report.drawing import save
+    from orchestrator.report.charts.drawing import save
+    from orchestrator.report.pages import (
+        html,  # late: jinja2 only where a page is made
+        latex,  # late: jinja2 only where a page is made
+        markdown,  # late: jinja2 only where a page is made
+    )
 
     drawn: dict[FigureFormat, dict[str, bytes]] = {form: {} for form in _wanted_figures(formats)}
     for picture in document.pictures:
@@ -123,10 +127,10 @@ def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
 
 
 def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
-    from orchestrator.report.limits import left_out  # late: statsmodels and matplotlib take seconds to import
-    from orchestrator.report.search_section import search_blocks
-    from orchestrator.report.stage import StageResults
-    from orchestrator.report.stage_section import stage_blocks
+    from orchestrator.report.sections.comparison import stage_blocks
+    from orchestrator.report.sections.comparison_results import StageResults
+    from orchestrator.report.sections.limits import left_out  # late: statsmodels and matplotlib take seconds to import
+    from orchestrator.report.sections.search import search_blocks
 
     yield Paragraph(_overview(results))
     for line in _unfinished(results):

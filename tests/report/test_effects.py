@@ -15,7 +15,7 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.report.effects import Effect, Row, effects
+from orchestrator.report.statistics.effects import Effect, Row, effects
 
 TWO = {"a": (0, 1), "b": ("x", "y")}
 MIXED = {"a": (0, 1), "b": ("x", "y"), "c": (1, 2, 3)}

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.power import TTestPower
 
-from orchestrator.report.inference import seeds_needed, smallest_p
-from orchestrator.report.power import SIMULATED_PAIRS, detectable_effect, power
+from orchestrator.report.statistics.power import SIMULATED_PAIRS, detectable_effect, power
+from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
 
 
 @pytest.mark.parametrize("n", [3, 6, 8, 11])

@@ -17,9 +17,9 @@ from conftest import (  # type: ignore[import-not-found]
 )
 
 from orchestrator.report.build import build, compose
-from orchestrator.report.document import Document, Table
-from orchestrator.report.drawing import save
-from orchestrator.report.markdown import render
+from orchestrator.report.charts.drawing import save
+from orchestrator.report.pages.document import Document, Table
+from orchestrator.report.pages.markdown import render
 from orchestrator.report.source import read_results
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import State
@@ -269,8 +269,8 @@ def test_a_short_search_says_why_importance_is_left_out(make: Make) -> None:
 
 
 def test_importance_finds_the_setting_that_counts(make: Make) -> None:
-    from orchestrator.report.importance import importances
-    from orchestrator.report.knobs import read_knobs
+    from orchestrator.report.sections.importance import importances
+    from orchestrator.report.sections.searched_settings import read_knobs
 
     made = make()
     made.search(60)
@@ -283,7 +283,7 @@ def test_importance_finds_the_setting_that_counts(make: Make) -> None:
 
 
 def test_picks_are_read_back_from_the_table(make: Make) -> None:
-    from orchestrator.report.knobs import read_knobs
+    from orchestrator.report.sections.searched_settings import read_knobs
 
     made = make()
     made.references()

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PRESET_ARMS, begin, preset_plan  # type: ignore[import-not-found]
 
-from orchestrator.report import html, latex, markdown
 from orchestrator.report.build import build, write_report
-from orchestrator.report.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
+from orchestrator.report.pages import html, latex, markdown
+from orchestrator.report.pages.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm
 from orchestrator.store.trial_record import State

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.report import inference
-from orchestrator.report.effects import effects
-from orchestrator.report.inference import Floats, bca_interval, exact_sign_flip, t_interval
-from orchestrator.report.power import detectable_effect, power
-from orchestrator.report.statistics import Comparison, compare
+from orchestrator.report.statistics.effects import effects
+from orchestrator.report.statistics.paired import Comparison, compare
+from orchestrator.report.statistics.paired import sign_flip as inference
+from orchestrator.report.statistics.power import detectable_effect, power
+from orchestrator.report.statistics.sign_flip import Floats, bca_interval, exact_sign_flip, t_interval
 
 STUDIES = 2000
 PAIRS = 8

@@ -12,8 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
-from orchestrator.report.inference import BCA_PAIRS, EXACT_PAIRS, bca_interval, exact_sign_flip
-from orchestrator.report.statistics import (
+from orchestrator.report.statistics.paired import (
     Comparison,
     Values,
     compare,
@@ -23,6 +22,7 @@ from orchestrator.report.statistics import (
     sign_flip,
     smallest_p,
 )
+from orchestrator.report.statistics.sign_flip import BCA_PAIRS, EXACT_PAIRS, bca_interval, exact_sign_flip
 
 HUNDREDTHS = st.lists(st.integers(-20, 20), min_size=1, max_size=9)
 STUDIES = st.integers(2, 7).flatmap(

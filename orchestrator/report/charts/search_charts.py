@@ -10,10 +10,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from orchestrator.report.drawing import BASELINE, COLOURS, SEQUENTIAL, TEXT, panels, plain
-from orchestrator.report.importance import Importance
-from orchestrator.report.knobs import Knobs, short_names
-from orchestrator.report.numbers import setting
+from orchestrator.report.charts.drawing import BASELINE, COLOURS, SEQUENTIAL, TEXT, panels, plain
+from orchestrator.report.pages.numbers import setting
+from orchestrator.report.sections.importance import Importance
+from orchestrator.report.sections.searched_settings import Knobs, short_names
 from orchestrator.report.source import Floats, Results, Trial
 from orchestrator.studyfile import Choice, Value
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from orchestrator.report.source import Results, Trial
-from orchestrator.report.statistics import Comparison, Values, compare, per_class
+from orchestrator.report.statistics.paired import Comparison, Values, compare, per_class
 from orchestrator.store.stage_plan import Arm, Stage, StagePlan
 from orchestrator.store.trial_record import State
 from trainable.evaluate.metrics.names import IOU_PREFIX

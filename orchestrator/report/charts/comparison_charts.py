@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy import stats
 
-from orchestrator.report.drawing import (
+from orchestrator.report.charts.drawing import (
     BASELINE,
     BETTER,
     COLOURS,
@@ -20,9 +20,9 @@ from orchestrator.report.drawing import (
     panels,
     plain,
 )
-from orchestrator.report.inference import mean_interval
+from orchestrator.report.sections.comparison_results import CONFIDENCE, StageResults, significant, verdict
 from orchestrator.report.source import Floats
-from orchestrator.report.stage import CONFIDENCE, StageResults, significant, verdict
+from orchestrator.report.statistics.sign_flip import mean_interval
 
 PANELS_PER_ROW = 3
 MOST_ROWS = 40

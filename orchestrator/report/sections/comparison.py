@@ -5,11 +5,20 @@ from functools import partial
 
 import numpy as np
 
-from orchestrator.report.components import MOST_COLUMNS, Columns, component_columns
-from orchestrator.report.design_section import design_blocks
-from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, Tone, cells, slug
-from orchestrator.report.limits import stage_limits, underpowered
-from orchestrator.report.numbers import (
+from orchestrator.report.charts.comparison_charts import arm_means, class_heat_map, forest, learning_curves
+from orchestrator.report.pages.document import (
+    Block,
+    Bullets,
+    Cell,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    Tone,
+    cells,
+    slug,
+)
+from orchestrator.report.pages.numbers import (
     NOTHING,
     count,
     interval,
@@ -20,8 +29,10 @@ from orchestrator.report.numbers import (
     signed,
     spread,
 )
-from orchestrator.report.stage import ALPHA, StageResults, significant, verdict
-from orchestrator.report.stage_charts import arm_means, class_heat_map, forest, learning_curves
+from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, significant, verdict
+from orchestrator.report.sections.design import design_blocks
+from orchestrator.report.sections.limits import stage_limits, underpowered
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
 

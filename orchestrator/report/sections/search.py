@@ -3,12 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
-from orchestrator.report.importance import Importance, importances
-from orchestrator.report.knobs import Knobs, read_knobs, short_names, varied
-from orchestrator.report.limits import search_limits
-from orchestrator.report.numbers import NOTHING, count, number, setting
-from orchestrator.report.search_charts import (
+from orchestrator.report.charts.search_charts import (
     history,
     importance_bars,
     parallel_coordinates,
@@ -16,6 +11,11 @@ from orchestrator.report.search_charts import (
     reference_name,
     slices,
 )
+from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
+from orchestrator.report.pages.numbers import NOTHING, count, number, setting
+from orchestrator.report.sections.importance import Importance, importances
+from orchestrator.report.sections.limits import search_limits
+from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
 from orchestrator.report.source import Results, Trial
 from orchestrator.studyfile import Value
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.report.numbers import NOTHING, setting
-from orchestrator.report.stage import StageResults
+from orchestrator.report.pages.numbers import NOTHING, setting
+from orchestrator.report.sections.comparison_results import StageResults
 from orchestrator.store.stage_plan import Arm
 from trainable.presets import COMPONENTS
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from orchestrator.report.document import Block, Bullets, Cell, Heading, Paragraph, Table, cells, slug
-from orchestrator.report.effects import Effect, effects
-from orchestrator.report.numbers import interval, number, probability, setting, signed
-from orchestrator.report.stage import ALPHA, StageResults
-from orchestrator.report.statistics import compare
+from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Table, cells, slug
+from orchestrator.report.pages.numbers import interval, number, probability, setting, signed
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults
+from orchestrator.report.statistics.effects import Effect, effects
+from orchestrator.report.statistics.paired import compare
 
 
 def design_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from orchestrator.report.document import Block, Document, Heading, slug
+from orchestrator.report.pages.document import Block, Document, Heading, slug
 
 
 def render(document: Document, figures: Mapping[str, bytes]) -> str:
@@ -48,7 +48,7 @@ def _anchors(document: Document) -> dict[int, str]:
 @lru_cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("orchestrator.report", "templates"),
+        loader=PackageLoader("orchestrator.report.pages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

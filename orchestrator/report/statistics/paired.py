@@ -18,7 +18,14 @@ from typing import Literal
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.report.inference import Floats, Interval, mean_interval, seeds_needed, sign_flip, smallest_p
+from orchestrator.report.statistics.sign_flip import (
+    Floats,
+    Interval,
+    mean_interval,
+    seeds_needed,
+    sign_flip,
+    smallest_p,
+)
 
 __all__ = ["Comparison", "Values", "compare", "mean_interval", "per_class", "seeds_needed", "sign_flip", "smallest_p"]
 

@@ -7,7 +7,7 @@ name, and a report that does not compile helps nobody.
 import unicodedata
 from typing import assert_never
 
-from orchestrator.report.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Table
+from orchestrator.report.pages.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Table
 
 _PREAMBLE = r"""\documentclass[a4paper,10pt]{article}
 \usepackage[utf8]{inputenc}

@@ -3,7 +3,7 @@
 import re
 from typing import assert_never
 
-from orchestrator.report.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Table
+from orchestrator.report.pages.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 

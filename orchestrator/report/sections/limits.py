@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from orchestrator.report.numbers import count, listed, probability
-from orchestrator.report.power import detectable_effect
+from orchestrator.report.pages.numbers import count, listed, probability
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults
 from orchestrator.report.source import Results, Trial
-from orchestrator.report.stage import ALPHA, StageResults
-from orchestrator.report.statistics import seeds_needed, smallest_p
+from orchestrator.report.statistics.paired import seeds_needed, smallest_p
+from orchestrator.report.statistics.power import detectable_effect
 from orchestrator.store.trial_record import State
 
 MOST_LISTED = 30

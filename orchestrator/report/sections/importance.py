@@ -13,7 +13,7 @@ import optuna
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
 from orchestrator.plan.samplers import distribution
-from orchestrator.report.knobs import Knobs, varied
+from orchestrator.report.sections.searched_settings import Knobs, varied
 from orchestrator.report.source import Results, Trial
 
 FEWEST_TRIALS = 10

@@ -26,7 +26,7 @@ from statsmodels.regression.linear_model import OLS, RegressionResults
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
-from orchestrator.report.inference import Floats
+from orchestrator.report.statistics.sign_flip import Floats
 
 Row = tuple[Mapping[str, Any], int, float]
 """Level of every factor, block, value of one complete run."""

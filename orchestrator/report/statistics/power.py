@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.power import TTestPower
 
-from orchestrator.report.inference import Floats, exact_sign_flip, smallest_p
+from orchestrator.report.statistics.sign_flip import Floats, exact_sign_flip, smallest_p
 
 SIMULATED_PAIRS = 12
 SIMULATED_STUDIES = 4096

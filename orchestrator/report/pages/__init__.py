@@ -1,0 +1,1 @@
+"""A report before and as it takes a format: Markdown, LaTeX, HTML."""

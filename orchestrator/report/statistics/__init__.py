@@ -1,0 +1,1 @@
+"""Statistics of paired comparisons: intervals, exact sign flips, effects of factors, power. Pure numpy and scipy."""
