@@ -7,12 +7,12 @@ from typing import Any, get_args
 import pytest
 import torch
 from pydantic import ValidationError
-from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
 from trainable.data.statistics import ClassStatistics
+from trainable.evaluate.metrics import names
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.suppression.config import Sampling, SuppressionConfig

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
-from trainable.evaluate.evaluate.metrics import names as metric_names
 
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX, class_names
 from trainable.data.frames import HeldFrames, load_splits
+from trainable.evaluate.metrics import names as metric_names
 from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, rare_classes, scores
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,

@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import Tensor
-from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
+from trainable.evaluate.metrics import names
 from trainable.suppression.config import Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler

@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 from torch import nn
-from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames, load_splits
 from trainable.data.statistics import ClassStatistics
+from trainable.evaluate.metrics import names
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ARCHS, ModelError
 from trainable.optim.build import build_optimizer, build_schedule, poly_factor

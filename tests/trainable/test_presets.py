@@ -4,9 +4,9 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
-from trainable.evaluate.evaluate.metrics import names
 
 from trainable.config import TrialConfig
+from trainable.evaluate.metrics import names
 from trainable.presets import PRESETS, Preset, apply_preset
 from trainable.suppression.config import (
     Constant,

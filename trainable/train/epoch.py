@@ -20,9 +20,9 @@ from trainable.model.segmenter import Segmenter
 from trainable.suppression.loss import PathLosses
 from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
+from trainable.train import seeds
 from trainable.train.clock import PartClock
 from trainable.train.compute import Compute
-from trainable.train.epoch import seeds
 from trainable.train.meter import Meter
 from trainable.train.step import Batch, plain_losses, two_path_losses
 
