@@ -15,7 +15,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUDY = """
 study: s
 objective: {metric: val/miou, mode: max}
@@ -46,7 +46,7 @@ def launch(folder: Path, port: int) -> subprocess.Popen[str]:
     )
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parents[1])]),
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
         "GATE": str(folder / "gate"),

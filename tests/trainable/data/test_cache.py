@@ -29,7 +29,7 @@ from trainable.data.layout import pairs
 from trainable.data.mapped import is_complete
 from trainable.data.statistics import train_statistics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TREES: dict[str, Callable[[Path], FileData]] = {
     "camvid": camvid_tree,
     "cityscapes": cityscapes_tree,

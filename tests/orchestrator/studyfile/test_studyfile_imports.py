@@ -17,7 +17,7 @@ assert time.perf_counter() - start < 2, time.perf_counter() - start
 
 
 def test_loading_imports_no_framework_and_is_fast(write):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", CODE, str(write())], check=True, cwd=root)
     schema = "import sys; import orchestrator.studyfile.schema; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", schema], check=True, cwd=root)

@@ -22,7 +22,7 @@ from orchestrator.studyfile import Study
 
 pytestmark = pytest.mark.integration
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 Make = Callable[..., Study]
 
 

@@ -19,7 +19,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study, load
 from orchestrator.sweep import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILE = """
 study: s
 objective: {{metric: val/miou, mode: max}}

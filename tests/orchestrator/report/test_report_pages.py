@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PRESET_ARMS, begin, preset_plan  # type: ignore[import-not-found]
+from made_studies import PRESET_ARMS, begin, preset_plan
 
 from orchestrator.report.build import build, write_report
 from orchestrator.report.pages import html, latex, markdown
@@ -204,7 +204,7 @@ def test_equal_files_from_another_process(make: Make, tmp_path: Path) -> None:
     here = build(made.write(), metrics=["val/miou"])
     out = str(tmp_path / "out")
     arguments = ["made", "--storage", made.store.storage, "--out", out, "--metric", "val/miou"]
-    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONHASHSEED": "5", "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-m", "orchestrator.report", *arguments]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     there = {name: Path(out, name).read_bytes() for name in here}

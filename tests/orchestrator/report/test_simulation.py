@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from orchestrator.report.statistics import sign_flip as inference
 from orchestrator.report.statistics.effects import effects
 from orchestrator.report.statistics.paired import Comparison, compare
-from orchestrator.report.statistics import sign_flip as inference
 from orchestrator.report.statistics.power import detectable_effect, power
 from orchestrator.report.statistics.sign_flip import Floats, bca_interval, exact_sign_flip, t_interval
 

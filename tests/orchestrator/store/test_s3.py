@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(importlib.util.find_spec("moto") is None, reason="moto is not installed: pip install .[test]"),
 ]
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 Make = Callable[..., Study]
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 

@@ -2,7 +2,7 @@
 
 After a change that is meant to alter them, write the file anew from the repository's root and say why in the commit::
 
-    OMP_NUM_THREADS=1 python tests/trainable/test_golden.py --write
+    OMP_NUM_THREADS=1 python tests/trainable/train/test_golden.py --write
 """
 
 import json

@@ -9,7 +9,7 @@ from jsonschema import Draft7Validator
 
 from orchestrator.studyfile.schema import study_schema
 
-FOLDER = Path(__file__).parents[2] / "search_spaces"
+FOLDER = Path(__file__).parents[3] / "search_spaces"
 VALIDATOR = Draft7Validator(study_schema())
 
 STUDY = """

@@ -12,8 +12,8 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
-from trainable.evaluate.diagnostics import channel_purity, diagnose
 from trainable.evaluate import diagnostics
+from trainable.evaluate.diagnostics import channel_purity, diagnose
 from trainable.evaluate.metrics.calibration import BINS, Calibration
 from trainable.evaluate.metrics.names import (
     CHANNEL_PURITY,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_table
@@ -207,9 +206,3 @@ def begin(folder: Path, *overrides: str) -> MadeStudy:
     path.write_text(FILE)
     study = load(path, overrides, env={})
     return MadeStudy(Store(str(folder / "studies"), study.spec.study), study, np.random.default_rng(7))
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Begins a study in a folder of the test's own."""
-    return lambda *overrides: begin(tmp_path, *overrides)

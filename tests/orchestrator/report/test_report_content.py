@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import (  # type: ignore[import-not-found]
+from made_studies import (
     CONFIRM_GAINS,
     PRESET_ARMS,
     confirm_plan,

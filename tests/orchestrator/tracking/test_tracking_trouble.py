@@ -298,7 +298,7 @@ def test_a_process_killed_while_it_creates_the_database_leaves_none(tmp_path: Pa
         "ensure_database(sys.argv[1])"
     )
     address = f"sqlite:///{tmp_path}/new.db"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     killed = subprocess.run([sys.executable, "-c", code, address], env=environment, check=False)
     assert killed.returncode == 9, "it got as far as the tables"
     assert not (tmp_path / "new.db").exists()

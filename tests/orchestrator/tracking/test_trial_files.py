@@ -273,7 +273,7 @@ def test_the_configuration_runs_alone(complete: tuple[Store, Record], tmp_path: 
     store, record = complete
     files_of(record, store, tmp_path)
     command = [sys.executable, "-m", "trainable", "config.yaml", "--threads", "1", "--set", "train.epochs=1"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stdout
@@ -373,7 +373,7 @@ def test_neither_mlflow_nor_the_state_of_pyplot_is_imported() -> None:
         "import sys, orchestrator.tracking.trial_files;"
         "sys.exit(bool({'mlflow', 'matplotlib.pyplot'} & sys.modules.keys()))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 

@@ -17,7 +17,7 @@ from orchestrator.studyfile import load
 
 pytestmark = pytest.mark.integration
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 FILE = """
 study: s
 objective: {metric: val/miou, mode: max}

@@ -20,7 +20,7 @@ from orchestrator.worker import attempt as module
 from orchestrator.worker.attempt import Attempt, StorageFailed
 from trainable.failure import TrialFailed
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 Make = Callable[..., Study]
 
 REAL = """

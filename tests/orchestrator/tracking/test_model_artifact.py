@@ -237,7 +237,7 @@ def test_what_is_not_plain_smp_carries_its_source(database: str, tmp_path: Path)
     images = images_of(2, 64, 32)
     logits, imported = elsewhere(tmp_path, database, address, images)
     (source,) = imported
-    assert not source.startswith(str(Path(__file__).parents[2])), "its own copy of the source, not this one"
+    assert not source.startswith(str(Path(__file__).parents[3])), "its own copy of the source, not this one"
     np.testing.assert_allclose(logits, expected_logits(store, record, images), rtol=1e-4, atol=1e-5)
 
 
