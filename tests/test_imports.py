@@ -17,3 +17,9 @@ def test_no_room_without_a_purpose() -> None:
     nameless = {"utils", "util", "common", "helpers", "helper", "misc"}
     files = [path for folder in ("orchestrator", "trainable") for path in (ROOT / folder).rglob("*.py")]
     assert not [path for path in files if path.stem in nameless or path.parent.name in nameless]
+
+
+def test_nothing_but_commands_and_roots_lies_loose() -> None:
+    loose = {folder: {path.stem for path in (ROOT / folder).glob("*.py")} for folder in ("orchestrator", "trainable")}
+    assert loose["orchestrator"] == {"__init__", "sweep", "status", "track", "errors"}
+    assert loose["trainable"] == {"__init__", "__main__", "config", "presets", "section", "failure"}

@@ -6,6 +6,8 @@ import pytest
 TORCH_FREE = [
     "trainable", "trainable.section", "trainable.config", "trainable.failure", "trainable.presets",
     "trainable.__main__",
+    "trainable.configfile", "trainable.configfile.document", "trainable.configfile.messages",
+    "trainable.configfile.overrides", "trainable.configfile.environment",
     "trainable.data", "trainable.data.config", "trainable.data.classes", "trainable.data.layout",
     "trainable.evaluate.metrics", "trainable.evaluate.metrics.names",
     "trainable.model", "trainable.model.config", "trainable.model.encoders",
