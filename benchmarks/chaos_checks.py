@@ -88,7 +88,7 @@ def decision_differences(records: list[Record], study: Study) -> Iterator[str]:
             return
         stopped = None
         for epoch, metrics in enumerate(record.epochs, start=1):
-            if epoch < record.planned.config["train"]["epochs"] and planner.report(planned, epoch, metrics):
+            if epoch < record.planned.epochs and planner.report(planned, epoch, metrics):
                 stopped = epoch
                 break
         expected = len(record.epochs) if record.state is State.PRUNED else None

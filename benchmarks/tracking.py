@@ -22,12 +22,13 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource
+from trainable.configfile.node import JsonObject
 
 METRICS = 30
 TRIALS, EPOCHS, ROUNDS = 4, 8, 3
 STOCK_RESULTS = {"database": 24, "server": 6}
 """Of the stock callback in each round: over HTTP it takes seconds for one."""
-CONFIG = {"train": {"epochs": EPOCHS, "lr": 0.01}, "data": {"name": "shapes"}, "seed": 3}
+CONFIG: JsonObject = {"train": {"epochs": EPOCHS, "lr": 0.01}, "data": {"name": "shapes"}, "seed": 3}
 
 
 def epoch(number: int) -> dict[str, float]:
@@ -37,7 +38,7 @@ def epoch(number: int) -> dict[str, float]:
 
 def record(trial: int, epochs: int, of: int = EPOCHS) -> Record:
     """A trial after some epochs."""
-    config = {**CONFIG, "train": {"epochs": of, "lr": 0.01}}
+    config: JsonObject = {**CONFIG, "train": {"epochs": of, "lr": 0.01}}
     known = Record(Planned(f"search-{trial:04d}", "search", trial, config, {}), tuple(map(epoch, range(1, epochs + 1))))
     return known.ended(State.COMPLETE) if epochs == of else known
 

@@ -89,7 +89,7 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         values = [m[objective.metric] for m in record.epochs if objective.metric in m]
         top = (max if objective.mode == "max" else min)(values) if values else None
         sign = "" if record.state.final else _last_sign(store, record)
-        epochs = f"{len(record.epochs)}/{record.planned.config['train']['epochs']}"
+        epochs = f"{len(record.epochs)}/{record.planned.epochs}"
         last = record.last(objective.metric)
         table.add_row(record.key, state, epochs, _number(last), _number(top), sign, record.reason or "")
     if len(ended) > SHOWN_FINAL:

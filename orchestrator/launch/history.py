@@ -17,6 +17,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import TrialConfig
+from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
 
 FREE = (
@@ -125,7 +126,7 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
             source = f"{name}/{record.key}"
             if fitted is None or source in done or not _has_values(study, fitted):
                 continue
-            attrs = {"imported_from": source}
+            attrs: JsonObject = {"imported_from": source}
             planned = Planned(
                 f"imported-{number:04d}", "imported", number, record.planned.config, fitted.planned.picks, attrs
             )

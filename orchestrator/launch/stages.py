@@ -169,7 +169,7 @@ class Stages:
                 if comparison.plan.design == "path":
                     self._say_outside(stage)
                 return None
-        epochs = max(int(planned.config["train"]["epochs"]) for planned in runs.values())
+        epochs = max(planned.epochs for planned in runs.values())
         title = f"{stage}: {len(comparison.configs)} arms x {len(comparison.plan.seeds)} seeds"
         return Round(stage, planner, known, epochs, title)
 

@@ -104,7 +104,7 @@ class Planner:
         A worker begins an epoch when it is asked to, so all but its last one had been judged when they ended. These
         are not judged again: meanwhile other trials have ended, with which they were not compared.
         """
-        epochs, judged_before = _epochs(record.planned), int(record.planned.system_attrs.get(JUDGED, 0))
+        epochs, judged_before = record.planned.epochs, int(str(record.planned.system_attrs.get(JUDGED, 0)))
         stop = False
         for epoch, metrics in enumerate(record.epochs[: epochs - 1], start=1):
             if epoch > judged_before:
@@ -304,10 +304,6 @@ class Planner:
 
     def _values(self, record: Record) -> list[float]:
         return [record.epochs[-1][objective.metric] for objective in self._study.spec.objectives]
-
-
-def _epochs(planned: Planned) -> int:
-    return int(planned.config["train"]["epochs"])
 
 
 def stopped_early(record: Record) -> Record:

@@ -22,11 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from pydantic import JsonValue
+
 from orchestrator.errors import InputError
 from orchestrator.store.addresses import absolute, join, redacted
 from orchestrator.store.artifacts import FOLDER as ARTIFACTS
 from orchestrator.store.objects import DamagedError, Objects
-from orchestrator.store.trial_record import Checkpoint, CheckpointName, JsonObject, Planned, Record, State
+from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned, Record, State
+from trainable.configfile.node import JsonObject
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
@@ -76,7 +79,7 @@ class Store:
         kept = self._study()
         return str(kept["id"]) if kept else None
 
-    def read_data(self) -> JsonObject:
+    def read_data(self) -> dict[str, str]:
         """Fingerprint of each data set the study was launched with, by its section."""
         kept = self._study()
         return dict(kept["data"]) if kept else {}
@@ -177,7 +180,7 @@ class Store:
         """Keep the traceback of a trial that failed by itself; called by the worker."""
         self.write_text(f"trials/{key}/traceback.txt", text)
 
-    def judge(self, record: Record, system_attrs: JsonObject) -> None:
+    def judge(self, record: Record, system_attrs: Mapping[str, JsonValue]) -> None:
         """Write a trial's verdict."""
         plan = asdict(replace(record.planned, system_attrs=system_attrs))
         verdict = {"plan": plan, "epochs": list(record.epochs), "state": record.state, "reason": record.reason}
@@ -218,9 +221,9 @@ class Store:
         """Replace a file of the study as a whole; folders are made as needed."""
         self.objects.write(name, content)
 
-    def _study(self) -> JsonObject | None:
+    def _study(self) -> dict[str, Any] | None:
         try:
-            kept: JsonObject | None = self.objects.read_json("study.json")
+            kept: dict[str, Any] | None = self.objects.read_json("study.json")
         except DamagedError as error:
             raise InputError(
                 f"{error}; the trials are not touched: restore it, or remove it to open new runs"

@@ -57,7 +57,7 @@ def threads_for(cpu: float) -> int:
 
 def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
     config = dict(record.planned.config)
-    seed = config.pop("seed")
+    seed = int(str(config.pop("seed")))
     planned = record.planned
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
     reason = record.reason and hide(record.reason, planned.config, from_env)

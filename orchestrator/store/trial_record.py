@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-JsonObject = dict[str, Any]
+from pydantic import JsonValue
+
+from trainable.configfile.node import JsonObject, Scalar
 
 
 class State(StrEnum):
@@ -35,14 +37,28 @@ class Planned:
     """Position within its kind, from 0; a search trial's seed and its sampler's derive from it."""
     config: JsonObject
     """The full TrialConfig."""
-    picks: JsonObject | None
+    picks: dict[str, Scalar] | None
     """What was picked for each domain; None for a reference that lies outside the search space."""
-    system_attrs: JsonObject = field(default_factory=dict)
+    system_attrs: Mapping[str, JsonValue] = field(default_factory=dict)
     """Optuna's own notes on the trial, without which samplers and pruners decide differently."""
     arm: str | None = None
     """Of a comparison (``orchestrator.store.stage_plan``): which arm it is a run of."""
     block: int | None = None
     """Of a comparison: position of its seed; runs of one block are paired."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the trial when nothing stops it."""
+        train = self.config["train"]
+        assert isinstance(train, dict)
+        return int(str(train["epochs"]))
+
+    @property
+    def data(self) -> JsonObject:
+        """The trial's data section."""
+        data = self.config["data"]
+        assert isinstance(data, dict)
+        return data
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class Record:
     @property
     def whole(self) -> bool:
         """Whether every epoch is there."""
-        return len(self.epochs) >= int(self.planned.config["train"]["epochs"])
+        return len(self.epochs) >= self.planned.epochs
 
     def last(self, metric: str) -> float | None:
         """The last epoch's value: the objective (the best epoch would be biased upwards)."""

@@ -151,7 +151,7 @@ class LiveDisplay:
         table = Table("trial", "epoch", metric, box=None, padding=(0, 2))
         for record in self._progress.running():
             value = record.last(metric)
-            epochs = f"{len(record.epochs)}/{record.planned.config['train']['epochs']}"
+            epochs = f"{len(record.epochs)}/{record.planned.epochs}"
             table.add_row(record.key, epochs, "" if value is None else f"{value:.4f}")
         return Group(Text(self._progress.line(), style="bold"), table)
 

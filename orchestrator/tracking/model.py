@@ -164,8 +164,13 @@ def save(trained: Trained, path: Path, store: Store, record: Record, described: 
 
 def _example(record: Record) -> Any:
     """One image [1,3,H,W] of the mean colour."""
-    height, width = (min(side, LARGEST_EXAMPLE) for side in record.planned.config["data"]["size"])
+    height, width = (min(side, LARGEST_EXAMPLE) for side in _size(record))
     return np.zeros((1, 3, height, width), np.float32)
+
+
+def _size(record: Record) -> tuple[int, int]:
+    """Height and width of the frames that the trial was trained on."""
+    return TrialConfig.model_validate(record.planned.config, strict=False).data.size
 
 
 def _metadata(store: Store, record: Record) -> dict[str, Any]:
@@ -178,7 +183,7 @@ def _metadata(store: Store, record: Record) -> dict[str, Any]:
         "mean": list(IMAGENET_MEAN),
         "std": list(IMAGENET_STD),
         "output": "logits of each class at the size of the image",
-        "trained_at": list(record.planned.config["data"]["size"]),
+        "trained_at": list(_size(record)),
         "classes": list(confusion.classes) if confusion else None,
     }
 

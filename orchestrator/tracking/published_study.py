@@ -20,7 +20,7 @@ from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
-from orchestrator.store.trial_record import JsonObject, Record
+from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective, TrackingSection, first_objective
 from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import is_domain
@@ -94,8 +94,8 @@ def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) ->
     from_env = store.read_from_env()
     return StudyInfo(
         study_id=study_id,
-        name=tree["study"],
-        experiment=settings.experiment or tree["study"],
+        name=str(tree["study"]),
+        experiment=settings.experiment or str(tree["study"]),
         objective=first_objective(tree),
         settings=tree,
         from_env=from_env,
@@ -111,7 +111,7 @@ def study_info(store: Store, draw_data: Callable[[Path], None] | None = None) ->
     )
 
 
-def _data(fingerprints: JsonObject, from_env: Mapping[str, str], config: Mapping[str, Any]) -> DataSource:
+def _data(fingerprints: Mapping[str, str], from_env: Mapping[str, str], config: Mapping[str, Any]) -> DataSource:
     section = config["data"]
     written = {f"data.{name}": value for name, value in flatten(section).items()}
     shown = {name.removeprefix("data."): from_env.get(name, value) for name, value in written.items()}

@@ -118,7 +118,7 @@ class Attempt:
             self._writer.shutdown()
 
     def _whole(self) -> bool:
-        return len(self._history) >= int(self.planned.config["train"]["epochs"])
+        return len(self._history) >= self.planned.epochs
 
     def _claim(self) -> dict[str, Any]:
         gpu = gpu_names() if self._job.get("gpu") else ""
@@ -244,7 +244,7 @@ def _storage_errors() -> Iterator[None]:
 
 def _same_trial(one: Planned, other: Planned) -> bool:
     """Whether two plans are the same but for where the data lie."""
-    trees = [{**p.config, "data": {k: v for k, v in p.config["data"].items() if k != "root"}} for p in (one, other)]
+    trees = [{**p.config, "data": {k: v for k, v in p.data.items() if k != "root"}} for p in (one, other)]
     return trees[0] == trees[1]
 
 

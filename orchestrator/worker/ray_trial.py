@@ -57,7 +57,7 @@ class Trial(tune.Trainable):
             if self._job["gpu"] == 0:  # Ray hides no GPU from a worker that asked for none
                 os.environ["CUDA_VISIBLE_DEVICES"] = ""
             self._attempt = Attempt(self._job)
-            earlier = self._attempt.earlier[: int(self._attempt.planned.config["train"]["epochs"]) - 1]
+            earlier = self._attempt.earlier[: self._attempt.planned.epochs - 1]
             first = {"notes": self._attempt.notes, "earlier": [list(metrics.items()) for metrics in earlier]}
         epoch, metrics, done = self._attempt.next_epoch()
         if done:

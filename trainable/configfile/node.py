@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from pydantic import JsonValue
+
 Scalar: TypeAlias = bool | int | float | str | None
 Key: TypeAlias = str | int
 """A mapping's key or a list's index; a path is a sequence of them."""
+JsonObject: TypeAlias = dict[str, JsonValue]
+"""A tree of plain values, as JSON holds it."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from trainable.failure import TrialFailed
 from trainable.model.build import ModelError, build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
+from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
-from trainable.train.epoch import Training, seeds, steps_per_epoch, train_epoch
+from trainable.train.epoch import Training, steps_per_epoch, train_epoch
 
 __all__ = ["DataError", "EpochResult", "ModelError", "TrialFailed", "fit", "prepare"]
 
