@@ -1,0 +1,62 @@
+"""A study left by a version whose `study.json` had no format: every command reads it, and a launch goes on with it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator import status
+from orchestrator.report import __main__ as report
+from orchestrator.sweep import main as sweep
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+FILE = str(ROOT / "benchmarks/fixed_study.yaml")
+COMPARE = [sys.executable, str(ROOT / "benchmarks/compare_studies.py"), "--tables-only"]
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of studies that holds a copy of the old one."""
+    monkeypatch.setenv("ENCODER", "tu-test_resnet")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(HERE / "study_of_version_0", tmp_path / "studies")
+    return tmp_path / "studies"
+
+
+def test_status_reads_it(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main(["fixed", "--storage", str(storage)]) == 0
+    shown = capsys.readouterr().out
+    assert "16 complete" in shown
+    assert "granularity=image" in shown
+
+
+def test_a_launch_finds_it_finished_and_writes_it_anew(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    untracked = ["--storage", str(storage), "--set", "tracking.enabled=false"]
+    assert sweep([FILE, *untracked]) == 0
+    assert "Study fixed is finished: nothing is left to run." in capsys.readouterr().out
+    before, after = (pq.read_table(place / "fixed/results.parquet") for place in (HERE / "study_of_version_0", storage))
+    assert after.select(before.column_names).equals(before), "bit for bit, but for the columns that are new"
+    assert report.main(["fixed", "--storage", str(storage), "--out", "pages"]) == 0
+
+
+def test_a_comparison_refuses_an_altered_copy(storage: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed/studies"
+    shutil.copytree(storage, changed)
+    same = subprocess.run([*COMPARE, str(tmp_path), str(changed.parent)], capture_output=True, text=True, check=False)
+    assert (same.returncode, same.stderr) == (0, "")
+    table = pq.read_table(changed / "fixed/results.parquet")
+    values = table["val/miou"].to_pylist()
+    values[5] += 1e-16
+    column = table.column_names.index("val/miou")
+    pq.write_table(table.set_column(column, "val/miou", pa.array(values)), changed / "fixed/results.parquet")
+    plan = changed / "fixed/plan-confirm.json"
+    plan.write_text(plan.read_text().replace("search-0000", "search-0001"))
+    other = subprocess.run([*COMPARE, str(tmp_path), str(changed.parent)], capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "results.parquet: 1 different" in other.stdout
+    assert "plan-confirm.json: differs" in other.stdout
