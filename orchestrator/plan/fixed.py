@@ -1,12 +1,12 @@
-"""Hands out runs that are known beforehand: the interface of `Planner` over a list. Nothing is suggested or pruned."""
+"""A `TrialSource` over a list of runs that are known beforehand: nothing is suggested or pruned."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from orchestrator.plan.planner import judged
+from orchestrator.plan.trial_source import judged
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
+from trainable.configfile.node import JsonObject
 
 
 class FixedPlanner:
@@ -28,6 +28,11 @@ class FixedPlanner:
         """Whether nothing is left to hand out."""
         return not self._queue
 
+    @property
+    def objective(self) -> Objective:
+        """What trials are compared by; the first of several."""
+        return self._objectives[0]
+
     def next(self) -> Planned | None:
         """The next run, or None when all have been handed out."""
         return self._queue.popleft() if self._queue else None
@@ -36,20 +41,15 @@ class FixedPlanner:
         """Every run goes to its end: stopping some of a block early would bias the comparison."""
         return False
 
-    @property
-    def objective(self) -> Objective:
-        """What trials are compared by; the first of several."""
-        return self._objectives[0]
-
     def verdict(self, record: Record) -> Record | None:
         """How a run ended whose worker went on while nobody listened; None where it has to run further."""
         return record.ended(State.COMPLETE) if record.whole else None
 
-    def notes(self, _planned: Planned) -> dict[str, Any]:
+    def notes(self, _planned: Planned) -> JsonObject:
         """A later launch needs to know nothing."""
         return {}
 
-    def settle(self, record: Record) -> tuple[Record, dict[str, Any]] | None:
+    def settle(self, record: Record) -> tuple[Record, JsonObject] | None:
         """Give a run of an earlier launch the verdict that nobody gave it; None where it has to run further."""
         ended = self.verdict(record)
         if ended is None:
@@ -57,7 +57,7 @@ class FixedPlanner:
         self._queue = deque(planned for planned in self._queue if planned.key != record.key)
         return self.finish(ended)
 
-    def finish(self, record: Record) -> tuple[Record, dict[str, Any]]:
+    def finish(self, record: Record) -> tuple[Record, JsonObject]:
         """The record, ``failed`` instead of ``complete`` where an objective has no value."""
         return judged(record, self._objectives), {}
 

@@ -2,8 +2,8 @@
 
 import os
 import platform
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -16,6 +16,16 @@ PACKAGES = ("dropclass-orchestrator", "ray", "torch")
 """Packages whose versions must be equal on all nodes."""
 PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """What a node tells of itself."""
+
+    host: str
+    versions: dict[str, str]
+    problem: str | None
+    """Why it cannot use the storage."""
 
 
 def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None:
@@ -45,12 +55,11 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
             f"tracking.uri {tracking_uri}: {why}, and this database is a file of one machine; give the address of an "
             "MLflow server (MLFLOW_TRACKING_URI), or --set tracking.enabled=false"
         )
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    answers = [_probe.options(scheduling_strategy=place).remote(store.storage, store.study) for place in places]
-    mine = versions()
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [_probe.options(scheduling_strategy=each).remote(store.storage, store.study) for each in strategies]
     for node, answer in zip(nodes, answers, strict=True):
         try:
-            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS))
         except RayError as error:
             if _is_alive(node["NodeID"]):
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -67,7 +76,7 @@ def versions() -> dict[str, str]:
 
 
 @ray.remote(num_cpus=0)
-def _probe(storage: str, study: str) -> dict[str, Any]:
+def _probe(storage: str, study: str) -> NodeAnswer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
     problem = None
     try:
@@ -78,14 +87,14 @@ def _probe(storage: str, study: str) -> dict[str, Any]:
         store.objects.delete(name)
     except OSError as error:
         problem = " ".join(str(error).split())
-    return {"host": platform.node(), "versions": versions(), "problem": problem}
+    return NodeAnswer(platform.node(), versions(), problem)
 
 
-def _check(address: str, answer: dict[str, Any], mine: dict[str, str]) -> None:
-    where = f"node {answer['host']} ({address})"
-    found = answer["versions"]
-    other = [f"{name} {found[name]} (here {mine[name]})" for name in PACKAGES if found[name] != mine[name]]
+def _check(address: str, answer: NodeAnswer) -> None:
+    where = f"node {answer.host} ({address})"
+    theirs, ours = answer.versions, versions()
+    other = [f"{name} {theirs[name]} (here {ours[name]})" for name in PACKAGES if theirs[name] != ours[name]]
     if other:
         raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
-    if answer["problem"]:
-        raise InputError(f"--storage: {where} cannot use it: {answer['problem']}")
+    if answer.problem:
+        raise InputError(f"--storage: {where} cannot use it: {answer.problem}")
