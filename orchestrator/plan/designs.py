@@ -11,17 +11,19 @@ import math
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyDOE3
+from pydantic import JsonValue
 
 from orchestrator.store.stage_plan import Arm
 from orchestrator.studyfile.space.trees import same_level
+from trainable.configfile.node import JsonObject
 
-Factors: TypeAlias = Mapping[str, Sequence[Any]]
+Factors: TypeAlias = Mapping[str, Sequence[JsonValue]]
 """Levels of each factor by its dotted path, the baseline's first."""
-Levels: TypeAlias = Mapping[str, Any]
+Levels: TypeAlias = Mapping[str, JsonValue]
 """One level of each factor."""
 Score: TypeAlias = Callable[[Levels], float | None]
 """Mean score of an arm over its seeds, larger is better; None while its runs have not all ended."""
@@ -174,7 +176,7 @@ def walk_length(factors: int) -> int:
     return 1 + factors * (factors + 1) // 2
 
 
-def baseline(factors: Factors) -> dict[str, Any]:
+def baseline(factors: Factors) -> JsonObject:
     """The first level of each factor."""
     return {path: levels[0] for path, levels in factors.items()}
 
@@ -190,20 +192,20 @@ def labels(paths: Factors) -> dict[str, str]:
     return found
 
 
-def text(level: Any) -> str:
+def text(level: JsonValue) -> str:
     """A level in short: a section by its name and settings."""
     match level:
         case str():
             return level
-        case {"name": str(name), **settings}:
-            return " ".join([name, *(f"{key}={text(value)}" for key, value in settings.items())])
+        case {"name": str(name)}:
+            return " ".join([name, *(f"{key}={text(value)}" for key, value in level.items() if key != "name")])
         case list():
             return "+".join(map(text, level))
         case _:
             return json.dumps(level)
 
 
-def _others(factors: Factors) -> Iterator[tuple[str, Any]]:
+def _others(factors: Factors) -> Iterator[tuple[str, JsonValue]]:
     for path, levels in factors.items():
         for level in levels[1:]:
             yield path, level
