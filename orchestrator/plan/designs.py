@@ -197,7 +197,7 @@ def text(level: JsonValue) -> str:
     match level:
         case str():
             return level
-        case {"name": str(name)}:
+        case dict() if isinstance(name := level.get("name"), str):
             return " ".join([name, *(f"{key}={text(value)}" for key, value in level.items() if key != "name")])
         case list():
             return "+".join(map(text, level))
