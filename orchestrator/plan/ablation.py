@@ -98,8 +98,8 @@ def _planned(
             arms, aliases = fractional(factors, design.resolution)
             return replace(plan, arms=tuple(arms), aliases=aliases)
         case Path():
-            found = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
-            return replace(plan, arms=found.arms, target=design.target, chosen=found.chosen)
+            walked = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
+            return replace(plan, arms=walked.arms, target=design.target, chosen=walked.chosen)
         case _:
             assert_never(design)
 
@@ -113,22 +113,22 @@ def _registered(base: Mapping[str, JsonValue]) -> JsonObject:
 
 def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, JsonValue]) -> StagePlan:
     """The named arms; the baseline is the arm that equals it, or one more."""
-    found = [Arm(name, dict(values)) for name, values in arms.items()]
-    mine = content(trial_of(base))
-    same = [arm.name for arm in found if content(trial_of(base, arm.levels)) == mine]
+    named = tuple(Arm(name, dict(values)) for name, values in arms.items())
+    unchanged = content(trial_of(base))
+    same = [arm.name for arm in named if content(trial_of(base, arm.levels)) == unchanged]
     if same:
-        return replace(plan, baseline=same[0], arms=tuple(found))
-    return replace(plan, arms=(Arm(free(BASELINE, arms)), *found), baseline=free(BASELINE, arms))
+        return replace(plan, baseline=same[0], arms=named)
+    return replace(plan, arms=(Arm(free(BASELINE, arms)), *named), baseline=free(BASELINE, arms))
 
 
 def _factors(section: AblationSection, base: Mapping[str, JsonValue]) -> dict[str, tuple[JsonValue, ...]]:
     """The factors, the baseline's level first; raises ValueError where a design needs it among the levels."""
-    found = {}
+    factors = {}
     for path, levels in section.read_factors().items():
-        found[path], listed = order_levels(base, path, levels)
+        factors[path], listed = order_levels(base, path, levels)
         if not listed and isinstance(section.design, Factorial | Fractional | Path):
-            raise ValueError(f"factors.{path}: the baseline's value {found[path][0]!r} is not among the levels")
-    return found
+            raise ValueError(f"factors.{path}: the baseline's value {factors[path][0]!r} is not among the levels")
+    return factors
 
 
 def _config(base: Mapping[str, JsonValue], arm: Arm, plan: StagePlan) -> TrialConfig:

@@ -66,13 +66,13 @@ def block_seeds(seed: int, stage: Stage, count: int) -> tuple[int, ...]:
 
 def _slugs(names: Sequence[str]) -> dict[str, str]:
     """A part of a folder's name for each arm; no two are equal."""
-    found: dict[str, str] = {}
+    slugs: dict[str, str] = {}
     for name in names:
         slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.") or "arm"
         if len(slug) > SLUG_LENGTH:
             slug = f"{slug[:SLUG_LENGTH]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        found[name] = free(slug, set(found.values()))
-    return found
+        slugs[name] = free(slug, set(slugs.values()))
+    return slugs
 
 
 def free(name: str, taken: Container[str]) -> str:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import assert_never
 
 import optuna
@@ -74,14 +75,8 @@ class OptunaStudy:
             self.study.enqueue_trial(dict(cell))
         self.study.sampler = sampler
         trial = self.study.ask()
-        picks: dict[str, Value] = {}
-
-        def pick(name: str, domain: Domain) -> Value:
-            picks[name] = _suggest(trial, name, domain)
-            return picks[name]
-
-        self._space.resolve(pick)
-        return trial, picks
+        self._space.resolve(partial(_suggest, trial))
+        return trial, trial.params
 
     def discard(self, trial: optuna.Trial) -> None:
         """Drop what was asked for."""

@@ -7,15 +7,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-import numpy as np
 from optuna.samplers import BaseSampler, RandomSampler
 
 from orchestrator.plan.optuna_study import OptunaStudy
 from orchestrator.plan.samplers import build_sampler
-from orchestrator.plan.trial_source import judged, stopped_early
+from orchestrator.plan.trial_source import TrialSource, stopped_early
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective, Study, Value, reference
+from orchestrator.studyfile import Study, Value, reference
 from orchestrator.studyfile.sections.search import Grid
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
@@ -24,7 +23,7 @@ MAX_ENUMERATED_CELLS = 10_000
 """A finite space up to this size is searched without repeating a configuration."""
 
 
-class Planner:
+class Planner(TrialSource):
     """Decides which trial runs next and which one stops early.
 
     Args:
@@ -38,7 +37,10 @@ class Planner:
         self._study = study
         self._search = study.spec.search
         self._cells = self._enumerate()
-        self._budget = self._count()
+        self.budget = self._count()
+        """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
+        self.total = self.budget + len(self._search.references)
+        self.objectives = study.spec.objectives
         self._optuna = OptunaStudy(study)
         self._seen: set[str] = set()
         self._handed = 0
@@ -51,25 +53,10 @@ class Planner:
             self._remember(record)
 
     @property
-    def budget(self) -> int:
-        """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
-        return self._budget
-
-    @property
-    def total(self) -> int:
-        """All trials of the study, reference trials included."""
-        return self._budget + len(self._search.references)
-
-    @property
-    def objective(self) -> Objective:
-        """What trials are compared by; the first of several."""
-        return self._study.spec.objectives[0]
-
-    @property
     def exhausted(self) -> bool:
         """Whether nothing is left to hand out."""
         all_tried = self._cells is not None and len(self._seen) >= len(self._cells)
-        return not self._queue and (self._handed >= self._budget or all_tried)
+        return not self._queue and (self._handed >= self.budget or all_tried)
 
     def next(self) -> Planned | None:
         """The next trial, or None when all have been handed out."""
@@ -79,6 +66,10 @@ class Planner:
             return None
         return self._suggest(self._gaps.popleft() if self._gaps else self._number)
 
+    def withdraw(self, key: str) -> None:
+        """Hand out a trial of an earlier launch no more."""
+        self._queue = deque(planned for planned in self._queue if planned.key != key)
+
     def report(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell the pruner of an epoch that is not the trial's last; True means: stop the trial."""
         return self._optuna.report(planned, epoch, metrics)
@@ -86,30 +77,15 @@ class Planner:
     def verdict(self, record: Record) -> Record | None:
         """How a trial ended whose worker went on while nobody listened; None where it has to run further."""
         stop = self._optuna.stops(record)
-        if record.whole:
-            return record.ended(State.COMPLETE)
-        return stopped_early(record) if stop else None
+        return super().verdict(record) or (stopped_early(record) if stop else None)
 
     def notes(self, planned: Planned) -> JsonObject:
         """What a later launch needs to know of a trial that is not finished: Optuna's notes, and what was judged."""
         return self._optuna.notes(planned)
 
-    def settle(self, record: Record) -> tuple[Record, JsonObject] | None:
-        """Give a trial of an earlier launch the verdict that nobody gave it; None where it has to run further."""
-        ended = self.verdict(record)
-        if ended is None:
-            return None
-        self._queue.remove(record.planned)
-        return self.finish(ended)
-
     def finish(self, record: Record) -> tuple[Record, JsonObject]:
-        """Tell Optuna how a trial ended.
-
-        Returns:
-            The record, ``failed`` instead of ``complete`` where an objective has no value, and Optuna's own notes on
-            the trial, which a later launch needs to decide alike.
-        """
-        record = judged(record, self._study.spec.objectives)
+        """Tell Optuna how a trial ended; its own notes on the trial come back with the record."""
+        record, _ = super().finish(record)
         return record, self._optuna.tell(record)
 
     def better(self, record: Record, than: Record | None) -> bool:
@@ -183,13 +159,8 @@ class Planner:
 
     def _sampler(self, number: int, seed: int) -> BaseSampler:
         flat = {name: domain for name, domain, conditional in self._study.space.domains() if not conditional}
-        return build_sampler(
-            self._search.sampler,
-            study_seed=derive_seed(self._search.seed, "sequence"),
-            trial_seed=seed,
-            number=number,
-            flat=flat,
-        )
+        sequence = derive_seed(self._search.seed, "sequence")
+        return build_sampler(self._search.sampler, study_seed=sequence, trial_seed=seed, number=number, flat=flat)
 
     def _untried(self, seed: int) -> Mapping[str, Value] | None:
         """A cell of a finite space that no trial has, drawn by the trial's seed; None in an infinite space."""
@@ -211,7 +182,7 @@ def dump(config: TrialConfig) -> JsonObject:
 def derive_seed(study_seed: int, part: int | str) -> int:
     """A seed for one part of a study, 32 bits; equal arguments give equal seeds on every machine."""
     digest = hashlib.sha256(f"{study_seed}/{part}".encode()).digest()
-    return int(np.frombuffer(digest[:4], dtype="<u4")[0])
+    return int.from_bytes(digest[:4], "little")
 
 
 def _keys(stem: str) -> Iterator[str]:

@@ -7,28 +7,20 @@ of (study seed, n, the records known) and not of the process that happens to ask
 from collections.abc import Mapping
 from typing import assert_never
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from orchestrator.plan.optuna_internals import SequencedQMC
 from orchestrator.studyfile import Choice, Domain, Float, Int
-from orchestrator.studyfile.sections.search import (
-    ASHA,
-    CMAES,
-    GP,
-    NSGAII,
-    QMC,
-    TPE,
-    Grid,
-    Hyperband,
-    Median,
-    Patient,
-    Pruner,
-    Random,
-    Sampler,
-)
+from orchestrator.studyfile.sections import search
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -45,63 +37,47 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def build_sampler(
-    config: Sampler, *, study_seed: int, trial_seed: int, number: int, flat: Mapping[str, Domain]
+    config: search.Sampler, *, study_seed: int, trial_seed: int, number: int, flat: Mapping[str, Domain]
 ) -> BaseSampler:
     """The sampler that suggests search trial ``number``.
 
     Args:
-        config: The ``search.sampler``
+        config: The ``search.sampler`` section.
         study_seed: Seed of the study, for sequences that span trials (Sobol).
         trial_seed: Seed of this trial's draws.
         number: Position of the trial in the search, from 0.
         flat: The unconditional domains by name.
     """
+    seed = trial_seed
     match config:
-        case TPE():
-            return optuna.samplers.TPESampler(
-                n_startup_trials=config.startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=trial_seed,
-            )
-        case GP():
-            return optuna.samplers.GPSampler(
-                n_startup_trials=config.startup_trials, seed=trial_seed, warn_independent_sampling=False
-            )
-        case Random() | Grid():  # a grid's cells are enqueued; nothing is left to draw
-            return optuna.samplers.RandomSampler(seed=trial_seed)
-        case QMC():
-            space = {name: distribution(domain) for name, domain in flat.items()}
-            return SequencedQMC(study_seed, number, space)
-        case NSGAII():
-            return optuna.samplers.NSGAIISampler(population_size=config.population, seed=trial_seed)
-        case CMAES():
-            return optuna.samplers.CmaEsSampler(
-                n_startup_trials=config.startup_trials, seed=trial_seed, warn_independent_sampling=False
-            )
+        case search.TPE(startup_trials=startup):
+            return TPESampler(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)
+        case search.GP(startup_trials=startup):
+            return GPSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+        case search.Random() | search.Grid():  # a grid's cells are enqueued; nothing is left to draw
+            return RandomSampler(seed=seed)
+        case search.QMC():
+            return SequencedQMC(study_seed, number, {name: distribution(domain) for name, domain in flat.items()})
+        case search.NSGAII():
+            return NSGAIISampler(population_size=config.population, seed=seed)
+        case search.CMAES(startup_trials=startup):
+            return CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
         case _:
             assert_never(config)
 
 
-def build_pruner(config: Pruner | None, epochs: int) -> BasePruner:
+def build_pruner(config: search.Pruner | None, epochs: int) -> BasePruner:
     """The pruner of a study whose trials last at most ``epochs`` epochs."""
     match config:
         case None:
-            return optuna.pruners.NopPruner()
-        case ASHA():
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=config.grace(epochs), reduction_factor=config.reduction_factor
-            )
-        case Hyperband():
-            return optuna.pruners.HyperbandPruner(
-                min_resource=config.grace(epochs), max_resource=epochs, reduction_factor=config.reduction_factor
-            )
-        case Median():
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=config.startup_trials, n_warmup_steps=config.grace(epochs)
-            )
-        case Patient():
-            return optuna.pruners.PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
+            return NopPruner()
+        case search.ASHA(reduction_factor=factor):
+            return SuccessiveHalvingPruner(min_resource=config.grace(epochs), reduction_factor=factor)
+        case search.Hyperband(reduction_factor=factor):
+            return HyperbandPruner(config.grace(epochs), max_resource=epochs, reduction_factor=factor)
+        case search.Median(startup_trials=startup):
+            return MedianPruner(n_startup_trials=startup, n_warmup_steps=config.grace(epochs))
+        case search.Patient():
+            return PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
         case _:
             assert_never(config)

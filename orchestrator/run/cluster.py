@@ -36,15 +36,14 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
     _check_reachable(address)
-    own = address is None
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         try:
             ray.init(
                 address=address or "local",
-                num_cpus=os.cpu_count() if own else None,
-                include_dashboard=False if own else None,
+                num_cpus=os.cpu_count() if address is None else None,
+                include_dashboard=False if address is None else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )

@@ -2,8 +2,8 @@
 
 import os
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TypeAlias
 
 import ray
 from ray.exceptions import RayError
@@ -18,14 +18,8 @@ PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
 
 
-@dataclass(frozen=True)
-class NodeAnswer:
-    """What a node tells of itself."""
-
-    host: str
-    versions: dict[str, str]
-    problem: str | None
-    """Why it cannot use the storage."""
+Answer: TypeAlias = tuple[str, dict[str, str], str | None]
+"""A node's name, its versions, and why it cannot use the storage."""
 
 
 def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None:
@@ -76,7 +70,7 @@ def versions() -> dict[str, str]:
 
 
 @ray.remote(num_cpus=0)
-def _probe(storage: str, study: str) -> NodeAnswer:
+def _probe(storage: str, study: str) -> Answer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
     problem = None
     try:
@@ -87,14 +81,14 @@ def _probe(storage: str, study: str) -> NodeAnswer:
         store.objects.delete(name)
     except OSError as error:
         problem = " ".join(str(error).split())
-    return NodeAnswer(platform.node(), versions(), problem)
+    return platform.node(), versions(), problem
 
 
-def _check(address: str, answer: NodeAnswer) -> None:
-    where = f"node {answer.host} ({address})"
-    theirs, ours = answer.versions, versions()
+def _check(address: str, answer: Answer) -> None:
+    (host, theirs, problem), ours = answer, versions()
+    where = f"node {host} ({address})"
     other = [f"{name} {theirs[name]} (here {ours[name]})" for name in PACKAGES if theirs[name] != ours[name]]
     if other:
         raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
-    if answer.problem:
-        raise InputError(f"--storage: {where} cannot use it: {answer.problem}")
+    if problem:
+        raise InputError(f"--storage: {where} cannot use it: {problem}")

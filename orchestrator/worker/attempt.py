@@ -16,8 +16,8 @@ from threading import Timer
 
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
-from orchestrator.worker.epoch_outputs import Fit, FittedEpoch, Shown, show
-from orchestrator.worker.job import EpochDone, Job
+from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
+from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
@@ -61,14 +61,9 @@ class Attempt:
             self._results = fit(self._config, threads=job.threads, resume_from=state)
 
     @property
-    def notes(self) -> list[str]:
-        """What the user should know of the attempt's beginning: damaged files."""
-        return self._store.warnings
-
-    @property
-    def earlier(self) -> list[Mapping[str, float]]:
-        """Metrics of the epochs so far, which are those of the checkpoint until the next one ends."""
-        return list(self._history)
+    def began(self) -> AttemptBegan:
+        """The epochs before the next one, and what the user should know of the attempt's beginning: damaged files."""
+        return AttemptBegan(self._history[: self._planned.epochs - 1], self._store.warnings)
 
     def next_epoch(self) -> EpochDone:
         """Train an epoch and keep it.
@@ -83,9 +78,9 @@ class Attempt:
             with self._measured() as figures:
                 result = next(self._results)
             state = _state_of(result)
-            shown = show(result, self._config)
+            outputs = draw_outputs(result, self._config)
         self._history.append({**result.metrics, **figures})
-        self._keep(state, shown)
+        self._keep(state, outputs)
         if self._whole():
             self._flush()
         return EpochDone(result.epoch, self._history[-1], last=self._whole())
@@ -114,12 +109,8 @@ class Attempt:
 
     def _claim(self) -> JsonObject:
         gpu = gpu_names() if self._job.gpu else ""
-        whose: JsonObject = {
-            "launch": self._job.launch,
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "time": time.time(),
-        }
+        whose: JsonObject = {"launch": self._job.launch, "host": platform.node(), "pid": os.getpid()}
+        whose["time"] = time.time()
         return {**whose, "gpu": gpu} if gpu else whose
 
     def _last_state(self) -> Mapping[str, object] | None:
@@ -185,15 +176,17 @@ class Attempt:
         finally:
             os._exit(1)
 
-    def _keep(self, state: bytes, shown: Shown) -> None:
+    def _keep(self, state: bytes, outputs: EpochOutputs) -> None:
         self._flush()
-        for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *shown.problems):
+        for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *outputs.problems):
             self._say(line)
         checkpoint = Checkpoint(self._planned, tuple(self._history), state)
-        self._written = self._writer.submit(self._write, checkpoint, shown)
+        self._written = self._writer.submit(self._write, checkpoint, outputs)
 
-    def _write(self, checkpoint: Checkpoint, shown: Shown) -> None:
-        shown.keep(self._store.objects, self._planned.key)  # first: an epoch that has its checkpoint is not drawn again
+    def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
+        outputs.keep(
+            self._store.objects, self._planned.key
+        )  # first: an epoch that has its checkpoint is not drawn again
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)

@@ -44,7 +44,7 @@ Fit: TypeAlias = Callable[..., Generator[FittedEpoch, None, None]]
 
 
 @dataclass(frozen=True)
-class Shown:
+class EpochOutputs:
     """What an epoch leaves to look at."""
 
     pictures: Mapping[str, bytes] = field(default_factory=dict)
@@ -60,14 +60,14 @@ class Shown:
             keep_confusion(objects, key, self.confusion)
 
 
-def show(result: FittedEpoch, config: TrialConfig) -> Shown:
+def draw_outputs(result: FittedEpoch, config: TrialConfig) -> EpochOutputs:
     """Draw what an epoch's result can be asked for; whatever goes wrong is told and ends nothing.
 
     Only the first and the last epoch leave something.
     """
     last = result.epoch == config.train.epochs
     if not last and result.epoch != 1:
-        return Shown()
+        return EpochOutputs()
     pictures: dict[str, bytes] = {}
     confusion = None
     problems = []
@@ -79,7 +79,7 @@ def show(result: FittedEpoch, config: TrialConfig) -> Shown:
         confusion = _confusion(result, config) if last else None
     except Exception as error:
         problems.append(f"epoch {result.epoch}: no confusion matrix: {type(error).__name__}: {error}")
-    return Shown(pictures, confusion, tuple(problems))
+    return EpochOutputs(pictures, confusion, tuple(problems))
 
 
 def _confusion(result: FittedEpoch, config: TrialConfig) -> Confusion | None:

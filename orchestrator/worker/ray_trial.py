@@ -14,7 +14,7 @@ from dataclasses import replace
 from ray import tune
 
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
-from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Job, Outcome
+from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
 
 
 class RayTrial(tune.Trainable):
@@ -60,8 +60,8 @@ class RayTrial(tune.Trainable):
         if self._job.gpu == 0:  # Ray hides no GPU from a worker that asked for none
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._attempt = Attempt(self._job)
-        earlier = self._attempt.earlier[: self._job.planned.epochs - 1]
-        return replace(self._attempt.next_epoch(), began=AttemptBegan(earlier, self._attempt.notes))
+        began = self._attempt.began
+        return replace(self._attempt.next_epoch(), began=began)
 
     def _failed(self, error: Exception) -> Failed | Interrupted:
         try:

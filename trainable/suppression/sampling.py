@@ -71,7 +71,7 @@ class DifficultyState:
         self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
         self.union_C = momentum * self.union_C + (1 - momentum) * union_C
 
-    def weights_C(self) -> Tensor:
+    def weights(self) -> Tensor:
         """Weights [C] of the next draw, up to a factor."""
         return difficulties(self.hits_C, self.union_C) ** self.sampling.tau
 
@@ -172,7 +172,7 @@ class ClassSampler:
             case Temperature():
                 weights_GC = temperature(statistics, strategy.temperature)[None]
             case DifficultyState():
-                weights_GC = strategy.weights_C()[None]
+                weights_GC = strategy.weights()[None]
             case CoOccurrence():
                 weights_GC = co_occurrence(statistics)[None]
             case _:

@@ -106,7 +106,7 @@ def _check(storage: Path, study: Study, sound: Record, name: str) -> None:
     expected = DONE if name == f"checkpoint-1-{DONE}.bin" else DONE + 1
     assert epoch == expected
     if name == f"checkpoint-1-{DONE}.bin":
-        assert any(name in line for line in attempt.notes)
+        assert any(name in line for line in attempt.began.notes)
     metrics = [attempt._history[-1]]
     while len(attempt._history) < EPOCHS:
         metrics.append(attempt.next_epoch().metrics)
@@ -128,7 +128,7 @@ def test_no_good_checkpoint_restarts_from_the_first_epoch_and_says_so(study: Mak
     attempt.close()
     assert epoch == 1
     for name in (f"checkpoint-1-{DONE}.bin", f"checkpoint-1-{DONE - 1}.bin", "starts from epoch 1"):
-        assert any(name in line for line in attempt.notes), attempt.notes
+        assert any(name in line for line in attempt.began.notes), attempt.began.notes
 
 
 def test_checkpoints_that_are_gone_restart_and_say_so(study: Make, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_checkpoints_that_are_gone_restart_and_say_so(study: Make, tmp_path: Pat
     epoch = attempt.next_epoch().epoch
     attempt.close()
     assert epoch == 1
-    assert any("starts from epoch 1" in line for line in attempt.notes), "never a silent restart"
+    assert any("starts from epoch 1" in line for line in attempt.began.notes), "never a silent restart"
 
 
 def test_a_new_trial_starts_without_a_warning(study: Make, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_new_trial_starts_without_a_warning(study: Make, tmp_path: Path) -> No
     assert planned is not None
     store.plan(planned)
     attempt = Attempt(job(planned, store))
-    assert attempt.notes == []
+    assert attempt.began.notes == []
     attempt.close()
 
 

@@ -207,7 +207,7 @@ def test_a_storage_that_fails_is_told_and_the_trial_continues_afterwards(
         work()
     mend()
     again = Attempt(job(planned, store))
-    done = len(again.earlier)
+    done = len(again.began.earlier)
     assert done == {"checkpoint-1-3": 2, "epochs-1": 1, "log-1": 1, "attempt-": 0}[part]
     assert epochs(again, 4 - done) == list(range(done + 1, 5))
     again.close()
