@@ -23,11 +23,7 @@ _OUTCOMES = {State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNE
 
 
 class OptunaStudy:
-    """What Optuna knows of a study's trials.
-
-    Args:
-        study: The study.
-    """
+    """What Optuna knows of a study's trials."""
 
     def __init__(self, study: Study) -> None:
         self._space, self._objectives = study.space, study.spec.objectives
@@ -46,19 +42,17 @@ class OptunaStudy:
         """The study itself."""
 
     def add(self, record: Record) -> None:
-        """Tell of a trial of an earlier launch; one that is not final, and not imported, goes on."""
+        """Tell of a trial of an earlier launch; one of the search that is not final goes on."""
         planned, state = record.planned, _OUTCOMES.get(record.state, TrialState.RUNNING)
-        picks = planned.picks or {}
-        metric = self._objectives[0].metric
+        picks, metric = planned.picks or {}, self._objectives[0].metric
         steps = {epoch: m[metric] for epoch, m in enumerate(record.epochs, start=1) if metric in m}
-        single = len(self._objectives) == 1
         self.study.add_trial(
             create_trial(
                 state=state,
                 values=self._values(record) if state is TrialState.COMPLETE else None,
                 params=dict(picks),
                 distributions={name: distribution(self._domains[name]) for name in picks},
-                intermediate_values=steps if single and state.is_finished() else {},
+                intermediate_values=steps if len(self._objectives) == 1 and state.is_finished() else {},
                 system_attrs=dict(planned.system_attrs),
                 user_attrs={"key": record.key},
             )
@@ -130,14 +124,12 @@ class OptunaStudy:
 
     def _reported_trial(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> optuna.Trial | None:
         """The trial after the pruner was told of an epoch; None where it is not to be asked."""
-        trial = self._live.get(planned.key)
-        value = metrics.get(self._objectives[0].metric)
-        # undefined in an epoch (a class that occurs nowhere), it is nothing to judge by
-        if trial is None or not self._prunes or value is None:
+        trial, value = self._live.get(planned.key), metrics.get(self._objectives[0].metric)
+        reported = self._reported.setdefault(planned.key, set())  # also by workers that were lost since
+        # a value that is undefined in an epoch (a class that occurs nowhere) is nothing to judge by
+        if trial is None or not self._prunes or value is None or epoch in reported:
             return None
-        if epoch in self._reported.setdefault(planned.key, set()):  # by a worker that was lost since
-            return None
-        self._reported[planned.key].add(epoch)
+        reported.add(epoch)
         trial.report(value, epoch)
         return trial
 

@@ -37,7 +37,8 @@ class Planner(TrialSource):
         self._study = study
         self._search = study.spec.search
         self._cells = self._enumerate()
-        self.budget = self._count()
+        sizes = (None if self._cells is None else len(self._cells), self._search.trials)
+        self.budget = min(size for size in sizes if size is not None)  # only a grid may leave out ``trials``
         """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
         self.total = self.budget + len(self._search.references)
         self.objectives = study.spec.objectives
@@ -109,12 +110,6 @@ class Planner(TrialSource):
             return repr(sorted(picks.items()))
         config = self._study.space.trial(lambda name, _: picks[name], seed=0)
         return config.model_dump_json(exclude={"preset"})
-
-    def _count(self) -> int:
-        if self._cells is None:
-            assert self._search.trials is not None  # only a grid may leave it out
-            return self._search.trials
-        return min(len(self._cells), self._search.trials or len(self._cells))
 
     def _references(self, records: Sequence[Record], taken: set[str]) -> Iterator[Planned]:
         known = {record.planned.number for record in records if record.planned.kind == "reference"}

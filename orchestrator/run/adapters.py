@@ -25,20 +25,17 @@ class PlannedSearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._session = session
         self._job_of = job_of
-        self._keys: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+        """A trial's key by Ray's name for the trial."""
         self.lost: dict[str, str] = {}
         """Why a trial lost its last worker, by Ray's name for the trial."""
-
-    def key(self, ray_id: str) -> str:
-        """The trial's key by Ray's name for it."""
-        return self._keys[ray_id]
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration."""
         planned = self._session.start()
         if planned is None:
             return Searcher.FINISHED
-        self._keys[trial_id] = planned.key
+        self.keys[trial_id] = planned.key
         return {"job": self._job_of(planned)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Outcome]) -> None:
@@ -46,7 +43,7 @@ class PlannedSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Outcome] | None = None, error: bool = False) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
-        key = self.key(trial_id)
+        key = self.keys[trial_id]
         if error or result is None:
             self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
         else:
@@ -74,7 +71,7 @@ class PruningScheduler(FIFOScheduler):
         """Take an epoch and decide whether the trial goes on."""
         outcome = result["outcome"]
         assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
-        stop = self._session.epoch(self._searcher.key(trial.trial_id), outcome)
+        stop = self._session.epoch(self._searcher.keys[trial.trial_id], outcome)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from threading import Timer
 
@@ -85,15 +85,6 @@ class Attempt:
             self._flush()
         return EpochDone(result.epoch, self._history[-1], last=self._whole())
 
-    def keep_log(self) -> None:
-        """Keep what the trial printed so far; of a failing epoch nothing else would.
-
-        Raises:
-            StorageFailed: the storage cannot be used.
-        """
-        with _storage_errors():
-            self._write_log()
-
     def close(self) -> None:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:
@@ -156,9 +147,7 @@ class Attempt:
             timer.daemon = True
             timer.start()
         try:
-            with ExitStack() as stack:
-                stack.enter_context(redirect_stdout(self._log))
-                stack.enter_context(redirect_stderr(self._log))
+            with redirect_stdout(self._log), redirect_stderr(self._log):
                 yield
         finally:
             if timer:
@@ -208,13 +197,15 @@ class Attempt:
         self._store.write_text(f"trials/{self._planned.key}/log-{self._number}.txt", self._log.getvalue())
 
 
-def keep_failure(job: Job, trace: str) -> None:
-    """Keep the traceback of a trial's own failure.
+def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:
+    """Keep the traceback of a trial's own failure, and what the failing epoch printed.
 
     Raises:
         StorageFailed: the storage cannot be used.
     """
     with _storage_errors():
+        if attempt is not None:
+            attempt._write_log()
         Store(job.storage, job.study).write_traceback(job.planned.key, trace)
 
 

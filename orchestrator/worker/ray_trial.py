@@ -65,9 +65,7 @@ class RayTrial(tune.Trainable):
 
     def _failed(self, error: Exception) -> Failed | Interrupted:
         try:
-            if self._attempt is not None:
-                self._attempt.keep_log()
-            keep_failure(self._job, "".join(traceback.format_exception(error)))
+            keep_failure(self._job, self._attempt, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
             return Interrupted(str(problem))
         return Failed(_one_line(error))

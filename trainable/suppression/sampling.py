@@ -7,7 +7,8 @@ Nothing waits for the GPU: where weights depend on the batch, the choice is made
 Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels, h w logits.
 """
 
-from typing import TypeAlias, TypedDict, assert_never
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
 
 import torch
 from torch import Tensor
@@ -30,32 +31,23 @@ from trainable.suppression.config import (
 from trainable.suppression.drop import Drop
 
 
-class SamplingState(TypedDict, total=False):
-    """State of the strategies by name, as checkpoints hold it; each reads its own."""
-
-    hits: Tensor
-    union: Tensor
-    turn: int
-
-
+@dataclass
 class DifficultyState:
     """What difficulty has learned: moving averages over batches, by class."""
 
-    def __init__(self, sampling: Difficulty, classes: int, device: torch.device) -> None:
-        """Know nothing of any class."""
-        self.sampling, self.device = sampling, device
-        self.hits_C = torch.zeros(classes, dtype=torch.float64, device=device)
-        """Pixels predicted right."""
-        self.union_C = torch.zeros_like(self.hits_C)
-        """Pixels labelled or predicted as the class."""
+    sampling: Difficulty
+    hits_C: Tensor
+    """Pixels predicted right."""
+    union_C: Tensor
+    """Pixels labelled or predicted as the class."""
 
-    def state_dict(self) -> SamplingState:
+    def state_dict(self) -> dict[str, Any]:
         """What later draws depend on."""
         return {"hits": self.hits_C, "union": self.union_C}
 
-    def load_state_dict(self, state: SamplingState) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
-        self.hits_C, self.union_C = state["hits"].to(self.device), state["union"].to(self.device)
+        self.hits_C, self.union_C = state["hits"].to(self.hits_C.device), state["union"].to(self.hits_C.device)
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
         """Learn from a training batch, as `ClassSampler.observe` says."""
@@ -71,23 +63,19 @@ class DifficultyState:
         self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
         self.union_C = momentum * self.union_C + (1 - momentum) * union_C
 
-    def weights(self) -> Tensor:
-        """Weights [C] of the next draw, up to a factor."""
-        return difficulties(self.hits_C, self.union_C) ** self.sampling.tau
 
-
+@dataclass
 class Turn:
     """Whose turn it is in round_robin."""
 
-    def __init__(self, classes: int) -> None:
-        """Begin with class 0."""
-        self.classes, self.next = classes, 0
+    classes: int
+    next: int = 0
 
-    def state_dict(self) -> SamplingState:
+    def state_dict(self) -> dict[str, Any]:
         """What later draws depend on."""
         return {"turn": self.next}
 
-    def load_state_dict(self, state: SamplingState) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
         self.next = state["turn"]
 
@@ -116,17 +104,18 @@ class ClassSampler:
         self.classes = len(statistics.pixels)
         match suppression.sampling:
             case Difficulty() as sampling:
-                self.strategy: Strategy = DifficultyState(sampling, self.classes, device)
+                nothing_C = torch.zeros(self.classes, dtype=torch.float64, device=device)
+                self.strategy: Strategy = DifficultyState(sampling, nothing_C, nothing_C.clone())
             case RoundRobin():
                 self.strategy = Turn(self.classes)
             case sampling:
                 self.strategy = sampling
 
-    def state_dict(self) -> SamplingState:
+    def state_dict(self) -> dict[str, Any]:
         """What later draws depend on; nothing where the strategy keeps no state."""
         return self.strategy.state_dict() if isinstance(self.strategy, Stateful) else {}
 
-    def load_state_dict(self, state: SamplingState) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
         if isinstance(self.strategy, Stateful):
             self.strategy.load_state_dict(state)
@@ -172,7 +161,7 @@ class ClassSampler:
             case Temperature():
                 weights_GC = temperature(statistics, strategy.temperature)[None]
             case DifficultyState():
-                weights_GC = strategy.weights()[None]
+                weights_GC = (difficulties(strategy.hits_C, strategy.union_C) ** strategy.sampling.tau)[None]
             case CoOccurrence():
                 weights_GC = co_occurrence(statistics)[None]
             case _:
