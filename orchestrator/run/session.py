@@ -154,13 +154,13 @@ class Session:
         """A finished trial needs no checkpoint; the best one keeps its last, for whoever wants the weights."""
         if record.state is State.FAILED:  # it may be run again
             return
-        if not self._source.better(record, self._best):
-            self._store.drop_checkpoints(record.key)
-            return
-        beaten, self._best = self._best, record
-        if beaten is not None:
-            self._store.drop_checkpoints(beaten.key)
-        self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
+        keep = []
+        if self._source.better(record, self._best):
+            beaten, self._best = self._best, record
+            keep = self._store.checkpoints(record.key)[:1]
+            if beaten is not None:
+                self._store.drop_checkpoints(beaten.key)
+        self._store.drop_checkpoints(record.key, keep=keep)
 
     def _suspend(self, record: Record) -> None:
         self._kept(lambda: self._store.judge(record, self._source.notes(record.planned)))

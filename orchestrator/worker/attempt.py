@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from threading import Timer
 
@@ -141,17 +141,13 @@ class Attempt:
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Catch what the trial prints, and end this process if it takes too long: nothing else ends a hanging call."""
-        timeout = self._job.timeout_s
-        timer = Timer(timeout, self._give_up) if timeout else None
-        if timer:
-            timer.daemon = True
-            timer.start()
-        try:
-            with redirect_stdout(self._log), redirect_stderr(self._log):
-                yield
-        finally:
-            if timer:
-                timer.cancel()
+        with redirect_stdout(self._log), redirect_stderr(self._log), ExitStack() as stack:
+            if self._job.timeout_s:
+                timer = Timer(self._job.timeout_s, self._give_up)
+                timer.daemon = True
+                timer.start()
+                stack.callback(timer.cancel)
+            yield
 
     def _measured(self) -> AbstractContextManager[Mapping[str, float]]:
         """What the machine does meanwhile, where that is asked for."""
