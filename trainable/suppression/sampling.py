@@ -41,7 +41,7 @@ class DifficultyState:
     union_C: Tensor
     """Pixels labelled or predicted as the class."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What later draws depend on."""
         return {"hits": self.hits_C, "union": self.union_C}
 
@@ -71,7 +71,7 @@ class Turn:
     classes: int
     next: int = 0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What later draws depend on."""
         return {"turn": self.next}
 
@@ -111,7 +111,7 @@ class ClassSampler:
             case sampling:
                 self.strategy = sampling
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What later draws depend on; nothing where the strategy keeps no state."""
         return self.strategy.state_dict() if isinstance(self.strategy, Stateful) else {}
 
