@@ -8,7 +8,7 @@ from typing import assert_never
 
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
-from orchestrator.plan.confirmation import test_section
+from orchestrator.plan.confirmation import usable_test_split
 from orchestrator.store.data_fingerprints import fingerprint_of, frames_section, section_key
 from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
@@ -49,7 +49,7 @@ def data_sections(study: Study) -> list[DataConfig]:
     written = study.space.tree.get("evaluation")
     tested_at_end = isinstance(written, dict) and written.get("test_at_end") is True
     if study.spec.confirm is not None or tested_at_end or any(trial.evaluation.test_at_end for trial in arms):
-        found += [tested for data in found if (tested := test_section(data)) is not None]
+        found += [tested for data in found if (tested := usable_test_split(data)) is not None]
     return list(dict.fromkeys(found))
 
 

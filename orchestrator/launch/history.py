@@ -6,8 +6,7 @@ from typing import Any
 
 from orchestrator.errors import InputError
 from orchestrator.plan.confirmation import winner
-from orchestrator.plan.fixed import FixedPlanner
-from orchestrator.plan.planner import Planner
+from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import best
@@ -77,7 +76,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     return History(inside, outside, compared, (note,) if records else ())
 
 
-def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Record]) -> list[Record]:
+def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> list[Record]:
     """Give the trials that ended while no driver lived the verdict that nobody gave them.
 
     Args:

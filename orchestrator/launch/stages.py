@@ -16,6 +16,7 @@ from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.ranking import ranked
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
@@ -34,7 +35,7 @@ class Round:
     """Trials that can run now."""
 
     stage: str
-    planner: Planner | FixedPlanner
+    planner: TrialSource
     known: Sequence[Record]
     """Trials of the stage that earlier launches left."""
     epochs: int

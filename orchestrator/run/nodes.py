@@ -3,7 +3,7 @@
 import os
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import TypeAlias
 
 import ray
 from ray.exceptions import RayError
@@ -16,6 +16,10 @@ PACKAGES = ("dropclass-orchestrator", "ray", "torch")
 """Packages whose versions must be equal on all nodes."""
 PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
+
+
+Answer: TypeAlias = tuple[str, dict[str, str], str | None]
+"""A node's name, its versions, and why it cannot use the storage."""
 
 
 def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None:
@@ -45,12 +49,11 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
             f"tracking.uri {tracking_uri}: {why}, and this database is a file of one machine; give the address of an "
             "MLflow server (MLFLOW_TRACKING_URI), or --set tracking.enabled=false"
         )
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    answers = [_probe.options(scheduling_strategy=place).remote(store.storage, store.study) for place in places]
-    mine = versions()
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [_probe.options(scheduling_strategy=each).remote(store.storage, store.study) for each in strategies]
     for node, answer in zip(nodes, answers, strict=True):
         try:
-            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS))
         except RayError as error:
             if _is_alive(node["NodeID"]):
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -67,7 +70,7 @@ def versions() -> dict[str, str]:
 
 
 @ray.remote(num_cpus=0)
-def _probe(storage: str, study: str) -> dict[str, Any]:
+def _probe(storage: str, study: str) -> Answer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
     problem = None
     try:
@@ -78,14 +81,14 @@ def _probe(storage: str, study: str) -> dict[str, Any]:
         store.objects.delete(name)
     except OSError as error:
         problem = " ".join(str(error).split())
-    return {"host": platform.node(), "versions": versions(), "problem": problem}
+    return platform.node(), versions(), problem
 
 
-def _check(address: str, answer: dict[str, Any], mine: dict[str, str]) -> None:
-    where = f"node {answer['host']} ({address})"
-    found = answer["versions"]
-    other = [f"{name} {found[name]} (here {mine[name]})" for name in PACKAGES if found[name] != mine[name]]
+def _check(address: str, answer: Answer) -> None:
+    (host, theirs, problem), ours = answer, versions()
+    where = f"node {host} ({address})"
+    other = [f"{name} {theirs[name]} (here {ours[name]})" for name in PACKAGES if theirs[name] != ours[name]]
     if other:
         raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
-    if answer["problem"]:
-        raise InputError(f"--storage: {where} cannot use it: {answer['problem']}")
+    if problem:
+        raise InputError(f"--storage: {where} cannot use it: {problem}")
