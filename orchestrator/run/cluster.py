@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
@@ -44,7 +44,7 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ValueError, ConnectionError) as error:
-            raise InputError(f"--address {address}: {' '.join(str(error).split())}") from error
+            raise InputError(f"--address {address}: {one_line(error)}") from error
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from orchestrator.errors import one_line
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner, stopped_early
 from orchestrator.store.records import Store
@@ -165,7 +166,7 @@ class Session:
         try:
             write()
         except OSError as error:
-            self.problem = self.problem or f"the storage failed: {' '.join(str(error).split())}"
+            self.problem = self.problem or f"the storage failed: {one_line(error)}"
             return False
         return True
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from threading import Timer
 from typing import Any
 
+from orchestrator.errors import one_line
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
 from orchestrator.worker.epoch_outputs import Shown, show
@@ -239,7 +240,7 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(f"the storage failed: {' '.join(str(error).split())}") from error
+        raise StorageFailed(f"the storage failed: {one_line(error)}") from error
 
 
 def _same_trial(one: Planned, other: Planned) -> bool:

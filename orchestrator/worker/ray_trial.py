@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 
 
@@ -71,10 +72,9 @@ class Trial(tune.Trainable):
             keep_failure(self._job, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
             return {"interrupted": str(problem), "done": True}
-        return {"failure": _one_line(error), "done": True}
+        return {"failure": _reason(error), "done": True}
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     name = type(error).__name__
-    text = " ".join(str(error).split())
-    return text if name == "TrialFailed" else f"{name}: {text}"
+    return one_line(error) if name == "TrialFailed" else f"{name}: {one_line(error)}"
