@@ -6,7 +6,7 @@ from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.stage_plan import Stage, StagePlan
 
 
-def registered(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:
+def registered_plan(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:
     """The plan of a stage as it was kept; None where there is none, or it is damaged, which is said."""
     try:
         return StagePlan.read(objects, stage)
