@@ -32,16 +32,9 @@ def cache_data(study: Study) -> None:
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Names of the rare classes of every data set of the study, by ``section_key``.
+    """Names of the rare classes of every data set, by ``section_key``: reports mark them long after the data are gone.
 
-    Reports mark them long after the data are gone.
-
-    Args:
-        study: The study.
-        known: Those that an earlier launch has found; fingerprints see to it that the data are the same.
-
-    Raises:
-        DataError: its files are gone.
+    Those that an earlier launch found are known; fingerprints see to it that the data are the same. Raises DataError.
     """
     from trainable.data.statistics import train_statistics  # late: numpy and pyarrow take half a second to import
 

@@ -11,7 +11,7 @@ from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
-from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
@@ -20,15 +20,9 @@ from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
 
 FREE = (
-    "search.trials",
-    "search.references",
-    "search.warm_start",
-    "confirm",
-    "ablation",
-    "resources.",
-    "tracking.",
+    "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
     "data.root",
-)
+)  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
@@ -58,8 +52,8 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     records = [_moved(study, record) for record in store.records()]
     if retry_failed:
         records = [_retried(record, store) if record.state is State.FAILED else record for record in records]
-    compared = tuple(record for record in records if record.planned.kind in ("confirm", "ablation"))
-    searched = [record for record in records if record.planned.kind not in ("confirm", "ablation")]
+    compared = tuple(record for record in records if record.planned.kind in STAGES)
+    searched = [record for record in records if record.planned.kind not in STAGES]
     fits = [(record, _fitted(study, record)) for record in searched]
     inside = tuple(fitted for _, fitted in fits if fitted is not None)
     outside = tuple(record for record, fitted in fits if fitted is None)
@@ -125,10 +119,7 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
 
 def _complete_trials(study: Study, store: Store, name: str) -> list[Record]:
     """Complete trials of another study's search."""
-    other = Store(store.storage, name)
-    if other.read_study() is None:
-        raise InputError(f"{study.path}: search.warm_start: {other.address} holds no study")
-    records = other.records()
+    records = _other_study(study, store, name, "search.warm_start")[0].records()
     return [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
 
 
@@ -145,19 +136,24 @@ def best_elsewhere(study: Study, store: Store, name: str) -> JsonObject:
     Raises:
         InputError: no such study, or none of its trials is complete.
     """
-    other = Store(store.storage, name)
-    kept = other.read_study()
-    where = f"{study.path}: ablation.baseline.best"
-    if kept is None:
-        raise InputError(f"{where}: {other.address} holds no study")
+    other, kept = _other_study(study, store, name, "ablation.baseline.best")
     objective, records = first_objective(kept), other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         confirmed = winner(records, plan, objective)
         top = next((record for record in records if record.key == confirmed), top)
     if top is None:
-        raise InputError(f"{where}: no trial of {name} is complete")
+        raise InputError(f"{study.path}: ablation.baseline.best: no trial of {name} is complete")
     return {key: value for key, value in top.planned.config.items() if key not in ("preset", "seed")}
+
+
+def _other_study(study: Study, store: Store, name: str, setting: str) -> tuple[Store, JsonObject]:
+    """Another study in the same storage, and its specification."""
+    other = Store(store.storage, name)
+    kept = other.read_study()
+    if kept is None:
+        raise InputError(f"{study.path}: {setting}: {other.address} holds no study")
+    return other, kept
 
 
 def _changes(study: Study, store: Store) -> list[str]:

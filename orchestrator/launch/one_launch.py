@@ -233,27 +233,20 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
 
 def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
     """Write tables and report; returns where everything lies."""
+    store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
+    objective, threads = spec.objectives[0], spec.resources.threads
     try:
-        results = _write_tables(opened, records)
+        table = write_table(store, records, opened.study.from_env)
+        best = write_best(store, champion, spec.study, objective, threads) if champion else None
     except OSError as error:
         if outcome.problem is None:  # else that is told at the end
             raise
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
-    if outcome.undisturbed and (outcome.changed or not opened.store.objects.files(REPORT)):
-        results["report"] = _write_report(opened)
-    return results
-
-
-def _write_tables(opened: OpenStudy, records: Sequence[Record]) -> dict[str, str | None]:
-    study, store, spec = opened.study, opened.store, opened.study.spec
-    champion, objective = opened.stages.champion(), spec.objectives[0]
-    return {
-        "study": store.address,
-        "table": write_table(store, records, study.from_env),
-        "best": write_best(store, champion, spec.study, objective, spec.resources.threads) if champion else None,
-        "runs": ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None,
-    }
+    runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
+    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(REPORT))
+    report = _write_report(opened) if stale else None
+    return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
 
 def _write_report(opened: OpenStudy) -> str | None:

@@ -7,7 +7,7 @@ from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from trainable.model.config import ModelConfig
-from trainable.model.encoders import is_surely_buildable
+from trainable.model.encoders import ModelError, is_surely_buildable
 
 
 def check_models(study: Study) -> None:
@@ -19,9 +19,9 @@ def check_models(study: Study) -> None:
     layers = foreseen(study).layers
     unsure = [model for model in foreseen(study).models if not is_surely_buildable(model, layers)]
     if unsure:
-        from trainable.model.build import ModelError, check_model  # late: smp takes 6 s to import
+        from trainable.model.build import check_model  # late: smp takes 6 s to import
 
-        _collect(unsure, lambda model: check_model(model, layers), ModelError, study)
+        _collect(unsure, lambda model: check_model(model, layers), study)
 
 
 def fetch_weights(study: Study) -> None:
@@ -32,10 +32,9 @@ def fetch_weights(study: Study) -> None:
     """
     pretrained = [model for model in foreseen(study).models if model.encoder_weights is not None]
     if pretrained:
-        from trainable.model.build import ModelError
         from trainable.model.weights import fetch_weights as fetch
 
-        _collect(pretrained, fetch, ModelError, study)
+        _collect(pretrained, fetch, study)
 
 
 def open_store(study: Study, storage: str) -> Store:
@@ -54,15 +53,13 @@ def open_store(study: Study, storage: str) -> Store:
     return store
 
 
-def _collect(
-    models: Iterable[ModelConfig], check: Callable[[ModelConfig], object], error: type[Exception], study: Study
-) -> None:
+def _collect(models: Iterable[ModelConfig], check: Callable[[ModelConfig], object], study: Study) -> None:
     """Run ``check`` on every model and report all its refusals at once."""
     refusals = []
     for model in models:
         try:
             check(model)
-        except error as refusal:
+        except ModelError as refusal:
             refusals.append(f"{study.path}: {refusal}")
     if refusals:
         raise InputError("\n".join(dict.fromkeys(refusals)))

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.store.ranking import best, block_values, pareto_front
+from orchestrator.store.ranking import block_values, ranked
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
@@ -60,7 +60,8 @@ def print_summary(
 
 
 def _print_leaders(console: Console, study: Study, records: Sequence[Record], *, confirmed: bool) -> None:
-    leaders = _leaders(study, records)
+    objectives = study.spec.objectives
+    leaders = ranked(records, objectives)[: None if len(objectives) > 1 else 1]
     references = [record for record in records if record.planned.kind == "reference"]
     if leaders or references:
         console.print(_comparison(study, leaders, references))
@@ -68,15 +69,6 @@ def _print_leaders(console: Console, study: Study, records: Sequence[Record], *,
         say(console, f"{record.key}: {picks(record.planned) or 'no domain: nothing was searched'}")
     if leaders and not confirmed:
         say(console, NO_EVIDENCE)
-
-
-def _leaders(study: Study, records: Sequence[Record]) -> list[Record]:
-    """The best trial, or the Pareto front of several objectives."""
-    objectives = study.spec.objectives
-    if len(objectives) > 1:
-        return pareto_front(records, objectives)
-    top = best(records, objectives[0])
-    return [top] if top else []
 
 
 def _comparison(study: Study, leaders: Sequence[Record], references: Sequence[Record]) -> Table:
