@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.errors import InputError
-from orchestrator.launch.plan_changes import registered
+from orchestrator.errors import InputError, one_line
+from orchestrator.launch.plan_changes import registered_plan
 from orchestrator.store.lease import holder
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store
@@ -25,6 +25,7 @@ from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, first_objective
 from orchestrator.terminal.console import open_console
+from orchestrator.terminal.formats import figures_table, number
 
 DEFAULT_STORAGE = "studies"
 WATCH_SECONDS = 5.0
@@ -64,7 +65,7 @@ def status(storage: str, study: str) -> Group:
             raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
         records, held = store.records(), holder(store.objects)
     except (OSError, ArrowInvalid) as error:
-        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
+        raise InputError(f"--storage {storage}: {one_line(error)}") from error
     objective = first_objective(kept)
     counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
     running = f"run by {held['host']}, process {held['pid']}, {_ago(held['time'])}" if held else "nobody runs it"
@@ -72,7 +73,7 @@ def status(storage: str, study: str) -> Group:
         f"{store.address}: {counts or 'no trials yet'}; {running}",
         *(f"warning: {line}" for line in store.warnings),
     ]
-    plans = [plan for stage in STAGES if (plan := registered(store.objects, stage, lines.append)) is not None]
+    plans = [plan for stage in STAGES if (plan := registered_plan(store.objects, stage, lines.append)) is not None]
     tables = [_arms(records, plan, objective.metric) for plan in plans]
     return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None), *tables)
 
@@ -91,7 +92,7 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         sign = "" if record.state.final else _last_sign(store, record)
         epochs = f"{len(record.epochs)}/{record.planned.epochs}"
         last = record.last(objective.metric)
-        table.add_row(record.key, state, epochs, _number(last), _number(top), sign, record.reason or "")
+        table.add_row(record.key, state, epochs, number(last), number(top), sign, record.reason or "")
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
     return table
@@ -99,15 +100,13 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
 
 def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
     """How far each arm of a comparison is; its runs are not listed one by one."""
-    table = Table(plan.stage, box=SIMPLE, pad_edge=False)
-    for head in ("ended", "failed", f"mean {metric}"):
-        table.add_column(head, justify="right")
+    table = figures_table(plan.stage, ("ended", "failed", f"mean {metric}"))
     values = block_values(records, plan, metric)
     for arm in plan.arms:
         runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
         ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
         mean = fmean(values[arm.name].values()) if values[arm.name] else None
-        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), _number(mean))
+        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), number(mean))
     return table
 
 
@@ -127,10 +126,6 @@ def _rank(record: Record, objective: Objective) -> tuple[int, float]:
 def _ago(moment: float) -> str:
     seconds = max(0, round(time.time() - moment))
     return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _watch(storage: str, study: str, console: Console) -> int:

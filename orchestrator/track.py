@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pyarrow import ArrowInvalid
 from rich.console import Console
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store
 from orchestrator.terminal.console import open_console, say
@@ -61,7 +61,7 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
         with lease(store.objects, lambda line: say(console, line)):
             return _send(store, target, console)
     except (OSError, ArrowInvalid) as error:
-        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
+        raise InputError(f"--storage {storage}: {one_line(error)}") from error
 
 
 def _send(store: Store, uri: str, console: Console) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pyarrow import ArrowInvalid
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.report.build import FORMATS, Format, write_report
 from orchestrator.store.records import Store
 
@@ -63,7 +63,7 @@ def _write(options: argparse.Namespace) -> list[str]:
         return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
     except (OSError, ArrowInvalid) as error:
         place = f"--out {options.out}" if options.out else f"--storage {options.storage}"
-        raise InputError(f"{place}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{place}: {one_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.store.flat_config import Scalar
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
@@ -175,7 +175,7 @@ def _read_table(store: Store) -> pa.Table:
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
     missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
     if missing:

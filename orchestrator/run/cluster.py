@@ -13,7 +13,7 @@ from threading import Thread
 
 import ray
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
@@ -48,7 +48,7 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
         except (ValueError, ConnectionError) as error:
-            raise InputError(f"--address {address}: {' '.join(str(error).split())}") from error
+            raise InputError(f"--address {address}: {one_line(error)}") from error
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.store.records import Store
 
 PACKAGES = ("dropclass-orchestrator", "ray", "torch")
@@ -80,7 +80,7 @@ def _probe(storage: str, study: str) -> Answer:
             problem = "reads something else than it wrote"
         store.objects.delete(name)
     except OSError as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
     return platform.node(), versions(), problem
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, assert_never
 
+from orchestrator.errors import one_line
 from orchestrator.plan.trial_source import TrialSource, stopped_early
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
@@ -171,7 +172,7 @@ class Session:
         try:
             write()
         except OSError as error:
-            self.problem = self.problem or f"the storage failed: {' '.join(str(error).split())}"
+            self.problem = self.problem or f"the storage failed: {one_line(error)}"
             return False
         return True
 

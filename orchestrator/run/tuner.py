@@ -14,7 +14,6 @@ from ray import tune
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
 from orchestrator.store.records import Store
-from orchestrator.store.results_table import threads_for
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
 from orchestrator.worker.ray_trial import RayTrial
@@ -50,7 +49,7 @@ def run(
         launch=session.launch,
         fit=fit,
         gpu=resources.gpu,
-        threads=threads_for(resources.cpu),
+        threads=resources.threads,
         timeout_s=resources.trial_timeout_s,
         backoff_s=resources.retry_backoff_s,
         system_metrics=system_metrics,

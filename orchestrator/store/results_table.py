@@ -50,11 +50,6 @@ def write_best(store: Store, record: Record, study: str, objective: Objective, t
     return command
 
 
-def threads_for(cpu: float) -> int:
-    """Torch's threads in a trial with this share of CPU cores."""
-    return max(1, int(cpu))
-
-
 def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = int(str(config.pop("seed")))

@@ -12,7 +12,7 @@ from orchestrator.studyfile.space.space import SearchSpace
 from trainable.config import TrialConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """A study file whose every trial is valid."""
 

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from importlib import import_module
 from threading import Timer
 
+from orchestrator.errors import one_line
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
@@ -210,7 +211,7 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(f"the storage failed: {' '.join(str(error).split())}") from error
+        raise StorageFailed(f"the storage failed: {one_line(error)}") from error
 
 
 def _state_of(result: FittedEpoch) -> bytes:

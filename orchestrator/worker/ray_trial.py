@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ray import tune
 
+from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
 
@@ -68,10 +69,9 @@ class RayTrial(tune.Trainable):
             keep_failure(self._job, self._attempt, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
             return Interrupted(str(problem))
-        return Failed(_one_line(error))
+        return Failed(_reason(error))
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     name = type(error).__name__
-    text = " ".join(str(error).split())
-    return text if name == "TrialFailed" else f"{name}: {text}"
+    return one_line(error) if name == "TrialFailed" else f"{name}: {one_line(error)}"

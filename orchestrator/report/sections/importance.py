@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
+from orchestrator.errors import one_line
 from orchestrator.plan.samplers import distribution
 from orchestrator.report.sections.searched_settings import Knobs, varied
 from orchestrator.report.source import Results, Trial
@@ -89,7 +90,7 @@ def _evaluated(
             warnings.simplefilter("ignore")
             found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names))
     except (ValueError, RuntimeError) as error:  # the method's own conditions on values and settings
-        return Importance(method, {}, " ".join(str(error).split()))
+        return Importance(method, {}, one_line(error))
     if not np.isfinite(list(found.values())).all() or sum(found.values()) <= 0:
         return Importance(method, {}, "no setting explains any of the scores")
     return Importance(method, {name: float(found[name]) for name in names})

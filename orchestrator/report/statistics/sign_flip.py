@@ -174,6 +174,17 @@ def seeds_needed(comparisons: int, alpha: float = 0.05) -> int:
     return n
 
 
+def evidence(comparisons: int, seeds: int) -> str:
+    """What so many comparisons with a baseline on so many seeds can show at best."""
+    if comparisons < 1:
+        return "nothing is compared"
+    needed = seeds_needed(comparisons)
+    lacking = "underpowered: " if seeds < needed else ""
+    enough = f"need {needed} seeds or more" if lacking else f"need {needed} or more"
+    bound = f"{seeds} seeds: no p below {smallest_p(seeds):.2g} is possible"
+    return f"{bound}; {lacking}{comparisons} comparisons at 0.05 (Holm) {enough}"
+
+
 def _drawn_sign_flip(differences: Floats) -> float:
     scaled = differences / (np.abs(differences).max() or 1.0)
     test = stats.permutation_test(
