@@ -1,15 +1,15 @@
-"""Pydantic's errors in the words of a study file: the path as written, the value, the rule and the valid names."""
+"""Pydantic's errors in the words of a configuration file: path as written, value, rule and valid names."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainable.configfile.mistakes import Mistake, show_path, unknown
-from trainable.configfile.node import Key, Node, child_of, plain
+from trainable.configfile.mistakes import Mistake, RuleError, show_path, unknown
+from trainable.configfile.node import Key, Node, child_of, children_of, plain
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -38,25 +38,19 @@ def validate(model: type[M], node: Node, path: Sequence[Key], mistakes: list[Mis
         return None
 
 
-def split_path(message: str) -> tuple[list[Key], str]:
-    """The path that a message may begin with, and the rest: ``data.root: no folder x``."""
-    match = re.fullmatch(r"([a-z_]+(?:\.[a-z_]+)+): (.*)", message, re.DOTALL)
-    return ([*match[1].split(".")], match[2]) if match else ([], message)
-
-
 def _describe(error: ValidationError, model: type[BaseModel], node: Node, path: Sequence[Key]) -> Iterator[Mistake]:
     for detail in error.errors(include_url=False):
-        found, keys = _locate(detail, node)
-        if found is not None:
+        value, keys = _locate(detail, node)
+        if value is not None:
             full = show_path([*path, *keys])
-            yield Mistake(found.place, full, _message(detail, found, full, model))
+            yield Mistake(value.place, full, _message(detail, value, full, model))
 
 
 def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
-    """The value an error is about, and its path; no value where one on the way is broken."""
-    loc: list[Key] = list(detail["loc"])
-    if detail["type"] == "value_error":
-        loc = split_path(str(detail["ctx"]["error"]))[0] or loc  # rules over several values name the one to change
+    """The value an error is about, and its path; no value where the error follows from one that is told."""
+    loc, rule = detail["loc"], _rule(detail)
+    if rule is not None and rule.path:  # rules over several values name the one to change
+        loc = rule.path
     keys: list[Key] = []
     for key in loc:
         if node.broken:
@@ -68,12 +62,19 @@ def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
         keys = [*keys, loc[-1]]
     if detail["type"] == "union_tag_invalid":
         node = child_of(node, "name") or node
+    if detail["type"] == "too_short" and len(children_of(node)) >= detail["ctx"]["min_length"]:
+        return None, keys  # pydantic leaves wrong items out before it counts
     return None if node.broken else node, keys
+
+
+def _rule(detail: ErrorDetails) -> RuleError | None:
+    error = detail.get("ctx", {}).get("error")
+    return error if isinstance(error, RuleError) else None
 
 
 def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]) -> str:
     kind, loc = detail["type"], detail["loc"]
-    context: dict[str, Any] = detail.get("ctx", {})
+    context = detail.get("ctx", {})
     match kind:
         case "extra_forbidden":
             return unknown(str(loc[-1]), list(_models_at(model, loc[:-1])[0].model_fields), "key")
@@ -88,12 +89,13 @@ def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]
             sections = _names(model, loc)
             return f"expected a mapping{f' with a name, one of {sections}' if sections else ''}; got {node}"
         case "value_error":
-            return split_path(str(context["error"]))[1]
+            rule = _rule(detail)
+            return str(context["error"]) if rule is None else rule.message
         case _:
             return _value_message(kind, context, node) or detail["msg"]
 
 
-def _value_message(kind: str, context: dict[str, Any], node: Node) -> str | None:
+def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str | None:
     """The message about a value of the wrong type or outside its bounds."""
     if kind == "int_type" and node.domain:
         domain = node.domain.split()[0]
@@ -144,17 +146,17 @@ def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseMode
     for key in loc:
         fields = [model.model_fields[key] for model in models if isinstance(key, str) and key in model.model_fields]
         if fields:
-            models = [found for field in fields for found in _models_in(field.annotation)]
+            models = [section for field in fields for section in _models_in(field.annotation)]
         elif isinstance(key, str):
             models = [model for model in models if key in get_args(_name_type(model))]
     return models
 
 
-def _name_type(model: type[BaseModel]) -> Any:
+def _name_type(model: type[BaseModel]) -> object:
     return model.model_fields["name"].annotation if "name" in model.model_fields else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _models_in(argument)]
+    return [section for argument in get_args(annotation) for section in _models_in(argument)]

@@ -1,9 +1,9 @@
-"""The tree of a study file: plain values, each with the place where it was written."""
+"""The tree of a configuration file: plain values, each with the place where it was written."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pydantic import JsonValue
 
@@ -50,7 +50,7 @@ class Node:
         return f"'{self.value}'" if isinstance(self.value, str) else json.dumps(self.value)
 
 
-def plain(node: Node) -> Any:
+def plain(node: Node) -> JsonValue:
     """The values without their places."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
@@ -59,7 +59,7 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-def written(node: Node) -> Any:
+def written(node: Node) -> JsonValue:
     """The values as written: environment variables by name, so that reading the tree again gives the same values."""
     if isinstance(node.value, dict):
         return {key: written(child) for key, child in node.value.items()}
@@ -67,7 +67,20 @@ def written(node: Node) -> Any:
         return [written(child) for child in node.value]
     if node.raw is not None:
         return node.raw
-    return node.value.replace("${", "$${") if isinstance(node.value, str) else node.value
+    return escaped(node.value) if isinstance(node.value, str) else node.value
+
+
+def escaped(value: JsonValue) -> JsonValue:
+    """A plain value whose texts, when they are read from a file, name no environment variables."""
+    match value:
+        case dict():
+            return {key: escaped(child) for key, child in value.items()}
+        case list():
+            return [escaped(child) for child in value]
+        case str():
+            return value.replace("${", "$${")
+        case _:
+            return value
 
 
 def child_of(node: Node, key: Key) -> Node | None:

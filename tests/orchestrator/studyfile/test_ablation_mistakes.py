@@ -4,7 +4,7 @@
 
 import pytest
 
-from orchestrator.studyfile import SpecError, load
+from orchestrator.studyfile import ConfigError, load
 
 HEAD = """study: s
 objective: {metric: val/miou, mode: max}
@@ -19,7 +19,7 @@ LAYER = "suppression.layer: [decoder, encoder.4]"
 
 def complaints(path, text, *overrides):
     path.write_text(text)
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         load(path, overrides, {})
     return str(error.value).replace(f"{path}:", "").splitlines()
 
