@@ -16,14 +16,7 @@ from trainable.configfile.mistakes import ConfigError, Mistake
 from trainable.configfile.node import Place
 from trainable.configfile.reading import read_mapping
 from trainable.data.layout import DataError, data_mistakes
-from trainable.evaluate.metrics.names import (
-    CONTEXT_GAP,
-    EPOCH_SECONDS,
-    MIOU,
-    PIXEL_ACCURACY,
-    RARE_MIOU,
-    TRAIN_LOSS,
-)
+from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
 

@@ -13,9 +13,7 @@ from trainable.configfile.node import Key, Node, child_of, children_of, plain
 
 M = TypeVar("M", bound=BaseModel)
 
-WHY_NOT = {
-    ("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps",
-}
+WHY_NOT = {("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"}
 """Reasons for values that one may well expect to work."""
 
 _EXPECTED = {

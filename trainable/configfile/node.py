@@ -67,20 +67,7 @@ def written(node: Node) -> JsonValue:
         return [written(child) for child in node.value]
     if node.raw is not None:
         return node.raw
-    return escaped(node.value) if isinstance(node.value, str) else node.value
-
-
-def escaped(value: JsonValue) -> JsonValue:
-    """A plain value whose texts, when they are read from a file, name no environment variables."""
-    match value:
-        case dict():
-            return {key: escaped(child) for key, child in value.items()}
-        case list():
-            return [escaped(child) for child in value]
-        case str():
-            return value.replace("${", "$${")
-        case _:
-            return value
+    return node.value.replace("${", "$${") if isinstance(node.value, str) else node.value
 
 
 def child_of(node: Node, key: Key) -> Node | None:

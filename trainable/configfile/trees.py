@@ -29,6 +29,19 @@ def set_at(tree: Mapping[str, JsonValue], path: str, value: JsonValue) -> JsonOb
     return root
 
 
+def escaped(tree: Mapping[str, JsonValue]) -> JsonObject:
+    """A copy whose texts name no environment variables when they are read from a file."""
+    return {key: _escaped(value) for key, value in tree.items()}
+
+
+def _escaped(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return escaped(value)
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
+
+
 def write_yaml(tree: Mapping[str, JsonValue], *, ascii_only: bool = True) -> str:
     """YAML text of a tree; texts that this project's reader would take for numbers are quoted, ``${`` stays."""
     return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)

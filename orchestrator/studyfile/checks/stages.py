@@ -71,11 +71,7 @@ def _which(file: AblationFile) -> Iterator[Mistake]:
 
 
 def _shapes(file: AblationFile) -> Iterator[Mistake]:
-    readers = {
-        "baseline": lambda: file.baseline,
-        "factors": file.section.read_factors,
-        "arms": file.section.read_arms,
-    }
+    readers = {"baseline": lambda: file.baseline, "factors": file.section.read_factors, "arms": file.section.read_arms}
     for key, read in readers.items():
         try:
             read()

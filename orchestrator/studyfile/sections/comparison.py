@@ -65,9 +65,7 @@ class Arms(Section):
 
 
 Design: TypeAlias = Annotated[
-    LeaveOneOut | OneAtATime | Factorial | Fractional | AblationPath | Arms,
-    BY_NAME,
-    NAME_ALONE,
+    LeaveOneOut | OneAtATime | Factorial | Fractional | AblationPath | Arms, BY_NAME, NAME_ALONE
 ]
 
 

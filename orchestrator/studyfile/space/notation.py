@@ -15,7 +15,7 @@ RANGES = ("uniform", "log_uniform", "int", "log_int")
 DOMAIN_KEYS = (*RANGES, "choice")
 
 
-def is_domain(value: Any) -> bool:
+def is_domain(value: object) -> bool:
     """Whether a node's value, or a plain one, is written as a domain, well or not."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KEYS)
 
