@@ -16,7 +16,7 @@ def from_env(root: Node) -> dict[str, str]:
     texts: dict[str, list[str]] = {}
     for path, text in _texts(root, ""):
         texts.setdefault(path, []).append(text)
-    return {path: " | ".join(dict.fromkeys(found)) for path, found in texts.items()}
+    return {path: " | ".join(dict.fromkeys(several)) for path, several in texts.items()}
 
 
 def _texts(node: Node, path: str) -> Iterator[tuple[str, str]]:

@@ -137,8 +137,8 @@ def _read_objectives(node: Node | None, mistakes: list[Mistake]) -> tuple[Object
 
 def _metrics(node: Node | None) -> list[tuple[str, Node]]:
     """The name of each objective's metric, and its path."""
-    found = [(show_path((*path, "metric")), child_of(item, "metric")) for path, item in _objective_items(node)]
-    return [(path, metric) for path, metric in found if metric and isinstance(metric.value, str) and not metric.broken]
+    metrics = [(show_path((*path, "metric")), child_of(item, "metric")) for path, item in _objective_items(node)]
+    return [(path, name) for path, name in metrics if name and isinstance(name.value, str) and not name.broken]
 
 
 def _read_spec(rest: Node, mistakes: list[Mistake]) -> StudySpec | None:

@@ -16,13 +16,23 @@ M = TypeVar("M", bound=BaseModel)
 WHY_NOT = {("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"}
 """Reasons for values that one may well expect to work."""
 
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
+_RULES = {
+    "int_type": "expected a whole number, got {node}",
+    "float_type": "expected a number, got {node}",
+    "bool_type": "expected true or false, got {node}",
+    "string_type": "expected text, got {node}",
+    "tuple_type": "expected a list, got {node}",
+    "greater_than": "must be > {gt:g}, got {node}",
+    "greater_than_equal": "must be >= {ge:g}, got {node}",
+    "less_than": "must be < {lt:g}, got {node}",
+    "less_than_equal": "must be <= {le:g}, got {node}",
+    "multiple_of": "must be a multiple of {multiple_of:g}, got {node}",
+    "finite_number": "must be finite, got {node}",
+    "too_long": "expected {max_length} values, got {actual_length}",
+    "too_short": "expected at least {min_length} value, got {actual_length}",
+    "string_too_short": "must not be empty",
 }
+"""Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
 """The domain of whole numbers for each domain of real ones."""
 
@@ -90,39 +100,15 @@ def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]
             rule = _rule(detail)
             return str(context["error"]) if rule is None else rule.message
         case _:
-            return _value_message(kind, context, node) or detail["msg"]
+            return _value_message(kind, context, node) if kind in _RULES else detail["msg"]
 
 
-def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str | None:
-    """The message about a value of the wrong type or outside its bounds."""
+def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str:
     if kind == "int_type" and node.domain:
         domain = node.domain.split()[0]
         return f"needs whole numbers: use {_WHOLE[domain]} in place of {domain}"
-    if kind in _EXPECTED:
-        hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
-        return f"expected {_EXPECTED[kind]}, got {node}{hint}"
-    match kind:
-        case "greater_than":
-            rule = f"must be > {context['gt']:g}"
-        case "greater_than_equal":
-            rule = f"must be >= {context['ge']:g}"
-        case "less_than":
-            rule = f"must be < {context['lt']:g}"
-        case "less_than_equal":
-            rule = f"must be <= {context['le']:g}"
-        case "multiple_of":
-            rule = f"must be a multiple of {context['multiple_of']:g}"
-        case "finite_number":
-            rule = "must be finite"
-        case "too_long":
-            return f"expected {context['max_length']} values, got {context['actual_length']}"
-        case "too_short":
-            return f"expected at least {context['min_length']} value, got {context['actual_length']}"
-        case "string_too_short":
-            return "must not be empty"
-        case _:
-            return None
-    return f"{rule}, got {node}"
+    hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
+    return _RULES[kind].format(**context, node=node) + hint
 
 
 def _unknown_name(node: Node, names: Sequence[str], path: str) -> str:

@@ -131,21 +131,21 @@ def _contents(data: FileData) -> str:
 def _camvid_pairs(root: Path, split: str) -> tuple[Pair, ...]:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
     images, labels = _folder(root / split), _folder(root / f"{split}annot")
-    found = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-    return _complete(found, f"{images} holds no *.png")
+    frames = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
+    return _complete(frames, f"{images} holds no *.png")
 
 
 def _cityscapes_pairs(root: Path, labelling: str, split: str) -> tuple[Pair, ...]:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
     images, labels = _folder(root / "leftImg8bit" / split), _folder(root / labelling / split)
     suffix = "_leftImg8bit.png"
-    found = [
+    frames = [
         Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_{labelling}_labelIds.png")
         for city in sorted(images.iterdir())
         if city.is_dir()
         for path in sorted(_folder(city).glob(f"*{suffix}"))
     ]
-    return _complete(found, f"{images} holds no CITY/*{suffix}")
+    return _complete(frames, f"{images} holds no CITY/*{suffix}")
 
 
 def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
@@ -162,14 +162,14 @@ def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
     images = _folder(root / "JPEGImages")
     plain = not (use_augmented and (root / "SegmentationClassAug").is_dir())
     labels = _folder(root / ("SegmentationClass" if plain else "SegmentationClassAug"))
-    found = []
+    frames = []
     for line in _lines(names):
         image, _, label = line.partition(" ")
         listed = Pair(root / image.lstrip("/"), root / label.strip().lstrip("/"))
-        found.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
-        if not found[-1].image.is_file():
-            raise DataError(f"{names} names {image}, but there is no {found[-1].image}", "data.root")
-    return _complete(found, f"{names} lists no frame")
+        frames.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
+        if not frames[-1].image.is_file():
+            raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
+    return _complete(frames, f"{names} lists no frame")
 
 
 def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
@@ -185,11 +185,11 @@ def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
         if unknown:
             wanted = images / unknown[0]
             raise DataError(f"{names} names {unknown[0]}, but there is no {wanted}.png or .jpg", "data.root")
-        found = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
-        return _complete(found, f"{names} lists no frame")
+        frames = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
+        return _complete(frames, f"{names} lists no frame")
     images, masks = _folder(images / split), _folder(masks / split)
-    found = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
-    return _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    frames = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
+    return _complete(frames, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
 
 
 def _images(folder: Path) -> list[Path]:
@@ -219,14 +219,14 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _complete(found: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
-    if not found:
+def _complete(frames: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
+    if not frames:
         raise DataError(empty, "data.root")
-    missing = [pair for pair in found if not pair.label.is_file()]
+    missing = [pair for pair in frames if not pair.label.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(found)} images have no label; "
+            f"{len(missing)} of {len(frames)} images have no label; "
             f"the first is {missing[0].image.name}, expected at {missing[0].label}",
             "data.root",
         )
-    return tuple(found)
+    return tuple(frames)

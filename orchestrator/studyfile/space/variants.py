@@ -70,8 +70,8 @@ def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
     tried = {key: variants(child) for key, child in entries.items()}
     first = {key: nodes[0] for key, nodes in tried.items()}
     for one, other in combinations(tried, 2):
-        for mine, yours in product(tried[one][1:], tried[other][1:]):
-            yield {**first, one: mine, other: yours}
+        for this, that in product(tried[one][1:], tried[other][1:]):
+            yield {**first, one: this, other: that}
     for key, child in entries.items():
         for inner in pair_variants(child):
             yield {**first, key: inner}
