@@ -22,7 +22,7 @@ from orchestrator.studyfile.study import Study
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path, unknown
-from trainable.configfile.node import JsonObject, Key, Node, child_of, has_broken, nearest, written
+from trainable.configfile.node import JsonObject, Key, Node, child_of, entries_of, has_broken, nearest, written
 from trainable.configfile.reading import read_mapping
 
 KEYS = ("study", "objective", *TRIAL_KEYS, "search", "confirm", "ablation", "resources", "tracking")
@@ -51,7 +51,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str]
 
 def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     mistakes.extend(_key_mistakes(root))
-    entries = _entries(root)
+    entries = entries_of(root)
     trial = check_domains(Node({k: v for k, v in entries.items() if k in TRIAL_KEYS}, root.place), (), mistakes)
     rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
     spec = _read_spec(Node(rest, root.place), mistakes)
@@ -63,7 +63,7 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     check_stages(spec, root, trial, mistakes)
     if has_broken(trial):
         return None
-    space = SearchSpace({key: tree_of(child) for key, child in _entries(trial).items()})
+    space = SearchSpace({key: tree_of(child) for key, child in entries_of(trial).items()})
     if spec.ablation is not None and first is not None:
         check_ablation(spec, rest["ablation"], space, mistakes)
     for rule_path, reason in broken_rules(spec, space) if spec.searched else ():
@@ -71,11 +71,6 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     if mistakes or first is None:
         return None
     return Study(path, spec, space, from_env(root), _resolved(root, spec, first))
-
-
-def _entries(node: Node) -> dict[str, Node]:
-    assert isinstance(node.value, dict)
-    return node.value
 
 
 def _name_shorthands(root: Node) -> Node:
@@ -87,11 +82,11 @@ def _name_shorthands(root: Node) -> Node:
         key: replace(child, value={"name": child}) if key in NAMED and isinstance(child.value, str) else child
         for key, child in search.value.items()
     }
-    return replace(root, value={**_entries(root), "search": replace(search, value=named)})
+    return replace(root, value={**entries_of(root), "search": replace(search, value=named)})
 
 
 def _key_mistakes(root: Node) -> Iterator[Mistake]:
-    for key, child in _entries(root).items():
+    for key, child in entries_of(root).items():
         if key == "seed":
             yield Mistake(child.place, key, "the seeds of trials derive from search.seed; write that")
         elif key not in KEYS:
@@ -177,7 +172,7 @@ def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> JsonObject:
     for key, section in {**sections, "resources": spec.resources, "tracking": spec.tracking}.items():
         if section is not None:
             defaults[key] = section.model_dump(mode="json")
-    return _overlay(defaults, _entries(root))
+    return _overlay(defaults, entries_of(root))
 
 
 def _overlay(defaults: JsonObject, entries: Mapping[str, Node]) -> JsonObject:

@@ -89,6 +89,12 @@ def nearest(node: Node, keys: Sequence[Key]) -> Node:
     return node
 
 
+def entries_of(node: Node) -> dict[str, Node]:
+    """The entries of a node that is known to be a mapping."""
+    assert isinstance(node.value, dict)
+    return node.value
+
+
 def children_of(node: Node) -> list[Node]:
     """The entries of a mapping or the items of a list; none of a scalar."""
     if isinstance(node.value, dict):

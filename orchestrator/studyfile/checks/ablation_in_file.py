@@ -1,7 +1,7 @@
 """The ``ablation`` section of a study file as its checks see it: what it says, and where each part of it stands."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -13,6 +13,7 @@ from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, RuleError, show_path
 from trainable.configfile.node import Key, Node, Place, child_of
+from trainable.configfile.overrides import longest_key
 
 NOWHERE = Place("")
 
@@ -47,14 +48,14 @@ class AblationFile:
 
 
 def _below(node: Node, key: Key) -> Node:
-    keys = [key] if isinstance(key, int) else key.split(".")
-    while keys:
-        ends = range(len(keys), 0, -1)
-        joined = [(end, keys[0] if end == 1 else ".".join(map(str, keys[:end]))) for end in ends]
-        longest = next(((end, child) for end, name in joined if (child := child_of(node, name))), None)
-        if longest is None:
-            return node
-        node, keys = longest[1], keys[longest[0] :]
+    if isinstance(key, int):
+        return child_of(node, key) or node
+    keys: Sequence[str] = key.split(".")
+    while keys and isinstance(node.value, dict):
+        name, keys = longest_key(node.value, keys)
+        if name not in node.value:
+            break
+        node = node.value[name]
     return node
 
 

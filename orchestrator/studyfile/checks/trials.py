@@ -6,7 +6,7 @@ from orchestrator.studyfile.space.variants import pair_variants, variants
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, unknown
-from trainable.configfile.node import Node, child_of, nearest
+from trainable.configfile.node import Node, child_of, entries_of, nearest
 from trainable.data.config import DATA_SECTIONS
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import objective_names
@@ -54,19 +54,14 @@ def _variants(trial: Node) -> Iterator[Node]:
     must not hide what is wrong with them.
     """
     data = _part(trial, ("data",))
-    presets = [{}, *(entries for entries in map(_mapping, variants(_part(trial, ("preset",)))) if entries)]
-    rest = _part(trial, [key for key in _mapping(trial) if key not in ("data", "preset")])
+    presets = [{}, *(entries for entries in map(entries_of, variants(_part(trial, ("preset",)))) if entries)]
+    rest = _part(trial, [key for key in entries_of(trial) if key not in ("data", "preset")])
     others = [*variants(rest), *pair_variants(rest)]
     for preset in presets:
         for first in variants(data):
             for other in others:
-                yield Node({**preset, **_mapping(first), **_mapping(other)}, trial.place)
+                yield Node({**preset, **entries_of(first), **entries_of(other)}, trial.place)
 
 
 def _part(trial: Node, keys: Sequence[str]) -> Node:
-    return Node({key: child for key, child in _mapping(trial).items() if key in keys}, trial.place)
-
-
-def _mapping(node: Node) -> dict[str, Node]:
-    assert isinstance(node.value, dict)
-    return node.value
+    return Node({key: child for key, child in entries_of(trial).items() if key in keys}, trial.place)

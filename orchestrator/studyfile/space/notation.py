@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.configfile.mistakes import Mistake, show_path
-from trainable.configfile.node import Key, Node, Place, children_of, has_broken, plain, written
+from trainable.configfile.node import Key, Node, Place, child_of, children_of, has_broken, plain, written
 
 RANGES = ("uniform", "log_uniform", "int", "log_int")
 DOMAIN_KEYS = (*RANGES, "choice")
@@ -18,6 +18,12 @@ DOMAIN_KEYS = (*RANGES, "choice")
 def is_domain(value: object) -> bool:
     """Whether a node's value, or a plain one, is written as a domain, well or not."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KEYS)
+
+
+def options_of(domain: Node) -> list[Node]:
+    """The options of a choice; none of a numeric domain."""
+    choice = child_of(domain, "choice")
+    return children_of(choice) if choice else []
 
 
 def check_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) -> Node:
