@@ -20,7 +20,6 @@ from orchestrator.studyfile.sections.comparison import (
     LeaveOneOut,
     OneAtATime,
     Values,
-    Written,
 )
 from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
@@ -51,7 +50,7 @@ def ablation(study: Study, raw: Mapping[str, Any], means: Means) -> Comparison:
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds = block_seeds(section.seed, "ablation", section.seeds)
     try:
-        base = base_tree(section, raw, baseline.values if isinstance(baseline, Written) else {})
+        base = base_tree(section, raw, baseline)
         plan = _planned(section, base, seeds, lambda config: means(config, seeds))
         configs = {arm.name: _config(base, arm, plan) for arm in plan.arms}
     except (ValidationError, ValueError) as error:

@@ -1,8 +1,8 @@
 """The tree of a configuration file: plain values, each with the place where it was written."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -93,6 +93,15 @@ def entries_of(node: Node) -> dict[str, Node]:
     """The entries of a node that is known to be a mapping."""
     assert isinstance(node.value, dict)
     return node.value
+
+
+def with_children(node: Node, change: Callable[[Key, Node], Node]) -> Node:
+    """The mapping or list with each child changed, given its key or index; a scalar as it is."""
+    if isinstance(node.value, dict):
+        return replace(node, value={key: change(key, child) for key, child in node.value.items()})
+    if isinstance(node.value, list):
+        return replace(node, value=[change(index, child) for index, child in enumerate(node.value)])
+    return node
 
 
 def children_of(node: Node) -> list[Node]:

@@ -1,5 +1,6 @@
 """Plain trees, as JSON holds them: one value replaced, and YAML text that `read_yaml` reads as it was."""
 
+import json
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -30,16 +31,9 @@ def set_at(tree: Mapping[str, JsonValue], path: str, value: JsonValue) -> JsonOb
 
 
 def escaped(tree: Mapping[str, JsonValue]) -> JsonObject:
-    """A copy whose texts name no environment variables when they are read from a file."""
-    return {key: _escaped(value) for key, value in tree.items()}
-
-
-def _escaped(value: JsonValue) -> JsonValue:
-    if isinstance(value, dict):
-        return escaped(value)
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value.replace("${", "$${") if isinstance(value, str) else value
+    """A copy whose texts name no environment variables when they are read from a file; keys are never expanded."""
+    copy: JsonObject = json.loads(json.dumps(dict(tree)).replace("${", "$${"))
+    return copy
 
 
 def write_yaml(tree: Mapping[str, JsonValue], *, ascii_only: bool = True) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Values, Written
+from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Values
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.trees import with_values
 from trainable.config import TrialConfig
@@ -31,10 +31,6 @@ class AblationFile:
     def baseline(self) -> Baseline:
         """What the arms are compared with; raises ValueError as `AblationSection.read_baseline`."""
         return self.section.read_baseline(searched=self.searched)
-
-    def baseline_values(self) -> Values:
-        """Values that the baseline replaces, as far as the file tells them."""
-        return self.baseline.values if isinstance(self.baseline, Written) else {}
 
     def mistake(self, message: str, *path: Key) -> Mistake:
         """A mistake at a path within the section, placed at the deepest part of it that is written.

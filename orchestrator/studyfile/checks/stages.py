@@ -43,7 +43,7 @@ def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: li
         if wrong:
             return
     try:
-        base = base_tree(file.section, file.space.at_center(), file.baseline_values())
+        base = base_tree(file.section, file.space.at_center(), file.baseline)
     except (ValueError, ValidationError):  # the middle of the space is no trial: all is checked at the launch
         return
     arms = isinstance(file.section.design, Arms)

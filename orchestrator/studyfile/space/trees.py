@@ -6,7 +6,7 @@ from functools import reduce
 
 from pydantic import JsonValue
 
-from orchestrator.studyfile.sections.comparison import AblationSection, Levels, Values
+from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Levels, Values, Written
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
@@ -24,18 +24,18 @@ def trial_of(tree: Mapping[str, JsonValue], values: Values | None = None) -> Tri
     return read_trial({**with_values(tree, values or {}), "seed": 0})
 
 
-def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], values: Values) -> JsonObject:
+def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: Baseline) -> JsonObject:
     """The tree that the arms change: the baseline, its preset applied before their values unless they name presets.
 
     Args:
         section: The ablation.
         raw: A trial's tree without domains.
-        values: Replaced by the baseline.
+        baseline: Replaces values where it is written.
 
     Raises:
         ValueError: the baseline is no trial.
     """
-    tree = with_values(raw, values)
+    tree = with_values(raw, baseline.values if isinstance(baseline, Written) else {})
     config = trial_of(tree)
     if "preset" in section.read_factors() or any("preset" in arm for arm in section.read_arms().values()):
         return tree
