@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError
 from orchestrator.launch.preflight import check_models, open_store
-from orchestrator.plan.ablation import ablation, stand_in
+from orchestrator.plan.ablation import ablation
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
@@ -18,11 +18,11 @@ from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
-from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
+from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration, picks
 from orchestrator.tracking import redacted, tracking_uri
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 
 SAMPLED = 3
 
@@ -90,14 +90,14 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds, design = section.seeds, section.design
     try:
-        comparison = ablation(study, stand_in(study), lambda _config, _seeds: None)
+        comparison = ablation(study, study.space.at_center(), lambda _config, _seeds: None)
     except InputError as error:
         if isinstance(baseline, Written):
             raise
         say(console, f"ablation    {design.name}: its arms are known when its baseline is ({error})")
         return Forecast(0)
     known = len(comparison.plan.arms)
-    arms = walk_length(known - 1) if isinstance(design, Path) else known
+    arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
     _say_arms(comparison, console)
     say(console, f"evidence    {evidence(arms - 1, seeds)}")
@@ -141,7 +141,7 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     from trainable.model.encoders import ModelError
     from trainable.train.probe import probe
 
-    config, resources = TrialConfig.model_validate(trial.config, strict=False), study.spec.resources
+    config, resources = read_trial(trial.config), study.spec.resources
     torch.set_num_threads(resources.threads)
     try:
         measured = probe(config)

@@ -6,8 +6,8 @@ from orchestrator.errors import InputError, one_line
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
-from trainable.model.config import ModelConfig
-from trainable.model.encoders import ModelError, is_surely_buildable
+from trainable.model.config import ModelConfig, is_surely_buildable
+from trainable.model.encoders import ModelError
 
 
 def check_models(study: Study) -> None:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from orchestrator.launch.history import History, best_elsewhere, settle
 from orchestrator.launch.plan_changes import described, difference, registered_plan
-from orchestrator.plan.ablation import ablation, stand_in, winning_tree
+from orchestrator.plan.ablation import ablation, winning_tree
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
@@ -23,7 +23,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.studyfile.sections.comparison import BestOf, Winner
 from orchestrator.studyfile.space.trees import content
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 
 Identity = tuple[str, int]
@@ -255,7 +255,7 @@ class Stages:
         if isinstance(section.read_baseline(searched=self._study.spec.searched), Winner):
             champion = self.champion()
             return None if champion is None else winning_tree(self._study, champion)
-        return self._elsewhere or stand_in(self._study)
+        return self._elsewhere or self._study.space.at_center()
 
     def _best_elsewhere(self) -> JsonObject | None:
         section = self._study.spec.ablation
@@ -263,7 +263,7 @@ class Stages:
         if not isinstance(baseline, BestOf):
             return None
         config = best_elsewhere(self._study, self._store, baseline.study)
-        own = stand_in(self._study)
+        own = self._study.space.at_center()
         return {**config, "data": own["data"], "evaluation": own.get("evaluation", {})}
 
     def _runs_of(self, stage: Stage) -> list[Record]:
@@ -278,7 +278,7 @@ class Stages:
 
 
 def _identity(config: JsonObject) -> Identity:
-    trial = TrialConfig.model_validate(config, strict=False)
+    trial = read_trial(config)
     return content(trial), trial.seed
 
 

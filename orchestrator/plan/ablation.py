@@ -13,14 +13,13 @@ from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import AblationSection, Study
 from orchestrator.studyfile.sections.comparison import (
+    AblationPath,
     Arms,
     Factorial,
     Fractional,
     LeaveOneOut,
     OneAtATime,
-    Path,
     Values,
-    Written,
 )
 from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
@@ -28,11 +27,6 @@ from trainable.configfile.node import JsonObject
 
 Means = Callable[[TrialConfig, Sequence[int]], float | None]
 """Mean objective of a configuration over seeds, larger is better; None while its runs have not all ended."""
-
-
-def stand_in(study: Study) -> JsonObject:
-    """The trial as written, searched values at their middle: the baseline of an ablation that is not known yet."""
-    return study.space.resolve(study.space.center())
 
 
 def winning_tree(study: Study, winner: Record) -> JsonObject:
@@ -57,7 +51,7 @@ def ablation(study: Study, raw: Mapping[str, JsonValue], means: Means) -> Compar
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds = block_seeds(section.seed, "ablation", section.seeds)
     try:
-        base = base_tree(section, raw, baseline.values if isinstance(baseline, Written) else {})
+        base = base_tree(section, raw, baseline)
         plan = _planned(section, base, seeds, lambda config: means(config, seeds))
         configs = {arm.name: _config(base, arm, plan) for arm in plan.arms}
     except (ValidationError, ValueError) as error:
@@ -70,7 +64,7 @@ def expected(study: Study) -> list[TrialConfig]:
     if study.spec.ablation is None:
         return []
     try:
-        return list(ablation(study, stand_in(study), lambda _config, _seeds: None).configs.values())
+        return list(ablation(study, study.space.at_center(), lambda _config, _seeds: None).configs.values())
     except InputError:  # around the trial as written; around the true baseline it may be fine
         return []
 
@@ -97,7 +91,7 @@ def _planned(
         case Fractional():
             arms, aliases = fractional(factors, design.resolution)
             return replace(plan, arms=tuple(arms), aliases=aliases)
-        case Path():
+        case AblationPath():
             walked = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
             return replace(plan, arms=walked.arms, target=design.target, chosen=walked.chosen)
         case _:
@@ -126,7 +120,7 @@ def _factors(section: AblationSection, base: Mapping[str, JsonValue]) -> dict[st
     factors = {}
     for path, levels in section.read_factors().items():
         factors[path], listed = order_levels(base, path, levels)
-        if not listed and isinstance(section.design, Factorial | Fractional | Path):
+        if not listed and isinstance(section.design, Factorial | Fractional | AblationPath):
             raise ValueError(f"factors.{path}: the baseline's value {factors[path][0]!r} is not among the levels")
     return factors
 

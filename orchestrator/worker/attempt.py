@@ -20,7 +20,7 @@ from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.failure import TrialFailed
 
@@ -57,7 +57,7 @@ class Attempt:
         self._back_off(earlier)
         with self._watched():
             module, _, function = job.fit.partition(":")
-            self._config = TrialConfig.model_validate(self._planned.config, strict=False)
+            self._config = read_trial(self._planned.config)
             fit: Fit = getattr(import_module(module), function)
             self._results = fit(self._config, threads=job.threads, resume_from=state)
 

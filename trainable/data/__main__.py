@@ -5,21 +5,16 @@ Exit codes: 0 done, 2 the input is wrong (one line says what).
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
-from trainable.data.config import DataConfig, ShapesData
+from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
 from trainable.data.layout import check_data
-
-SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
-"""The section of each data set by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainable.data", description="Cache a data set and describe it.")
     add = parser.add_argument
-    add("dataset", metavar="DATASET", choices=SECTIONS, help=f"one of {', '.join(SECTIONS)}")
+    add("dataset", metavar="DATASET", choices=DATA_SECTIONS, help=f"one of {', '.join(DATA_SECTIONS)}")
     add("--root", metavar="DIR", help="folder of the data set, as it was downloaded")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the frames; default: the data set's")
     add("--out", type=Path, metavar="DIR", help="folder of the pictures; default: data_pictures/DATASET")
@@ -46,11 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _section(options: argparse.Namespace) -> DataConfig:
-    given: dict[str, Any] = {"name": options.dataset, "root": options.root, "size": options.size}
-    tree = {key: value for key, value in given.items() if value is not None}
-    section: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+    given = {"name": options.dataset, "root": options.root, "size": options.size}
     try:
-        return section.validate_json(json.dumps(tree))
+        return read_data({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         detail = error.errors()[0]
         option = f"--{detail['loc'][1]}" if len(detail["loc"]) > 1 else "section"

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
+from pydantic import ValidationError
+
+from trainable.configfile.mistakes import Mistake
+from trainable.configfile.node import Node, child_of, has_broken, plain
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FileData,
+    FolderData,
+    ShapesData,
+    VocData,
+    read_data,
+)
 from trainable.data.errors import DataError as DataError
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
@@ -33,7 +46,7 @@ def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
     """
     root = Path(data.root).expanduser()
     if not root.is_dir():
-        raise DataError(f"data.root: no folder {data.root}; it must hold {_contents(data)}")
+        raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
     match data:
         case CamVidData():
             return _camvid_pairs(root, split if split == "train" else data.eval_split)
@@ -68,23 +81,31 @@ def check_data(data: DataConfig) -> None:
     Raises:
         DataError: the first thing that is missing.
     """
-    match data:
-        case ShapesData():
-            return
-        case CamVidData() | CityscapesData() | VocData():
-            _check_splits(data)
-        case FolderData():
-            _check_splits(data)
-            read_classes(Path(data.root).expanduser())
-        case _:
-            assert_never(data)
+    if not isinstance(data, ShapesData):
+        _check_splits(data)
+    if isinstance(data, FolderData):
+        read_classes(Path(data.root).expanduser())
+
+
+def data_mistakes(root: Node) -> list[Mistake]:
+    """What is wrong with the data set that a configuration names; nothing where its section is told to be wrong."""
+    data = child_of(root, "data")
+    if data is None or has_broken(data):
+        return []
+    try:
+        check_data(read_data(plain(data)))
+    except DataError as error:
+        return error.mistakes(root)
+    except ValidationError:
+        pass
+    return []
 
 
 def _check_splits(data: FileData) -> None:
     train, val = pairs(data, "train"), pairs(data, "val")
     both = {pair.image for pair in train} & {pair.image for pair in val}
     if both:
-        raise DataError(f"data.root: {min(both)} is in both splits; scores on training images say nothing")
+        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
 
 
 def _contents(data: FileData) -> str:
@@ -104,21 +125,21 @@ def _contents(data: FileData) -> str:
 def _camvid_pairs(root: Path, split: str) -> tuple[Pair, ...]:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
     images, labels = _folder(root / split), _folder(root / f"{split}annot")
-    found = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-    return _complete(found, f"{images} holds no *.png")
+    frames = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
+    return _complete(frames, f"{images} holds no *.png")
 
 
 def _cityscapes_pairs(root: Path, labelling: str, split: str) -> tuple[Pair, ...]:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
     images, labels = _folder(root / "leftImg8bit" / split), _folder(root / labelling / split)
     suffix = "_leftImg8bit.png"
-    found = [
+    frames = [
         Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_{labelling}_labelIds.png")
         for city in sorted(images.iterdir())
         if city.is_dir()
         for path in sorted(_folder(city).glob(f"*{suffix}"))
     ]
-    return _complete(found, f"{images} holds no CITY/*{suffix}")
+    return _complete(frames, f"{images} holds no CITY/*{suffix}")
 
 
 def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
@@ -135,14 +156,14 @@ def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
     images = _folder(root / "JPEGImages")
     plain = not (use_augmented and (root / "SegmentationClassAug").is_dir())
     labels = _folder(root / ("SegmentationClass" if plain else "SegmentationClassAug"))
-    found = []
+    frames = []
     for line in _lines(names):
         image, _, label = line.partition(" ")
         listed = Pair(root / image.lstrip("/"), root / label.strip().lstrip("/"))
-        found.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
-        if not found[-1].image.is_file():
-            raise DataError(f"data.root: {names} names {image}, but there is no {found[-1].image}")
-    return _complete(found, f"{names} lists no frame")
+        frames.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
+        if not frames[-1].image.is_file():
+            raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
+    return _complete(frames, f"{names} lists no frame")
 
 
 def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
@@ -156,12 +177,13 @@ def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
         by_name = {_stem(path, images): path for path in _images(_folder(images))}
         unknown = [name for name in _lines(names) if name not in by_name]
         if unknown:
-            raise DataError(f"data.root: {names} names {unknown[0]}, but there is no {images / unknown[0]}.png or .jpg")
-        found = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
-        return _complete(found, f"{names} lists no frame")
+            wanted = images / unknown[0]
+            raise DataError(f"{names} names {unknown[0]}, but there is no {wanted}.png or .jpg", "data.root")
+        frames = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
+        return _complete(frames, f"{names} lists no frame")
     images, masks = _folder(images / split), _folder(masks / split)
-    found = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
-    return _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    frames = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
+    return _complete(frames, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
 
 
 def _images(folder: Path) -> list[Path]:
@@ -177,27 +199,28 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise DataError(f"data.root: {path}: cannot be read ({reason})") from error
+        raise DataError(f"{path}: cannot be read ({reason})", "data.root") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise DataError(f"data.root: no folder {path}; data.root must be the folder that holds it")
+        raise DataError(f"no folder {path}; data.root must be the folder that holds it", "data.root")
     try:
         os.scandir(path).close()
     except OSError as error:  # a glob would pass over it in silence
-        raise DataError(f"data.root: {path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})", "data.root") from error
     return path
 
 
-def _complete(found: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
-    if not found:
-        raise DataError(f"data.root: {empty}")
-    missing = [pair for pair in found if not pair.label.is_file()]
+def _complete(frames: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
+    if not frames:
+        raise DataError(empty, "data.root")
+    missing = [pair for pair in frames if not pair.label.is_file()]
     if missing:
         raise DataError(
-            f"data.root: {len(missing)} of {len(found)} images have no label; "
-            f"the first is {missing[0].image.name}, expected at {missing[0].label}"
+            f"{len(missing)} of {len(frames)} images have no label; "
+            f"the first is {missing[0].image.name}, expected at {missing[0].label}",
+            "data.root",
         )
-    return tuple(found)
+    return tuple(frames)

@@ -1,13 +1,4 @@
-"""Names of the encoders and architectures a trial can use, and the error a wrong one raises. Imports no torch."""
-
-from collections.abc import Collection
-from typing import get_args
-
-from trainable.model.config import Arch, ModelConfig
-from trainable.suppression.config import Layer
-
-ARCHS: tuple[str, ...] = get_args(Arch)
-"""Architectures, as ``segmentation_models_pytorch.create_model`` names them."""
+"""Names of the encoders a trial can use, and the error of a model that cannot be built. Imports no torch."""
 
 TIMM_PREFIX = "tu-"
 """``tu-NAME`` takes the timm model NAME as encoder; smp calls it the universal timm encoder."""
@@ -34,12 +25,3 @@ ENCODERS: tuple[str, ...] = (
 
 class ModelError(ValueError):
     """The model section names something that does not exist, cannot be combined or cannot be downloaded: one line."""
-
-
-def is_surely_buildable(model: ModelConfig, layers: Collection[Layer]) -> bool:
-    """Whether `check_model` would pass, told without smp: every architecture takes a plain ResNet (a test trains each).
-
-    All but pspnet, which ends at stage 3, have its five stages. False says nothing.
-    """
-    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
-    return resnet and (model.arch != "pspnet" or not layers)

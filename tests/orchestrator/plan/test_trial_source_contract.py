@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.plan.ablation import ablation, stand_in
+from orchestrator.plan.ablation import ablation
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.plan.trial_source import TrialSource
@@ -25,7 +25,7 @@ def searching(study: Study) -> Build:
 
 
 def comparing(study: Study) -> Build:
-    runs = ablation(study, stand_in(study), lambda _config, _seeds: None).cells()
+    runs = ablation(study, study.space.at_center(), lambda _config, _seeds: None).cells()
 
     def build(records: Sequence[Record] = ()) -> TrialSource:
         """As ``launch.stages`` does."""
