@@ -14,10 +14,10 @@ Equal tables give equal files, byte for byte, whatever the order of their rows.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
+from typing import TYPE_CHECKING, get_args
 
 from orchestrator.errors import InputError
-from orchestrator.report.pages.document import Block, Bullets, Document, Heading, Paragraph
+from orchestrator.report.pages.document import Block, Bullets, Document, Format, Heading, Paragraph
 from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.store.records import Store
@@ -27,7 +27,6 @@ from trainable.configfile.mistakes import unknown
 if TYPE_CHECKING:
     from orchestrator.report.charts.drawing import FigureFormat
 
-Format: TypeAlias = Literal["md", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
 """Main pages, the one to open first in front."""
@@ -92,32 +91,20 @@ def compose(results: Results, metrics: Sequence[str]) -> Document:
 
 def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     """The files of a report by their names, the main page first."""
-    from orchestrator.report.charts.drawing import save
-    from orchestrator.report.pages import (
-        html,  # late: jinja2 only where a page is made
-        latex,  # late: jinja2 only where a page is made
-        markdown,  # late: jinja2 only where a page is made
-    )
+    from orchestrator.report.charts.drawing import save  # late: matplotlib and jinja2 only where a page is made
+    from orchestrator.report.pages import rendering
 
-    drawn: dict[FigureFormat, dict[str, bytes]] = {form: {} for form in _wanted_figures(formats)}
+    drawn: dict[FigureFormat, dict[str, bytes]] = {kind: {} for kind in _wanted_figures(formats)}
     for picture in document.pictures:
         figure = picture.draw()
-        for kind, files_of in drawn.items():
-            files_of[picture.name] = save(figure, picture.name, kind)
-    files: dict[str, bytes] = {}
-    for form in (form for form in PAGES if form in formats):
-        match form:
-            case "html":
-                files[PAGES[form]] = html.render(document, drawn["svg"]).encode()
-            case "md":
-                files[PAGES[form]] = markdown.render(document).encode()
-            case "tex":
-                files[PAGES[form]] = latex.render(document).encode()
-                files |= {f"tables/{table.name}.tex": latex.render_table(table).encode() for table in document.tables}
-            case _:
-                assert_never(form)
-    loose = {kind: found for kind, found in drawn.items() if kind != "svg"}
-    return files | {f"figures/{name}.{kind}": found[name] for kind, found in loose.items() for name in found}
+        for kind, figures in drawn.items():
+            figures[picture.name] = save(figure, picture.name, kind)
+    inside = drawn.pop("svg", {})
+    files = {PAGES[form]: rendering.render(document, form, inside) for form in PAGES if form in formats}
+    if "tex" in formats:
+        files |= {f"tables/{table.name}.tex": rendering.render_table(table) for table in document.tables}
+    loose = {f"figures/{name}.{kind}": figures[name] for kind, figures in drawn.items() for name in figures}
+    return {name: text.encode() for name, text in files.items()} | loose
 
 
 def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
@@ -156,8 +143,8 @@ _HOW_TO_READ = (
     "does to both arms cancels.",
     "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "
     "distributed, but with few seeds it cannot give a small p.",
-    "The interval is Student's t interval of the mean difference, with many seeds a bias-corrected bootstrap. It may "
-    "exclude zero where the test does not reject; the verdict is the test's.",
+    "The interval is Student's t interval of the mean difference. It may exclude zero where the test does not "
+    "reject; the verdict is the test's.",
     "↑: larger is better, ↓: smaller is better.",
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Format: TypeAlias = Literal["md", "tex", "html"]
 Tone: TypeAlias = Literal["plain", "strong", "muted"]
 
 

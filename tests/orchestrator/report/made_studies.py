@@ -69,7 +69,7 @@ class MadeStudy:
         names: tuple[Reference, Reference] = ("plain", "official")
         for number, (gain, name) in enumerate(zip((0.0, 0.02), names, strict=True)):
             config = reference(self.study, name, number).model_dump(mode="json")
-            planned = Planned(f"reference-{number:04d}", "reference", number, config, None)
+            planned = Planned(f"reference-{name}", "reference", number, config, None)
             self.records.append(Record(planned, self.epochs(gain, seed=number), State.COMPLETE))
 
     def compare(

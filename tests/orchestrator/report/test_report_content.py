@@ -19,7 +19,7 @@ from made_studies import (
 from orchestrator.report.build import build, compose
 from orchestrator.report.charts.drawing import save
 from orchestrator.report.pages.document import Document, Table
-from orchestrator.report.pages.markdown import render
+from orchestrator.report.pages.rendering import render
 from orchestrator.report.source import read_results
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import State
@@ -33,7 +33,7 @@ def report(made: Any, metrics: Sequence[str] | None = None, **options: Any) -> D
 
 
 def text(document: Document) -> str:
-    return " ".join(render(document).replace("\\", "").split())
+    return " ".join(render(document, "md", {}).replace("\\", "").split())
 
 
 def table(document: Document, name: str) -> list[dict[str, str]]:
