@@ -193,12 +193,13 @@ def _fitted(study: Study, record: Record) -> Record | None:
         return None
     tree = _with_root(planned.config, _written_root(study, planned.config))
     config = TrialConfig.model_validate(tree, strict=False)
+    picks = study.space.locate(config)
     if planned.kind == "reference":
         names = study.spec.search.references
-        same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
-        return record if same else None
-    picks = study.space.locate(config)
-    return None if picks is None else replace(record, planned=replace(planned, picks=dict(picks)))
+        inside = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
+    else:
+        inside = picks is not None
+    return replace(record, planned=replace(planned, picks=picks)) if inside else None
 
 
 def _moved(study: Study, record: Record) -> Record:
