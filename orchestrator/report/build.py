@@ -12,6 +12,7 @@ Equal tables give equal files, byte for byte, whatever the order of their rows.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -22,6 +23,7 @@ from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
+from orchestrator.studyfile.space.trees import value_at
 from trainable.configfile.mistakes import unknown
 
 if TYPE_CHECKING:
@@ -150,29 +152,27 @@ _HOW_TO_READ = (
 
 
 def _overview(results: Results) -> str:
-    data = results.specification.get("data", {})
-    name = data.get("name") if isinstance(data, Mapping) else None
-    counts = ", ".join(
-        f"{found} {state}" for state in State if (found := sum(trial.state is state for trial in results.trials))
-    )
+    name = value_at(results.specification, "data.name")
+    states = Counter(run.state for run in results.every_run)
+    counts = ", ".join(f"{states[state]} {state}" for state in State if state in states)
     where = f" on {name}" if isinstance(name, str) else ""
     made = "Made from results.parquet, the frozen specification and the plans of the comparisons."
-    return f"{count(len(results.trials), 'run')}{where}: {counts or 'none yet'}. {made}"
+    return f"{count(len(results.every_run), 'run')}{where}: {counts or 'none yet'}. {made}"
 
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
-    open_runs = [trial for trial in results.trials if not trial.state.final]
+    open_runs = [run for run in results.every_run if not run.state.final]
     if open_runs:
         yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():
-        begun = {(trial.arm, trial.block) for trial in results.runs(stage)}
+        begun = {(run.arm, run.block) for run in results.runs(stage)}
         planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
         rest = len(planned - begun)
         if rest:
             yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
     search = results.runs("search")
-    budget = results.specification.get("search", {}).get("trials")
+    budget = value_at(results.specification, "search.trials")
     if search and isinstance(budget, int) and len(search) < budget:
         yield f"The search has run {len(search)} of {budget} trials; a small finite space may hold no more."
     for stage in ("confirm", "ablation"):

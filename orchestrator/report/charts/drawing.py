@@ -5,7 +5,8 @@ Colours: Okabe, Ito, Color Universal Design, 2008.
 """
 
 import io
-from typing import Any, Literal, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Literal, TypeAlias
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -21,8 +22,7 @@ DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 DPI = 130
 TEXT = 9
-_RC: Any = {"font.size": TEXT, "axes.titlesize": TEXT + 1, "axes.labelsize": TEXT, "legend.fontsize": TEXT - 1}
-_NO_DATES: dict[str, dict[str, Any]] = {
+_NO_DATES: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -33,7 +33,7 @@ def panels(
     number: int, columns: int, *, width: float, height: float, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """An empty figure of ``number`` axes, row by row; width and height of the whole in inches."""
-    with matplotlib.rc_context(_RC):
+    with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(-(-number // columns), columns, squeeze=False, sharex=sharex, sharey=sharey)
     axes: list[Axes] = list(grid.flat)
@@ -62,9 +62,22 @@ def save(figure: Figure, name: str, form: FigureFormat) -> bytes:
         form: Kind of the file.
     """
     buffer = io.BytesIO()
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": name, "pdf.compression": 6}):
+    with _style(name):
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()  # lay it out once, not once per kind of file
             figure.set_layout_engine("none")
         figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
     return buffer.getvalue()
+
+
+def _style(name: str = "") -> AbstractContextManager[None]:
+    return matplotlib.rc_context(
+        {
+            "font.size": TEXT,
+            "axes.titlesize": TEXT + 1,
+            "axes.labelsize": TEXT,
+            "legend.fontsize": TEXT - 1,
+            "svg.hashsalt": name,
+            "pdf.compression": 6,
+        }
+    )

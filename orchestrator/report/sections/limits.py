@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.report.pages.numbers import count, listed, probability
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults
-from orchestrator.report.source import Results, Trial
-from orchestrator.report.statistics.paired import seeds_needed, smallest_p
+from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.power import detectable_effect
+from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
 from orchestrator.store.trial_record import State
 
 MOST_LISTED = 30
@@ -17,7 +17,7 @@ MOST_LISTED = 30
 def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     """What a comparison cannot tell, and which of its runs are missing."""
     arms = len(stage.others)
-    n = min((c.n for metric in metrics for c in stage.comparisons(metric).values()), default=0)
+    n = min((one.n for metric in metrics for one in stage.differences(metric).values()), default=0)
     planned = len(stage.blocks)
     if not arms:
         yield f"There is no arm besides {stage.plan.baseline}: nothing is compared."
@@ -58,7 +58,7 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     yield from _missing(stage)
 
 
-def search_limits(results: Results, complete: Sequence[Trial]) -> Iterator[str]:
+def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:
     """What a search cannot tell."""
     yield (
         "A search runs one seed per configuration and picks the best score: that score is biased upwards, and the "
@@ -75,16 +75,16 @@ def search_limits(results: Results, complete: Sequence[Trial]) -> Iterator[str]:
             f"{count(pruned, 'trial')} of {len(searched)} stopped early and enter no figure but the history: their "
             "last value is not that of a full training."
         )
-    if complete and len({trial.seed for trial in complete}) == 1 and len(complete) > 1:
+    if complete and len({run.seed for run in complete}) == 1 and len(complete) > 1:
         yield "All trials have the same seed: what is best may be best for this seed alone."
 
 
 def left_out(results: Results) -> list[str]:
     """One line for each kind of run outside the comparisons that enters nothing, with the reason."""
     groups: dict[tuple[State, str], list[str]] = defaultdict(list)
-    for trial in results.runs("search", "imported", "reference"):
-        if not trial.complete:
-            groups[trial.state, trial.reason or "no reason kept"].append(trial.key)
+    for run in results.runs("search", "imported", "reference"):
+        if not run.complete:
+            groups[run.state, run.reason or "no reason kept"].append(run.key)
     order = list(State)
     lines = []
     for (state, reason), keys in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
