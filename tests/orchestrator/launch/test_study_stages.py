@@ -388,3 +388,17 @@ def test_a_path_to_another_target_leaves_out_the_old_way(study: Make, store: Sto
     assert (
         "ablation: 6 earlier runs do not belong to the plan as it is now written, and count for nothing" in changed.said
     )
+
+
+def test_the_table_bears_the_picks_of_the_space_as_it_now_is(study: Make, store: Store) -> None:
+    text = ALONE.replace("p_max: 0.5", "p_max: {uniform: [0, 1]}") + "search: {sampler: random, trials: 2}\n"
+    first = Launch(study(text), store)
+    first.go()
+    assert "pick.suppression.layer" not in first.results[0]
+    second = Launch(study(text, "suppression.layer={choice: [decoder, encoder.4]}", "search.trials=3"), store)
+    second.go()
+    picked = {row["trial"]: row["pick.suppression.layer"] for row in second.results}
+    assert picked["search-0000"] == picked["search-0001"] == "decoder"
+    assert picked["search-0002"] in ("decoder", "encoder.4")
+    assert picked["reference-plain"] is None
+    assert all("suppression.layer" not in (record.planned.picks or {}) for record in store.records()[:-1])

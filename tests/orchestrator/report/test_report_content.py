@@ -21,6 +21,7 @@ from orchestrator.report.charts.drawing import save
 from orchestrator.report.pages.document import Document, Table
 from orchestrator.report.pages.rendering import render
 from orchestrator.report.source import read_results
+from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import State
 
@@ -298,6 +299,35 @@ def test_picks_are_read_back_from_the_table(make: Make) -> None:
             assert config.model_dump(mode="json") == record.planned.config
         else:
             assert not picks[record.key], "the references of this study were not picked"
+
+
+def test_labels_are_told_apart_though_the_table_writes_text(make: Make) -> None:
+    from orchestrator.report.sections.searched_settings import read_knobs
+
+    made = make(
+        "suppression.layer={choice: [decoder, encoder.4]}", "train.class_weights={choice: [null, log_frequency]}"
+    )
+    made.search(12)
+    document = report(made)
+    results = read_results(made.store)
+    picks = read_knobs(results, results.every_run).picks
+    for record in made.records:
+        assert picks[record.key] == record.planned.picks
+    assert {one["train.class_weights"] for one in picks.values()} == {None, "log_frequency"}
+    drawn(document)
+
+
+def test_picks_that_the_environment_hides_are_shown_by_name_and_in_no_figure(make: Make) -> None:
+    made = make()
+    made.search(12)
+    store = made.write()
+    write_table(store, made.records, {"suppression.layer": "${LAYER}", "train.lr": "${LR}"})
+    results = read_results(store)
+    document = compose(results, ["val/miou"])
+    rows = {row.pop("setting"): set(row.values()) for row in table(document, "search-picks")}
+    assert (rows["suppression.layer"], rows["train.lr"]) == ({"${LAYER}"}, {"${LR}"})
+    assert "1e-0" not in text(document)
+    drawn(document)
 
 
 def test_several_objectives(make: Make) -> None:
