@@ -15,19 +15,16 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from orchestrator.errors import InputError
-from orchestrator.report.pages.document import Block, Bullets, Document, Format, Heading, Paragraph
+from orchestrator.report.pages.document import Block, Bullets, Document, FigureFormat, Format, Heading, Paragraph
 from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
 from orchestrator.studyfile.space.trees import value_at
 from trainable.configfile.mistakes import unknown
-
-if TYPE_CHECKING:
-    from orchestrator.report.charts.drawing import FigureFormat
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
@@ -96,20 +93,17 @@ def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     from orchestrator.report.charts.drawing import save  # late: matplotlib and jinja2 only where a page is made
     from orchestrator.report.pages import rendering
 
-    drawn: dict[FigureFormat, dict[str, bytes]] = {kind: {} for kind in _wanted_figures(formats)}
-    for picture in document.pictures:
-        figure = picture.draw()
-        for kind, figures in drawn.items():
-            figures[picture.name] = save(figure, picture.name, kind)
-    inside = drawn.pop("svg", {})
-    files = {PAGES[form]: rendering.render(document, form, inside) for form in PAGES if form in formats}
+    kinds = _wanted_figures(formats)
+    drawn = {picture.name: save(picture.draw(), picture.name, kinds) for picture in document.pictures}
+    files = {PAGES[form]: rendering.render(document, form, drawn) for form in PAGES if form in formats}
     if "tex" in formats:
         files |= {f"tables/{table.name}.tex": rendering.render_table(table) for table in document.tables}
-    loose = {f"figures/{name}.{kind}": figures[name] for kind, figures in drawn.items() for name in figures}
-    return {name: text.encode() for name, text in files.items()} | loose
+    loose = [kind for kind in kinds if kind != "svg"]  # those are in the page
+    figures = {f"figures/{name}.{kind}": files_of[kind] for name, files_of in drawn.items() for kind in loose}
+    return {name: text.encode() for name, text in files.items()} | figures
 
 
-def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
+def _wanted_figures(formats: Sequence[Format]) -> list[FigureFormat]:
     """Kinds of figures that the pages need: vectors for HTML (inside it) and LaTeX; images for all other uses."""
     pages: dict[FigureFormat, Format] = {"svg": "html", "pdf": "tex"}
     return [*(kind for kind, page in pages.items() if page in formats), "png"]

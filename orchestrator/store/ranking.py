@@ -43,13 +43,13 @@ def undominated(candidates: Iterable[T], scores_of: Callable[[T], Sequence[float
 
 def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dict[str, dict[int, float]]:
     """Last value of a metric by arm and block, of complete runs alone; every arm of the plan is there."""
-    found: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
+    values: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
     for record in records:
         value, planned = record.last(metric), record.planned
-        mine = planned.kind == plan.stage and planned.arm in found and record.state is State.COMPLETE
-        if mine and value is not None and planned.arm is not None and planned.block is not None:
-            found[planned.arm][planned.block] = value
-    return found
+        counts = planned.kind == plan.stage and planned.arm in values and record.state is State.COMPLETE
+        if counts and value is not None and planned.arm is not None and planned.block is not None:
+            values[planned.arm][planned.block] = value
+    return values
 
 
 def _complete(records: Iterable[Record]) -> list[Record]:

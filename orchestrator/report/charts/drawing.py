@@ -5,14 +5,14 @@ Colours: Okabe, Ito, Color Universal Design, 2008.
 """
 
 import io
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, TypeAlias
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
+from orchestrator.report.pages.document import FigureFormat
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of arms and references, in their order; grey is the baseline's, black the text's."""
@@ -53,21 +53,23 @@ def plain(text: str, most: int = 40) -> str:
     return cut.replace("$", r"\$")
 
 
-def save(figure: Figure, name: str, form: FigureFormat) -> bytes:
-    """The figure as a file; equal for equal figures.
+def save(figure: Figure, name: str, forms: Sequence[FigureFormat]) -> dict[FigureFormat, bytes]:
+    """The figure as files, laid out once for all of them; equal for equal figures.
 
     Args:
         figure: The figure.
         name: Its name, from which ids in an SVG derive.
-        form: Kind of the file.
+        forms: Kinds of the files.
     """
-    buffer = io.BytesIO()
+    files: dict[FigureFormat, bytes] = {}
     with _style(name):
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()  # lay it out once, not once per kind of file
-            figure.set_layout_engine("none")
-        figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
-    return buffer.getvalue()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for form in forms:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
+            files[form] = buffer.getvalue()
+    return files
 
 
 def _style(name: str = "") -> AbstractContextManager[None]:

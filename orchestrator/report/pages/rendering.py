@@ -6,7 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from orchestrator.report.pages.document import Document, Format, Heading, Table, slug
+from orchestrator.report.pages.document import Document, FigureFormat, Format, Heading, Table, slug
 from orchestrator.report.pages.escapes import escape_latex, escape_markdown, stack_latex
 
 # HTML's is jinja2's own
@@ -15,13 +15,13 @@ LONG = 45
 """Rows of a LaTeX table that fit on a page; longer tables go on in a further one."""
 
 
-def render(document: Document, form: Format, figures: Mapping[str, bytes]) -> str:
+def render(document: Document, form: Format, figures: Mapping[str, Mapping[FigureFormat, bytes]]) -> str:
     """The page of a format.
 
     Args:
         document: The report.
         form: The format.
-        figures: SVG of each figure by its name, for pages that hold their figures.
+        figures: Files of each figure by its name and their kind, for pages that hold their figures.
     """
     template = _environment(form).get_template(f"page.{form}.j2")
     return template.render(document=document, anchors=_anchors(document), figures=figures)

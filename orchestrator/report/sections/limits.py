@@ -16,6 +16,18 @@ MOST_LISTED = 30
 
 def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     """What a comparison cannot tell, and which of its runs are missing."""
+    yield from _seed_limits(stage, metrics)
+    yield (
+        "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
+        "shown holds for this data set, model and length of training."
+    )
+    yield from _split_limits(stage)
+    if stage.strays:
+        yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
+    yield from _missing(stage)
+
+
+def _seed_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     arms = len(stage.others)
     n = min((one.n for metric in metrics for one in stage.differences(metric).values()), default=0)
     planned = len(stage.blocks)
@@ -32,10 +44,10 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         "“Not shown” is not “no effect”: a difference may be there and be too small for so few seeds. The intervals "
         "say how large it may still be."
     )
-    yield (
-        "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
-        "shown holds for this data set, model and length of training."
-    )
+
+
+def _split_limits(stage: StageResults) -> Iterator[str]:
+    """What one evaluation split, its classes and the choice of metrics leave open."""
     tested = any(metric.startswith("test/") for metric in stage.results.metrics)
     if stage.plan.stage == "confirm":
         yield (
@@ -53,9 +65,6 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         yield (
             "A baseline that a search chose is fitted to this evaluation split: differences to it lean towards worse."
         )
-    if stage.strays:
-        yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
-    yield from _missing(stage)
 
 
 def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:

@@ -100,12 +100,12 @@ def per_class(
     Returns:
         By class, then by arm; `metric` is the class's key.
     """
-    found = [
+    differences = [
         comparison
         for name, values in values_by_class.items()
         for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, confidence)
     ]
-    return _adjusted(found, "fdr_bh")
+    return _adjusted(differences, "fdr_bh")
 
 
 def _unadjusted(

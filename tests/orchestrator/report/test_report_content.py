@@ -49,7 +49,7 @@ def by_arm(document: Document, name: str) -> Mapping[str, dict[str, str]]:
 def drawn(document: Document) -> None:
     """Every figure can be drawn and saved."""
     for picture in document.pictures:
-        assert save(picture.draw(), picture.name, "png").startswith(b"\x89PNG")
+        assert save(picture.draw(), picture.name, ["png"])["png"].startswith(b"\x89PNG")
 
 
 def names(blocks: Sequence[Any]) -> list[str]:
