@@ -1,6 +1,6 @@
 """What earlier launches left, as far as it belongs to the study as it is now written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +75,12 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, compared, (note,) if records else ())
+
+
+def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
+    """The records with picks located in the study's space as it is now, the same whichever launch ran them."""
+    compared = ("confirm", "ablation")
+    return [record if record.planned.kind in compared else _fitted(study, record) or record for record in records]
 
 
 def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Record]) -> list[Record]:

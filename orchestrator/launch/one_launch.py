@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import History, import_trials, read_history
+from orchestrator.launch.history import History, fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.report.build import FOLDER as REPORT
@@ -229,7 +229,7 @@ def _close(tracker: Tracker, store: Store, study: Study, records: Sequence[Recor
 
 def _keep(study: Study, store: Store, records: Sequence[Record], champion: Record | None) -> dict[str, str]:
     """Write the results; returns where everything lies."""
-    places = {"study": store.address, "table": write_table(store, records, study.from_env)}
+    places = {"study": store.address, "table": write_table(store, fitted(study, records), study.from_env)}
     objective = study.spec.objectives[0]
     if champion is not None:
         threads = threads_for(study.spec.resources.cpu)

@@ -108,7 +108,7 @@ class Stages:
                 self._written[plan.stage] = plan
 
     def belonging(self, records: Iterable[Record]) -> list[Record]:
-        """Those of the records that belong to the study, as it now plans and names them, with picks in its space."""
+        """Those of the records that belong to the study, runs of comparisons named as it now plans them."""
         found = []
         for record in records:
             stage = record.planned.kind
@@ -119,9 +119,6 @@ class Stages:
                 if getattr(self._study.spec, stage) is None or (runs is not None and record.key not in runs):
                     continue
                 record = record if runs is None else _named(record, runs[record.key])
-            elif record.key in self._records:
-                picks = self._records[record.key].planned.picks
-                record = replace(record, planned=replace(record.planned, picks=picks))
             found.append(record)
         return sorted(found, key=lambda record: (record.planned.kind, record.planned.number))
 
