@@ -1,6 +1,6 @@
 """What earlier launches left, as far as it belongs to the study as it is now written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import InputError
@@ -64,6 +64,11 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, compared, (note,))
+
+
+def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
+    """The records with picks located in the study's space as it is now, the same whichever launch ran them."""
+    return [record if record.planned.kind in STAGES else _fitted(study, record) or record for record in records]
 
 
 def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> list[Record]:
@@ -193,12 +198,13 @@ def _fitted(study: Study, record: Record) -> Record | None:
     if not study.spec.searched:
         return None
     config = read_trial(_with_root(planned, _written_root(study, planned)))
+    picks = study.space.locate(config)
     if planned.kind == "reference":
         names = study.spec.search.references
-        same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
-        return record if same else None
-    picks = study.space.locate(config)
-    return None if picks is None else replace(record, planned=replace(planned, picks=picks))
+        inside = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
+    else:
+        inside = picks is not None
+    return replace(record, planned=replace(planned, picks=picks)) if inside else None
 
 
 def _moved(study: Study, record: Record) -> Record:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import import_trials, read_history
+from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.report.build import FOLDER as REPORT
@@ -236,7 +236,7 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
     try:
-        table = write_table(store, records, opened.study.from_env)
+        table = write_table(store, fitted(opened.study, records), opened.study.from_env)
         best = write_best(store, champion, spec.study, objective, threads) if champion else None
     except OSError as error:
         if outcome.problem is None:  # else that is told at the end

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pyarrow import ArrowInvalid
 
 from orchestrator.errors import InputError, one_line
-from orchestrator.report.build import FORMATS, Format, write_report
+from orchestrator.report.build import FORMATS, write_report
+from orchestrator.report.pages.document import Format
 from orchestrator.store.records import Store
 
 DEFAULT_STORAGE = "studies"
@@ -44,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _formats(text: str) -> list[Format]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    found: list[Format] = [form for form in FORMATS if form in names]
+    formats: list[Format] = [form for form in FORMATS if form in names]
     wrong = [name for name in names if name not in FORMATS]
-    if wrong or not found:
+    if wrong or not formats:
         raise argparse.ArgumentTypeError(f"'{wrong[0] if wrong else text}' is none of {', '.join(FORMATS)}")
-    return found
+    return formats
 
 
 def _write(options: argparse.Namespace) -> list[str]:

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,23 +9,27 @@ import pyarrow.parquet as pq
 from orchestrator.store.flat_config import Scalar, flatten
 from orchestrator.store.masking import hide
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Record
+from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective
 from trainable.configfile.trees import escaped, write_yaml
 
 Row = dict[str, Scalar]
+PARAM, PICK = "param.", "pick."
+"""What the names of the columns of settings and of picks begin with."""
 
 
 def table(records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> pa.Table:
     """One row per trial and epoch.
 
     Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
-    ``param.<path>`` for every setting, then the metrics by their names; wall-clock times end in ``_seconds``. What a
-    trial does not have is null. Settings that came from environment variables stand as written.
+    ``param.<path>`` for every setting, ``pick.<domain>`` for what was picked from each domain (an option by its label,
+    the option null as ``null``), then the metrics by their names; wall-clock times end in ``_seconds``. What a trial
+    does not have is null. Settings and picks that came from environment variables stand as written.
     """
     rows = [row for record in records for row in _rows(record, from_env or {})]
     names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
-    names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
+    for prefix in (PARAM, PICK):
+        names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith(prefix)}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
@@ -57,14 +60,25 @@ def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
     reason = record.reason and hide(record.reason, planned.config, from_env)
     head |= {"state": record.state.value, "reason": reason, "seed": seed}
-    head |= {f"param.{name}": from_env.get(name, value) for name, value in flatten(config).items()}
+    head |= {f"{PARAM}{name}": from_env.get(name, value) for name, value in flatten(config).items()}
+    head |= _picks(planned, from_env)
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}
     if not record.epochs:  # a trial that failed before its first epoch still has its row
         yield {**head, "epoch": 0}
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _picks(planned: Planned, from_env: Mapping[str, str]) -> Row:
+    """What was picked, by column; names may hold labels of options, and so what is hidden."""
+    row: Row = {}
+    for name, value in (planned.picks or {}).items():
+        written = "null" if value is None else value  # a null says that the trial does not have the domain
+        masked = hide(written, planned.config, from_env) if isinstance(written, str) else written
+        row[PICK + hide(name, planned.config, from_env)] = from_env.get(name, masked)
+    return row
+
+
+def _column(values: Sequence[Scalar]) -> pa.Array:
     """A column of one type; where trials differ in type (a number here, a name there) all become text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and len(kinds) == 2:

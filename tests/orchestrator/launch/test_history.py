@@ -129,6 +129,17 @@ def test_a_changed_space_reuses_what_fits_and_says_so_at_every_launch(study: Mak
     assert len(history.outside) == 6 - len(fitting)
 
 
+def test_a_reference_is_located_in_the_space_as_it_now_is(study: Make, place: str) -> None:
+    wide = study("suppression={p_max: {uniform: [0, 1]}}")
+    store = finished(wide, place, 2)
+    assert [(record.planned.picks or {}).get("suppression.p_max") for record in store.records()] == [None, 1.0]
+    other = study("suppression={alpha: {uniform: [0, 30]}}")
+    planner, _ = launched(other, store)
+    located = {record.key: record.planned.picks for record in read_history(other, store).records}
+    assert located == {"reference-official": {"suppression.alpha": 10.0}, "reference-plain": None}
+    assert planner.next() is not None
+
+
 def test_a_space_that_is_widened_again_takes_the_others_back(study: Make, place: str) -> None:
     store = finished(study(PLAIN), place, 6)
     launched(study(PLAIN, NARROW), store)
