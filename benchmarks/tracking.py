@@ -13,8 +13,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_server import mlflow_server
 
@@ -23,6 +24,9 @@ from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource
 from trainable.configfile.node import JsonObject
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 METRICS = 30
 TRIALS, EPOCHS, ROUNDS = 4, 8, 3
@@ -43,16 +47,42 @@ def record(trial: int, epochs: int, of: int = EPOCHS) -> Record:
     return known.ended(State.COMPLETE) if epochs == of else known
 
 
-def info(name: str) -> StudyInfo:
+class BareStudy(StudyInfo):
     """A study that has nothing but its trials."""
-    return StudyInfo(
+
+    def data(self, _record: Record) -> DataSource:
+        """Data that are nowhere."""
+        return DataSource("shapes", "abc", "made in memory", {})
+
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def trial_tags(self, _key: str) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def plan_hash(self, kind: str) -> None:
+        """None: there is no comparison."""
+
+    def write_trial(self, record: Record, folder: Path) -> None:
+        """Nothing."""
+
+    def write_study(self, folder: Path) -> None:
+        """Nothing."""
+
+    def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
+        """Nothing."""
+
+
+def info(name: str) -> StudyInfo:
+    """A study of this name."""
+    return BareStudy(
         study_id=name,
         name=name,
         experiment=name,
         objective=Objective(metric="val/miou", mode="max"),
         settings={},
-        from_env={},
-        data=lambda _config: DataSource("shapes", "abc", "made in memory", {}),
     )
 
 

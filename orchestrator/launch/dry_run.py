@@ -14,6 +14,7 @@ from orchestrator.plan.ablation import ablation, stand_in
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
+from orchestrator.store import layout
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import short
 from orchestrator.store.results_table import threads_for
@@ -50,7 +51,7 @@ def dry_run(study: Study, *, storage: str) -> int:
         probed, trials = probed or arms, trials + runs
     if probed is not None:
         say(console, _cost(study, probed, trials))
-    written = "trials/, results.parquet, best.yaml" if study.spec.searched else "trials/, results.parquet"
+    written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if study.spec.searched else "")
     say(console, f"writes      {absolute(storage)}/{study.spec.study}/ ({written})")
     tracking = study.spec.tracking
     if tracking.enabled:

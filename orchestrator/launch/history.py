@@ -150,7 +150,7 @@ def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
     where = f"{study.path}: ablation.baseline.best"
     if kept is None:
         raise InputError(f"{where}: {other.address} holds no study")
-    objective, records = first_objective(kept), other.records()
+    objective, records = first_objective(kept.specification), other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         runs = [record for record in records if record.planned.kind == "confirm"]
@@ -163,10 +163,10 @@ def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
 
 def _changes(study: Study, store: Store) -> list[str]:
     """Names of the settings of the search space that have changed since the last launch."""
-    kept: Mapping[str, Any] | None = store.read_study()
+    kept = store.read_study()
     if kept is None:
         return []
-    before, now = flatten(_with_defaults(kept)), flatten(study.resolved())
+    before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(FREE)]
     fixed = [name for name in changed if name.startswith(FIXED)]

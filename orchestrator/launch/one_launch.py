@@ -13,9 +13,10 @@ from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw
 from orchestrator.launch.history import History, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
-from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
+from orchestrator.store import layout
 from orchestrator.store.lease import lease
+from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import threads_for, write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -24,7 +25,13 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import Tracker, tracking_uri, ui_command
-from orchestrator.tracking.published_study import is_behind, note_tracking, study_info, summary, track_command
+from orchestrator.tracking.published_study import (
+    final_metrics_of_study,
+    is_behind,
+    note_tracking,
+    study_info,
+    track_command,
+)
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -78,7 +85,8 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
-    new, problem = store.read_study() is None, None
+    kept, problem = store.read_study(), None
+    new = kept is None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
     try:
@@ -88,7 +96,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             if left is None:
                 say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
                 stages.register()
-                outdated = store.read_study() != study.resolved()
+                outdated = kept is None or kept.specification != study.resolved()
                 if outdated:
                     store.write_study(study.resolved(), from_env=study.from_env)
                 behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
@@ -105,7 +113,11 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
                 if ran.problem is None:  # else that is told below
                     raise
                 say(console, f"No results are written: {' '.join(str(error).split())}")
-            if ran.exit_code is None and ran.problem is None and (left or outdated or not store.objects.files(REPORT)):
+            if (
+                ran.exit_code is None
+                and ran.problem is None
+                and (left or outdated or not store.objects.files(layout.REPORT))
+            ):
                 places |= _report(store, console)
             if ran.tracker:
                 problem = _close(ran.tracker, store, study, records, ran)
@@ -162,8 +174,9 @@ def _run(study: Study, stages: Stages, left: Round, store: Store, console: Conso
         tracked = tracking_uri(settings.uri) if settings.enabled else None
         check_nodes(store, storage=target.storage, tracking_uri=tracked)
         concurrency = slots(resources)
-        fingerprints = check_data_unchanged(study, store.read_data())
-        rare = rare_class_names(study, known=store.read_rare_classes())
+        kept = store.read_study()
+        fingerprints = check_data_unchanged(study, kept.data if kept else {})
+        rare = rare_class_names(study, known=kept.rare_classes if kept else {})
         store.write_study(study.resolved(), fingerprints, study.from_env, rare)
         stages.register()
         tracker = _tracker(study, store, stages.known)
@@ -219,7 +232,7 @@ def _close(tracker: Tracker, store: Store, study: Study, records: Sequence[Recor
     whole = ran.exit_code is None and ran.problem is None and all(record.state.final for record in records)
     problem = tracker.close(
         status="FINISHED" if whole else "KILLED",
-        summary=summary(records, study.spec.objectives[0]),
+        summary=final_metrics_of_study(records, study.spec.objectives[0]),
         patience=PATIENCE_S if ran.exit_code is None else STOPPED_PATIENCE_S,
     )
     with suppress(OSError):  # the storage failed: the next launch finds out by itself
@@ -229,7 +242,10 @@ def _close(tracker: Tracker, store: Store, study: Study, records: Sequence[Recor
 
 def _keep(study: Study, store: Store, records: Sequence[Record], champion: Record | None) -> dict[str, str]:
     """Write the results; returns where everything lies."""
-    places = {"study": store.address, "table": write_table(store, records, study.from_env)}
+    places = {
+        "study": store.address,
+        "table": write_table(store, [shown(record, study.from_env) for record in records]),
+    }
     objective = study.spec.objectives[0]
     if champion is not None:
         threads = threads_for(study.spec.resources.cpu)

@@ -6,6 +6,7 @@ from typing import get_args
 
 from orchestrator.errors import InputError
 from orchestrator.plan.ablation import expected
+from orchestrator.store.open_study import storage_errors
 from orchestrator.store.records import Store
 from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Tree
@@ -46,15 +47,14 @@ def open_store(study: Study, storage: str) -> Store:
     """The study's directory, found fit to be written; nothing is created yet.
 
     Raises:
-        InputError: The storage cannot be used.
+        InputError: The storage cannot be used, or holds a study of a newer version.
     """
-    try:
+    with storage_errors(f"--storage {storage}: cannot be used"):
         store = Store(storage, study.spec.study)
         obstacle = store.obstacle()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these
-        raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
-    if obstacle:
-        raise InputError(f"--storage {storage}: {obstacle}")
+        if obstacle:
+            raise InputError(f"--storage {storage}: {obstacle}")
+        store.read_study()  # what a newer version wrote is refused here
     return store
 
 

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.errors import InputError
-from orchestrator.store.flat_config import Scalar
+from orchestrator.store import layout
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import State
 from orchestrator.studyfile import Objective
+from trainable.configfile.node import Scalar
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
@@ -144,22 +145,15 @@ def read_results(store: Store) -> Results:
         InputError: there is no such study, it has no table yet, or one of its files is damaged.
         OSError: the storage cannot be used.
     """
-    specification = store.read_study()
-    if specification is None:
-        raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
+    kept = store.launched_study()
     table = _read_table(store)
     try:
         plans = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{store.address}: the plan of a comparison is not as this version writes it ({error})"
-        ) from error
-    kept = store.read_rare_classes()
-    rare = None if not kept else frozenset(name for names in kept.values() for name in names)
+    rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     trials = tuple(sorted(_trials(table), key=lambda trial: (trial.kind, natural(trial.key))))
-    return Results(store.study, specification, table, trials, plans, rare)
+    return Results(store.study, kept.specification, table, trials, plans, rare)
 
 
 def natural(key: str) -> list[tuple[int, str]]:
@@ -168,8 +162,8 @@ def natural(key: str) -> list[tuple[int, str]]:
 
 
 def _read_table(store: Store) -> pa.Table:
-    address = store.path("results.parquet")
-    content = store.objects.read("results.parquet")
+    address = store.path(layout.TABLE)
+    content = store.objects.read(layout.TABLE)
     if content is None:
         raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
     try:

@@ -100,8 +100,7 @@ class Session:
 
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
-        hung = self._store.objects.read(f"trials/{key}/hung-{self.launch}.txt")
-        self.fail(key, hung.decode() if hung else reason)
+        self.fail(key, self._store.read_hung(key, self.launch) or reason)
 
     def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """Take the result with which a trial ended: its last epoch, or the one after which it was stopped early."""

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
+from trainable.configfile.node import JsonObject
 from trainable.data.config import Augment, DataConfig
 
 _SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
 
-def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:
+def data_fingerprint(config: JsonObject, known: Mapping[str, str] = MappingProxyType({})) -> str:
     """Fingerprint of a trial's data.
 
     Args:
@@ -45,6 +45,6 @@ def fingerprint_of(data: DataConfig) -> str:
     return fingerprint(data, cache_folder())
 
 
-def frames_section(tree: Any) -> DataConfig:
+def frames_section(tree: JsonValue) -> DataConfig:
     """The data section of a trial's tree without its augmentation, which does not change the frames."""
     return _SECTION.validate_json(json.dumps(tree)).model_copy(update={"augment": Augment()})

@@ -1,52 +1,53 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from orchestrator.store.flat_config import Scalar, flatten
-from orchestrator.store.masking import hide
+from orchestrator.store import layout
+from orchestrator.store.flat_config import flatten
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
+from trainable.configfile.node import Scalar
 
 Row = dict[str, Scalar]
 
 
-def table(records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> pa.Table:
+def table(records: Sequence[Record]) -> pa.Table:
     """One row per trial and epoch.
 
     Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
     ``param.<path>`` for every setting, then the metrics by their names; wall-clock times end in ``_seconds``. What a
-    trial does not have is null. Settings that came from environment variables stand as written.
+    trial does not have is null.
     """
-    rows = [row for record in records for row in _rows(record, from_env or {})]
+    rows = [row for record in records for row in _rows(record)]
     names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
     names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def write_table(store: Store, records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> str:
-    """Write ``results.parquet`` into the study's directory; returns its address."""
+def write_table(store: Store, records: Sequence[Record]) -> str:
+    """Write ``results.parquet`` of records as they may be shown; returns its address."""
     buffer = io.BytesIO()
-    pq.write_table(table(records, from_env), buffer)
-    store.write_bytes("results.parquet", buffer.getvalue())
-    return store.path("results.parquet")
+    pq.write_table(table(records), buffer)
+    store.write_bytes(layout.TABLE, buffer.getvalue())
+    return store.path(layout.TABLE)
 
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
     """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    command = f"python -m trainable {store.path('best.yaml')} --threads {threads}"
+    command = f"python -m trainable {store.path(layout.BEST)} --threads {threads}"
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
         f"{len(record.epochs)}\n# Run it alone:  {command}\n"
     )
-    store.write_text("best.yaml", head + yaml.safe_dump(record.planned.config, sort_keys=False))
+    store.write_text(layout.BEST, head + yaml.safe_dump(record.planned.config, sort_keys=False))
     return command
 
 
@@ -55,14 +56,13 @@ def threads_for(cpu: float) -> int:
     return max(1, int(cpu))
 
 
-def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
+def _rows(record: Record) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = int(str(config.pop("seed")))
     planned = record.planned
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
-    reason = record.reason and hide(record.reason, planned.config, from_env)
-    head |= {"state": record.state.value, "reason": reason, "seed": seed}
-    head |= {f"param.{name}": from_env.get(name, value) for name, value in flatten(config).items()}
+    head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
+    head |= {f"param.{name}": value for name, value in flatten(config).items()}
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}
     if not record.epochs:  # a trial that failed before its first epoch still has its row

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.source import Results, Trial, nested
+from orchestrator.store import layout
 from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace, Tree, Value
 from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import tree_of
@@ -57,7 +58,7 @@ def _searched(results: Results) -> SearchSpace:
     """The space of the frozen specification, without the settings that it leaves as they are."""
     mistakes: list[Mistake] = []
     tree = {key: results.specification[key] for key in TRIAL_KEYS if key in results.specification}
-    node = read_yaml(json.dumps(tree, ensure_ascii=False), lambda line: Place("study.json", line), mistakes)
+    node = read_yaml(json.dumps(tree, ensure_ascii=False), lambda line: Place(layout.STUDY, line), mistakes)
     assert node is not None  # it was written from a valid study
     assert not mistakes
     space = tree_of(node)

@@ -14,6 +14,7 @@ from typing import Any
 
 import mlflow.exceptions
 import pytest
+from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -41,10 +42,9 @@ def info(**changes: Any) -> StudyInfo:
         "experiment": "exp",
         "objective": Objective(metric="val/miou", mode="max"),
         "settings": {"search": {"trials": 2}},
-        "from_env": {},
-        "data": lambda _config: DataSource("shapes", "abc", "made in memory", {}),
+        "data_of": lambda _trial: DataSource("shapes", "abc", "made in memory", {}),
     }
-    return StudyInfo(**known | changes)
+    return FakeStudy(**known | changes)
 
 
 def record(key: str = "search-0000", epochs: int = 3, config: dict[str, Any] | None = None) -> Record:
@@ -159,7 +159,7 @@ def test_a_failing_artifact_store_costs_no_metric(uri: str, monkeypatch: pytest.
     monkeypatch.undo()  # the next launch brings what is missing
     monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)
     written: list[str] = []
-    again = Tracker(uri, info(write_trial=lambda trial, _folder: written.append(trial.key)))
+    again = Tracker(uri, info(write=lambda trial, _folder: written.append(trial.key)))
     again.update(record())
     assert again.close(status="FINISHED", summary={}) is None
     assert written == ["search-0000"]
