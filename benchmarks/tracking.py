@@ -15,18 +15,16 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlflow_server import mlflow_server
 
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource
 from trainable.configfile.node import JsonObject
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 METRICS = 30
 TRIALS, EPOCHS, ROUNDS = 4, 8, 3
@@ -58,32 +56,18 @@ class BareStudy(StudyInfo):
         """None."""
         return {}
 
-    def trial_tags(self, _key: str) -> Mapping[str, str]:
-        """None."""
-        return {}
-
-    def plan_hash(self, kind: str) -> None:
-        """None: there is no comparison."""
-
     def write_trial(self, record: Record, folder: Path) -> None:
         """Nothing."""
 
     def write_study(self, folder: Path) -> None:
         """Nothing."""
 
-    def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
-        """Nothing."""
-
 
 def info(name: str) -> StudyInfo:
-    """A study of this name."""
-    return BareStudy(
-        study_id=name,
-        name=name,
-        experiment=name,
-        objective=Objective(metric="val/miou", mode="max"),
-        settings={},
-    )
+    """A study of this name, without a directory."""
+    objective: JsonObject = {"metric": "val/miou", "mode": "max"}
+    specification: JsonObject = {"study": name, "objective": objective, "tracking": {"model": False}}
+    return BareStudy(Store("nowhere", name), KeptStudy(name, specification))
 
 
 def ours(uri: str, name: str) -> tuple[float, float]:

@@ -17,8 +17,8 @@ from orchestrator.store.open_study import open_study, storage_errors
 from orchestrator.store.records import Store
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.options import add_study
-from orchestrator.tracking import Tracker, redacted
-from orchestrator.tracking.published_study import final_metrics_of_study, note_tracking, study_info, tracked_at
+from orchestrator.tracking import StudyInfo, Tracker, redacted
+from orchestrator.tracking.published_study import final_metrics_of_study, note_tracking, tracked_at
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,11 +53,11 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
     if target is None:
         raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
     with storage_errors(f"--storage {storage}"), lease(store.objects, lambda line: say(console, line)):
-        return _send(store, target, console)
+        return _send(store, StudyInfo(store, kept), target, console)
 
 
-def _send(store: Store, uri: str, console: Console) -> int:
-    records, info = store.records(), study_info(store)
+def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
+    records = store.records()
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)

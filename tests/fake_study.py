@@ -1,39 +1,44 @@
 """A study that MLflow is told of without a directory behind it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking import StudyInfo
 from orchestrator.tracking.study_info import DataSource
 
+STUDY = {"study": "study", "objective": {"metric": "val/miou", "mode": "max"}, "tracking": {"experiment": "exp"}}
 
-@dataclass(frozen=True, kw_only=True)
+
+def no_files(_record: Record, _folder: Path) -> None:
+    """Write nothing."""
+
+
 class FakeStudy(StudyInfo):
-    """Tells what its fields say."""
+    """Tells what it was given."""
 
-    data_of: Callable[[Record], DataSource]
-    host_of: Callable[[str], str] | None = None
-    plan_hashes: Mapping[str, str] | None = None
-    write: Callable[[Record, Path], None] | None = None
-
-    def data(self, record: Record) -> DataSource:
-        return self.data_of(record)
+    def __init__(
+        self,
+        *,
+        study_id: str = "1234",
+        settings: Mapping[str, Any] | None = None,
+        from_env: Mapping[str, str] | None = None,
+        data: Callable[[Record], DataSource] = lambda _record: DataSource("shapes", "abc", "made in memory", {}),
+        trial_tags: Callable[[str], Mapping[str, str]] = lambda _key: {},
+        plan_hash: Callable[[str], str | None] = lambda _kind: None,
+        write_trial: Callable[[Record, Path], None] = no_files,
+        draw_data: Callable[[Path], None] | None = None,
+    ) -> None:
+        kept = KeptStudy(study_id, {**STUDY, **(settings or {})}, from_env=from_env or {})
+        super().__init__(Store("nowhere", "study"), kept, draw_data)
+        self.data, self.trial_tags, self.plan_hash = data, trial_tags, plan_hash  # type: ignore[method-assign]
+        self.write_trial = write_trial  # type: ignore[method-assign]
 
     def tags(self) -> Mapping[str, str]:
         return {}
-
-    def trial_tags(self, key: str) -> Mapping[str, str]:
-        return {"host": self.host_of(key)} if self.host_of else {}
-
-    def plan_hash(self, kind: str) -> str | None:
-        return (self.plan_hashes or {}).get(kind)
-
-    def write_trial(self, record: Record, folder: Path) -> None:
-        if self.write is not None:
-            self.write(record, folder)
 
     def write_study(self, folder: Path) -> None: ...
 

@@ -24,14 +24,8 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import Tracker, tracking_uri, ui_command
-from orchestrator.tracking.published_study import (
-    final_metrics_of_study,
-    is_behind,
-    note_tracking,
-    study_info,
-    track_command,
-)
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking.published_study import final_metrics_of_study, is_behind, note_tracking, track_command
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -221,7 +215,7 @@ def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | N
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False)
-    tracker = Tracker(tracking_uri(settings.uri), study_info(store, partial(draw_data, study)))
+    tracker = Tracker(tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, study)))
     for record in known:
         tracker.update(record)
     return tracker

@@ -32,7 +32,7 @@ def keep_pictures(objects: Objects, key: str, files: Mapping[str, bytes]) -> Non
         OSError: the storage cannot be used; so does every function here.
     """
     for name, content in files.items():
-        objects.write(TrialFiles(key).picture(name), content)
+        objects.write(f"{TrialFiles(key).artifacts}/{name}", content)
 
 
 def keep_confusion(objects: Objects, key: str, confusion: Confusion) -> None:
@@ -42,7 +42,7 @@ def keep_confusion(objects: Objects, key: str, confusion: Confusion) -> None:
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
     """A PNG file; None where there is none."""
-    return objects.read(TrialFiles(key).picture(name))
+    return objects.read(f"{TrialFiles(key).artifacts}/{name}")
 
 
 def read_confusion(objects: Objects, key: str) -> Confusion | None:

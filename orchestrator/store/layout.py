@@ -101,14 +101,6 @@ class TrialFiles:
         """Name of a worker's log."""
         return f"{self.folder}/log-{number}.txt"
 
-    def checkpoint(self, name: CheckpointName) -> str:
-        """Name of a checkpoint."""
-        return f"{self.folder}/{name}"
-
     def hung(self, launch: str) -> str:
         """Name of the reason that a worker of a launch leaves when it takes too long."""
         return f"{self.folder}/hung-{launch}.txt"
-
-    def picture(self, name: str) -> str:
-        """Name of one of ``PICTURES``."""
-        return f"{self.artifacts}/{name}"

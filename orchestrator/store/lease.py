@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
+import psutil
 from pydantic import TypeAdapter
 
 from orchestrator.errors import InputError
@@ -42,9 +43,8 @@ class Holder:
     @property
     def alive(self) -> bool:
         """Whether it is still at work, as far as can be told from here."""
-        if self.host == platform.node() and not _is_running(self.pid):
-            return False
-        return time.time() - self.time < STALE_S
+        gone = self.host == platform.node() and not psutil.pid_exists(self.pid)
+        return not gone and time.time() - self.time < STALE_S
 
 
 @contextmanager
@@ -100,27 +100,15 @@ def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[
 
 
 def _read(objects: Objects) -> Holder | None:
-    try:
-        content = objects.read_json(layout.LEASE)
-    except DamagedError:  # whoever wrote it writes it anew within a heartbeat
-        return None
-    return None if content is None else TypeAdapter(Holder).validate_python(content)
+    with suppress(DamagedError):  # whoever wrote it writes it anew within a heartbeat
+        return TypeAdapter(Holder | None).validate_python(objects.read_json(layout.LEASE))
+    return None
 
 
 def _other(objects: Objects, this: Holder) -> Holder | None:
     """The launch that holds the lease instead of this one, if any."""
     latest = _read(objects)
     return latest if latest is not None and latest.owner != this.owner else None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _refusal(objects: Objects, other: Holder) -> str:

@@ -20,17 +20,15 @@ def shown(record: Record, from_env: Mapping[str, str]) -> Record:
     """
     if not from_env:
         return record
-    config = record.planned.config
-    picks = record.planned.picks and {
-        name: shown_text(value, config, from_env) if isinstance(value, str) else value
-        for name, value in record.planned.picks.items()
-    }
+    config, picks = record.planned.config, record.planned.picks
+    if picks:
+        picks = {n: shown_text(p, config, from_env) if isinstance(p, str) else p for n, p in picks.items()}
     planned = replace(record.planned, config=shown_config(config, from_env), picks=picks)
     return replace(record, planned=planned, reason=record.reason and shown_text(record.reason, config, from_env))
 
 
 def shown_config(tree: JsonObject, from_env: Mapping[str, str], prefix: str = "") -> JsonObject:
-    """A copy of a configuration with each setting that came from the environment as the study file writes it."""
+    """A copy of a configuration, or of a study, with the settings that came from the environment as written."""
     return {
         name: shown_config(value, from_env, f"{prefix}{name}.")
         if isinstance(value, dict)
@@ -40,13 +38,7 @@ def shown_config(tree: JsonObject, from_env: Mapping[str, str], prefix: str = ""
 
 
 def shown_text(text: str, config: JsonObject, from_env: Mapping[str, str]) -> str:
-    """A reason, a log or a file with each value that came from the environment as the study file writes it.
-
-    Args:
-        text: It may hold values.
-        config: Configuration of the trial that it is about, with its values.
-        from_env: As for ``shown``.
-    """
+    """A reason, a log or a file about a trial of this configuration, each value replaced by what the file says."""
     values = flatten(config)
     for setting, written in from_env.items():
         value = values.get(setting)

@@ -109,7 +109,7 @@ class Objects:
                 return envelope["content"]
         except (ValueError, KeyError, TypeError):
             pass
-        raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+        raise self._damaged(name)
 
     def write_json(self, name: str, value: object) -> None:
         """Replace a JSON object."""
@@ -127,12 +127,15 @@ class Objects:
             return None
         content, digest = sealed[:-DIGEST_BYTES], sealed[-DIGEST_BYTES:]
         if len(digest) != DIGEST_BYTES or hashlib.sha256(content).digest() != digest:
-            raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+            raise self._damaged(name)
         return content
 
     def write_sealed(self, name: str, content: bytes) -> None:
         """Replace a binary object."""
         self.write(name, content + hashlib.sha256(content).digest())
+
+    def _damaged(self, name: str) -> DamagedError:
+        return DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
 
 
 def _write_local(target: str, content: bytes) -> None:

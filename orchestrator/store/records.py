@@ -61,11 +61,7 @@ class Store:
         return KeptStudy.read(self.objects)
 
     def launched_study(self) -> KeptStudy:
-        """What the study was last launched with.
-
-        Raises:
-            InputError: there is no such study; or as ``read_study``.
-        """
+        """The same of a study that must be there; InputError where it is not."""
         kept = self.read_study()
         if kept is None:
             raise InputError(f"{self.address}: no study there; --storage names the folder of the studies")
@@ -77,12 +73,8 @@ class Store:
         data: Mapping[str, str] | None = None,
         from_env: Mapping[str, str] | None = None,
         rare_classes: Mapping[str, Sequence[str]] | None = None,
-    ) -> str:
-        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables.
-
-        Returns:
-            The id, which the first launch gave the study.
-        """
+    ) -> None:
+        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables."""
         before = self.read_study() or KeptStudy(uuid.uuid4().hex, {})
         rare = {section: list(names) for section, names in (rare_classes or {}).items()}
         KeptStudy(
@@ -92,7 +84,6 @@ class Store:
             from_env=dict(from_env or {}),
             rare_classes={**before.rare_classes, **rare},
         ).write(self.objects)
-        return before.id
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts, or starts again: it has no verdict then."""
@@ -132,7 +123,7 @@ class Store:
 
     def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
         """Keep a trial's state; called by the worker that runs it."""
-        self.objects.write_sealed(TrialFiles(checkpoint.planned.key).checkpoint(name), checkpoint.to_bytes())
+        self.objects.write_sealed(f"{TrialFiles(checkpoint.planned.key).folder}/{name}", checkpoint.to_bytes())
 
     def was_pruned(self, key: str) -> bool:
         """Whether the driver has stopped a trial early."""
@@ -150,7 +141,7 @@ class Store:
     def read_checkpoint(self, key: str, name: CheckpointName) -> Checkpoint | None:
         """A checkpoint; None where it is gone or damaged, which ``warnings`` then says."""
         try:
-            content = self.objects.read_sealed(TrialFiles(key).checkpoint(name))
+            content = self.objects.read_sealed(f"{TrialFiles(key).folder}/{name}")
         except DamagedError as error:
             self.warnings.append(f"{error}; the one before it is used")
             return None
@@ -160,19 +151,11 @@ class Store:
         """Remove a trial's checkpoints but those to keep."""
         for name in self.checkpoints(key):
             if name not in keep:
-                self.objects.delete(TrialFiles(key).checkpoint(name))
-
-    def write_log(self, key: str, attempt: int, text: str) -> None:
-        """Keep what a trial printed; called by the worker that runs it."""
-        self.write_text(TrialFiles(key).log(attempt), text)
+                self.objects.delete(f"{TrialFiles(key).folder}/{name}")
 
     def write_traceback(self, key: str, text: str) -> None:
         """Keep the traceback of a trial that failed by itself; called by the worker."""
         self.write_text(TrialFiles(key).traceback, text)
-
-    def write_hung(self, key: str, launch: str, reason: str) -> None:
-        """Keep why a worker of a launch ends itself; called by it."""
-        self.write_text(TrialFiles(key).hung(launch), reason)
 
     def read_hung(self, key: str, launch: str) -> str | None:
         """Why a worker of a launch ended itself; None where none did."""

@@ -182,7 +182,7 @@ class Attempt:
             f"epoch {len(self._history) + 1}: no result within resources.trial_timeout_s ({self._job['timeout_s']:g})"
         )
         try:
-            self._store.write_hung(self.planned.key, str(self._job["launch"]), reason)
+            self._store.write_text(TrialFiles(self.planned.key).hung(self._job["launch"]), reason)
         finally:
             os._exit(1)
 
@@ -218,7 +218,7 @@ class Attempt:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def _write_log(self) -> None:
-        self._store.write_log(self.planned.key, self._number, self._log.getvalue())
+        self._store.write_text(TrialFiles(self.planned.key).log(self._number), self._log.getvalue())
 
 
 def keep_failure(job: Mapping[str, Any], trace: str) -> None:

@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
 from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
 from orchestrator.tracking.study_info import DataSource
 
@@ -29,16 +28,13 @@ def draw(folder: Path) -> None:
 def tracker(uri: str, study_id: str = "1234", draw: Callable[[Path], None] = draw) -> Tracker:
     info = FakeStudy(
         study_id=study_id,
-        name="study",
-        experiment="exp",
-        objective=Objective(metric="val/miou", mode="max"),
         settings={"search": {"trials": 2}},
         from_env={"data.root": "${ROOT}"},
-        data_of=lambda trial: DataSource(
+        data=lambda trial: DataSource(
             "shapes", f"print of {trial.planned.data['root']}", "${ROOT}", {"size": "[8, 8]"}
         ),
-        host_of=lambda key: f"host of {key}",
-        plan_hashes={"ablation": "hash of ablation"},
+        trial_tags=lambda key: {"host": f"host of {key}"},
+        plan_hash=lambda kind: f"hash of {kind}" if kind == "ablation" else None,
         draw_data=draw,
     )
     return Tracker(uri, info)

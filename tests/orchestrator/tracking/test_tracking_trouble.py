@@ -19,12 +19,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
-from orchestrator.tracking import StudyInfo, Tracker
+from orchestrator.tracking import Tracker
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import key_of
-from orchestrator.tracking.study_info import DataSource
 
 CONFIG = {"train": {"epochs": 3, "lr": 0.01}, "data": {"name": "shapes"}, "seed": 3}
 
@@ -35,16 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def info(**changes: Any) -> StudyInfo:
-    known: dict[str, Any] = {
-        "study_id": "1234",
-        "name": "study",
-        "experiment": "exp",
-        "objective": Objective(metric="val/miou", mode="max"),
-        "settings": {"search": {"trials": 2}},
-        "data_of": lambda _trial: DataSource("shapes", "abc", "made in memory", {}),
-    }
-    return FakeStudy(**known | changes)
+def info(**changes: Any) -> FakeStudy:
+    return FakeStudy(**{"settings": {"search": {"trials": 2}}, **changes})
 
 
 def record(key: str = "search-0000", epochs: int = 3, config: dict[str, Any] | None = None) -> Record:
@@ -159,7 +149,7 @@ def test_a_failing_artifact_store_costs_no_metric(uri: str, monkeypatch: pytest.
     monkeypatch.undo()  # the next launch brings what is missing
     monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)
     written: list[str] = []
-    again = Tracker(uri, info(write=lambda trial, _folder: written.append(trial.key)))
+    again = Tracker(uri, info(write_trial=lambda trial, _folder: written.append(trial.key)))
     again.update(record())
     assert again.close(status="FINISHED", summary={}) is None
     assert written == ["search-0000"]
