@@ -17,6 +17,7 @@ from orchestrator.report.sections.importance import Importance, importances
 from orchestrator.report.sections.limits import search_limits
 from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
 from orchestrator.report.source import Results, Trial
+from orchestrator.store import layout
 from orchestrator.studyfile import Value
 
 FEWEST_FOR_LINES = 3
@@ -80,7 +81,7 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Trial], metrics: Seque
     if "confirm" in results.plans:
         note += " The confirmation, with its seeds and intervals, is what counts."
     if len(front) > MOST_FRONT:
-        note += f" {len(front) - MOST_FRONT} further configurations of the front are in results.parquet."
+        note += f" {len(front) - MOST_FRONT} further configurations of the front are in {layout.TABLE}."
     caption = "Search: the best of it beside the reference runs, last epoch"
     yield Table("search-best", caption, heads, tuple(rows), words=2, note=note)
     names = [name for name in knobs.domains if any(name in knobs.picks.get(t.key, {}) for t in front)]
