@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that a user can mend, and errors told in one line."""
 
 
 class InputError(Exception):
@@ -6,5 +6,5 @@ class InputError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The error's text on one line."""
     return " ".join(str(error).split())

@@ -21,8 +21,9 @@ def shown(record: Record, from_env: Mapping[str, str]) -> Record:
     if not from_env:
         return record
     config, picks = record.planned.config, record.planned.picks
-    if picks:
-        picks = {n: shown_text(p, config, from_env) if isinstance(p, str) else p for n, p in picks.items()}
+    if picks:  # names may hold labels of options
+        texts = {name: shown_text(pick, config, from_env) for name, pick in picks.items() if isinstance(pick, str)}
+        picks = {shown_text(n, config, from_env): from_env.get(n, texts.get(n, pick)) for n, pick in picks.items()}
     planned = replace(record.planned, config=shown_config(config, from_env), picks=picks)
     return replace(record, planned=planned, reason=record.reason and shown_text(record.reason, config, from_env))
 

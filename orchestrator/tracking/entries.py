@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from orchestrator.store.addresses import redacted
-from orchestrator.store.flat_config import flatten, short
+from orchestrator.store.flat_config import flatten
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.study_info import DataSource
@@ -91,10 +91,10 @@ def params(tree: JsonObject) -> dict[str, str]:
     return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in flat.items()}
 
 
-def trial_params(trial: Planned, shown: Planned) -> dict[str, str]:
+def trial_params(trial: Planned, masked: Planned) -> dict[str, str]:
     """A trial's settings: pages that compare runs take the first that differ, so the seed is not among them."""
     given = [name for name, value in trial.config.items() if name != "seed" and value is not None]
-    return params({name: shown.config[name] for name in given})
+    return params({name: masked.config[name] for name in given})
 
 
 def tags(texts: Mapping[str, str | None]) -> list[RunTag]:
@@ -102,24 +102,16 @@ def tags(texts: Mapping[str, str | None]) -> list[RunTag]:
     return [RunTag(key_of(name), value[:MAX_VALUE]) for name, value in texts.items() if value]
 
 
-def trial_tags(trial: Planned, shown: Planned) -> dict[str, str]:
-    """What tells a trial's run from others: hashed as it is, named as it may be shown."""
+def trial_tags(trial: Planned) -> dict[str, str]:
+    """What tells a trial's run from others, its configuration hashed as it is."""
     own = {"kind": trial.kind, "seed": str(trial.config["seed"]), "config_hash": config_hash(trial.config)}
-    if trial.arm is not None:
-        own |= {"arm": trial.arm, "block": str(trial.block)}
-    return own | {"mlflow.runName": run_name(shown)[:MAX_KEY]}
+    return own if trial.arm is None else own | {"arm": trial.arm, "block": str(trial.block)}
 
 
 def config_hash(config: JsonObject) -> str:
     """Equal for equal configurations on every machine, the seed included."""
     flat = {name: value for name, value in flatten(config).items() if name not in MACHINE_DEPENDENT}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def run_name(planned: Planned) -> str:
-    """The key and what was picked, so that tables and legends can be read without opening a run."""
-    picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
-    return " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
 
 
 def data_input(data: DataSource) -> DatasetInput:

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from orchestrator.store.trial_record import Record, State
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
+    MAX_KEY,
     RunEntries,
     data_input,
     final_metrics,
@@ -98,12 +99,12 @@ class StudyRuns:
             times: When each of its epochs ended, in milliseconds.
         """
         self._register_plan(record.planned.kind)
-        shown = self._study.shown(record)
-        child = self._children.get(record.key) or self._open_child(record, shown)
-        entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, shown)))
+        masked = self._study.shown(record)
+        child = self._children.get(record.key) or self._open_child(record)
+        entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, masked)))
         entries.metrics += final_metrics(child.steps, record, self._study.objective, times)
         if not child.has_all_params:
-            wanted = trial_params(record.planned, shown.planned)
+            wanted = trial_params(record.planned, masked.planned)
             entries.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]
         self._log(child, entries)
         child.has_all_params = True
@@ -197,10 +198,10 @@ class StudyRuns:
                 self._log(self._parent, RunEntries(tags=tags({f"plan.{kind}": hashed})))
             self._registered.add(kind)
 
-    def _open_child(self, record: Record, shown: Record) -> _Child:
-        own = {"data_fingerprint": self._study.data(record).digest, "trial": record.key}
-        own["mlflow.parentRunId"] = self._parent.run_id
-        child = self._open_run({**trial_tags(record.planned, shown.planned), **own})
+    def _open_child(self, record: Record) -> _Child:
+        own = {"trial": record.key, "data_fingerprint": self._study.data(record).digest}
+        own |= {"mlflow.runName": self._study.run_name(record)[:MAX_KEY], "mlflow.parentRunId": self._parent.run_id}
+        child = self._open_run({**trial_tags(record.planned), **own})
         self._children[record.key] = child
         return child
 
@@ -209,10 +210,10 @@ class StudyRuns:
         run = self.client.create_run(self.experiment_id, tags=named)
         return _Child(str(run.info.run_id), tags=named)
 
-    def _new_tags(self, child: _Child, shown: Record) -> dict[str, str | None]:
-        wanted = {"state": shown.state.value, "reason": shown.reason}
-        if shown.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
-            wanted |= self._study.trial_tags(shown.key)
+    def _new_tags(self, child: _Child, masked: Record) -> dict[str, str | None]:
+        wanted = {"state": masked.state.value, "reason": masked.reason}
+        if masked.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
+            wanted |= self._study.trial_tags(masked.key)
         return {name: value for name, value in wanted.items() if value and child.tags.get(name) != value}
 
     def _set_status(self, child: _Child, status: str) -> None:

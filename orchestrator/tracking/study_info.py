@@ -12,7 +12,7 @@ from orchestrator.errors import InputError
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.data_fingerprints import data_fingerprint
-from orchestrator.store.flat_config import flatten
+from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import shown, shown_config, shown_text
 from orchestrator.store.objects import DamagedError
@@ -71,6 +71,13 @@ class StudyInfo:
     def shown(self, record: Record) -> Record:
         """A trial as its run may show it."""
         return shown(record, self._kept.from_env)
+
+    def run_name(self, record: Record) -> str:
+        """The key and what was picked, so that tables and legends can be read without opening a run."""
+        planned = record.planned
+        picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
+        name = " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
+        return shown_text(name, planned.config, self._kept.from_env)
 
     def data(self, record: Record) -> DataSource:
         """The data of a trial: the digest is of the data themselves, the settings are as written."""

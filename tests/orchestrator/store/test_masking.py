@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.tracking.entries import config_hash, run_name, trial_params, trial_tags
+from orchestrator.tracking import StudyInfo
+from orchestrator.tracking.entries import config_hash, trial_params, trial_tags
 from trainable.configfile.node import JsonObject
 
 SECRET, NET = "/home/somebody/data", "tu-hidden_net"
@@ -18,7 +20,7 @@ CONFIG: JsonObject = {
     "suppression": None,
     "seed": 7,
 }
-PLANNED = Planned("search-0000", "search", 0, CONFIG, {"model.encoder": NET, "train.lr": 0.25, "x": None})
+PLANNED = Planned("search-0000", "search", 0, CONFIG, {"model.encoder": NET, "train.lr": 0.25, f"data.layers.{NET}": 3})
 RECORD = Record(PLANNED, ({"val/miou": 0.5},)).ended(State.FAILED, f"DataError: {SECRET}/train is no folder of {NET}")
 
 
@@ -32,7 +34,7 @@ def test_settings_stand_as_written_and_texts_lose_their_values() -> None:
     }
     assert list(masked.planned.config) == list(CONFIG)
     assert masked.reason == "DataError: ${DATA}/train is no folder of ${NET}"
-    assert masked.planned.picks == {"model.encoder": "${NET}", "train.lr": 0.25, "x": None}
+    assert masked.planned.picks == {"model.encoder": "${NET}", "train.lr": 0.25, "data.layers.${NET}": 3}
     assert RECORD.planned.config["data"] == {"name": "camvid", "root": SECRET, "size": [32, 64]}, "the record stays"
     assert masked == replace(RECORD, planned=masked.planned, reason=masked.reason)
 
@@ -58,16 +60,13 @@ def test_the_table_holds_no_value(tmp_path: Path) -> None:
     assert NET not in str(row)
 
 
-def test_a_run_is_named_as_shown_and_hashed_as_it_is() -> None:
-    masked = shown(RECORD, FROM_ENV).planned
-    assert run_name(masked) == "search-0000 encoder=${NET} lr=0.25 x=None"
-    tags = trial_tags(PLANNED, masked)
-    assert tags == {
-        "kind": "search",
-        "seed": "7",
-        "config_hash": config_hash(CONFIG),
-        "mlflow.runName": run_name(masked),
-    }
+def test_a_run_is_named_as_shown_and_hashed_as_it_is(tmp_path: Path) -> None:
+    objective: JsonObject = {"metric": "val/miou", "mode": "max"}
+    kept = KeptStudy("1", {"study": "s", "objective": objective, "tracking": {}}, from_env=FROM_ENV)
+    study, masked = StudyInfo(Store(str(tmp_path), "s"), kept), shown(RECORD, FROM_ENV).planned
+    assert study.run_name(RECORD) == "search-0000 encoder=${NET} lr=0.25 ${NET}=3"
+    tags = trial_tags(PLANNED)
+    assert tags == {"kind": "search", "seed": "7", "config_hash": config_hash(CONFIG)}
     assert tags["config_hash"] != config_hash(masked.config), "two secrets are two configurations"
     other: JsonObject = {**CONFIG, "data": {"name": "camvid", "root": "/elsewhere", "size": [32, 64]}}
     assert config_hash(other) == config_hash(CONFIG), "where the data lie is no part of it"
