@@ -12,8 +12,7 @@ def open_study(storage: str, name: str) -> tuple[Store, KeptStudy]:
     """The directory of a study and what it says the study is.
 
     Raises:
-        InputError: there is no such study, its ``study.json`` is damaged or of a newer version, or the storage cannot
-            be used.
+        InputError: there is no such study, it is damaged or of a newer version, or the storage cannot be used.
     """
     with storage_errors(f"--storage {storage}"):
         store = Store(storage, name)
@@ -22,11 +21,7 @@ def open_study(storage: str, name: str) -> tuple[Store, KeptStudy]:
 
 @contextmanager
 def storage_errors(option: str) -> Iterator[None]:
-    """Tell what a storage or a folder cannot do as bad input, by the option that names it.
-
-    Raises:
-        InputError: in place of an OSError.
-    """
+    """Raise InputError in place of OSError: what a storage or a folder cannot do, by the option that names it."""
     try:
         yield
     except OSError as error:

@@ -53,15 +53,11 @@ class Store:
         return self.objects.address(name)
 
     def read_study(self) -> KeptStudy | None:
-        """What the study was last launched with, or None for a new study.
-
-        Raises:
-            InputError: it is damaged, or a newer version wrote it.
-        """
+        """What the study was last launched with, or None for a new study; raises as ``KeptStudy.read``."""
         return KeptStudy.read(self.objects)
 
     def launched_study(self) -> KeptStudy:
-        """The same of a study that must be there; InputError where it is not."""
+        """The same of a study that must be there; raises InputError too where it is not."""
         kept = self.read_study()
         if kept is None:
             raise InputError(f"{self.address}: no study there; --storage names the folder of the studies")
