@@ -5,12 +5,13 @@ depends on them: what is missing or damaged is not shown.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from pydantic import TypeAdapter
 
 from orchestrator.store.layout import TrialFiles
-from orchestrator.store.objects import DamagedError, Objects
+from orchestrator.store.objects import Objects
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
 
 
 def read_confusion(objects: Objects, key: str) -> Confusion | None:
-    """The confusion matrix; None where there is none, or a damaged one."""
-    try:
-        tree = objects.read_json(TrialFiles(key).confusion)
-    except DamagedError:
-        return None
-    return None if tree is None else TypeAdapter(Confusion).validate_python(tree)
+    """The confusion matrix; None where there is none, a damaged one, or one of another version."""
+    with suppress(ValueError):
+        return TypeAdapter(Confusion | None).validate_python(objects.read_json(TrialFiles(key).confusion))
+    return None
