@@ -15,6 +15,7 @@ from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.report.statistics.sign_flip import evidence
+from orchestrator.store import layout
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
@@ -55,7 +56,7 @@ def dry_run(study: Study, *, storage: str) -> int:
     sample = next((stage.sample for stage in stages if stage.sample is not None), None)
     if sample is not None:
         say(console, _cost(study, sample, sum(stage.runs for stage in stages)))
-    written = "trials/, results.parquet, best.yaml" if spec.searched else "trials/, results.parquet"
+    written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if spec.searched else "")
     say(console, f"writes      {absolute(storage)}/{spec.study}/ ({written})")
     if spec.tracking.enabled:
         experiment = spec.tracking.experiment or spec.study

@@ -157,7 +157,7 @@ def _other_study(study: Study, store: Store, name: str, setting: str) -> tuple[S
     kept = other.read_study()
     if kept is None:
         raise InputError(f"{study.path}: {setting}: {other.address} holds no study")
-    return other, kept
+    return other, kept.specification
 
 
 def _changes(study: Study, store: Store) -> list[str]:
@@ -165,7 +165,7 @@ def _changes(study: Study, store: Store) -> list[str]:
     kept = store.read_study()
     if kept is None:
         return []
-    before, now = flatten(_with_defaults(kept)), flatten(study.resolved())
+    before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(FREE)]
     fixed = [name for name in changed if name.startswith(FIXED)]

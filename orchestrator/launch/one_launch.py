@@ -13,9 +13,10 @@ from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw
 from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
-from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
+from orchestrator.store import layout
 from orchestrator.store.lease import lease
+from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -23,8 +24,8 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import Tracker, tracking_uri, ui_command
-from orchestrator.tracking.published_study import is_behind, note_tracking, study_info, summary, track_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking.published_study import final_metrics_of_study, is_behind, note_tracking, track_command
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -138,7 +139,8 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
     study, store = opened.study, opened.store
     say(opened.console, f"Study {study.spec.study} is finished: nothing is left to run.")
     opened.stages.register()
-    outdated = store.read_study() != study.resolved()
+    kept = store.read_study()
+    outdated = kept is None or kept.specification != study.resolved()
     if outdated:
         store.write_study(study.resolved(), from_env=study.from_env)
     behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
@@ -171,8 +173,9 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
 def _keep_study(opened: OpenStudy) -> None:
     """Write down what is about to run: the study, its data, its plans."""
     study, store = opened.study, opened.store
-    fingerprints = check_data_unchanged(study, store.read_data())
-    rare = rare_class_names(study, known=store.read_rare_classes())
+    kept = store.read_study()
+    fingerprints = check_data_unchanged(study, kept.data if kept else {})
+    rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
     opened.stages.register()
 
@@ -225,7 +228,9 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False)
-    tracker = Tracker(tracking_uri(settings.uri), study_info(store, partial(draw_data, opened.study)))
+    tracker = Tracker(
+        tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
+    )
     for record in opened.stages.known:
         tracker.update(record)
     return tracker
@@ -236,7 +241,8 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
     try:
-        table = write_table(store, fitted(opened.study, records), opened.study.from_env)
+        from_env = opened.study.from_env
+        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
         best = write_best(store, champion, spec.study, objective, threads) if champion else None
     except OSError as error:
         if outcome.problem is None:  # else that is told at the end
@@ -244,7 +250,7 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(REPORT))
+    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(layout.REPORT))
     report = _write_report(opened) if stale else None
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
@@ -269,7 +275,7 @@ def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunO
     whole = outcome.undisturbed and all(record.state.final for record in records)
     problem = outcome.tracker.close(
         status="FINISHED" if whole else "KILLED",
-        summary=summary(records, study.spec.objectives[0]),
+        summary=final_metrics_of_study(records, study.spec.objectives[0]),
         patience=PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S,
     )
     with suppress(OSError):  # the storage failed: the next launch finds out by itself

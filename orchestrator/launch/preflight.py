@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
+from orchestrator.store.open_study import storage_errors
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from trainable.model.config import ModelConfig, is_surely_buildable
@@ -41,15 +42,14 @@ def open_store(study: Study, storage: str) -> Store:
     """The study's directory, found fit to be written; nothing is created yet.
 
     Raises:
-        InputError: The storage cannot be used.
+        InputError: The storage cannot be used, or holds a study of a newer version.
     """
-    try:
+    with storage_errors(f"--storage {storage}: cannot be used"):
         store = Store(storage, study.spec.study)
         obstacle = store.obstacle()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these
-        raise InputError(f"--storage {storage}: cannot be used: {one_line(error)}") from error
-    if obstacle:
-        raise InputError(f"--storage {storage}: {obstacle}")
+        if obstacle:
+            raise InputError(f"--storage {storage}: {obstacle}")
+        store.read_study()  # what a newer version wrote is refused here
     return store
 
 

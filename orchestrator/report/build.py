@@ -21,6 +21,7 @@ from orchestrator.errors import InputError
 from orchestrator.report.pages.document import Block, Bullets, Document, FigureFormat, Format, Heading, Paragraph
 from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
+from orchestrator.store import layout
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
 from orchestrator.studyfile.space.trees import value_at
@@ -29,7 +30,6 @@ from trainable.configfile.mistakes import unknown
 FORMATS: tuple[Format, ...] = get_args(Format)
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
 """Main pages, the one to open first in front."""
-FOLDER = "report"
 
 
 def write_report(
@@ -56,14 +56,14 @@ def write_report(
     """
     files = build(store, formats=formats, metrics=metrics)
     if out is None and tuple(formats) == FORMATS:
-        for name in store.objects.files(FOLDER):  # tables and figures of what the study no longer has
-            if name.removeprefix(f"{FOLDER}/") not in files:
+        for name in store.objects.files(layout.REPORT):  # tables and figures of what the study no longer has
+            if name.removeprefix(f"{layout.REPORT}/") not in files:
                 store.objects.delete(name)
     addresses = []
     for name, content in files.items():
         if out is None:
-            store.write_bytes(f"{FOLDER}/{name}", content)
-            addresses.append(store.path(f"{FOLDER}/{name}"))
+            store.write_bytes(f"{layout.REPORT}/{name}", content)
+            addresses.append(store.path(f"{layout.REPORT}/{name}"))
         else:
             path = Path(out, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _overview(results: Results) -> str:
     states = Counter(run.state for run in results.every_run)
     counts = ", ".join(f"{states[state]} {state}" for state in State if state in states)
     where = f" on {name}" if isinstance(name, str) else ""
-    made = "Made from results.parquet, the frozen specification and the plans of the comparisons."
+    made = f"Made from {layout.TABLE}, the frozen specification and the plans of the comparisons."
     return f"{count(len(results.every_run), 'run')}{where}: {counts or 'none yet'}. {made}"
 
 
@@ -171,4 +171,5 @@ def _unfinished(results: Results) -> Iterator[str]:
         yield f"The search has run {len(search)} of {budget} trials; a small finite space may hold no more."
     for stage in ("confirm", "ablation"):
         if results.runs(stage) and stage not in results.plans:
-            yield f"plan-{stage}.json is missing, so the {len(results.runs(stage))} runs of the {stage} are left out."
+            missing, runs = layout.plan(stage), len(results.runs(stage))
+            yield f"{missing} is missing, so the {runs} runs of the {stage} are left out."

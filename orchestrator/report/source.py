@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.store import layout
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import PARAM, PICK
@@ -155,25 +156,18 @@ def read_results(store: Store) -> Results:
         InputError: there is no such study, it has no table yet, or one of its files is damaged.
         OSError: the storage cannot be used.
     """
-    specification = store.read_study()
-    if specification is None:
-        raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
+    kept = store.launched_study()
     table = _read_table(store)
     try:
         plans = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{store.address}: the plan of a comparison is not as this version writes it ({error})"
-        ) from error
-    rare_classes = store.read_rare_classes()
-    rare = frozenset(name for names in rare_classes.values() for name in names) if rare_classes else None
+    rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
-    results = Results(store.study, specification, table, runs, plans, rare)
+    results = Results(store.study, kept.specification, table, runs, plans, rare)
     searched = results.runs("search", "imported")
     if searched and results.space.domains() and not any(run.picks for run in searched):
-        address = store.path("results.parquet")
+        address = store.path(layout.TABLE)
         raise InputError(f"{address}: of an older version, without picks; the same launch again writes it anew")
     return results
 
@@ -184,8 +178,8 @@ def natural(key: str) -> list[tuple[int, str]]:
 
 
 def _read_table(store: Store) -> pa.Table:
-    address = store.path("results.parquet")
-    content = store.objects.read("results.parquet")
+    address = store.path(layout.TABLE)
+    content = store.objects.read(layout.TABLE)
     if content is None:
         raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
     try:

@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.store import layout
 from orchestrator.store.records import Store
 
 PACKAGES = ("dropclass-orchestrator", "ray", "torch")
@@ -74,7 +75,7 @@ def _probe(storage: str, study: str) -> Answer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
     problem = None
     try:
-        store, name = Store(storage, study), f"probes/{ray.get_runtime_context().get_node_id()}"
+        store, name = Store(storage, study), layout.probe(ray.get_runtime_context().get_node_id())
         store.write_text(name, "probe")
         if store.objects.read(name) != b"probe":
             problem = "reads something else than it wrote"

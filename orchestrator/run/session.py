@@ -103,8 +103,7 @@ class Session:
 
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
-        hung = self._store.objects.read(f"trials/{key}/hung-{self.launch}.txt")
-        self._fail(key, hung.decode() if hung else reason)
+        self._fail(key, self._store.read_hung(key, self.launch) or reason)
 
     def interrupt(self, reason: str) -> None:
         """Write down the trials that were still running, with the epochs their workers kept.

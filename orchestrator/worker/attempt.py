@@ -15,8 +15,9 @@ from importlib import import_module
 from threading import Timer
 
 from orchestrator.errors import one_line
+from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
+from orchestrator.store.trial_record import Checkpoint, Planned
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
@@ -119,19 +120,15 @@ class Attempt:
                 self._say(f"attempt {self._number} continues after epoch {len(self._history)}")
                 return from_bytes(checkpoint.state)
         if names or self._store.has_epochs(key):
-            self._store.warnings.append(f"{self._store.path(f'trials/{key}')}: no good checkpoint; starts from epoch 1")
+            address = self._store.path(TrialFiles(key).folder)
+            self._store.warnings.append(f"{address}: no good checkpoint; starts from epoch 1")
         self._say(f"attempt {self._number} starts from epoch 1")
         return None
 
     def _check_not_hung(self) -> None:
-        hung = self._store.objects.read(self._hung_name)
+        hung = self._store.read_hung(self._planned.key, self._job.launch)
         if hung is not None:
-            raise TrialFailed(hung.decode())
-
-    @property
-    def _hung_name(self) -> str:
-        """Where an attempt of this launch that takes too long leaves the reason."""
-        return f"trials/{self._planned.key}/hung-{self._job.launch}.txt"
+            raise TrialFailed(hung)
 
     def _back_off(self, earlier: Sequence[JsonObject]) -> None:
         """Wait longer after each worker that this launch lost: what took it may still be there."""
@@ -158,7 +155,7 @@ class Attempt:
         limit = f"resources.trial_timeout_s ({self._job.timeout_s:g})"
         reason = f"epoch {len(self._history) + 1}: no result within {limit}"
         try:
-            self._store.write_text(self._hung_name, reason)
+            self._store.write_text(TrialFiles(self._planned.key).hung(self._job.launch), reason)
         finally:
             os._exit(1)
 
@@ -191,7 +188,7 @@ class Attempt:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def _write_log(self) -> None:
-        self._store.write_text(f"trials/{self._planned.key}/log-{self._number}.txt", self._log.getvalue())
+        self._store.write_text(TrialFiles(self._planned.key).log(self._number), self._log.getvalue())
 
 
 def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:

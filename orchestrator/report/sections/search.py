@@ -16,6 +16,7 @@ from orchestrator.report.sections.importance import Importance, importances
 from orchestrator.report.sections.limits import search_limits
 from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
 from orchestrator.report.source import Results, Run
+from orchestrator.store import layout
 from orchestrator.store.ranking import undominated
 from orchestrator.studyfile.space.trees import value_at
 
@@ -75,7 +76,7 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Run], metrics: Sequenc
     if "confirm" in results.plans:
         note += " The confirmation, with its seeds and intervals, is what counts."
     if len(front) > MOST_FRONT:
-        note += f" {len(front) - MOST_FRONT} further configurations of the front are in results.parquet."
+        note += f" {len(front) - MOST_FRONT} further configurations of the front are in {layout.TABLE}."
     caption = "Search: the best of it beside the reference runs, last epoch"
     yield Table("search-best", caption, heads, tuple(rows), words=2, note=note)
     names = [name for name in knobs.domains if any(name in t.picks for t in front)]

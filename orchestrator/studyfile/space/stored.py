@@ -24,7 +24,7 @@ def stored_space(specification: Mapping[str, JsonValue]) -> SearchSpace:
 
 
 def _node(value: JsonValue) -> Node:
-    place = Place("study.json")
+    place = Place("the specification")
     match value:
         case dict() if is_domain(value) and "choice" not in value and "${" in json.dumps(value):
             return Node(json.dumps(value), place)

@@ -10,8 +10,9 @@ from orchestrator.errors import InputError
 from orchestrator.launch.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
+from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import CheckpointName, Record, State
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.worker.job import AttemptBegan, EpochDone
 

@@ -21,6 +21,7 @@ from orchestrator.report.charts.drawing import save
 from orchestrator.report.pages.document import Document, Table
 from orchestrator.report.pages.rendering import render
 from orchestrator.report.source import read_results
+from orchestrator.store.masking import shown
 from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import State
@@ -321,7 +322,8 @@ def test_picks_that_the_environment_hides_are_shown_by_name_and_in_no_figure(mak
     made = make()
     made.search(12)
     store = made.write()
-    write_table(store, made.records, {"suppression.layer": "${LAYER}", "train.lr": "${LR}"})
+    from_env = {"suppression.layer": "${LAYER}", "train.lr": "${LR}"}
+    write_table(store, [shown(record, from_env) for record in made.records])
     results = read_results(store)
     document = compose(results, ["val/miou"])
     rows = {row.pop("setting"): set(row.values()) for row in table(document, "search-picks")}

@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
+from orchestrator.store.masking import shown
 from orchestrator.store.ranking import best, pareto_front
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table, write_best, write_table
@@ -136,7 +137,7 @@ def test_what_was_not_picked_is_null_and_a_picked_null_is_not() -> None:
 def test_picks_from_the_environment_stand_as_written() -> None:
     picks: dict[str, Scalar] = {"model.encoder": "hidden18", "data": '{"root": "${ROOT}"}', "suppression.hidden18.x": 2}
     record = picked(0, picks, key="hidden18")
-    rows = table([record], {"model.encoder": "${ENCODER}", "suppression.key": "${KEY}"}).to_pylist()
+    rows = table([shown(record, {"model.encoder": "${ENCODER}", "suppression.key": "${KEY}"})]).to_pylist()
     assert rows[0]["pick.model.encoder"] == "${ENCODER}"
     assert rows[0]["pick.suppression.${KEY}.x"] == 2, "a label inside a name"
     assert "hidden18" not in str(rows)

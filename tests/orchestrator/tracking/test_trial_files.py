@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -130,9 +130,9 @@ def kept(store: Store, key: str) -> list[str]:
     return store.objects.names(f"trials/{key}/artifacts")
 
 
-def files_of(record: Record, store: Store, folder: Path, **options: Any) -> set[str]:
+def files_of(record: Record, store: Store, folder: Path, from_env: Mapping[str, str] | None = None) -> set[str]:
     folder.mkdir(exist_ok=True)
-    write_trial_files(record, store, folder, **options)
+    write_trial_files(record, store, folder, from_env or {})
     return {path.name for path in folder.iterdir()}
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from orchestrator.launch.one_launch import Target, launch
 from orchestrator.plan.planner import Planner
+from orchestrator.store.layout import CheckpointName
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import CheckpointName, Planned, State
+from orchestrator.store.trial_record import Planned, State
 from orchestrator.studyfile import Study, load
 from orchestrator.worker import attempt as module
 from orchestrator.worker.attempt import Attempt, StorageFailed
