@@ -143,12 +143,8 @@ def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor], channel_dim
     """S [C,K] of each map by Grad-CAM (2002.11434, eq. 1): the gradient of each class's score, averaged over B h w.
 
     A class's score is the sum of its logits over the batch and all pixels, so with a 1x1 head at the decoder S is the
-    classifier's weight. S is a constant of the step: it carries no gradient.
-
-    Args:
-        logits_BChw: computed from the maps.
-        maps: in any layout.
-        channel_dims: which of each map's dimensions is K.
+    classifier's weight. S is a constant of the step: it carries no gradient. ``channel_dims`` says which dimension of
+    each map is K.
 
     Raises:
         RuntimeError: gradients are switched off.

@@ -22,14 +22,9 @@ GateNorm = Literal["none", "mean"]
 def effective_weight(
     weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: Mechanism, norm: GateNorm
 ) -> Tensor:
-    """The convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
+    """The 1x1 convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
 
-    Args:
-        weight_OK: weight of a 1x1 convolution over the map.
-        importance_CK: S, importance of each channel to each class.
-        drop: what is suppressed; None is m = 1.
-        mechanism: how.
-        norm: of the gate; ``hard`` and ``projection`` have none.
+    Without a drop m = 1. ``norm`` is that of the gate; ``hard`` and ``projection`` have none.
     """
     keep_GC = None if drop is None else drop.keep_GC.to(importance_CK.dtype)
     match mechanism:
