@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainable.suppression.config import ImportanceSource, Mechanism
+from trainable.suppression.config import GateNorm, ImportanceSource, Mechanism
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
-from trainable.suppression.mechanism import GateNorm, effective_weight
+from trainable.suppression.mechanism import effective_weight
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import full_precision
 

@@ -7,16 +7,14 @@ scaled by g along the input channels, and Conv1x1(P A) == Conv1x1 with weight W 
 Shapes: C classes, K channels, G groups that share a draw (1: the batch, or B: one per image).
 """
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainable.suppression.config import Gate, Hard, Mechanism, Projection, RandomChannels
+from trainable.suppression.config import Gate, GateNorm, Hard, Mechanism, Projection, RandomChannels
 from trainable.suppression.drop import Drop
-
-GateNorm = Literal["none", "mean"]
 
 
 def effective_weight(
