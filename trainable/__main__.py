@@ -72,12 +72,7 @@ def _positive(text: str) -> int:
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> TrialConfig:
-    """Read and check a trial's configuration, and that its data set is there.
-
-    Args:
-        path: The YAML or JSON file.
-        overrides: ``PATH=VALUE`` options, applied in order.
-        env: Environment variables; those of the process by default.
+    """Read and check a trial's configuration (see `read_mapping`), and that its data set is there.
 
     Raises:
         ConfigError: the file cannot be read or run; holds every mistake in it.

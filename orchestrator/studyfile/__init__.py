@@ -3,13 +3,12 @@
 from orchestrator.studyfile.loading import load
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
-from orchestrator.studyfile.sections.search import SearchSection
-from orchestrator.studyfile.sections.study import Objective, StudySpec, first_objective
-from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
-from orchestrator.studyfile.space.space import Pick, SearchSpace
+from orchestrator.studyfile.sections.study import Objective, first_objective
+from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Value
+from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.stored import stored_space
 from orchestrator.studyfile.study import Study, reference
-from trainable.configfile.mistakes import ConfigError, Mistake
+from trainable.configfile.mistakes import ConfigError
 
 __all__ = [
     "AblationSection",
@@ -19,16 +18,11 @@ __all__ = [
     "Domain",
     "Float",
     "Int",
-    "Mistake",
     "Objective",
-    "Pick",
     "ResourcesSection",
-    "SearchSection",
     "SearchSpace",
     "Study",
-    "StudySpec",
     "TrackingSection",
-    "Tree",
     "Value",
     "first_objective",
     "load",

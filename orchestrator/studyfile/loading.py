@@ -31,12 +31,7 @@ NAMED = ("sampler", "pruner")
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Study:
-    """Read and check a study file.
-
-    Args:
-        path: The YAML file.
-        overrides: ``PATH=VALUE`` options, applied in order.
-        env: Environment variables; those of the process by default.
+    """Read and check a study file; the arguments are those of `read_mapping`.
 
     Raises:
         ConfigError: the file cannot be read or run; holds every mistake in it.

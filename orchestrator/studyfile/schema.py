@@ -38,13 +38,14 @@ def study_schema() -> Schema:
     encoder = trial["$defs"]["ModelConfig"]["properties"]["encoder"]
     encoder["anyOf"] = [{"enum": list(ENCODERS)}, {"type": "string", "pattern": f"^{TIMM_PREFIX}"}]
     properties = builder.section(trial, "trial", searched=True)["properties"]
+    objective = builder.reference(Objective)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Study file",
         "type": "object",
         "properties": {
             "study": {"anyOf": [{"type": "string", "pattern": STUDY_NAME}, _ENV]},
-            "objective": _one_or_more(builder.reference(Objective)),
+            "objective": {"anyOf": [objective, {"type": "array", "items": objective, "minItems": 1}]},
             **{key: properties[key] for key in TRIAL_KEYS},
             "search": builder.reference(SearchSection),
             "confirm": builder.reference(ConfirmSection),
@@ -69,9 +70,8 @@ class _Builder:
     def reference(self, model: type[BaseModel]) -> Schema:
         """A reference to a section that no trial has."""
         schema = _definition(model)
-        if model is SearchSection:
-            for key in NAMED:
-                _allow_name_alone(schema, key)
+        for key in NAMED if model is SearchSection else ():
+            _allow_name_alone(schema, key)
         self.definitions[model.__name__] = self.section(schema, model.__name__, searched=False)
         return {"$ref": f"#/$defs/{model.__name__}"}
 
@@ -82,7 +82,7 @@ class _Builder:
         if "properties" not in schema:  # any value at all
             return schema
         values = {key: self._value(child, f"{name}.{key}", searched) for key, child in schema["properties"].items()}
-        return {**_without_noise(schema), "properties": values}
+        return {**{key: part for key, part in schema.items() if key not in _NOISE}, "properties": values}
 
     def _value(self, schema: Schema, name: str, searched: bool) -> Schema:
         """A reference to the definition of a value: what its field takes, or what may stand for that."""
@@ -109,10 +109,6 @@ def _definition(model: type[BaseModel]) -> Schema:
     return schema
 
 
-def _without_noise(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key not in _NOISE}
-
-
 def _alternatives(schema: Schema) -> list[Schema]:
     nested = schema.get("anyOf") or schema.get("oneOf")
     return [kind for part in nested for kind in _alternatives(part)] if nested else [schema]
@@ -135,10 +131,6 @@ def _range(key: str) -> Schema:
 
 def _closed(properties: Schema, required: list[str]) -> Schema:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _one_or_more(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
 
 
 def _allow_name_alone(section: Schema, key: str) -> None:

@@ -104,11 +104,16 @@ def with_children(node: Node, change: Callable[[Key, Node], Node]) -> Node:
     return node
 
 
+def items_of(node: Node) -> list[tuple[Key, Node]]:
+    """The children of a mapping or list, each with its key or index; none of a scalar."""
+    if isinstance(node.value, dict):
+        return list(node.value.items())
+    return list(enumerate(node.value)) if isinstance(node.value, list) else []
+
+
 def children_of(node: Node) -> list[Node]:
     """The entries of a mapping or the items of a list; none of a scalar."""
-    if isinstance(node.value, dict):
-        return list(node.value.values())
-    return node.value if isinstance(node.value, list) else []
+    return [child for _, child in items_of(node)]
 
 
 def has_broken(node: Node) -> bool:

@@ -31,14 +31,14 @@ IMAGES = 8
 @torch.inference_mode()
 def diagnose(model: Segmenter, compute: Compute, frames: Frames, most_images: int) -> dict[str, float]:
     """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch."""
-    found = {WEIGHT_COSINE: weight_cosine(model.classifier)}
+    metrics = {WEIGHT_COSINE: weight_cosine(model.classifier)}
     if model.layers:
         importances = model.importance().values()
-        found[CHANNEL_PURITY] = sum(map(channel_purity, importances)) / len(importances)
+        metrics[CHANNEL_PURITY] = sum(map(channel_purity, importances)) / len(importances)
         count = min(IMAGES, most_images, len(frames))
         images_B3HW, labels_BHW = next(iter(frames.batches([torch.linspace(0, len(frames) - 1, count).long()])))
-        found |= effects(model, compute, images_B3HW.to(compute.device), labels_BHW.to(compute.device))
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+        metrics |= effects(model, compute, images_B3HW.to(compute.device), labels_BHW.to(compute.device))
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
 def channel_purity(importance_CK: Tensor) -> float:
@@ -71,8 +71,8 @@ def effects(model: Segmenter, compute: Compute, images_B3HW: Tensor, labels_BHW:
         after.append(_probability(dropped_BChw, z, of_z_Bhw))
         others_Bhw = labels_Bhw.masked_fill(of_z_Bhw, IGNORE_INDEX)
         lost.append(_mean_iou(kept_BChw, others_Bhw) - _mean_iou(dropped_BChw, others_Bhw))
-    found: Mapping[str, list[float]] = {KEPT_PROBABILITY: before, DROPPED_PROBABILITY: after, COLLATERAL: lost}
-    return {name: _mean([value for value in values if not math.isnan(value)]) for name, values in found.items()}
+    by_class: Mapping[str, list[float]] = {KEPT_PROBABILITY: before, DROPPED_PROBABILITY: after, COLLATERAL: lost}
+    return {name: _mean([value for value in values if not math.isnan(value)]) for name, values in by_class.items()}
 
 
 def _probability(logits_BChw: Tensor, z: int, where_Bhw: Tensor) -> float:

@@ -3,6 +3,7 @@
 Shapes: B batch, C classes, H W image.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -85,11 +86,11 @@ def evaluate(
         )
         for frames in splits.evaluated()
     )
-    found = scores(val_CC, class_names(config.data), rare)
+    metrics = scores(val_CC, class_names(config.data), rare)
     if int(val_CC.sum()):
-        found[ECE] = calibration.error()
-    found |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
-    return {**found, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
+        metrics[ECE] = calibration.error()
+    metrics |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
+    return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
 
 
 def evaluate_test(
@@ -98,25 +99,16 @@ def evaluate_test(
     """Metrics of the test split by name."""
     names = class_names(config.data)
     batches = evaluation_batches(config, len(test))
-    found = scores(split_confusion(model, compute, test, batches, config.evaluation), names, rare)
-    reported = {
-        MIOU: TEST_MIOU,
-        RARE_MIOU: TEST_RARE_MIOU,
-        **{iou_name(name): iou_on_test_name(name) for name in names},
-    }
-    return {reported[name]: value for name, value in found.items() if name in reported}
+    metrics = scores(split_confusion(model, compute, test, batches, config.evaluation), names, rare)
+    reported = {MIOU: TEST_MIOU, RARE_MIOU: TEST_RARE_MIOU}
+    reported |= {iou_name(name): iou_on_test_name(name) for name in names}
+    return {reported[name]: value for name, value in metrics.items() if name in reported}
 
 
-def context_scores(aligned_CC: Tensor, uniform_CC: Tensor, swapped_CC: Tensor, masked_CC: Tensor) -> dict[str, float]:
-    """Object mIoU in each kind of context, and the gap; what has no object in its split is left out."""
-    aligned, uniform, swapped, masked = (
-        mean_iou(class_ious(matrix_CC), OBJECT_CLASSES) for matrix_CC in (aligned_CC, uniform_CC, swapped_CC, masked_CC)
-    )
-    found = {
-        ALIGNED_OBJECT_MIOU: aligned,
-        UNIFORM_OBJECT_MIOU: uniform,
-        SWAPPED_OBJECT_MIOU: swapped,
-        MASKED_OBJECT_MIOU: masked,
-        CONTEXT_GAP: aligned - swapped,
-    }
-    return {name: value for name, value in found.items() if value == value}  # a NaN differs from itself
+def context_scores(*matrices_CC: Tensor) -> dict[str, float]:
+    """Object mIoU in aligned, uniform, swapped and masked context, and the gap; undefined ones are left out."""
+    kinds = (ALIGNED_OBJECT_MIOU, UNIFORM_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, MASKED_OBJECT_MIOU)
+    ious = [mean_iou(class_ious(matrix_CC), OBJECT_CLASSES) for matrix_CC in matrices_CC]
+    metrics = dict(zip(kinds, ious, strict=True))
+    metrics[CONTEXT_GAP] = metrics[ALIGNED_OBJECT_MIOU] - metrics[SWAPPED_OBJECT_MIOU]
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}

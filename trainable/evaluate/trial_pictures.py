@@ -55,9 +55,8 @@ def validation_strip(
     model.eval()
     chosen = telling_frames(frames.class_pixels(model.classifier.out_channels), FRAMES)
     images, truths, predictions = [], [], []
-    for images_13HW, labels_1HW in frames.batches(
-        [torch.tensor([index]) for index in chosen]
-    ):  # one at a time: frames may be large
+    one_each = [torch.tensor([index]) for index in chosen]  # frames may be large
+    for images_13HW, labels_1HW in frames.batches(one_each):
         with compute.autocast():
             network_input = compute.network_input(images_13HW.to(compute.device))
             logits_1CHW = frame_logits(model, network_input, config.evaluation)

@@ -20,8 +20,6 @@ from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
 
-__all__ = ["ModelError", "build_model", "check_model", "fetch_weights"]
-
 
 def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig | None) -> Segmenter:
     """Model with ``classes`` outputs on the CPU; random weights come from torch's global generator.

@@ -101,11 +101,11 @@ class Segmenter(nn.Module):
 
         Call it once per training step: with gradient importance it moves the running mean.
         """
-        found = {layer: self.block(layer).importance(self.classifier) for layer in self.layers}
+        importance = {layer: self.block(layer).importance(self.classifier) for layer in self.layers}
         if plain is not None and self.training:
             due = [layer for layer in self.layers if self.block(layer).next_step_observes()]
-            found |= self._gradients(plain, due)
-        return found
+            importance |= self._gradients(plain, due)
+        return importance
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Prediction: logits [B,C,H,W] of h(A), or of h(A_drop) with m = 1 where there is a block (METHOD step 6)."""
@@ -113,9 +113,6 @@ class Segmenter(nn.Module):
         features = run(self.encoder, images_B3HW, self._edits(self.layers, None, importance))
         logits_BCHW: Tensor = self.upsample(self._decode(features, None, importance))
         return logits_BCHW
-
-    def _first_tap(self) -> Tap:
-        return self.taps[self.layers[0]]
 
     def _edits(
         self, layers: tuple[Layer, ...], drop: Drop | None, importance: Mapping[Layer, Tensor]
@@ -135,21 +132,21 @@ class Segmenter(nn.Module):
 
     def _gradients(self, plain: PlainPass, layers: Collection[Layer]) -> dict[Layer, Tensor]:
         """S of this step by Grad-CAM; it enters the running means."""
-        found: dict[Layer, Tensor] = {}
+        observed: dict[Layer, Tensor] = {}
         if "decoder" in layers:
             # the head is linear: the gradient is the same at every image, and one image shows it
             one_1Khw = plain.maps["decoder"][:1].detach().requires_grad_()
-            (found["decoder"],) = gradient_importance(self.classify(one_1Khw), [one_1Khw], [1])
+            (observed["decoder"],) = gradient_importance(self.classify(one_1Khw), [one_1Khw], [1])
         stages = [layer for layer in layers if layer in self.taps]
         if stages:
             assert plain.tape is not None
             taps = [self.taps[layer] for layer in stages]
             produced, dims = [plain.tape.produced[tap] for tap in taps], [3 if tap.channels_last else 1 for tap in taps]
             gradients = gradient_importance(plain.logits_BChw, produced, dims)
-            found |= dict(zip(stages, gradients, strict=True))
-        for layer, importance_CK in found.items():
+            observed |= dict(zip(stages, gradients, strict=True))
+        for layer, importance_CK in observed.items():
             self.block(layer).observe(importance_CK)
-        return found
+        return observed
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:
@@ -157,7 +154,7 @@ class Segmenter(nn.Module):
 
         They must be those of the suppressed path, which predicts; a mixture would fit neither path.
         """
-        after = self._first_tap().after
+        after = self.taps[self.layers[0]].after
         twice = [module for name, module in self.encoder.named_modules() if name in after]
         norms = [m for m in (*twice, *self.decoder.modules()) if isinstance(m, _BatchNorm) and m.momentum is not None]
         momenta = [norm.momentum for norm in norms]

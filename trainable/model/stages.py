@@ -60,7 +60,7 @@ class Tape:
 
 def record(encoder: nn.Module, tap: Tap, images_B3HW: Tensor, later: Collection[Tap] = ()) -> tuple[list[Tensor], Tape]:
     """Features of a plain pass, and the tape for a ``rerun`` from ``tap``, which also keeps the maps of later taps."""
-    tape, modules = Tape(), dict(encoder.named_modules())
+    tape = Tape()
     calls, inside = iter(tap.before), False
     expected = next(calls, None)
 
@@ -90,7 +90,7 @@ def record(encoder: nn.Module, tap: Tap, images_B3HW: Tensor, later: Collection[
 
         return keep
 
-    with _replaced({name: (modules[name], watch) for name in {*tap.before, tap.producer}}):
+    with _replaced(encoder, dict.fromkeys((*tap.before, tap.producer), watch)):
         return run(encoder, images_B3HW, {tap: keeping(tap) for tap in later}), tape
 
 
@@ -99,15 +99,9 @@ def rerun(
 ) -> list[Tensor]:
     """Features of a pass in which the producer returned ``changed_BKhw``; what came before it is not computed again.
 
-    Args:
-        encoder: the encoder of the tape.
-        tap: where the change begins.
-        tape: from ``record`` with the same images.
-        images_B3HW: the images; encoders return them as their first feature.
-        changed_BKhw: the map in place of the tap's.
-        later: edits of feature maps that come after it.
+    The tape is ``record``'s of the same images, which encoders return as their first feature; ``later`` edits maps that
+    come after the tap's.
     """
-    modules = dict(encoder.named_modules())
     outputs, begun = iter(zip(tap.before, tape.outputs, strict=True)), False
 
     def replay(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,13 +119,12 @@ def rerun(
 
         return call
 
-    with _replaced({name: (modules[name], replay) for name in {*tap.before, tap.producer}}):
+    with _replaced(encoder, dict.fromkeys((*tap.before, tap.producer), replay)):
         return run(encoder, images_B3HW, later)
 
 
 def run(encoder: nn.Module, images_B3HW: Tensor, edits: Mapping[Tap, Edit]) -> list[Tensor]:
     """Features of one pass in which every tapped map is edited where it is made."""
-    modules = dict(encoder.named_modules())
 
     def editing(tap: Tap) -> "Wrapper":
         def wrap(_: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,7 +135,7 @@ def run(encoder: nn.Module, images_B3HW: Tensor, edits: Mapping[Tap, Edit]) -> l
 
         return wrap
 
-    with _replaced({tap.producer: (modules[tap.producer], editing(tap)) for tap in edits}):
+    with _replaced(encoder, {tap.producer: editing(tap) for tap in edits}):
         features: list[Tensor] = encoder(images_B3HW)
         return features
 
@@ -151,15 +144,16 @@ Wrapper = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 
 
 @contextmanager
-def _replaced(wrappers: Mapping[str, tuple[nn.Module, Wrapper]]) -> Iterator[None]:
+def _replaced(encoder: nn.Module, wrappers: Mapping[str, Wrapper]) -> Iterator[None]:
     """Wrap the ``forward`` of modules for a while; wraps on top of each other come off in reverse order."""
-    before: dict[str, Any] = {name: module.__dict__.get("forward") for name, (module, _) in wrappers.items()}
-    for name, (module, wrapper) in wrappers.items():
-        module.forward = wrapper(name, module.forward)
+    modules = {name: encoder.get_submodule(name) for name in wrappers}
+    before: dict[str, Any] = {name: module.__dict__.get("forward") for name, module in modules.items()}
+    for name, module in modules.items():
+        module.forward = wrappers[name](name, module.forward)
     try:
         yield
     finally:
-        for name, (module, _) in wrappers.items():
+        for name, module in modules.items():
             if before[name] is None:
                 del module.forward
             else:

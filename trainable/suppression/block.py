@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainable.suppression.config import ImportanceSource, Mechanism
+from trainable.suppression.config import GateNorm, ImportanceSource, Mechanism
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
-from trainable.suppression.mechanism import GateNorm, effective_weight
+from trainable.suppression.mechanism import effective_weight
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import full_precision
 
@@ -143,12 +143,8 @@ def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor], channel_dim
     """S [C,K] of each map by Grad-CAM (2002.11434, eq. 1): the gradient of each class's score, averaged over B h w.
 
     A class's score is the sum of its logits over the batch and all pixels, so with a 1x1 head at the decoder S is the
-    classifier's weight. S is a constant of the step: it carries no gradient.
-
-    Args:
-        logits_BChw: computed from the maps.
-        maps: in any layout.
-        channel_dims: which of each map's dimensions is K.
+    classifier's weight. S is a constant of the step: it carries no gradient. ``channel_dims`` says which dimension of
+    each map is K.
 
     Raises:
         RuntimeError: gradients are switched off.

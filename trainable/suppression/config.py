@@ -167,6 +167,7 @@ class RandomChannels(Section):
 Mechanism = Annotated[Gate | Hard | Projection | RandomChannels, BY_NAME, NAME_ALONE]
 
 Layer = Literal["decoder", "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5"]
+GateNorm = Literal["none", "mean"]
 ImportanceSource = Literal["classifier", "gradient", "auxiliary"]
 
 Layers = Annotated[
@@ -197,7 +198,7 @@ class SuppressionConfig(Section):
     """Whether a draw is shared by the batch (official) or made for each image."""
     num_classes: Annotated[int, Field(ge=1)] = 1
     """Classes that a drop suppresses at once (official: 1); fewer than the data has."""
-    gate_norm: Literal["none", "mean"] = "none"
+    gate_norm: GateNorm = "none"
     """mean: normalise the gate to mean 1 over channels (short schedules need it); none: official."""
     sampling: Sampling = Uniform(name="uniform")
     """How the class to suppress is drawn."""

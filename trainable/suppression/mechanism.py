@@ -7,29 +7,22 @@ scaled by g along the input channels, and Conv1x1(P A) == Conv1x1 with weight W 
 Shapes: C classes, K channels, G groups that share a draw (1: the batch, or B: one per image).
 """
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainable.suppression.config import Gate, Hard, Mechanism, Projection, RandomChannels
+from trainable.suppression.config import Gate, GateNorm, Hard, Mechanism, Projection, RandomChannels
 from trainable.suppression.drop import Drop
-
-GateNorm = Literal["none", "mean"]
 
 
 def effective_weight(
     weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: Mechanism, norm: GateNorm
 ) -> Tensor:
-    """The convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
+    """The 1x1 convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
 
-    Args:
-        weight_OK: weight of a 1x1 convolution over the map.
-        importance_CK: S, importance of each channel to each class.
-        drop: what is suppressed; None is m = 1.
-        mechanism: how.
-        norm: of the gate; ``hard`` and ``projection`` have none.
+    Without a drop m = 1. ``norm`` is that of the gate; ``hard`` and ``projection`` have none.
     """
     keep_GC = None if drop is None else drop.keep_GC.to(importance_CK.dtype)
     match mechanism:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
-from trainable.evaluate.metrics.confusion import rare_classes
+from trainable.evaluate.metrics.rare import rare_classes
 from trainable.suppression.config import (
     CoOccurrence,
     Difficulty,

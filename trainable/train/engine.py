@@ -15,21 +15,18 @@ from torch import Tensor
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, load_splits
-from trainable.data.layout import DataError, labelled_test_split
+from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
-from trainable.evaluate.metrics.confusion import rare_classes
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
+from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
-from trainable.failure import TrialFailed
-from trainable.model.build import ModelError, build_model
+from trainable.model.build import build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
-
-__all__ = ["DataError", "EpochResult", "ModelError", "TrialFailed", "fit", "prepare"]
 
 
 @dataclass(frozen=True)

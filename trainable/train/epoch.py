@@ -64,16 +64,6 @@ class Training:
             self.sampler.load_state_dict(state["sampler"])
 
 
-@dataclass(frozen=True)
-class _Now:
-    """Where in the training a step stands; all count from 1."""
-
-    epoch: int
-    step: int
-    steps: int
-    """In the epoch."""
-
-
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Complete batches in an epoch; one incomplete batch when there is no complete one."""
     return max(1, images // batch_size)
@@ -106,8 +96,9 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
         batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
         lr = float(training.schedule.get_last_lr()[0])
+        u = progress(config.suppression, epoch, config.train.epochs, step, len(batches)) if config.suppression else 0.0
         try:
-            meter.add(*_step(training, batch, _Now(epoch, step, len(batches)), suppression, clock))
+            meter.add(*_step(training, batch, u, suppression, clock))
         except (ValueError, AssertionError, RuntimeError) as error:
             raise _failure(error, epoch, step) from error
     return {**meter.metrics(), LR: lr, **({SUPPRESSION_SECONDS: clock.seconds()} if clock else {})}
@@ -130,11 +121,11 @@ def _failure(error: Exception, epoch: int, step: int) -> Exception:
 
 
 def _step(
-    training: Training, batch: Batch, now: _Now, generator: torch.Generator, clock: PartClock | None
+    training: Training, batch: Batch, u: float, generator: torch.Generator, clock: PartClock | None
 ) -> tuple[Tensor, PathLosses]:
-    """One optimizer step; returns the loss and its terms."""
+    """Take one optimizer step, at progress ``u``; returns the loss and its terms."""
     with training.compute.autocast():
-        loss, terms = _losses(training, batch, now, generator, clock)
+        loss, terms = _losses(training, batch, u, generator, clock)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     training.optimizer.step()
@@ -143,13 +134,12 @@ def _step(
 
 
 def _losses(
-    training: Training, batch: Batch, now: _Now, generator: torch.Generator, clock: PartClock | None
+    training: Training, batch: Batch, u: float, generator: torch.Generator, clock: PartClock | None
 ) -> tuple[Tensor, PathLosses]:
     suppression, sampler = training.config.suppression, training.sampler
     if suppression is None or sampler is None:
         terms = plain_losses(training.model, batch, training.loss_weights)
         return terms.plain, terms
-    u = progress(suppression, now.epoch, training.config.train.epochs, now.step, now.steps)
     drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
     terms, _ = two_path_losses(training.model, batch, drop, training.loss_weights, clock)
     assert terms.predicted is not None

@@ -67,17 +67,17 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     (splits, train_images, val_images), load_seconds = _timed(
         lambda: few_frames(config.data, batch_size * steps, eval_size)
     )
-    shown = splits.train.first(batch_size * steps)
-    statistics = ClassStatistics.of(shown.first(batch_size).class_pixels(len(class_names(config.data))))
+    first_frames = splits.train.first(batch_size * steps)
+    statistics = ClassStatistics.of(first_frames.first(batch_size).class_pixels(len(class_names(config.data))))
     training, build_seconds = _timed(lambda: prepare(config, compute, train_images, statistics))
-    train_epoch(training, shown, epoch=1, limit=1)  # warm-up: allocations, kernels
-    _, train_seconds = _timed(lambda: train_epoch(training, shown, epoch=1))
+    train_epoch(training, first_frames, epoch=1, limit=1)  # warm-up: allocations, kernels
+    _, train_seconds = _timed(lambda: train_epoch(training, first_frames, epoch=1))
     made = config.data.name == "shapes"
     per_frame = load_seconds / (len(splits.train) + len(splits.val)) / len(os.sched_getaffinity(0))
     return Probe(
         parameters=sum(parameter.numel() for parameter in training.model.parameters()),
         steps_per_epoch=steps_per_epoch(train_images, asked),
-        step_seconds=train_seconds / steps_per_epoch(len(shown), batch_size) * asked / batch_size,
+        step_seconds=train_seconds / steps_per_epoch(len(first_frames), batch_size) * asked / batch_size,
         eval_seconds=_eval_seconds(training, splits, math.ceil(val_images / eval_size)),
         setup_seconds=build_seconds + (load_seconds if made else 0),
         cache_seconds=0 if made else per_frame * (train_images + val_images),
@@ -93,9 +93,9 @@ def _probed_batch(config: TrialConfig, compute: Compute) -> int:
 
 def _eval_seconds(training: Training, splits: Splits, batches: int) -> float:
     """Time of the first evaluation batch times the number of batches of all splits."""
-    shown, config = splits.val.first(evaluation_batch_size(training.config)), training.config
-    whole = [torch.arange(len(shown))]
-    _, seconds = _timed(lambda: split_confusion(training.model, training.compute, shown, whole, config.evaluation))
+    frames, config = splits.val.first(evaluation_batch_size(training.config)), training.config
+    whole = [torch.arange(len(frames))]
+    _, seconds = _timed(lambda: split_confusion(training.model, training.compute, frames, whole, config.evaluation))
     return seconds * batches * len(splits.evaluated())
 
 

@@ -55,9 +55,8 @@ def _equal_levels(file: AblationFile, base: Base, path: str, levels: Levels) -> 
     contents = [content(trial_of(base, {path: level})) for level in levels]
     if len(set(contents)) == 1:
         combined = isinstance(file.section.design, Factorial | Fractional | AblationPath)
-        if not (
-            combined and "preset" in file.section.read_factors()
-        ):  # else it may mean something under another preset
+        presets = combined and "preset" in file.section.read_factors()
+        if not presets:  # else it may mean something under another preset
             message = "its levels give one configuration: they mean the same, or a preset of the baseline replaces them"
             yield file.mistake(message, "factors", path)
         return

@@ -18,7 +18,7 @@ from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, base_tree, content, trial_of
 from trainable.configfile.mistakes import Mistake, show_path, unknown
-from trainable.configfile.node import Key, Node, child_of, children_of, nearest
+from trainable.configfile.node import Key, Node, child_of, items_of, nearest
 from trainable.presets import PRESETS
 
 
@@ -54,8 +54,7 @@ def _domain_nodes(node: Node, path: tuple[Key, ...]) -> Iterator[tuple[str, Node
     if is_domain(node.value):
         yield show_path(path), node
         return
-    entries = node.value.items() if isinstance(node.value, dict) else enumerate(children_of(node))
-    for key, child in entries:
+    for key, child in items_of(node):
         yield from _domain_nodes(child, (*path, key))
 
 
@@ -94,10 +93,9 @@ def _baseline(file: AblationFile) -> Iterator[Mistake]:
 
 def _arm_mistakes(file: AblationFile, base: Mapping[str, JsonValue]) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
-    listed = isinstance(file.section.arms, list)
-    names = [str(name) for name in file.section.arms] if isinstance(file.section.arms, list) else []
-    arms = file.section.read_arms()
-    for index, name in enumerate(names or arms):
+    arms, listed = file.section.read_arms(), isinstance(file.section.arms, list)
+    names = [str(name) for name in file.section.arms] if isinstance(file.section.arms, list) else list(arms)
+    for index, name in enumerate(names):
         place: Key = index if listed else name
         values = arms[name]
         preset = values.get("preset")

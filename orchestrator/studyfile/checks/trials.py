@@ -29,12 +29,9 @@ def check_data_sets(trial: Node, mistakes: list[Mistake]) -> None:
 
 
 def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: list[Mistake]) -> None:
-    """Check that each possible data set yields the objectives' metrics; its name and root are enough to know them.
+    """Check that each possible data set yields the objectives' metrics, given by path and value.
 
-    Args:
-        trial: The part of the study file that describes trials.
-        metrics: Path and value of each objective's metric.
-        mistakes: What is wrong is added here.
+    A data set's name and root are enough to know its metrics.
     """
     data = child_of(trial, "data")
     origins = [[str(nearest(v, [key]).value) for key in ("name", "root")] for v in (variants(data) if data else ())]

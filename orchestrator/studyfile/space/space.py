@@ -8,6 +8,7 @@ option of a choice it is the choice's name, the option's label and the path with
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -154,17 +155,18 @@ def _cells(tree: Tree, name: str) -> Iterator[dict[str, Value]]:
             for value in values:
                 yield {name: value}
         case dict() | list():
-            yield from _all_cells(_children(tree, name))
+            yield from _combined([partial(_cells, *child) for child in _children(tree, name)])
         case _:
             yield {}
 
 
-def _all_cells(children: Sequence[tuple[Tree, str]]) -> Iterator[dict[str, Value]]:
+def _combined(children: Sequence[Callable[[], Iterator[dict[str, Value]]]]) -> Iterator[dict[str, Value]]:
+    """The picks of one value of each child together; made as they are asked for, there may be millions."""
     if not children:
         yield {}
         return
-    for first in _cells(*children[0]):
-        for rest in _all_cells(children[1:]):
+    for first in children[0]():
+        for rest in _combined(children[1:]):
             yield {**first, **rest}
 
 
@@ -180,23 +182,13 @@ def _matches(tree: Tree, value: JsonValue, name: str) -> Iterator[dict[str, Valu
                 yield {name: tree.snap(value)}
         case dict():
             if isinstance(value, dict) and value.keys() >= tree.keys():
-                yield from _all_matches(
-                    [(child, value[key]) for key, child in zip(tree, _children(tree, name), strict=True)]
-                )
+                named = zip(tree, _children(tree, name), strict=True)
+                yield from _combined([partial(_matches, child, value[key], path) for key, (child, path) in named])
         case list():
             if isinstance(value, list) and len(value) == len(tree):
-                yield from _all_matches(list(zip(_children(tree, name), value, strict=True)))
+                items = zip(_children(tree, name), value, strict=True)
+                yield from _combined([partial(_matches, child, item, path) for (child, path), item in items])
         case _:
             # a name alone stands for the section of that name with its defaults
             if tree == (value["name"] if isinstance(value, dict) and "name" in value else value):
                 yield {}
-
-
-def _all_matches(children: Sequence[tuple[tuple[Tree, str], JsonValue]]) -> Iterator[dict[str, Value]]:
-    if not children:
-        yield {}
-        return
-    (tree, name), value = children[0]
-    for first in _matches(tree, value, name):
-        for rest in _all_matches(children[1:]):
-            yield {**first, **rest}

@@ -27,10 +27,7 @@ def trial_of(tree: Mapping[str, JsonValue], values: Values | None = None) -> Tri
 def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: Baseline) -> JsonObject:
     """The tree that the arms change: the baseline, its preset applied before their values unless they name presets.
 
-    Args:
-        section: The ablation.
-        raw: A trial's tree without domains.
-        baseline: Replaces values where it is written.
+    A written baseline replaces values of ``raw``, a trial's tree without domains.
 
     Raises:
         ValueError: the baseline is no trial.

@@ -2,15 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import combinations, product
-from typing import TypeVar
 
 from orchestrator.studyfile.space.domain import Choice, Float, Int
 from orchestrator.studyfile.space.notation import RANGES, is_domain, options_of, origin_of, read_domain
-from trainable.configfile.node import Node, child_of, written
-
-K = TypeVar("K")
+from trainable.configfile.node import Key, Node, child_of, items_of, with_children, written
 
 
 def variants(node: Node) -> list[Node]:
@@ -22,12 +18,7 @@ def variants(node: Node) -> list[Node]:
         return [node]
     if is_domain(node.value):
         return _domain_variants(node)
-    if isinstance(node.value, dict):
-        return [replace(node, value=entries) for entries in _one_at_a_time(node.value)]
-    if isinstance(node.value, list):
-        items = dict(enumerate(node.value))
-        return [replace(node, value=list(variant.values())) for variant in _one_at_a_time(items)]
-    return [node]
+    return [_with(node, children) for children in _one_at_a_time(dict(items_of(node)))]
 
 
 def pair_variants(node: Node) -> Iterator[Node]:
@@ -37,12 +28,9 @@ def pair_variants(node: Node) -> Iterator[Node]:
     if is_domain(node.value):
         for option in options_of(node):
             yield from pair_variants(option)
-    elif isinstance(node.value, dict):
-        for entries in _two_at_a_time(node.value):
-            yield replace(node, value=entries)
-    elif isinstance(node.value, list):
-        for items in _two_at_a_time(dict(enumerate(node.value))):
-            yield replace(node, value=list(items.values()))
+    else:
+        for children in _two_at_a_time(dict(items_of(node))):
+            yield _with(node, children)
 
 
 def _domain_variants(node: Node) -> list[Node]:
@@ -60,7 +48,11 @@ def _probes(domain: Float | Int) -> list[float]:
     return [domain.low, domain.high, *step]
 
 
-def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
+def _with(node: Node, children: Mapping[Key, Node]) -> Node:
+    return with_children(node, lambda key, _: children[key])
+
+
+def _two_at_a_time(entries: Mapping[Key, Node]) -> Iterator[dict[Key, Node]]:
     tried = {key: variants(child) for key, child in entries.items()}
     first = {key: nodes[0] for key, nodes in tried.items()}
     for one, other in combinations(tried, 2):
@@ -71,7 +63,7 @@ def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
             yield {**first, key: inner}
 
 
-def _one_at_a_time(entries: Mapping[K, Node]) -> list[dict[K, Node]]:
+def _one_at_a_time(entries: Mapping[Key, Node]) -> list[dict[Key, Node]]:
     tried = {key: variants(child) for key, child in entries.items()}
     first = {key: nodes[0] for key, nodes in tried.items()}
     return [first, *({**first, key: node} for key, nodes in tried.items() for node in nodes[1:])]

@@ -10,7 +10,7 @@ from trainable.config import TrialConfig
 from trainable.data.classes import IGNORE_INDEX, class_names
 from trainable.data.frames import HeldFrames, load_splits
 from trainable.evaluate.metrics import names as metric_names
-from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, rare_classes, scores
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
@@ -19,6 +19,7 @@ from trainable.evaluate.metrics.names import (
     WORST3_IOU,
     iou_name,
 )
+from trainable.evaluate.metrics.rare import rare_classes
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -7,9 +7,10 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from trainable.model import build, weights
-from trainable.model.build import build_model, check_model, fetch_weights
+from trainable.model.build import build_model, check_model
 from trainable.model.config import Arch, ModelConfig
 from trainable.model.encoders import ENCODERS, ModelError
+from trainable.model.weights import fetch_weights
 from trainable.suppression.config import SuppressionConfig
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
 from trainable.evaluate.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WORST3_IOU, iou_name
-from trainable.evaluate.metrics.rare import rare_classes as rare_classes
 
 
 def confusion_matrix(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:
@@ -41,11 +40,11 @@ def scores(matrix_CC: Tensor, names: Sequence[str], rare: Sequence[int]) -> dict
     """Metrics of a split by name; undefined ones are left out."""
     ious_C = class_ious(matrix_CC)
     labelled = int(matrix_CC.sum())
-    found = {
+    metrics = {
         MIOU: mean_iou(ious_C, range(len(names))),
         RARE_MIOU: mean_iou(ious_C, rare),
         WORST3_IOU: mean_iou(ious_C, ious_C.argsort()[:3].tolist()),  # NaN sorts last
         PIXEL_ACCURACY: float(matrix_CC.diagonal().sum()) / labelled if labelled else math.nan,
         **{iou_name(name): float(iou) for name, iou in zip(names, ious_C, strict=True)},
     }
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
