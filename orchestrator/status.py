@@ -15,12 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, storage_errors
 from orchestrator.launch.plan_changes import registered_plan
 from orchestrator.store.lease import Holder, holder
-from orchestrator.store.open_study import open_study, storage_errors
 from orchestrator.store.ranking import block_values
-from orchestrator.store.records import Store
+from orchestrator.store.records import Store, open_study
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, first_objective

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, storage_errors
+from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
-from orchestrator.store.open_study import open_study, storage_errors
-from orchestrator.store.records import Store
+from orchestrator.store.records import Store, open_study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.options import add_study
-from orchestrator.tracking import StudyInfo, Tracker, redacted
-from orchestrator.tracking.published_study import final_metrics_of_study, note_tracking, tracked_at
+from orchestrator.tracking import StudyInfo, Tracker
+from orchestrator.tracking.destination import final_metrics_of_study, note_tracking, tracked_at
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,9 +62,8 @@ def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
     for record in records:
         tracker.update(record)
     whole = all(record.state.final for record in records)
-    problem = tracker.close(
-        status="FINISHED" if whole else "KILLED", summary=final_metrics_of_study(records, info.objective)
-    )
+    summary = final_metrics_of_study(records, info.objective)
+    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary)
     note_tracking(store, uri, complete=problem is None and whole)
     if problem:
         say(console, problem)

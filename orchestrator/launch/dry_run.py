@@ -16,13 +16,13 @@ from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute
+from orchestrator.store.addresses import absolute, redacted
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration, picks
-from orchestrator.tracking import redacted, tracking_uri
+from orchestrator.tracking import tracking_uri
 from trainable.config import read_trial
 
 SAMPLED = 3

@@ -25,7 +25,7 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
-from orchestrator.tracking.published_study import final_metrics_of_study, is_behind, note_tracking, track_command
+from orchestrator.tracking.destination import final_metrics_of_study, is_behind, note_tracking, track_command
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""

@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, storage_errors
 from orchestrator.report.build import FORMATS, write_report
 from orchestrator.report.pages.document import Format
-from orchestrator.store.open_study import open_study, storage_errors
+from orchestrator.store.records import open_study
 from orchestrator.terminal.options import add_study
 
 
@@ -31,11 +31,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m orchestrator.report", description="Write a study's statistics, figures and pages."
     )
     add_study(parser)
-    parser.add_argument("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
-    parser.add_argument(
-        "--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly"
-    )
-    parser.add_argument("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
+    add = parser.add_argument
+    add("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
+    add("--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly")
+    add("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
     return parser
 
 

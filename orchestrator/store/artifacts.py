@@ -26,19 +26,12 @@ class Confusion:
     """Pixels of class ``row`` predicted as class ``column``."""
 
 
-def keep_pictures(objects: Objects, key: str, files: Mapping[str, bytes]) -> None:
-    """Keep PNG files by their names.
-
-    Raises:
-        OSError: the storage cannot be used; so does every function here.
-    """
-    for name, content in files.items():
+def keep_artifacts(objects: Objects, key: str, pictures: Mapping[str, bytes], confusion: Confusion | None) -> None:
+    """Keep PNG files by their names, and the confusion matrix if there is one; raises OSError as all of ``Objects``."""
+    for name, content in pictures.items():
         objects.write(f"{TrialFiles(key).artifacts}/{name}", content)
-
-
-def keep_confusion(objects: Objects, key: str, confusion: Confusion) -> None:
-    """Keep the confusion matrix."""
-    objects.write_json(TrialFiles(key).confusion, asdict(confusion))
+    if confusion is not None:
+        objects.write_json(TrialFiles(key).confusion, asdict(confusion))
 
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:

@@ -10,11 +10,7 @@ from trainable.data.config import Augment, DataConfig, read_data
 
 
 def data_fingerprint(config: JsonObject, known: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Fingerprint of a trial's data.
-
-    Args:
-        config: The trial's configuration.
-        known: Fingerprints that a launch has found, by ``section_key``; else the files are read, once.
+    """Fingerprint of a trial's data: known by ``section_key`` from a launch, or else read from its files, once.
 
     Raises:
         DataError: its files are gone.

@@ -34,7 +34,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FORMAT = 1
-"""Of everything below; ``study.json`` says which one a study has."""
+"""Number of the format of everything below; ``study.json`` says which one a study has."""
 STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"

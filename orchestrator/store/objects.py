@@ -103,12 +103,10 @@ class Objects:
         content = self.read(name)
         if content is None:
             return None
-        try:
+        with suppress(ValueError, KeyError, TypeError):
             envelope = json.loads(content)
             if envelope["sha256"] == _digest(envelope["content"]).hex():
                 return envelope["content"]
-        except (ValueError, KeyError, TypeError):
-            pass
         raise self._damaged(name)
 
     def write_json(self, name: str, value: object) -> None:
@@ -155,5 +153,5 @@ def _write_local(target: str, content: bytes) -> None:
 
 
 def _digest(value: object) -> bytes:
-    """Of the value and not of its text: keys keep their order, numbers their digits."""
+    """Hash the value and not its text: keys keep their order, numbers their digits."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).digest()

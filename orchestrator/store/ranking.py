@@ -12,9 +12,7 @@ T = TypeVar("T")
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
     """The complete trial of the search with the best last epoch; None where none is complete."""
-    complete = _complete(records)
-    sign = 1 if objective.mode == "max" else -1
-    return max(complete, key=lambda r: sign * r.epochs[-1][objective.metric], default=None)
+    return max(_complete(records), key=lambda record: _score(record, objective), default=None)
 
 
 def ranked(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
@@ -30,7 +28,7 @@ def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> 
 
 
 def undominated(candidates: Iterable[T], scores_of: Callable[[T], Sequence[float]]) -> list[T]:
-    """Those that no other beats in every score (larger is better), best first by the first score."""
+    """Select those that no other beats in every score (larger is better), best first by the first score."""
     scored = [(candidate, tuple(scores_of(candidate))) for candidate in candidates]
     every = {scores for _, scores in scored}
     front = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, storage_errors
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, join, redacted
 from orchestrator.store.kept_study import KeptStudy
@@ -57,7 +57,7 @@ class Store:
         return KeptStudy.read(self.objects)
 
     def launched_study(self) -> KeptStudy:
-        """The same of a study that must be there; raises InputError too where it is not."""
+        """Read the same of a study that must be there; raises InputError too where it is not."""
         kept = self.read_study()
         if kept is None:
             raise InputError(f"{self.address}: no study there; --storage names the folder of the studies")
@@ -68,18 +68,12 @@ class Store:
         specification: JsonObject,
         data: Mapping[str, str] | None = None,
         from_env: Mapping[str, str] | None = None,
-        rare_classes: Mapping[str, Sequence[str]] | None = None,
+        rare_classes: Mapping[str, list[str]] | None = None,
     ) -> None:
         """Keep the specification, the data's fingerprints and rare classes, and what names environment variables."""
         before = self.read_study() or KeptStudy(uuid.uuid4().hex, {})
-        rare = {section: list(names) for section, names in (rare_classes or {}).items()}
-        KeptStudy(
-            id=before.id,
-            specification=specification,
-            data={**before.data, **(data or {})},
-            from_env=dict(from_env or {}),
-            rare_classes={**before.rare_classes, **rare},
-        ).write(self.objects)
+        fingerprints, rare = {**before.data, **(data or {})}, {**before.rare_classes, **(rare_classes or {})}
+        KeptStudy(before.id, specification, fingerprints, dict(from_env or {}), rare).write(self.objects)
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts, or starts again: it has no verdict then."""
@@ -149,10 +143,6 @@ class Store:
             if name not in keep:
                 self.objects.delete(f"{TrialFiles(key).folder}/{name}")
 
-    def write_traceback(self, key: str, text: str) -> None:
-        """Keep the traceback of a trial that failed by itself; called by the worker."""
-        self.write_text(TrialFiles(key).traceback, text)
-
     def read_hung(self, key: str, launch: str) -> str | None:
         """Why a worker of a launch ended itself; None where none did."""
         reason = self.objects.read(TrialFiles(key).hung(launch))
@@ -181,11 +171,11 @@ class Store:
     def record(self, key: str) -> Record | None:
         """One trial as its directory tells it; None where nothing tells what was planned."""
         files = TrialFiles(key)
-        verdict = self._believed(files.verdict, "the trial's other files are used")
+        verdict = self._believed(files.verdict)
         if verdict is not None and State(verdict["state"]).final:
             epochs = tuple(verdict["epochs"])
             return Record(Planned(**verdict["plan"]), epochs, State(verdict["state"]), verdict["reason"])
-        plan = self._believed(files.config, "the trial's other files are used")
+        plan = self._believed(files.config)
         epochs_kept = self._epochs(key)
         latest = verdict["plan"] if verdict else plan  # the verdict's holds what the driver has judged since
         planned = Planned(**latest) if latest else None
@@ -214,15 +204,26 @@ class Store:
         """What the latest worker that got to an epoch kept; None where that is damaged or there is nothing."""
         files = TrialFiles(key)
         for number in layout.numbers(layout.EPOCHS, self.objects.names(files.folder)):
-            kept = self._believed(files.epochs(number), "the trial's other files are used")
+            kept = self._believed(files.epochs(number))
             if kept is not None:
                 return tuple(kept)
         return None
 
-    def _believed(self, name: str, remedy: str) -> Any:
+    def _believed(self, name: str, remedy: str = "the trial's other files are used") -> Any:
         """Value of a JSON object; None where there is none or it is damaged."""
         try:
             return self.objects.read_json(name)
         except DamagedError as error:
             self.warnings.append(f"{error}; {remedy}" if remedy else str(error))
             return None
+
+
+def open_study(storage: str, name: str) -> tuple[Store, KeptStudy]:
+    """The directory of a study that was launched, and what it says the study is.
+
+    Raises:
+        InputError: there is no such study, it is damaged or of a newer version, or the storage cannot be used.
+    """
+    with storage_errors(f"--storage {storage}"):
+        store = Store(storage, name)
+        return store, store.launched_study()

@@ -72,10 +72,7 @@ def _rows(record: Record) -> Iterable[Row]:
 def _column(values: Sequence[Scalar]) -> pa.Array:
     """A column of one type; where trials differ in type (a number here, a name there) all become text."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return pa.array([None if v is None else float(v) for v in values])
     if len(kinds) > 1:
-        return pa.array([None if v is None else str(v) for v in values])
-    if not kinds:
-        return pa.array(values, pa.string())  # a column of nulls alone would have no type
-    return pa.array(values)
+        common = float if kinds == {int, float} else str
+        return pa.array([None if value is None else common(value) for value in values])
+    return pa.array(values, None if kinds else pa.string())  # a column of nulls alone would have no type

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-_PREFIX = "sqlite:///"
+from orchestrator.tracking.destination import SQLITE
 
 
 def ensure_database(uri: str) -> None:
@@ -19,12 +19,12 @@ def ensure_database(uri: str) -> None:
     Raises:
         MlflowException, OSError: it cannot be created.
     """
-    path = Path(uri.removeprefix(_PREFIX))
-    if not uri.startswith(_PREFIX) or "?" in uri or path.name.startswith("file:") or path.exists():
+    path = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or "?" in uri or path.name.startswith("file:") or path.exists():
         return
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        MlflowClient(f"{_PREFIX}{fresh}").search_experiments(max_results=1)
+        MlflowClient(f"{SQLITE}{fresh}").search_experiments(max_results=1)
         _move(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

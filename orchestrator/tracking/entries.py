@@ -35,7 +35,7 @@ class RunEntries:
     tags: list[RunTag] = field(default_factory=list)
 
     def pieces(self) -> Iterator["RunEntries"]:
-        """The same in as few pieces as MLflow's limits allow, in order; the tags, which tell what is there, last."""
+        """Split it into as few pieces as MLflow's limits allow, in order; the tags, which tell what is there, last."""
         metrics, params = self.metrics, self.params
         while len(metrics) > MAX_METRICS or len(params) > MAX_PARAMS:
             yield RunEntries(metrics[:MAX_METRICS], params[:MAX_PARAMS])
@@ -53,13 +53,9 @@ def key_of(name: str) -> str:
 
 
 def metrics_after(known: Mapping[str, int], record: Record, times: Sequence[int]) -> list[Metric]:
-    """Every epoch's metrics that MLflow lacks.
+    """Every epoch's metrics that MLflow lacks, which holds each metric up to its ``known`` step.
 
-    Args:
-        known: Last step that MLflow holds, by metric.
-        record: The trial.
-        times: When each epoch ended, in milliseconds: the same for every attempt to send it, so that MLflow knows one
-            that it got twice.
+    ``times``, in milliseconds, are the same for every attempt to send an epoch: MLflow knows one that it got twice.
     """
     return [
         Metric(key, value, times[epoch - 1], epoch)

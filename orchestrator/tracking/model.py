@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import mlflow.pytorch
 import numpy as np
@@ -40,7 +39,7 @@ from trainable.train.checkpoint import from_bytes
 from trainable.train.compute import IMAGENET_MEAN, IMAGENET_STD
 
 NAME = "model"
-"""Of the logged model: ``runs:/<run>/model`` finds it."""
+"""Name of the logged model: ``runs:/<run>/model`` finds it."""
 PACKAGES = ("mlflow", "torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy")
 """What loading and running a model needs."""
 PACKAGES_OF_TRAINABLE = ("pydantic",)
@@ -51,7 +50,7 @@ LARGEST_EXAMPLE = 128
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network as it is kept."""
+    """A trained network as ``folded`` makes it."""
 
     network: nn.Module
     classes: int
@@ -60,14 +59,7 @@ class Trained:
 def log_best_model(
     client: MlflowClient, run_id: str, store: Store, record: Record, *, register: str | None
 ) -> str | None:
-    """Log the network of a trial as a model of its run, once, and register it, once.
-
-    Args:
-        client: Connected to the tracking server or database, which is the registry too.
-        run_id: Run of the trial.
-        store: Where its last checkpoint is kept.
-        record: The trial, complete.
-        register: Name in the registry, or None.
+    """Log the network of a complete trial as a model of its run, once, and register it under a name, once.
 
     Returns:
         The model's address, ``models:/<id>``; None where no good checkpoint of the last epoch is kept.
@@ -118,7 +110,7 @@ def _log(client: MlflowClient, run_id: str, store: Store, record: Record, traine
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=len(record.epochs))])
         with TemporaryDirectory() as folder:
             described = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
-            save(trained, Path(folder) / NAME, store, record, described)
+            _save(trained, Path(folder) / NAME, store, record, described)
             client.log_model_artifacts(logged.model_id, f"{folder}/{NAME}")
         client.log_batch(run_id, metrics=_scores(client, run_id, logged.model_id, record))
     except BaseException:
@@ -135,16 +127,8 @@ def _scores(client: MlflowClient, run_id: str, model_id: str, record: Record) ->
     return [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
 
 
-def save(trained: Trained, path: Path, store: Store, record: Record, described: Model) -> None:
-    """Write an MLflow model into a new folder.
-
-    Args:
-        trained: What ``folded`` makes of the trial's network.
-        path: The folder.
-        store: Holds the names of the classes, if the trial left its confusion matrix.
-        record: The trial.
-        described: Takes the description; knows the model's place in MLflow.
-    """
+def _save(trained: Trained, path: Path, store: Store, record: Record, described: Model) -> None:
+    """Write an MLflow model into a new folder; ``described``, which knows its place in MLflow, takes what it is."""
     carried = any(isinstance(module, Then) for module in trained.network.modules())
     mlflow.pytorch.save_model(
         trained.network,
@@ -162,7 +146,7 @@ def save(trained: Trained, path: Path, store: Store, record: Record, described: 
     )
 
 
-def _example(record: Record) -> Any:
+def _example(record: Record) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """One image [1,3,H,W] of the mean colour."""
     height, width = (min(side, LARGEST_EXAMPLE) for side in _size(record))
     return np.zeros((1, 3, height, width), np.float32)
@@ -173,8 +157,8 @@ def _size(record: Record) -> tuple[int, int]:
     return read_trial(record.planned.config).data.size
 
 
-def _metadata(store: Store, record: Record) -> dict[str, Any]:
-    """What a user of the model has to know."""
+def _metadata(store: Store, record: Record) -> dict[str, object]:
+    """What a user of the model has to know; classes by name where the trial left its confusion matrix."""
     confusion = read_confusion(store.objects, record.key)
     return {
         "study": store.study,

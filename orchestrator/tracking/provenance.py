@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,10 +13,8 @@ def versions() -> dict[str, str]:
     """Versions of what decides results, and the git commit of this project where it is a checkout."""
     tags = {"version.python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             tags[f"version.{name}"] = version(name)
-        except PackageNotFoundError:
-            continue
     return {**tags, **_git()}
 
 

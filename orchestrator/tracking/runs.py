@@ -35,7 +35,6 @@ from orchestrator.tracking.study_info import StudyInfo
 
 SOURCE = "orchestrator.sweep"
 """What MLflow shows as the source of the runs."""
-PAGE_SIZE = 1000
 
 _STATUS = {
     State.RUNNING: "RUNNING",
@@ -92,12 +91,7 @@ class StudyRuns:
         self._parent = self._adopt() or self._open_parent()
 
     def sync(self, record: Record, times: Sequence[int]) -> None:
-        """Write what MLflow lacks of a trial: its run, its settings, its epochs, its state.
-
-        Args:
-            record: The trial.
-            times: When each of its epochs ended, in milliseconds.
-        """
+        """Write what MLflow lacks of a trial: its run, settings, epochs (which ended at ``times``, in ms) and state."""
         self._register_plan(record.planned.kind)
         masked = self._study.shown(record)
         child = self._children.get(record.key) or self._open_child(record)
@@ -168,16 +162,11 @@ class StudyRuns:
         return parent
 
     def _runs(self) -> list[Run]:
+        of_study, token = f"tags.study_id = '{self._study.study_id}'", None
         runs: list[Run] = []
-        token = None
         while True:
-            of_study = f"tags.study_id = '{self._study.study_id}'"
             page = self.client.search_runs(
-                [self.experiment_id],
-                of_study,
-                max_results=PAGE_SIZE,
-                order_by=["attributes.start_time"],
-                page_token=token,
+                [self.experiment_id], of_study, order_by=["attributes.start_time"], page_token=token
             )
             runs.extend(page)
             token = page.token

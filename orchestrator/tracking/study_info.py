@@ -22,7 +22,7 @@ from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import TrackingSection, first_objective
 from orchestrator.studyfile.space.notation import is_domain
-from orchestrator.studyfile.space.trees import TRIAL_KEYS
+from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
 from trainable.configfile.node import JsonObject, Scalar
 from trainable.data.errors import DataError
@@ -45,13 +45,7 @@ class DataSource:
 
 
 class StudyInfo:
-    """A study as its runs show it.
-
-    Args:
-        store: Its directory.
-        kept: What the directory says the study is.
-        draw_data: Draws pictures of its data into a folder; None where they are not at hand.
-    """
+    """A study as its runs show it; ``draw_data`` draws its data into a folder, None where they are not at hand."""
 
     def __init__(self, store: Store, kept: KeptStudy, draw_data: Callable[[Path], None] | None = None) -> None:
         tree = kept.specification
@@ -139,8 +133,7 @@ def _searched(tree: JsonObject) -> Iterator[str]:
     """Dotted parameters that differ between trials, in the order of the file."""
     for key in TRIAL_KEYS:
         yield from _domains(tree.get(key), key)
-    ablation = tree.get("ablation")
-    factors = ablation.get("factors") if isinstance(ablation, dict) else None
+    factors = value_at(tree, "ablation.factors")
     yield from factors if isinstance(factors, dict) else ()
 
 
@@ -149,8 +142,8 @@ def _domains(value: JsonValue, path: str) -> Iterator[str]:
         return
     if is_domain(value):
         options = value.get("choice")
-        choices = options if isinstance(options, list) else ()
-        yield f"{path}.name" if any(isinstance(option, dict) and "name" in option for option in choices) else path
+        named = isinstance(options, list) and any(isinstance(option, dict) and "name" in option for option in options)
+        yield f"{path}.name" if named else path
     else:
         for key, child in value.items():
             yield from _domains(child, f"{path}.{key}")

@@ -43,12 +43,7 @@ class _Inbox:
 
 
 class Tracker:
-    """Writes the latest record of every trial to MLflow; a ``Listener`` of the session.
-
-    Args:
-        uri: MLflow tracking URI.
-        study: The study.
-    """
+    """Writes the latest record of every trial to MLflow; a ``Listener`` of the session."""
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
         self._uri = uri
@@ -146,14 +141,13 @@ class Tracker:
                 self._problem = _in_short(error)
                 self._runs = None  # what of the last request arrived is read anew
                 tries += closing
-                self._pause(1.0 if closing else RETRY_SECONDS)
+                self._pause(closing)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, closing: bool) -> None:
+        """Wait before the next try; not as long where the study ends meanwhile."""
         with self._inbox.wake:
-            if self._inbox.closing:
-                self._inbox.wake.wait(seconds)
-            else:
-                self._inbox.wake.wait_for(lambda: self._inbox.closing, timeout=seconds)
+            timeout = 1.0 if closing else RETRY_SECONDS
+            self._inbox.wake.wait_for(lambda: self._inbox.closing and not closing, timeout)
 
     def _write(self) -> None:
         """Write all records at hand, or else the files of one trial: these can wait."""

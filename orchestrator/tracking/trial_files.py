@@ -29,14 +29,9 @@ from trainable.evaluate.metrics.names import iou_name
 
 
 def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapping[str, str]) -> None:
-    """Write what there is of a trial into ``folder``.
+    """Write what there is of a trial into an existing folder.
 
-    Args:
-        record: The trial.
-        store: Where its worker kept things.
-        folder: An existing folder.
-        from_env: Dotted paths of settings whose values came from ``${NAME}``, with the text as written. The values
-            appear in no file; the head of ``config.yaml`` says how to give them back.
+    Values of environment variables appear in no file; the head of ``config.yaml`` says how to give them back.
 
     Raises:
         OSError: the storage or the folder cannot be used.

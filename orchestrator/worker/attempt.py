@@ -15,6 +15,7 @@ from importlib import import_module
 from threading import Timer
 
 from orchestrator.errors import one_line
+from orchestrator.store.artifacts import keep_artifacts
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned
@@ -167,10 +168,9 @@ class Attempt:
         self._written = self._writer.submit(self._write, checkpoint, outputs)
 
     def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
-        outputs.keep(
-            self._store.objects, self._planned.key
-        )  # first: an epoch that has its checkpoint is not drawn again
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
+        # first: an epoch that has its checkpoint is not drawn again
+        keep_artifacts(self._store.objects, key, outputs.pictures, outputs.confusion)
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()
@@ -200,7 +200,7 @@ def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:
     with _storage_errors():
         if attempt is not None:
             attempt._write_log()
-        Store(job.storage, job.study).write_traceback(job.planned.key, trace)
+        Store(job.storage, job.study).write_text(TrialFiles(job.planned.key).traceback, trace)
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from orchestrator.store.artifacts import Confusion, keep_confusion, keep_pictures
-from orchestrator.store.objects import Objects
+from orchestrator.store.artifacts import Confusion
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 
@@ -52,12 +51,6 @@ class EpochOutputs:
     confusion: Confusion | None = None
     problems: tuple[str, ...] = ()
     """Why something is missing, one line each."""
-
-    def keep(self, objects: Objects, key: str) -> None:
-        """Write it all into the trial's directory."""
-        keep_pictures(objects, key, self.pictures)
-        if self.confusion is not None:
-            keep_confusion(objects, key, self.confusion)
 
 
 def draw_outputs(result: FittedEpoch, config: TrialConfig) -> EpochOutputs:

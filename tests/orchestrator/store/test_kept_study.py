@@ -12,8 +12,7 @@ from orchestrator.launch.history import best_elsewhere
 from orchestrator.report.__main__ import main as report_main
 from orchestrator.store import layout
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.open_study import open_study
-from orchestrator.store.records import Store
+from orchestrator.store.records import Store, open_study
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.studyfile import Study
 

@@ -78,6 +78,6 @@ def test_a_run_is_named_as_shown_and_hashed_as_it_is(tmp_path: Path) -> None:
 def test_logs_and_tracebacks_are_read_as_they_are(tmp_path: Path) -> None:
     store = Store(str(tmp_path), "s")
     store.write_text("trials/search-0000/log-1.txt", f"reads {SECRET}")
-    store.write_traceback("search-0000", "Traceback")
+    store.write_text("trials/search-0000/traceback.txt", "Traceback")
     assert store.texts(RECORD) == {"log-1.txt": f"reads {SECRET}", "traceback.txt": "Traceback"}
     assert store.texts(RECORD.ended(State.COMPLETE)) == {"log-1.txt": f"reads {SECRET}"}

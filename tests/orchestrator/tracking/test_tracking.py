@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
+from orchestrator.tracking import Tracker, tracking_uri, ui_command
+from orchestrator.tracking.destination import DEFAULT_URI
 from orchestrator.tracking.study_info import DataSource
 
 CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}

@@ -304,7 +304,7 @@ def test_a_trial_shows_what_it_has(complete: tuple[Store, Record], tmp_path: Pat
     imported = replace(record, planned=replace(record.planned, key="imported-0000", kind="imported"))
     assert files_of(imported, bare, tmp_path / "imported") == {"config.yaml", "class_iou.csv"}
     failed = Record(record.planned).ended(State.FAILED, "why")
-    bare.write_traceback(record.key, "Traceback: here\n")
+    bare.write_text(f"trials/{record.key}/traceback.txt", "Traceback: here\n")
     assert files_of(failed, bare, tmp_path / "failed") == {"config.yaml", "traceback.txt"}
     assert "traceback.txt" not in files_of(record, bare, tmp_path / "again"), "of an earlier attempt that failed"
 

@@ -1,4 +1,4 @@
-"""Whether MLflow has everything of a study, and where that goes: for launches and ``python -m orchestrator.track``."""
+"""Where a study's runs go, and whether everything of the study is there. Imports no mlflow."""
 
 import hashlib
 import os
@@ -6,18 +6,31 @@ from collections.abc import Sequence
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute
+from orchestrator.store.addresses import absolute, redacted
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective, TrackingSection
-from orchestrator.tracking import redacted, tracking_uri
 from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import JsonObject, Node, Place
 
 SQLITE = "sqlite:///"
+DEFAULT_URI = f"{SQLITE}mlflow.db"
+"""MLflow's own default."""
+
+
+def tracking_uri(configured: str | None) -> str:
+    """Where runs go: the study's ``tracking.uri``, else MLFLOW_TRACKING_URI, else MLflow's own default."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def ui_command(uri: str) -> str | None:
+    """The command that serves MLflow's pages; None where ``uri`` is a server already."""
+    if uri.startswith("http"):
+        return None
+    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {redacted(uri)}"
 
 
 def tracked_at(specification: JsonObject) -> str | None:
