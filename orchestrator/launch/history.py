@@ -74,11 +74,6 @@ def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
 def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> list[Record]:
     """Give the trials that ended while no driver lived the verdict that nobody gave them.
 
-    Args:
-        planner: Of this launch; it knows the records.
-        store: Where verdicts are kept.
-        records: Those of earlier launches.
-
     Returns:
         The records with the new verdicts. Their checkpoints are gone, but the last one of the best trial.
     """

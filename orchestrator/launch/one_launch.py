@@ -77,16 +77,7 @@ class RunOutcome:
 
 
 def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
-    """Run what is left of a study.
-
-    Args:
-        study: The study.
-        storage: Folder of the studies.
-        target: Where and how trials run.
-        command: What the user typed, to tell how to continue.
-
-    Returns:
-        The command's exit code.
+    """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
 
     Raises:
         InputError: Something the user can mend; nothing was written.

@@ -58,13 +58,7 @@ class StageProgress:
 
 
 class Stages:
-    """What is left of a study.
-
-    Args:
-        study: The study.
-        store: Its directory.
-        history: What earlier launches left.
-        say: Prints a line for the user.
+    """What is left of a study, after what earlier launches left.
 
     Raises:
         InputError: the study whose best trial is the baseline is not there, or has none.

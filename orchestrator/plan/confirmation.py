@@ -16,11 +16,9 @@ from trainable.data.layout import DataError, check_data, labelled_test_split
 
 
 def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
-    """The best configurations of the search and the reference trials on fresh seeds, and on the test split at the end.
+    """The best of the leaders and the reference trials on fresh seeds, and on the test split at the end.
 
-    Args:
-        study: A study that confirms.
-        leaders: The trials to repeat, the best first.
+    ``leaders`` are the trials of the search, the best first.
     """
     section, search = study.spec.confirm, study.spec.search
     assert section is not None

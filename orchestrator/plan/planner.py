@@ -155,7 +155,7 @@ class Planner(TrialSource):
     def _sampler(self, number: int, seed: int) -> BaseSampler:
         flat = {name: domain for name, domain, conditional in self._study.space.domains() if not conditional}
         sequence = derive_seed(self._search.seed, "sequence")
-        return build_sampler(self._search.sampler, study_seed=sequence, trial_seed=seed, number=number, flat=flat)
+        return build_sampler(self._search.sampler, study_seed=sequence, seed=seed, number=number, flat=flat)
 
     def _untried(self, seed: int) -> Mapping[str, Value] | None:
         """A cell of a finite space that no trial has, drawn by the trial's seed; None in an infinite space."""

@@ -37,18 +37,17 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def build_sampler(
-    config: search.Sampler, *, study_seed: int, trial_seed: int, number: int, flat: Mapping[str, Domain]
+    config: search.Sampler, *, study_seed: int, seed: int, number: int, flat: Mapping[str, Domain]
 ) -> BaseSampler:
     """The sampler that suggests search trial ``number``.
 
     Args:
         config: The ``search.sampler`` section.
         study_seed: Seed of the study, for sequences that span trials (Sobol).
-        trial_seed: Seed of this trial's draws.
+        seed: Seed of this trial's draws.
         number: Position of the trial in the search, from 0.
         flat: The unconditional domains by name.
     """
-    seed = trial_seed
     match config:
         case search.TPE(startup_trials=startup):
             return TPESampler(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)

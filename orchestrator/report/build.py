@@ -119,15 +119,11 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     for line in _unfinished(results):
         yield Paragraph(line, warning=True)
     for name in ("ablation", "confirm"):
-        plan = results.plans.get(name)
-        if plan is not None:
-            yield from stage_blocks(StageResults(results, plan), metrics)
+        if name in results.plans:
+            yield from stage_blocks(StageResults(results, results.plans[name]), metrics)
     if results.runs("search", "imported", "reference"):
         yield from search_blocks(results, metrics)
-    lines = left_out(results)
-    if lines:
-        yield Heading("Runs of the search that enter nothing")
-        yield Bullets(tuple(lines))
+    yield from left_out(results)
     yield Heading("How to read this report")
     yield Bullets(_HOW_TO_READ)
 
@@ -162,8 +158,7 @@ def _unfinished(results: Results) -> Iterator[str]:
     for stage, plan in results.plans.items():
         begun = {(run.arm, run.block) for run in results.runs(stage)}
         planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
-        rest = len(planned - begun)
-        if rest:
+        if rest := len(planned - begun):
             yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
     search = results.runs("search")
     budget = value_at(results.specification, "search.trials")

@@ -115,7 +115,9 @@ class Results:
 
     def curve(self, run: Run, metric: str) -> Floats:
         """Values by epoch, the first is epoch 1's; NaN where there is none."""
-        return self._column(metric)[run.rows]
+        if metric not in self._columns:
+            return np.full(len(self.table), np.nan)[run.rows]
+        return self._columns[metric][run.rows]
 
     def runs(self, *kinds: str) -> list[Run]:
         """Runs of some kinds, in the order of their numbers."""
@@ -130,17 +132,8 @@ class Results:
 
     @cached_property
     def _columns(self) -> dict[str, Floats]:
-        return {}
-
-    def _column(self, metric: str) -> Floats:
-        if metric not in self._columns:
-            if metric in self.metrics:
-                column = self.table.column(metric).cast(pa.float64())
-                values = column.to_numpy(zero_copy_only=False).astype(np.float64)
-            else:
-                values = np.full(len(self.table), np.nan)
-            self._columns[metric] = values
-        return self._columns[metric]
+        numbers = {name: self.table.column(name).cast(pa.float64()) for name in self.metrics}
+        return {name: np.asarray(column, dtype=np.float64) for name, column in numbers.items()}
 
     def _is_metric(self, name: str) -> bool:
         if name in HEAD or name.startswith((PARAM, PICK)):

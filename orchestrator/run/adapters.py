@@ -16,9 +16,7 @@ from orchestrator.worker.job import EpochDone, Job, Outcome
 class PlannedSearcher(Searcher):
     """Gives Ray the session's next trial and the session Ray's verdicts.
 
-    Args:
-        session: The launch.
-        job_of: Completes what is the same for every worker of the launch with a trial.
+    ``job_of`` completes what is the same for every worker of the launch with a trial.
     """
 
     def __init__(self, session: Session, job_of: Callable[[Planned], Job]) -> None:

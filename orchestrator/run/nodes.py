@@ -40,6 +40,20 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
     if len(nodes) < 2 and not in_job:
         return
     why = f"the cluster has {len(nodes)} nodes" if len(nodes) > 1 else "this is a Ray job, whose folder goes with it"
+    _check_addresses(storage, tracking_uri, why)
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [_probe.options(scheduling_strategy=each).remote(store.storage, store.study) for each in strategies]
+    for node, answer in zip(nodes, answers, strict=True):
+        try:
+            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS))
+        except RayError as error:
+            if _is_alive(node["NodeID"]):
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise InputError(f"--address: node {node['NodeManagerAddress']} does not answer: {reason}") from error
+
+
+def _check_addresses(storage: str, tracking_uri: str | None, why: str) -> None:
+    """Refuse paths that mean something else on another machine."""
     if "://" not in storage and not os.path.isabs(storage):
         raise InputError(
             f"--storage {storage}: {why}, and a relative path is another place on each; give a path that all nodes "
@@ -50,15 +64,6 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
             f"tracking.uri {tracking_uri}: {why}, and this database is a file of one machine; give the address of an "
             "MLflow server (MLFLOW_TRACKING_URI), or --set tracking.enabled=false"
         )
-    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    answers = [_probe.options(scheduling_strategy=each).remote(store.storage, store.study) for each in strategies]
-    for node, answer in zip(nodes, answers, strict=True):
-        try:
-            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS))
-        except RayError as error:
-            if _is_alive(node["NodeID"]):
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                raise InputError(f"--address: node {node['NodeManagerAddress']} does not answer: {reason}") from error
 
 
 def _is_alive(node_id: str) -> bool:

@@ -22,15 +22,7 @@ class Listener(Protocol):
 
 
 class Session:
-    """Hands out trials and takes their results.
-
-    Args:
-        source: Decides what runs next.
-        store: Where plans and verdicts are kept.
-        listeners: Told of every change.
-        known: Trials of earlier launches.
-        say: Prints a line for the user.
-    """
+    """Hands out the source's trials and takes their results; ``known`` are the trials of earlier launches."""
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """Ray Tune runs the session's trials until there are no more of them or a signal asks to stop."""
 
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,23 +19,9 @@ from orchestrator.worker.ray_trial import RayTrial
 
 
 def run(
-    session: Session,
-    store: Store,
-    *,
-    resources: ResourcesSection,
-    concurrency: int,
-    fit: str,
-    system_metrics: bool = False,
+    session: Session, store: Store, *, resources: ResourcesSection, concurrency: int, fit: str, system_metrics: bool
 ) -> int | None:
-    """Run trials until the session has no more of them or a signal asks to stop.
-
-    Args:
-        session: Hands out the trials and takes their results.
-        store: Where workers keep their epochs.
-        resources: What a trial gets.
-        concurrency: Trials at a time.
-        fit: ``module:function`` that runs a trial.
-        system_metrics: Whether trials measure their machine.
+    """Run trials, ``concurrency`` at a time, until the session has no more of them or a signal asks to stop.
 
     Returns:
         None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
@@ -54,37 +39,43 @@ def run(
         backoff_s=resources.retry_backoff_s,
         system_metrics=system_metrics,
     )
-    searcher = PlannedSearcher(session, job_of)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
-    scratch = tempfile.mkdtemp(prefix="orchestrator-ray-")
-    tuner = tune.Tuner(
-        tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=PruningScheduler(session, searcher),
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=store.study,
-            storage_path=scratch,
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=resources.retries),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-    try:
+    with tempfile.TemporaryDirectory(prefix="orchestrator-ray-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=_trial_order(session, PlannedSearcher(session, job_of), concurrency),
+            run_config=_unattended_run(store.study, scratch, resources.retries),
+        )
         with _signals() as received:
             tuner.fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if not received and session.running:
         received.append(signal.SIGUSR1)  # sent from outside, it goes straight to Tune's own handler
     if not received:
         return None
     session.interrupt(f"interrupted by {received[0].name}")
     return _exit_code(received[0])
+
+
+def _trial_order(session: Session, searcher: PlannedSearcher, concurrency: int) -> tune.TuneConfig:
+    """The session says which trial runs next, and which one stops."""
+    return tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=PruningScheduler(session, searcher),
+        num_samples=-1,
+        max_concurrent_trials=concurrency,
+        reuse_actors=True,
+    )
+
+
+def _unattended_run(study: str, folder: str, retries: int) -> tune.RunConfig:
+    """A run that prints nothing and keeps nothing that is needed later."""
+    return tune.RunConfig(
+        name=study,
+        storage_path=folder,
+        verbose=0,
+        failure_config=tune.FailureConfig(max_failures=retries),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+    )
 
 
 @contextmanager
@@ -98,8 +89,7 @@ def _signals() -> Iterator[list[signal.Signals]]:
             os._exit(_exit_code(received[0]))  # Ray's processes end with their driver
         signal.raise_signal(signal.SIGUSR1)  # Tune's own handler: leave the loop after the results at hand
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    previous = {number: signal.getsignal(number) for number in numbers}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
     try:

@@ -32,16 +32,7 @@ def print_summary(
     seconds: float,
     results: Mapping[str, str | None],
 ) -> None:
-    """Print the end of a study.
-
-    Args:
-        console: Where to.
-        study: The study.
-        records: All its trials.
-        plans: Its comparing stages that have begun.
-        seconds: Wall time of this launch.
-        results: Where its results are to be seen, by what they are; None: nowhere.
-    """
+    """Print the end of a launch of so many seconds; ``results`` say where what is to be seen, None: nowhere."""
     counts = ", ".join(f"{n} {state}" for state in State if (n := sum(record.state is state for record in records)))
     say(console, f"\nStudy {study.spec.study}: {counts}; {duration(seconds)} in this launch")
     _print_leaders(console, study, records, confirmed="confirm" in plans)

@@ -16,6 +16,7 @@ from ray import tune
 from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
+from trainable.failure import TrialFailed
 
 
 class RayTrial(tune.Trainable):
@@ -73,5 +74,4 @@ class RayTrial(tune.Trainable):
 
 
 def _reason(error: Exception) -> str:
-    name = type(error).__name__
-    return one_line(error) if name == "TrialFailed" else f"{name}: {one_line(error)}"
+    return one_line(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {one_line(error)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.failure import TrialFailed
 
 State = Mapping[str, Any] | None
 
@@ -26,10 +27,6 @@ class Result:
 
     def pictures(self) -> dict[str, bytes]:
         return {}
-
-
-class TrialFailed(Exception):
-    """Named like the engine's."""
 
 
 def _p_max(config: TrialConfig) -> float:

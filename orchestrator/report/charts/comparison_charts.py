@@ -20,9 +20,9 @@ from orchestrator.report.charts.drawing import (
     panels,
     plain,
 )
-from orchestrator.report.sections.comparison_results import CONFIDENCE, StageResults, significant, verdict
+from orchestrator.report.sections.comparison_results import StageResults, significant, verdict
 from orchestrator.report.source import Floats
-from orchestrator.report.statistics.sign_flip import mean_interval
+from orchestrator.report.statistics.sign_flip import CONFIDENCE, mean_interval
 
 PANELS_PER_ROW = 3
 MOST_ROWS = 40
@@ -65,10 +65,7 @@ def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: 
             axis.plot(paired.difference, row, marker, color=colour, markersize=6)
         else:
             axis.text(0, row, " no pair", va="center", fontsize=TEXT - 1, color=NOT_SHOWN)
-    _rows_of_arms(axis, arms)
-    better = "right" if stage.results.greater_is_better(metric) else "left"
-    axis.set_title(plain(metric))
-    axis.set_xlabel(f"Δ to {plain(stage.plan.baseline, 20)}; better to the {better}")
+    _label(axis, stage, arms, metric, f"Δ to {plain(stage.plan.baseline, 20)}; ")
 
 
 def arm_means(stage: StageResults, metrics: Sequence[str]) -> Figure:
@@ -78,10 +75,7 @@ def arm_means(stage: StageResults, metrics: Sequence[str]) -> Figure:
     for axis, metric in zip(axes, metrics, strict=True):
         for row, arm in enumerate(arms):
             _runs(axis, row, list(stage.values(metric)[arm].values()), BASELINE if row == 0 else BETTER)
-        _rows_of_arms(axis, arms)
-        better = "right" if stage.results.greater_is_better(metric) else "left"
-        axis.set_title(plain(metric))
-        axis.set_xlabel(f"better to the {better}")
+        _label(axis, stage, arms, metric)
     axes[0].invert_yaxis()  # shared by all
     return figure
 
@@ -92,13 +86,16 @@ def _runs(axis: Axes, row: int, values: Sequence[float], colour: str) -> None:
                   transform=axis.get_yaxis_transform())  # fmt: skip
         return
     axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
-    low, high = mean_interval(values, CONFIDENCE)
+    low, high = mean_interval(values)
     if low is not None and high is not None:
         axis.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
     axis.plot(np.mean(values), row, "o", color=colour, markersize=6)
 
 
-def _rows_of_arms(axis: Axes, arms: Sequence[str]) -> None:
+def _label(axis: Axes, stage: StageResults, arms: Sequence[str], metric: str, what: str = "") -> None:
+    """Name the arms by row, and say which side is better."""
+    axis.set_title(plain(metric))
+    axis.set_xlabel(f"{what}better to the {'right' if stage.results.greater_is_better(metric) else 'left'}")
     axis.set_yticks(range(len(arms)), [plain(arm, 28) for arm in arms])
     axis.set_ylim(-0.6, len(arms) - 0.4)
     axis.grid(axis="x", color="#e5e9ee", linewidth=0.7)

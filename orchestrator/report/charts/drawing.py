@@ -39,10 +39,10 @@ def panels(
     axes: list[Axes] = list(grid.flat)
     for axis in axes[number:]:
         axis.remove()
-    for place, axis in enumerate(axes[:number]):
+    for position, axis in enumerate(axes[:number]):
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=TEXT - 1)
-        if place + columns >= number:
+        if position + columns >= number:
             axis.tick_params(labelbottom=True)  # the last of its column, though another row follows
     return figure, axes[:number]
 
@@ -56,10 +56,7 @@ def plain(text: str, most: int = 40) -> str:
 def save(figure: Figure, name: str, forms: Sequence[FigureFormat]) -> dict[FigureFormat, bytes]:
     """The figure as files, laid out once for all of them; equal for equal figures.
 
-    Args:
-        figure: The figure.
-        name: Its name, from which ids in an SVG derive.
-        forms: Kinds of the files.
+    Ids in an SVG derive from the name.
     """
     files: dict[FigureFormat, bytes] = {}
     with _style(name):

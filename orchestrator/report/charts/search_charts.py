@@ -33,14 +33,13 @@ def history(results: Results, trials: Sequence[Run], metric: str) -> Figure:
     scores = np.array([_nan(results.last(trial, metric)) for trial in trials])
     complete = np.array([trial.complete for trial in trials])
     at = np.arange(1, len(trials) + 1)
-    stopped = ~complete & np.isfinite(scores)
-    many = len(trials) > MANY
-    if stopped.any():
-        axis.plot(at[stopped], scores[stopped], "x", color=BASELINE, markersize=4, alpha=0.7, 
-                  label="not trained to its end",
-                  rasterized=many)  # fmt: skip
-    axis.plot(at[complete], scores[complete], "o", color=COLOURS[0], markersize=4, alpha=0.7, label="complete trial",
-              rasterized=many)  # fmt: skip
+    for marker, colour, label, those in (
+        ("x", BASELINE, "not trained to its end", ~complete & np.isfinite(scores)),
+        ("o", COLOURS[0], "complete trial", complete),
+    ):
+        if those.any():
+            axis.plot(at[those], scores[those], marker, color=colour, markersize=4, alpha=0.7, label=label,
+                      rasterized=len(trials) > MANY)  # fmt: skip
     best = np.where(complete, scores, np.nan)
     running = np.fmax.accumulate(best) if results.greater_is_better(metric) else np.fmin.accumulate(best)
     axis.step(at, running, where="post", color="black", linewidth=1.2, label="best so far")

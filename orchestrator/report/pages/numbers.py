@@ -3,6 +3,9 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
 
 from orchestrator.store.flat_config import short
 
@@ -11,23 +14,26 @@ DIGITS = 4
 """Digits behind the point: scores lie in [0, 1] and seeds differ in the third or so."""
 
 
-def number(value: float | None) -> str:
-    """A metric's value."""
+def number(value: float | None, sign: Literal["-", "+"] = "-") -> str:
+    """A metric's value; ``+`` writes the sign of positive ones too."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return _minus(f"{value:.{DIGITS}f}" if abs(value) < 1000 else f"{value:.6g}")
+    return _minus(f"{value:{sign}.{DIGITS}f}" if abs(value) < 1000 else f"{value:{sign}.6g}")
 
 
 def signed(value: float | None) -> str:
     """A difference."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    return _minus(f"{value:+.{DIGITS}f}" if abs(value) < 1000 else f"{value:+.6g}")
+    return number(value, "+")
 
 
-def spread(mean: float, std: float) -> str:
+def mean(values: Sequence[float]) -> str:
+    """The mean of a metric's values."""
+    return number(float(np.mean(values)) if values else None)
+
+
+def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation; the latter is left out below two values."""
-    return f"{number(mean)} ± {number(std)}" if math.isfinite(std) else number(mean)
+    return f"{mean(values)} ± {number(float(np.std(values, ddof=1)))}" if len(values) > 1 else mean(values)
 
 
 def interval(low: float | None, high: float | None) -> str:

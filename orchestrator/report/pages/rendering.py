@@ -16,13 +16,7 @@ LONG = 45
 
 
 def render(document: Document, form: Format, figures: Mapping[str, Mapping[FigureFormat, bytes]]) -> str:
-    """The page of a format.
-
-    Args:
-        document: The report.
-        form: The format.
-        figures: Files of each figure by its name and their kind, for pages that hold their figures.
-    """
+    """The page of a format; ``figures``, by name and kind, are for pages that hold their figures."""
     template = _environment(form).get_template(f"page.{form}.j2")
     return template.render(document=document, anchors=_anchors(document), figures=figures)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.report.pages.numbers import NOTHING, setting
 from orchestrator.report.sections.comparison_results import StageResults
 from orchestrator.store.stage_plan import Arm
+from orchestrator.studyfile.space.trees import same_level
 from trainable.presets import COMPONENTS
 
 MARK = "✓"
@@ -47,12 +48,7 @@ def _factors(stage: StageResults) -> Mapping[str, Sequence[object]]:
 
 
 def _distinct(values: Sequence[object]) -> list[object]:
-    return [value for at, value in enumerate(values) if not any(_same(value, before) for before in values[:at])]
-
-
-def _same(one: object, other: object) -> bool:
-    """Equal, and alike in kind: 0 is not false here."""
-    return type(one) is type(other) and bool(one == other)
+    return [value for at, value in enumerate(values) if not any(same_level(value, before) for before in values[:at])]
 
 
 def _preset_columns(presets: Sequence[object]) -> dict[str, list[str]]:
@@ -63,9 +59,9 @@ def _preset_columns(presets: Sequence[object]) -> dict[str, list[str]]:
 
 def _column(factor: str, levels: Sequence[object], arms: Sequence[Arm]) -> tuple[str, list[str]]:
     """Head and texts of a factor: check marks where one of two levels is to leave it out."""
-    off = [level for level in levels if any(_same(level, one) for one in (*_OFF, 0.0))]
+    off = [level for level in levels if any(same_level(level, one) for one in _OFF)]
     on = [level for level in levels if level not in off]
     if len(levels) != 2 or len(off) != 1 or len(on) != 1:
         return factor, [setting(arm.levels[factor]) if factor in arm.levels else NOTHING for arm in arms]
     head = factor if on[0] is True else f"{factor} = {setting(on[0])}"
-    return head, [MARK if factor in arm.levels and _same(arm.levels[factor], on[0]) else "" for arm in arms]
+    return head, [MARK if factor in arm.levels and same_level(arm.levels[factor], on[0]) else "" for arm in arms]

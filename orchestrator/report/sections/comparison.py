@@ -3,37 +3,13 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import numpy as np
-
 from orchestrator.report.charts.comparison_charts import arm_means, class_heat_map, forest, learning_curves
-from orchestrator.report.pages.document import (
-    Block,
-    Bullets,
-    Cell,
-    Heading,
-    Paragraph,
-    Picture,
-    Table,
-    Tone,
-    cells,
-    slug,
-)
-from orchestrator.report.pages.numbers import (
-    NOTHING,
-    count,
-    interval,
-    listed,
-    number,
-    probability,
-    share,
-    signed,
-    spread,
-)
+from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
+from orchestrator.report.pages.numbers import count, interval, listed, mean, probability, share, signed, spread
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults, significant, verdict
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone, verdict
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.limits import stage_limits, underpowered
-from orchestrator.report.statistics.paired import PairedDifference
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
 
@@ -45,33 +21,23 @@ STATISTICS_NOTE = (
 MOST_SENTENCES = 6
 """Arms without a shown difference that have a sentence each."""
 _DESIGNS = {
-    "confirm": "the best configurations of the search and the references, on seeds that the search has not seen",
-    "arms": "named arms",
-    "leave_one_out": "the full method, and the full method without one part at a time",
-    "one_at_a_time": "the baseline, and the baseline with one factor changed at a time",
-    "factorial": "a full factorial design: every combination of levels",
-    "fractional": "a fractional factorial design: a balanced part of all combinations",
-    "path": "a path from the baseline to a target, one factor at a time, the best next step at each point",
+    "confirm": "The best configurations of the search and the references, on seeds that the search has not seen",
+    "arms": "Named arms",
+    "leave_one_out": "The full method, and the full method without one part at a time",
+    "one_at_a_time": "The baseline, and the baseline with one factor changed at a time",
+    "factorial": "A full factorial design: every combination of levels",
+    "fractional": "A fractional factorial design: a balanced part of all combinations",
+    "path": "A path from the baseline to a target, one factor at a time, the best next step at each point",
 }
 
 
 def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     """Everything about one comparison."""
+    reported = [metric for metric in metrics if any(stage.values(metric).values())]
     yield Heading(stage.title)
     yield Paragraph(_what_was_compared(stage))
-    if stage.plan.earlier:
-        yield Paragraph(
-            "The plan was changed after runs had begun; p values are nominal, as they do not know of a choice to go on "
-            f"or of what to compare. Before: {'; '.join(stage.plan.earlier)}.",
-            warning=True,
-        )
-    hopeless = underpowered(stage)
-    if hopeless is not None:
-        yield Paragraph(hopeless, warning=True)
-    reported = [metric for metric in metrics if any(stage.values(metric).values())]
-    absent = [metric for metric in metrics if metric not in reported]
-    if absent:
-        yield Paragraph(f"No complete run of this stage reports {listed(absent)}.", warning=True)
+    for line in _warnings(stage, [metric for metric in metrics if metric not in reported]):
+        yield Paragraph(line, warning=True)
     if reported:
         objectives = [metric for metric in reported if metric in stage.results.objective_metrics]
         yield from _findings(stage, objectives or reported[:1])
@@ -86,7 +52,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
 def _what_was_compared(stage: StageResults) -> str:
     plan = stage.plan
     return (
-        f"{_capital(_DESIGNS.get(plan.design, plan.design))}: {count(len(plan.arms), 'arm')}, each run once on "
+        f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
         f"within seeds. {_when_planned(plan)} Values are those of the last epoch."
     )
@@ -100,8 +66,18 @@ def _when_planned(plan: StagePlan) -> str:
     return "Planned before any result."
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _warnings(stage: StageResults, absent: Sequence[str]) -> Iterator[str]:
+    """What a reader must know before any number; ``absent`` are metrics without a value."""
+    if stage.plan.earlier:
+        yield (
+            "The plan was changed after runs had begun; p values are nominal, as they do not know of a choice to go on "
+            f"or of what to compare. Before: {'; '.join(stage.plan.earlier)}."
+        )
+    hopeless = underpowered(stage)
+    if hopeless is not None:
+        yield hopeless
+    if absent:
+        yield f"No complete run of this stage reports {listed(absent)}."
 
 
 def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
@@ -157,43 +133,27 @@ def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str)
     rows = [
         (Cell(arm.name), *cells(columns.cells[arm.name]), *_statistics(stage, arm.name, metric)) for arm in stage.arms
     ]
-    return Table(
-        f"{stage.plan.stage}-{slug(metric)}",
-        f"{stage.title}: {metric}, each arm against {stage.plan.baseline}",
-        heads,
-        tuple(rows),
-        note=note,
-    )
+    caption = f"{stage.title}: {metric}, each arm against {stage.plan.baseline}"
+    return Table(f"{stage.plan.stage}-{slug(metric)}", caption, heads, tuple(rows), note=note)
 
 
 def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
-    values = np.array(list(stage.values(metric)[arm].values()))
-    own = Cell(
-        spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan)
-        if len(values)
-        else NOTHING
-    )
+    values = list(stage.values(metric)[arm].values())
+    own = Cell(spread(values))
     if arm == stage.plan.baseline:
         return (own, *cells(("baseline", "", "", "", str(len(values))), "muted"))
     paired = stage.differences(metric)[arm]
-    difference, p = Cell(signed(paired.difference), _tone(paired)), Cell(probability(paired.p_adjusted), _tone(paired))
+    difference, p = Cell(signed(paired.difference), tone(paired)), Cell(probability(paired.p_adjusted), tone(paired))
     limits = Cell(interval(paired.low, paired.high))
     return (own, difference, limits, p, *cells((share(paired.improvement), str(paired.n))))
 
 
 def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
     values = list(stage.values(metric)[arm].values())
-    if not values:
-        return Cell(NOTHING)
-    mean = number(float(np.mean(values)))
-    if arm == stage.plan.baseline:
-        return Cell(mean)
+    if not values or arm == stage.plan.baseline:
+        return Cell(mean(values))
     paired = stage.differences(metric)[arm]
-    return Cell(f"{mean} ({signed(paired.difference)})", _tone(paired))
-
-
-def _tone(difference: PairedDifference) -> Tone:
-    return "strong" if significant(difference) else "plain"
+    return Cell(f"{mean(values)} ({signed(paired.difference)})", tone(paired))
 
 
 def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
@@ -218,9 +178,9 @@ def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
 def _classes(stage: StageResults) -> Iterator[Block]:
     if not stage.class_differences or len(stage.classes) < 2:
         return
-    rare = stage.results.rare
-    known = "Rare classes (under 2 % of the training pixels) are marked" if rare else "No class is marked as rare"
-    if rare is None:
+    marked = stage.results.rare
+    known = "Rare classes (under 2 % of the training pixels) are marked" if marked else "No class is marked as rare"
+    if marked is None:
         known = "Which classes are rare was not kept when this study was launched, so none is marked"
     yield Heading(f"Classes in the {stage.noun}", level=3)
     yield Paragraph(
@@ -231,13 +191,16 @@ def _classes(stage: StageResults) -> Iterator[Block]:
     frames = f"Framed: adjusted p ≤ {ALPHA:g}. Blue is better than the baseline, red worse, grey has no pair."
     caption = f"{stage.title}: difference of IoU to {stage.plan.baseline} by class. {frames}"
     yield Picture(f"{stage.plan.stage}-classes", caption, partial(class_heat_map, stage))
+    yield _class_table(stage)
+
+
+def _class_table(stage: StageResults) -> Table:
     rows = []
     for name in stage.classes:
         baseline = list(stage.values(iou_name(name))[stage.plan.baseline].values())
         paired = [stage.class_differences[name, arm] for arm in stage.others]
-        differences = [Cell(signed(one.difference), _tone(one)) for one in paired]
-        mean = number(float(np.mean(baseline))) if baseline else NOTHING
-        rows.append((*cells((stage.class_label(name), mean)), *differences))
+        differences = [Cell(signed(one.difference), tone(one)) for one in paired]
+        rows.append((*cells((stage.class_label(name), mean(baseline))), *differences))
     heads = ("class", stage.plan.baseline, *(f"Δ {arm}" for arm in stage.others))
     note = f"Mean IoU of the baseline and Δ of each arm; bold: adjusted p ≤ {ALPHA:g} (exploratory)."
-    yield Table(f"{stage.plan.stage}-classes", f"{stage.title}: IoU by class", heads, tuple(rows), note=note)
+    return Table(f"{stage.plan.stage}-classes", f"{stage.title}: IoU by class", heads, tuple(rows), note=note)

@@ -5,30 +5,18 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
 
+from orchestrator.report.pages.document import Tone
 from orchestrator.report.source import Results, Run
+from orchestrator.report.statistics.effects import Effect
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
 from orchestrator.store.stage_plan import Arm, Stage, StagePlan
-from orchestrator.store.trial_record import State
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
 ALPHA = 0.05
 """Level of every verdict."""
-CONFIDENCE = 0.95
 Verdict: TypeAlias = Literal["better", "worse", "not shown"]
 NOUNS: Mapping[Stage, str] = {"confirm": "confirmation", "ablation": "ablation"}
 TITLES: Mapping[Stage, str] = {"confirm": "Confirmation on fresh seeds", "ablation": "Ablation"}
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A planned run without a value in the statistics."""
-
-    arm: str
-    block: int
-    key: str | None
-    """None where it never began."""
-    state: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +67,6 @@ class StageResults:
         planned = {run.key for run in self.runs.values()}
         return tuple(run.key for run in self.results.runs(self.plan.stage) if run.key not in planned)
 
-    @cached_property
-    def missing(self) -> tuple[Missing, ...]:
-        """Planned runs that enter no statistic, by arm and block."""
-        return tuple(
-            _missing(arm.name, block, self.runs.get((arm.name, block)))
-            for arm in self.arms
-            for block in self.blocks
-            if (arm.name, block) not in self.runs or not self.runs[arm.name, block].complete
-        )
-
     def complete(self, arm: str) -> list[Run]:
         """Complete runs of an arm by block."""
         runs = [self.runs.get((arm, block)) for block in self.blocks]
@@ -105,14 +83,8 @@ class StageResults:
     @lru_cache  # noqa: B019 - lives as long as the report of one study
     def differences(self, metric: str) -> Mapping[str, PairedDifference]:
         """Each arm against the baseline, by its name."""
-        differences = compare(
-            self.values(metric),
-            self.plan.baseline,
-            metric=metric,
-            greater_is_better=self.results.greater_is_better(metric),
-            blocks=self.blocks,
-            confidence=CONFIDENCE,
-        )
+        values, baseline, greater = self.values(metric), self.plan.baseline, self.results.greater_is_better(metric)
+        differences = compare(values, baseline, metric=metric, greater_is_better=greater, blocks=self.blocks)
         return {difference.arm: difference for difference in differences}
 
     def class_label(self, name: str) -> str:
@@ -131,14 +103,18 @@ class StageResults:
         values = {name: self.values(f"{IOU_PREFIX}{name}") for name in self.classes}
         if not values:
             return {}
-        baseline, blocks = self.plan.baseline, self.blocks
-        differences = per_class(values, baseline, greater_is_better=True, blocks=blocks, confidence=CONFIDENCE)
+        differences = per_class(values, self.plan.baseline, greater_is_better=True, blocks=self.blocks)
         return {(difference.metric, difference.arm): difference for difference in differences}
 
 
-def significant(difference: PairedDifference) -> bool:
+def significant(estimate: PairedDifference | Effect) -> bool:
     """Whether the adjusted test rejects."""
-    return difference.p_adjusted is not None and difference.p_adjusted <= ALPHA
+    return estimate.p_adjusted is not None and estimate.p_adjusted <= ALPHA
+
+
+def tone(estimate: PairedDifference | Effect) -> Tone:
+    """How a table writes it: bold where the adjusted test rejects."""
+    return "strong" if significant(estimate) else "plain"
 
 
 def verdict(difference: PairedDifference) -> Verdict:
@@ -146,10 +122,3 @@ def verdict(difference: PairedDifference) -> Verdict:
     if not significant(difference) or difference.better is None:
         return "not shown"
     return "better" if difference.better else "worse"
-
-
-def _missing(arm: str, block: int, run: Run | None) -> Missing:
-    if run is None:
-        return Missing(arm, block, None, "not begun", "")
-    words = {State.PRUNED: "stopped early", State.RUNNING: "not finished"}
-    return Missing(arm, block, run.key, words.get(run.state, str(run.state)), run.reason or "")

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Table, cells, slug
-from orchestrator.report.pages.numbers import interval, number, probability, setting, signed
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults
+from orchestrator.report.pages.numbers import interval, mean, probability, setting, signed
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone
 from orchestrator.report.statistics.effects import Effect, effects
 from orchestrator.report.statistics.paired import compare
 
@@ -52,16 +52,10 @@ def _estimated(stage: StageResults, metric: str) -> list[Effect]:
 def _effects_table(stage: StageResults, metric: str, estimated: Sequence[Effect]) -> Table:
     rows = []
     for effect in estimated:
-        strong = effect.p_adjusted is not None and effect.p_adjusted <= ALPHA
-        texts = (
-            signed(effect.estimate),
-            interval(effect.low, effect.high),
-            probability(effect.p_adjusted),
-            str(effect.n),
-        )
         levels = (" → " if len(effect.levels) == 2 else ", ").join(map(setting, effect.levels))
-        name = effect.name.replace(":", " × ")
-        rows.append((Cell(name, "strong" if strong else "plain"), Cell(levels), *cells(texts)))
+        limits, p = interval(effect.low, effect.high), probability(effect.p_adjusted)
+        texts = (levels, signed(effect.estimate), limits, p, str(effect.n))
+        rows.append((Cell(effect.name.replace(":", " × "), tone(effect)), *cells(texts)))
     return Table(
         f"{stage.plan.stage}-effects-{slug(metric)}",
         f"{stage.title}: effects of the factors on {metric}",
@@ -79,20 +73,26 @@ def _path(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     if len(chain) < 2:
         yield Paragraph("The path has not taken its first step yet.", warning=True)
         return
-    metric = metrics[0]
-    rows = [(Cell("0"), Cell(chain[0]), Cell("start"), *_path_cells(stage, metric, None, chain[0]))]
-    for step, (before, after) in enumerate(pairwise(chain), start=1):
-        flip = _flip(levels[before], levels[after])
-        rows.append((Cell(str(step)), Cell(after), Cell(flip), *_path_cells(stage, metric, before, after)))
-    end = levels[chain[-1]]
-    ahead = ", ".join(name for name, level in stage.plan.target.items() if end.get(name) != level)
-    where = f" It has not reached its target: {ahead} is still to change." if ahead else " It reached its target."
+    ahead = [name for name, level in stage.plan.target.items() if levels[chain[-1]].get(name) != level]
+    rest = f" It has not reached its target: {', '.join(ahead)} is still to change."
     yield Heading("The path", level=3)
-    yield Paragraph("At each step every factor still to change was tried alone, and the best of them was kept." + where)
-    yield Table(
+    yield Paragraph(
+        "At each step every factor still to change was tried alone, and the best of them was kept."
+        + (rest if ahead else " It reached its target.")
+    )
+    yield _path_table(stage, metrics[0], chain)
+
+
+def _path_table(stage: StageResults, metric: str, chain: Sequence[str]) -> Table:
+    levels = {arm.name: arm.levels for arm in stage.arms}
+    rows = [cells(("0", chain[0], "start", *_step(stage, metric, None, chain[0])))]
+    for number, (before, after) in enumerate(pairwise(chain), start=1):
+        flip = _flip(levels[before], levels[after])
+        rows.append(cells((str(number), after, flip, *_step(stage, metric, before, after))))
+    return Table(
         f"{stage.plan.stage}-path",
         f"{stage.title}: the steps taken, by {metric}",
-        ("step", "arm", "change", f"{metric}", "Δ to the step before", "95 % interval", "p", "n"),
+        ("step", "arm", "change", metric, "Δ to the step before", "95 % interval", "p", "n"),
         tuple(rows),
         words=3,
         note="Each step was chosen for its score, so its Δ is biased upwards and its p (not adjusted) too small: the "
@@ -105,13 +105,13 @@ def _flip(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     return "; ".join(f"{name}: {setting(before.get(name))} → {setting(after.get(name))}" for name in changed)
 
 
-def _path_cells(stage: StageResults, metric: str, before: str | None, after: str) -> tuple[Cell, ...]:
+def _step(stage: StageResults, metric: str, before: str | None, after: str) -> tuple[str, ...]:
+    """The statistics of an arm on the path, and of its difference to the one before."""
     values = stage.values(metric)
     own = list(values[after].values())
-    mean = number(sum(own) / len(own)) if own else number(None)
     if before is None:
-        return cells((mean, "", "", "", str(len(own))))
+        return (mean(own), "", "", "", str(len(own)))
     pair = {before: values[before], after: values[after]}
     greater = stage.results.greater_is_better(metric)
     [step] = compare(pair, before, metric=metric, greater_is_better=greater, blocks=stage.blocks)
-    return cells((mean, signed(step.difference), interval(step.low, step.high), probability(step.p), str(step.n)))
+    return (mean(own), signed(step.difference), interval(step.low, step.high), probability(step.p), str(step.n))

@@ -36,14 +36,7 @@ class Importance:
 
 
 def importances(results: Results, knobs: Knobs, trials: Sequence[Run], metric: str) -> list[Importance]:
-    """Importance of the settings that all trials have, by both methods.
-
-    Args:
-        results: The study.
-        knobs: Its search space.
-        trials: Complete search trials.
-        metric: The objective to explain.
-    """
+    """Importance for a metric, by both methods, of the settings that all of the complete search trials have."""
     scored = [trial for trial in trials if knobs.picks[trial.key] and results.last(trial, metric) is not None]
     names = [name for name in varied(knobs, scored) if name not in knobs.conditional]
     why_not = _why_not(results, scored, names, metric)

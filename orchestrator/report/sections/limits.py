@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from orchestrator.report.pages.document import Block, Bullets, Heading
 from orchestrator.report.pages.numbers import count, listed, probability
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults
 from orchestrator.report.source import Results, Run
@@ -12,6 +13,8 @@ from orchestrator.store.trial_record import State
 
 MOST_LISTED = 30
 """Runs that are listed one by one."""
+_WORDS = {State.PRUNED: "stopped early", State.RUNNING: "not finished"}
+"""States that a reader would not call by their own names."""
 
 
 def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
@@ -88,8 +91,8 @@ def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:
         yield "All trials have the same seed: what is best may be best for this seed alone."
 
 
-def left_out(results: Results) -> list[str]:
-    """One line for each kind of run outside the comparisons that enters nothing, with the reason."""
+def left_out(results: Results) -> Iterator[Block]:
+    """The runs outside the comparisons that enter nothing: a line for each state and reason."""
     groups: dict[tuple[State, str], list[str]] = defaultdict(list)
     for run in results.runs("search", "imported", "reference"):
         if not run.complete:
@@ -97,12 +100,13 @@ def left_out(results: Results) -> list[str]:
     order = list(State)
     lines = []
     for (state, reason), keys in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        word = "stopped early" if state is State.PRUNED else "not finished" if state is State.RUNNING else str(state)
         why = "" if state is State.RUNNING else f": {reason}"
-        lines.append(f"{count(len(keys), 'run')} {word} ({listed(keys, 5)}){why}")
+        lines.append(f"{count(len(keys), 'run')} {_WORDS.get(state, state)} ({listed(keys, 5)}){why}")
     if len(lines) > MOST_LISTED:
         lines = [*lines[:MOST_LISTED], f"and {len(lines) - MOST_LISTED} further reasons; the table holds all"]
-    return lines
+    if lines:
+        yield Heading("Runs of the search that enter nothing")
+        yield Bullets(tuple(lines))
 
 
 def underpowered(stage: StageResults) -> str | None:
@@ -133,10 +137,13 @@ def _power(n: int, arms: int) -> Iterator[str]:
 
 
 def _missing(stage: StageResults) -> Iterator[str]:
-    for missing in stage.missing[:MOST_LISTED]:
-        seed = stage.plan.seeds[missing.block]
-        why = f": {missing.reason}" if missing.reason else ""
-        key = f" ({missing.key})" if missing.key else ""
-        yield f"Left out: {missing.arm}, seed {seed}{key}, {missing.state}{why}."
-    if len(stage.missing) > MOST_LISTED:
-        yield f"Left out: {len(stage.missing) - MOST_LISTED} further runs; the table holds all."
+    """Planned runs that enter no statistic, by arm and block."""
+    planned = [(arm.name, block) for arm in stage.arms for block in stage.blocks]
+    missing = [cell for cell in planned if cell not in stage.runs or not stage.runs[cell].complete]
+    for arm, block in missing[:MOST_LISTED]:
+        run = stage.runs.get((arm, block))
+        why = f": {run.reason}" if run and run.reason else ""
+        state = f" ({run.key}), {_WORDS.get(run.state, run.state)}{why}" if run else ", not begun"
+        yield f"Left out: {arm}, seed {stage.plan.seeds[block]}{state}."
+    if len(missing) > MOST_LISTED:
+        yield f"Left out: {len(missing) - MOST_LISTED} further runs; the table holds all."

@@ -3,13 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from orchestrator.report.charts.search_charts import (
-    history,
-    importance_bars,
-    parallel_coordinates,
-    pareto,
-    slices,
-)
+from orchestrator.report.charts.search_charts import history, importance_bars, parallel_coordinates, pareto, slices
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.pages.numbers import NOTHING, count, number, setting
 from orchestrator.report.sections.importance import Importance, importances
@@ -40,12 +34,7 @@ def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
         return
     front = _front(results, complete)
     yield from _best(results, knobs, front, metrics)
-    for metric in objectives:
-        caption = f"Search: {metric} of the last epoch by trial. References are single runs outside the search."
-        yield Picture(f"search-history-{slug(metric)}", caption, partial(history, results, trials, metric))
-    if len(objectives) > 1:
-        caption = f"Search: {objectives[0]} against {objectives[1]}, last epoch, one seed each."
-        yield Picture("search-pareto", caption, partial(pareto, results, complete, front, objectives))
+    yield from _scores_of_trials(results, trials, complete, front)
     for metric in objectives:
         yield from _what_it_varies_with(results, knobs, complete, metric)
     yield Heading("Limits of the search", level=3)
@@ -84,6 +73,18 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Run], metrics: Sequenc
         rows = [cells([name, *(_pick(knobs, t, name) for t in front[:MOST_PICKS])]) for name in names]
         heads = ("setting", *(t.key for t in front[:MOST_PICKS]))
         yield Table("search-picks", "Search: what the best picked", heads, tuple(rows))
+
+
+def _scores_of_trials(
+    results: Results, trials: Sequence[Run], complete: Sequence[Run], front: Sequence[Run]
+) -> Iterator[Block]:
+    objectives = results.objective_metrics
+    for metric in objectives:
+        caption = f"Search: {metric} of the last epoch by trial. References are single runs outside the search."
+        yield Picture(f"search-history-{slug(metric)}", caption, partial(history, results, trials, metric))
+    if len(objectives) > 1:
+        caption = f"Search: {objectives[0]} against {objectives[1]}, last epoch, one seed each."
+        yield Picture("search-pareto", caption, partial(pareto, results, complete, front, objectives))
 
 
 def _scores(results: Results, trial: Run, metrics: Sequence[str]) -> tuple[Cell, ...]:

@@ -25,12 +25,11 @@ from statsmodels.regression.linear_model import OLS, RegressionResults
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
-from orchestrator.report.statistics.sign_flip import Floats
+from orchestrator.report.statistics.sign_flip import CONFIDENCE, Floats
 
 Row = tuple[Mapping[str, object], int, float]
 """Level of every factor, block, value of one complete run."""
 
-CONFIDENCE = 0.95
 NOISELESS = 1e-12
 """Residuals smaller than this, relative to the largest value, are rounding and no measure of noise."""
 
@@ -83,7 +82,7 @@ def effects(rows: Sequence[Row], factors: Mapping[str, tuple[object, ...]], *, i
     runs = [row for row in rows if math.isfinite(row[2])]
     if not runs:
         return []
-    nuisance = [_mean_term(len(runs)), *_coded("", [block for _, block, _ in runs])]
+    nuisance = [_Term("", (), np.ones((len(runs), 1))), *_coded("", [block for _, block, _ in runs])]
     mains = [term for name, levels in factors.items() for term in _main(name, levels, runs)]
     pairs = [_interaction(a, b) for a, b in combinations(mains, 2)] if interactions else []
     fitted, distinct = _estimable(nuisance, mains, pairs)
@@ -114,10 +113,6 @@ def _coded(name: str, values: Sequence[int]) -> list[_Term]:
         np.array([[-0.5], [0.5]]) if len(levels) == 2 else np.vstack([np.eye(k := len(levels) - 1), -np.ones((1, k))])
     )
     return [_Term(name, tuple(levels), code[np.searchsorted(levels, values)])]
-
-
-def _mean_term(n: int) -> _Term:
-    return _Term("", (), np.ones((n, 1)))
 
 
 def _interaction(a: _Term, b: _Term) -> _Term:

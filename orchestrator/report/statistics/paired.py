@@ -57,13 +57,7 @@ class PairedDifference:
 
 
 def compare(
-    values: Values,
-    baseline: str,
-    *,
-    metric: str,
-    greater_is_better: bool,
-    blocks: Sequence[int],
-    confidence: float = 0.95,
+    values: Values, baseline: str, *, metric: str, greater_is_better: bool, blocks: Sequence[int]
 ) -> list[PairedDifference]:
     """Compare every other arm with the baseline, in the order of the arms; p adjusted by Holm's method.
 
@@ -71,26 +65,20 @@ def compare(
     failed arm makes no other one significant. NaN and infinite values count as missing.
 
     Args:
-        values: arm -> block -> value; an arm all of whose runs failed has an empty mapping.
+        values: of every arm; one all of whose runs failed has an empty mapping.
         baseline: name of the arm that the others are compared with.
         metric: name of the metric, copied to the comparisons.
         greater_is_better: direction of the metric.
         blocks: the planned blocks; values of other blocks are ignored.
-        confidence: level of the intervals, between 0 and 1; they are not adjusted for several arms.
 
     Raises:
-        ValueError: a block is named twice, or the confidence lies outside (0, 1).
+        ValueError: a block is named twice.
     """
-    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks, confidence), "holm")
+    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks), "holm")
 
 
 def per_class(
-    values_by_class: Mapping[str, Values],
-    baseline: str,
-    *,
-    greater_is_better: bool,
-    blocks: Sequence[int],
-    confidence: float = 0.95,
+    values_by_class: Mapping[str, Values], baseline: str, *, greater_is_better: bool, blocks: Sequence[int]
 ) -> list[PairedDifference]:
     """Compare every other arm with the baseline class by class; exploratory.
 
@@ -103,41 +91,35 @@ def per_class(
     differences = [
         comparison
         for name, values in values_by_class.items()
-        for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, confidence)
+        for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks)
     ]
     return _adjusted(differences, "fdr_bh")
 
 
 def _unadjusted(
-    values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int], confidence: float
+    values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int]
 ) -> list[PairedDifference]:
     if len(set(blocks)) != len(blocks):
         raise ValueError(f"blocks: {list(blocks)} names a block twice; each pair counts once")
     arms = [arm for arm in values if arm != baseline]
-    return [_comparison(values, arm, baseline, metric, greater_is_better, blocks, confidence) for arm in arms]
+    return [_comparison(values, arm, baseline, metric, greater_is_better, blocks) for arm in arms]
 
 
 def _comparison(
-    values: Values,
-    arm: str,
-    baseline: str,
-    metric: str,
-    greater_is_better: bool,
-    blocks: Sequence[int],
-    confidence: float,
+    values: Values, arm: str, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int]
 ) -> PairedDifference:
     ours, theirs = values[arm], values.get(baseline, {})
     paired = [block for block in blocks if _has(ours, block) and _has(theirs, block)]
     x = np.array([theirs[block] for block in paired], dtype=np.float64)
     y = np.array([ours[block] for block in paired], dtype=np.float64)
-    low, high = mean_interval(y - x, confidence)
+    low, high = mean_interval(y - x)
     gains = y - x if greater_is_better else x - y
     return PairedDifference(
         arm=arm,
         baseline=baseline,
         metric=metric,
         n=len(paired),
-        missing=tuple(block for block in blocks if not (_has(ours, block) and _has(theirs, block))),
+        missing=tuple(block for block in blocks if block not in paired),
         baseline_mean=_mean(x),
         arm_mean=_mean(y),
         baseline_std=_std(x),

@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.power import TTestPower
 
-from orchestrator.report.statistics.sign_flip import Floats, exact_sign_flip, smallest_p
+from orchestrator.report.statistics.sign_flip import Floats, exact_sign_flip, smallest_p, strictest_step
 
 SIMULATED_PAIRS = 12
 SIMULATED_STUDIES = 4096
@@ -31,16 +31,13 @@ def power(n: int, effect: float, comparisons: int = 1, alpha: float = 0.05) -> f
     Args:
         n: number of pairs.
         effect: mean / standard deviation of the differences; its sign does not matter.
-        comparisons: number of arms compared with the baseline together.
-        alpha: family-wise level, between 0 and 1.
+        comparisons: as of `strictest_step`, errors too.
+        alpha: as there.
 
     Returns:
         Between 0 and 1; 0 where no p can be small enough.
-
-    Raises:
-        ValueError: no comparison, or alpha outside (0, 1).
     """
-    return _rejected(n, abs(effect), _threshold(comparisons, alpha))
+    return _rejected(n, abs(effect), strictest_step(comparisons, alpha))
 
 
 def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: float = 0.8) -> float | None:
@@ -48,19 +45,19 @@ def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: 
 
     Args:
         n: number of pairs.
-        comparisons: number of arms compared with the baseline together.
-        alpha: family-wise level, between 0 and 1.
+        comparisons: as of `strictest_step`, errors too.
+        alpha: as there.
         power: wanted chance of finding it, between alpha and 1.
 
     Returns:
         In standard deviations of the differences; None where no effect can be found: underpowered.
 
     Raises:
-        ValueError: no comparison, alpha outside (0, 1), or power outside (alpha, 1).
+        ValueError: power outside (alpha, 1).
     """
     if not alpha < power < 1:
         raise ValueError(f"power: {power} lies outside ({alpha}, 1); 0.8 is usual")
-    threshold = _threshold(comparisons, alpha)
+    threshold = strictest_step(comparisons, alpha)
     if smallest_p(n) > threshold:
         return None
 
@@ -71,12 +68,6 @@ def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: 
     while excess(high) < 0:
         high *= 2
     return float(brentq(excess, 0.0, high, xtol=1e-4))
-
-
-def _threshold(comparisons: int, alpha: float) -> float:
-    if comparisons < 1 or not 0 < alpha < 1:
-        raise ValueError(f"comparisons {comparisons}, alpha {alpha}: needs one or more, and a level between 0 and 1")
-    return alpha / comparisons
 
 
 def _rejected(n: int, effect: float, threshold: float) -> float:

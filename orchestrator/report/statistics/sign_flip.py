@@ -11,6 +11,7 @@ What is claimed, and what is not:
 Source: Fisher, The Design of Experiments, 1935 (sign flips).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
+CONFIDENCE = 0.95
+"""Level of every interval; none is adjusted for several arms."""
 EXACT_PAIRS = 20
 """Up to here all 2**(n-1) patterns of signs are counted; with more pairs they are drawn."""
 DRAWN_PATTERNS = 19_999
@@ -65,7 +68,7 @@ def exact_sign_flip(differences: Floats) -> Floats:
 
 
 def mean_interval(
-    differences: Sequence[float] | Floats, confidence: float = 0.95
+    differences: Sequence[float] | Floats, confidence: float = CONFIDENCE
 ) -> tuple[float, float] | tuple[None, None]:
     """Student's t interval of the mean difference.
 
@@ -114,10 +117,8 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def seeds_needed(comparisons: int, alpha: float = 0.05) -> int:
-    """Smallest number of pairs whose `smallest_p` passes Holm's strictest step, alpha / comparisons.
-
-    Necessary, not sufficient: `power.power` says how likely an effect of a given size passes.
+def strictest_step(comparisons: int, alpha: float) -> float:
+    """The level that the first arm has to pass in Holm's method: alpha / comparisons.
 
     Args:
         comparisons: number of arms compared with the baseline together.
@@ -128,10 +129,16 @@ def seeds_needed(comparisons: int, alpha: float = 0.05) -> int:
     """
     if comparisons < 1 or not 0 < alpha < 1:
         raise ValueError(f"comparisons {comparisons}, alpha {alpha}: needs one or more, and a level between 0 and 1")
-    n = 1
-    while smallest_p(n) > alpha / comparisons:
-        n += 1
-    return n
+    return alpha / comparisons
+
+
+def seeds_needed(comparisons: int, alpha: float = 0.05) -> int:
+    """Smallest number of pairs whose `smallest_p` passes the `strictest_step`; arguments and errors are its own.
+
+    Necessary, not sufficient: `power.power` says how likely an effect of a given size passes.
+    """
+    threshold = strictest_step(comparisons, alpha)
+    return next(n for n in itertools.count(1) if smallest_p(n) <= threshold)
 
 
 def evidence(comparisons: int, seeds: int) -> str:
@@ -140,7 +147,7 @@ def evidence(comparisons: int, seeds: int) -> str:
         return "nothing is compared"
     needed = seeds_needed(comparisons)
     lacking = "underpowered: " if seeds < needed else ""
-    enough = f"need {needed} seeds or more" if lacking else f"need {needed} or more"
+    enough = f"need {needed} {'seeds ' if lacking else ''}or more"
     bound = f"{seeds} seeds: no p below {smallest_p(seeds):.2g} is possible"
     return f"{bound}; {lacking}{comparisons} comparisons at 0.05 (Holm) {enough}"
 
