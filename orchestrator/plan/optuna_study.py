@@ -83,7 +83,7 @@ class OptunaStudy:
         return self._system_attrs(trial)
 
     def report(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Tell the pruner of an epoch that is not the trial's last; True means: stop the trial."""
+        """Decide by the pruner whether a trial stops early, after an epoch that is not its last."""
         trial = self._reported_trial(planned, epoch, metrics)
         return trial is not None and bool(trial.should_prune())
 

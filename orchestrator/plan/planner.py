@@ -24,7 +24,7 @@ MAX_ENUMERATED_CELLS = 10_000
 
 
 class Planner(TrialSource):
-    """Decides which trial runs next and which one stops early.
+    """Decides which trial runs next; `OptunaStudy.report` decides which one stops early.
 
     Args:
         study: The study.

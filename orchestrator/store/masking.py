@@ -40,9 +40,9 @@ def shown_config(tree: JsonObject, from_env: Mapping[str, str], prefix: str = ""
 
 def shown_text(text: str, config: JsonObject, from_env: Mapping[str, str]) -> str:
     """A reason, a log or a file about a trial of this configuration, each value replaced by what the file says."""
-    values = flatten(config)
-    for setting, written in from_env.items():
-        value = values.get(setting)
-        if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
+    settings = flatten(config)
+    secrets = [(value, written) for name, written in from_env.items() if isinstance(value := settings.get(name), str)]
+    for value, written in sorted(secrets, key=lambda secret: -len(secret[0])):  # one may hold another
+        if len(value) >= SHORTEST_SECRET:
             text = text.replace(value, written)
     return text

@@ -25,6 +25,7 @@ from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
 from trainable.configfile.node import JsonObject, Scalar
+from trainable.configfile.trees import write_yaml
 from trainable.data.errors import DataError
 
 if TYPE_CHECKING:
@@ -115,10 +116,16 @@ class StudyInfo:
             if content is None:
                 continue
             if name == layout.BEST:
-                content = shown_text(content.decode(), yaml.safe_load(content), self._kept.from_env).encode()
+                content = self._shown_best(content.decode()).encode()
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+
+    def _shown_best(self, text: str) -> str:
+        """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
+        config, from_env = yaml.safe_load(text), self._kept.from_env
+        head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+        return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
         """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""

@@ -3,11 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import yaml
+
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
-from orchestrator.store.results_table import table
+from orchestrator.store.results_table import table, write_best
 from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo
 from orchestrator.tracking.entries import config_hash, trial_params, trial_tags
 from trainable.configfile.node import JsonObject
@@ -49,6 +53,27 @@ def test_short_values_stay_in_texts() -> None:
     masked = shown(replace(RECORD, planned=replace(PLANNED, config=config), reason="no net"), FROM_ENV)
     assert masked.reason == "no net", "no secret, and part of other words"
     assert masked.planned.config["model"] == {"encoder": "${NET}", "arch": "fpn"}
+
+
+def test_a_value_inside_another_one_leaves_no_rest() -> None:
+    config: JsonObject = {"data": {"name": "camvid", "root": "/data/secret/x"}, "model": {"encoder": "/data"}}
+    record = replace(
+        RECORD, planned=replace(PLANNED, config=config), reason="no folder /data/secret/x/train, but /data"
+    )
+    inner_first = {"model.encoder": "${SHORT}", "data.root": "${LONG}"}
+    assert shown(record, inner_first).reason == "no folder ${LONG}/train, but ${SHORT}"
+
+
+@pytest.mark.parametrize("root", ["/home/jürgen/data", f"/data/{'with words ' * 12}", "/data/it's", "/data: #1"])
+def test_best_yaml_is_published_without_values_however_yaml_writes_them(root: str, tmp_path: Path) -> None:
+    store, objective = Store(str(tmp_path), "s"), Objective(metric="val/miou", mode="max")
+    config: JsonObject = {**CONFIG, "data": {"name": "camvid", "root": root, "size": [32, 64]}}
+    write_best(store, replace(RECORD, planned=replace(PLANNED, config=config)), "s", objective, threads=1)
+    specification: JsonObject = {"study": "s", "objective": objective.model_dump(), "tracking": {}}
+    StudyInfo(store, KeptStudy("1", specification, from_env={"data.root": "${DATA}"})).write_study(tmp_path)
+    published = (tmp_path / "best.yaml").read_text()
+    assert yaml.safe_load(published) == {**config, "data": {"name": "camvid", "root": "${DATA}", "size": [32, 64]}}
+    assert published.startswith("# search-0000 of study s: val/miou = 0.5 after epoch 1\n# Run it alone:  python -m")
 
 
 def test_the_table_holds_no_value(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_status_reads_it(storage: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "granularity=image" in shown
 
 
+def test_its_table_lacks_picks_and_the_report_says_so_in_one_line(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["fixed", "--storage", str(storage)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].endswith("results.parquet: of an older version, without picks; the same launch again writes it anew")
+
+
 def test_a_launch_finds_it_finished_and_writes_it_anew(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     untracked = ["--storage", str(storage), "--set", "tracking.enabled=false"]
     assert sweep([FILE, *untracked]) == 0
