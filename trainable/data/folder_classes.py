@@ -6,16 +6,20 @@
       - {name: road, id: 7, colour: [128, 64, 128]}   # the colour, for pictures, may be left out
       - {name: car, id: 26}
     ignore: [0, 255]                                  # ids that are no class; default [255]
+    ignore_colours: [[0, 0, 0]]                       # colours that are no class, in masks that are stored in colour
+    mask: "{name}_mask.png"                           # name of the mask of NAME.jpg; default "{name}.png"
 
-All other ids are errors: a mask that holds one was made for other classes.
+All other ids are errors: a mask that holds one was made for other classes. Masks in RGB or with a palette are read by
+colour where every class has one.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from trainable.data.errors import DataError
 from trainable.section import Section
@@ -29,10 +33,22 @@ MAX_CLASSES = 255
 """Train ids are bytes, and 255 is kept for ignored pixels."""
 
 
+def _class_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*", name):
+        raise ValueError(f"'{name}' is no class name: letters, digits, _ . - and single spaces between them")
+    return name
+
+
+def _mask_pattern(pattern: str) -> str:
+    if pattern.count("{name}") != 1 or "/" in pattern:
+        raise ValueError(f"'{pattern}' must hold {{name}} once, and no /; for a_mask.png of a.jpg {{name}}_mask.png")
+    return pattern
+
+
 class ClassEntry(Section):
     """One class."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Annotated[str, AfterValidator(_class_name)]
     """Part of a metric's name."""
     id: LabelId
     """Value of its pixels in the masks."""
@@ -44,14 +60,25 @@ class ClassesFile(Section):
 
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     ignore: tuple[LabelId, ...] = (255,)
+    ignore_colours: tuple[Colour, ...] = ()
+    mask: Annotated[str, AfterValidator(_mask_pattern)] = "{name}.png"
+    """Name of an image's mask."""
 
     @model_validator(mode="after")
     def _every_id_once(self) -> Self:
         for what, values in (("name", self.names), ("id", (*self.ids, *self.ignore))):
             twice = sorted({str(value) for value in values if values.count(value) > 1})
             if twice:
-                raise ValueError(f"{what} {twice[0]} stands there twice")
+                raise ValueError(f"{what} {twice[0]} stands there twice{self._why(what, twice[0])}")
         return self
+
+    def _why(self, what: str, value: str) -> str:
+        """What to write where an id is a class and ignored; 255 is ignored without a word in the file."""
+        if what == "name" or self.ids.count(int(value)) != 1 or self.ignore.count(int(value)) != 1:
+            return ""
+        rest = [id_ for id_ in self.ignore if id_ != int(value)]
+        default = " by default" if "ignore" not in self.model_fields_set else ""
+        return f": it is a class, and ignored{default}; write `ignore: {rest}` to keep the class"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,6 +89,11 @@ class ClassesFile(Section):
     def ids(self) -> tuple[int, ...]:
         """Ids of the classes in the masks."""
         return tuple(entry.id for entry in self.classes)
+
+    @property
+    def mask_colours(self) -> tuple[Colour | None, ...]:
+        """Colours of the classes in masks, as far as the file gives them."""
+        return tuple(entry.colour for entry in self.classes)
 
     @property
     def colours(self) -> tuple[Colour, ...]:

@@ -1,6 +1,7 @@
 """Where the frames of a data set lie on disk. Imports no torch and decodes nothing: checking a data set is fast."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,18 @@ from typing import Literal, assert_never
 
 from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
 from trainable.data.errors import DataError as DataError
+from trainable.data.files import IMAGE_SUFFIXES, files_below, folder, lines, printable, refusals, user_path
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
 
 Split = Literal["train", "val"]
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+SBD_LISTS = ("train_aug.txt", "trainaug.txt")
+"""The list of SBD's frames goes by both names."""
+SBD_LABELS = "SegmentationClassAug"
+NAMED = 3
+"""So many files are named by a note, the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +31,72 @@ class Pair:
     label: Path
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a data set's folder holds for one split."""
+
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader of the lists and names would ask about."""
+    searched: tuple[tuple[Path, str, str], ...] = ()
+    """Folders of which every file should belong to a frame: how its name ends, and what one that does not is."""
+
+    def passed_over(self) -> tuple[str, ...]:
+        """A line for every folder that holds more than the frames: how much, and names."""
+        frames = {path for pair in self.pairs for path in (pair.image, pair.label)}
+        found = []
+        for path, ending, what in self.searched:
+            files = files_below(path)
+            others = [other for other in files.paths if other.name.endswith(ending) and other not in frames]
+            for paths, kind in ((others, what), (sorted(files.hidden), "hidden, and no frames")):
+                found += [f"{path}: {len(paths)} {kind}: {_some(paths, path)}"] if paths else []
+        return tuple(found)
+
+
 def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
     """Frames of a split, sorted by the image's path; lists of names keep their order.
 
     Raises:
         DataError: a missing or unreadable folder, an empty split, an image without its label.
     """
-    root = Path(data.root).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root: no folder {data.root}; it must hold {_contents(data)}")
+    return _listing(data, split).pairs
+
+
+def layout_notes(data: FileData) -> tuple[str, ...]:
+    """What a data set's folder holds and nobody reads, a line each; raises as ``pairs``."""
+    with refusals():
+        listings = [_listing(data, split) for split in SPLITS]
+        return tuple(note for listing in listings for note in (*listing.notes, *listing.passed_over()))
+
+
+def _listing(data: FileData, split: Split) -> Listing:
+    with refusals():
+        root = user_path(data.root, "data.root")
+        if not root.is_dir():
+            raise DataError(f"data.root: no folder {data.root}; it must hold {_contents(data)}")
+        listing = _listing_in(data, root, split)
+    for pair in listing.pairs:
+        try:
+            str(pair.image).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"data.root: {printable(pair.image)}: the name is not UTF-8; rename it") from error
+    return listing
+
+
+def _listing_in(data: FileData, root: Path, split: Split) -> Listing:
     match data:
         case CamVidData():
-            return _camvid_pairs(root, split if split == "train" else data.eval_split)
+            return _camvid(root, split if split == "train" else data.eval_split)
         case CityscapesData():
-            coarse = _cityscapes_pairs(root, "gtCoarse", "train_extra") if data.coarse and split == "train" else ()
-            return _cityscapes_pairs(root, "gtFine", split) + coarse
+            fine = _cityscapes(root, "gtFine", split)
+            if not data.coarse or split != "train":
+                return fine
+            coarse = _cityscapes(root, "gtCoarse", "train_extra")
+            return Listing(fine.pairs + coarse.pairs, searched=fine.searched + coarse.searched)
         case VocData():
-            return _voc_pairs(root, split, data.train_aug)
+            return _voc(root, split, data.train_aug)
         case FolderData():
-            return _folder_pairs(root, split)
+            return _folder(root, split)
         case _:
             assert_never(data)
 
@@ -75,16 +128,21 @@ def check_data(data: DataConfig) -> None:
             _check_splits(data)
         case FolderData():
             _check_splits(data)
-            read_classes(Path(data.root).expanduser())
+            read_classes(user_path(data.root, "data.root"))
         case _:
             assert_never(data)
 
 
 def _check_splits(data: FileData) -> None:
-    train, val = pairs(data, "train"), pairs(data, "val")
-    both = {pair.image for pair in train} & {pair.image for pair in val}
+    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
+    both = [path for real, path in train.items() if real in val]
     if both:
         raise DataError(f"data.root: {min(both)} is in both splits; scores on training images say nothing")
+
+
+def _real(path: Path) -> str:
+    """The path with the links of its folders followed."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _contents(data: FileData) -> str:
@@ -101,103 +159,135 @@ def _contents(data: FileData) -> str:
             assert_never(data)
 
 
-def _camvid_pairs(root: Path, split: str) -> tuple[Pair, ...]:
+def _camvid(root: Path, split: str) -> Listing:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
-    images, labels = _folder(root / split), _folder(root / f"{split}annot")
-    found = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-    return _complete(found, f"{images} holds no *.png")
+    images, labels = folder(root / split), folder(root / f"{split}annot")
+    paths = [path for path in files_below(images).paths if path.parent == images and path.suffix == ".png"]
+    found = _complete([Pair(path, labels / path.name) for path in paths], f"{images} holds no *.png")
+    return Listing(found, searched=_searched(images, "*.png", labels, ""))
 
 
-def _cityscapes_pairs(root: Path, labelling: str, split: str) -> tuple[Pair, ...]:
+def _cityscapes(root: Path, labelling: str, split: str) -> Listing:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
-    images, labels = _folder(root / "leftImg8bit" / split), _folder(root / labelling / split)
-    suffix = "_leftImg8bit.png"
+    images, labels = folder(root / "leftImg8bit" / split), folder(root / labelling / split)
+    suffix, label_suffix = "_leftImg8bit.png", f"_{labelling}_labelIds.png"
     found = [
-        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_{labelling}_labelIds.png")
-        for city in sorted(images.iterdir())
-        if city.is_dir()
-        for path in sorted(_folder(city).glob(f"*{suffix}"))
+        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}{label_suffix}")
+        for path in files_below(images).paths
+        if path.name.endswith(suffix) and path.parent.parent == images
     ]
-    return _complete(found, f"{images} holds no CITY/*{suffix}")
+    frames = _complete(found, f"{images} holds no CITY/*{suffix}")
+    return Listing(frames, searched=_searched(images, f"CITY/*{suffix}", labels, label_suffix))
 
 
-def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
-    """Frames of ``ImageSets/Segmentation/<split>.txt``; for training of ``train_aug.txt`` where it is present.
+def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
+    """Frames of ``ImageSets/Segmentation/<split>.txt``; for training of SBD's list where it is present.
 
     SBD's lists come as names or as ``/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png``.
     """
     inside = [root / "VOCdevkit" / "VOC2012", root / "VOC2012"]
     root = next((path for path in inside if path.is_dir()), root)
-    lists = _folder(root / "ImageSets" / "Segmentation")
-    augmented = lists / "train_aug.txt"
-    use_augmented = split == "train" and train_aug and augmented.is_file()
-    names = augmented if use_augmented else lists / f"{split}.txt"
-    images = _folder(root / "JPEGImages")
-    plain = not (use_augmented and (root / "SegmentationClassAug").is_dir())
-    labels = _folder(root / ("SegmentationClass" if plain else "SegmentationClassAug"))
+    lists = folder(root / "ImageSets" / "Segmentation")
+    wanted = split == "train" and train_aug
+    augmented = next((lists / name for name in SBD_LISTS if wanted and (lists / name).is_file()), None)
+    names, has_sbd = augmented or lists / f"{split}.txt", (root / SBD_LABELS).is_dir()
+    images, labels = (
+        folder(root / "JPEGImages"),
+        folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass")),
+    )
     found = []
-    for line in _lines(names):
-        image, _, label = line.partition(" ")
-        listed = Pair(root / image.lstrip("/"), root / label.strip().lstrip("/"))
-        found.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
+    for line in lines(names):
+        image, *label = line.split(maxsplit=1)
+        stem = image if (images / f"{image}.jpg").is_file() else Path(image).stem
+        listed = Pair(root / image.lstrip("/"), root / label[0].lstrip("/")) if label else None
+        found.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
         if not found[-1].image.is_file():
             raise DataError(f"data.root: {names} names {image}, but there is no {found[-1].image}")
-    return _complete(found, f"{names} lists no frame")
+    unused = f"{root / SBD_LABELS} is not used: {lists} holds neither of {', '.join(SBD_LISTS)}"
+    notes = [unused] if wanted and has_sbd and augmented is None else []
+    return Listing(_complete(found, f"{names} lists no frame"), (*notes, *_repeated(names, found)))
 
 
-def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
-    """``images/<split>/NAME.png|jpg`` with ``masks/<split>/NAME.png``, folders within them kept.
+def _folder(root: Path, split: Split) -> Listing:
+    """``images/<split>/NAME.png`` with ``masks/<split>/NAME.png``, folders within them kept.
 
-    Or, where ``<split>.txt`` is present, the frames it names: ``images/NAME.png|jpg`` with ``masks/NAME.png``.
+    Or, where ``<split>.txt`` is present, the frames it names: ``images/NAME.png`` with ``masks/NAME.png``. ``mask`` of
+    ``classes.yaml`` is the pattern of a mask's name.
     """
     images, masks, names = root / "images", root / "masks", root / f"{split}.txt"
+    pattern = read_classes(root).mask
     if names.is_file():
-        _folder(masks)
-        by_name = {_stem(path, images): path for path in _images(_folder(images))}
-        unknown = [name for name in _lines(names) if name not in by_name]
-        if unknown:
-            raise DataError(f"data.root: {names} names {unknown[0]}, but there is no {images / unknown[0]}.png or .jpg")
-        found = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
-        return _complete(found, f"{names} lists no frame")
-    images, masks = _folder(images / split), _folder(masks / split)
-    found = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
-    return _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        folder(masks)
+        found = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
+        return Listing(_complete(found, f"{names} lists no frame", pattern), _repeated(names, found))
+    for other in SPLITS:
+        if (root / f"{other}.txt").is_file():
+            raise DataError(
+                f"data.root: {root / other}.txt is there, but no {names.name}; write both lists, or neither"
+            )
+    images, masks = folder(images / split), folder(masks / split)
+    found = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
+    frames = _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})", pattern)
+    several = sorted(label for label, count in Counter(pair.label for pair in found).items() if count > 1)
+    note = f"{masks}: {len(several)} masks of several images, each a frame: {_some(several, masks)}"
+    ending = pattern.rpartition("}")[2]
+    return Listing(frames, (note,) if several else (), _searched(images, ", ".join(IMAGE_SUFFIXES), masks, ending))
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+def _named(names: Path, images: Path) -> list[Path]:
+    """The images that a list names, with or without their suffix or the name of their folder."""
+    by_name: dict[str, Path] = {}
+    for path in files_below(images).images:
+        relative = path.relative_to(images)
+        by_name |= {relative.with_suffix("").as_posix(): path, relative.as_posix(): path}
+    found = []
+    for name in lines(names):
+        plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
+        if name not in by_name and plain not in by_name:
+            raise DataError(f"data.root: {names} names {name}, but there is no {images / plain}.png or .jpg")
+        found.append(by_name[name if name in by_name else plain])
+    return found
 
 
-def _stem(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+def _mask(image: Path, images: Path, pattern: str) -> Path:
+    relative = image.relative_to(images)
+    return relative.with_name(pattern.replace("{name}", relative.stem))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise DataError(f"data.root: {path}: cannot be read ({reason})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _searched(images: Path, read: str, labels: Path, ending: str) -> tuple[tuple[Path, str, str], ...]:
+    return (images, "", f"files that are not read (images are {read})"), (labels, ending, "masks without an image")
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise DataError(f"data.root: no folder {path}; data.root must be the folder that holds it")
-    try:
-        os.scandir(path).close()
-    except OSError as error:  # a glob would pass over it in silence
-        raise DataError(f"data.root: {path}: cannot be read ({error.strerror})") from error
-    return path
+def _repeated(names: Path, found: Sequence[Pair]) -> tuple[str, ...]:
+    twice = [pair.image for pair, count in Counter(found).items() if count > 1]
+    return (f"{names}: {len(twice)} frames stand there more than once: {_some(twice, names.parent)}",) if twice else ()
 
 
-def _complete(found: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
+def _some(paths: Sequence[Path], parent: Path) -> str:
+    names = [printable(path.relative_to(parent) if path.is_relative_to(parent) else path.name) for path in paths]
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def _complete(found: Sequence[Pair], empty: str, pattern: str | None = None) -> tuple[Pair, ...]:
     if not found:
         raise DataError(f"data.root: {empty}")
     missing = [pair for pair in found if not pair.label.is_file()]
     if missing:
         raise DataError(
-            f"data.root: {len(missing)} of {len(found)} images have no label; "
-            f"the first is {missing[0].image.name}, expected at {missing[0].label}"
+            f"data.root: {len(missing)} of {len(found)} images have no label; the first is {missing[0].image.name}, "
+            f"expected at {missing[0].label}{_near_miss(missing[0], pattern)}"
         )
     return tuple(found)
+
+
+def _near_miss(pair: Pair, pattern: str | None) -> str:
+    """What lies there instead, and the key of ``classes.yaml`` that names it."""
+    if not pair.label.parent.is_dir():
+        return ""
+    stem = pair.image.stem
+    names = [name for name in sorted(os.listdir(pair.label.parent)) if stem.casefold() in name.casefold()]
+    names = sorted((name for name in names if not name.startswith(".")), key=len)
+    if not names:
+        return ""
+    wanted = names[0].replace(stem, "{name}") if pattern is not None and stem in names[0] else ""
+    return f"; there is {printable(names[0])}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")

@@ -183,10 +183,10 @@ WRONG_CLASSES = {
     "classes: [": "not YAML",
     "classes: []": "classes: Tuple should have at least 1 item",
     "classes: [{name: a, id: 256}]": "classes[0].id: Input should be less than or equal to 255",
-    "classes: [{name: a b, id: 1}]": "classes[0].name: String should match",
+    "classes: [{name: a/b, id: 1}]": "classes[0].name: 'a/b' is no class name: letters,",
     "classes: [{name: a, id: 1}, {name: a, id: 2}]": "name a stands there twice",
     "classes: [{name: a, id: 1}, {name: b, id: 1}]": "id 1 stands there twice",
-    "classes: [{name: a, id: 255}]": "id 255 stands there twice",
+    "classes: [{name: a, id: 255}]": "id 255 stands there twice: it is a class, and ignored by default; write",
     "classes: [{name: a, id: 1, color: [0, 0, 0]}]": "classes[0].color: Extra inputs",
     "classes: [{name: a, id: 1, colour: [0, 0]}]": "classes[0].colour[2]: Field required",
 }
@@ -279,8 +279,8 @@ def test_a_label_id_outside_the_map_is_named(name: str, unknown: int, tmp_path: 
 
 
 def test_void_is_ignored(camvid: CamVidData, tmp_path: Path) -> None:
-    assert Decoder.of(camvid).table[[0, 10, 11]].tolist() == [0, 10, 255]
-    cityscapes = Decoder.of(CityscapesData(name="cityscapes", root="."))
+    assert Decoder.of(camvid).masks.table[[0, 10, 11]].tolist() == [0, 10, 255]
+    cityscapes = Decoder.of(CityscapesData(name="cityscapes", root=".")).masks
     assert cityscapes.table[[0, 7, 26, 29, 33, 255]].tolist() == [255, 0, 13, 255, 18, 255]
     assert cityscapes.known[:34].all()
 
