@@ -89,9 +89,11 @@ class MaskReader:
             raise DataError(f"{path}: {error}") from error
 
     def differs(self, file: BytesIO) -> bool:
-        """Whether a file is read by colour, and otherwise than by its indices; by its header."""
-        with suppress(Exception), warnings.catch_warnings(), Image.open(file) as image:  # whoever decodes it tells
-            warnings.simplefilter("ignore")
+        """Whether a file is read by colour, and otherwise than by its indices; by its header.
+
+        What is no picture does not: whoever decodes it tells.
+        """
+        with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             palette = _palette(image, None) if image.mode == "P" and self.by_colour else {}
             other = [self.by_colour.get(_packed(c), self.table[i]) != self.table[i] for i, c in palette.items()]
             return image.mode in ("RGB", "RGBA") or any(other)

@@ -30,7 +30,7 @@ DPI = 110
 LEGEND_COLUMNS = 6
 MAX_NUMBERED_CLASSES = 32
 """Up to so many classes the cells of the heat map bear their numbers; its side grows no further."""
-MAX_NAMED_CLASSES = 100
+MAX_NAMED_CLASSES = 60
 """Up to so many classes each row of the heat map has its name; beyond, some of them."""
 
 

@@ -24,8 +24,8 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is the data section's, and is told in
 TURNED = "turned upright, as their EXIF orientation says"
 DEEP = "16 bits a channel, of which the upper 8 are kept"
 DARK = "16 bits a channel, but no value above 12 bits: they come out dark (multiply them by 16)"
-UNSIGNED = 1
-"""TIFF's SampleFormat of unsigned integers."""
+SIGNED = 2
+"""TIFF's SampleFormat of signed integers."""
 INVERTED = " inverted"
 """Of TIFF's 16-bit values that begin at white; Pillow turns 8-bit ones round itself."""
 
@@ -54,8 +54,7 @@ def open_raster(path: Path, max_megapixels: int) -> Raster:
         DataError: no picture, several pages, more pixels than ``max_megapixels`` millions.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # of Pillow, about EXIF that it cannot read
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # Pillow warns of EXIF it cannot read
             _check(image, max_megapixels)
             coding, orientation = _coding(image), _orientation(image)
             image.load()
@@ -87,16 +86,14 @@ def rgb(path: Path, raster: Raster) -> tuple[Image.Image, tuple[str, ...]]:
         image = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
     elif ";16" in raster.coding and not raster.coding.startswith("BGR"):
         remarks.append(DEEP)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about palettes with transparency
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns of palettes with transparency
         return image.convert("RGB"), tuple(remarks)
 
 
 def peculiarity(source: Path | BytesIO) -> str:
     """What makes a file read otherwise than as 8-bit values row by row; empty where nothing does. Reads its header."""
     try:
-        with warnings.catch_warnings(), Image.open(source) as image:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
             lazy = image.format != "PNG" or image.info.keys() & {"exif", "xmp", "Raw profile type exif"}
             orientation = _orientation(image) if lazy else 1  # else Pillow would decode it to look behind the pixels
             deep = image.mode if image.mode.startswith(("I", "F")) else ""
@@ -125,7 +122,7 @@ def _coding(image: Image.Image) -> str:
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     arguments = tiles[0].args if tiles else image.mode
     coding = arguments[0] if isinstance(arguments, tuple) else str(arguments)
-    signed = " signed" if _tag(image, ExifTags.Base.SampleFormat) not in (None, UNSIGNED) else ""
+    signed = " signed" if _tag(image, ExifTags.Base.SampleFormat) == SIGNED else ""
     white_is_0 = _tag(image, ExifTags.Base.PhotometricInterpretation) == 0
     return f"{coding}{signed}{INVERTED if white_is_0 and coding.startswith('I;16') else ''}"
 
