@@ -229,7 +229,7 @@ def _folder(root: Path, split: Split) -> Listing:
     found = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
     frames = _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})", pattern)
     several = sorted(label for label, count in Counter(pair.label for pair in found).items() if count > 1)
-    note = f"{masks}: {len(several)} masks of several images, each a frame: {_some(several, masks)}"
+    note = f"{masks}: {len(several)} are the mask of several images, each a frame: {_some(several, masks)}"
     ending = pattern.rpartition("}")[2]
     return Listing(frames, (note,) if several else (), _searched(images, ", ".join(IMAGE_SUFFIXES), masks, ending))
 
@@ -255,7 +255,7 @@ def _mask(image: Path, images: Path, pattern: str) -> Path:
 
 
 def _searched(images: Path, read: str, labels: Path, ending: str) -> tuple[tuple[Path, str, str], ...]:
-    return (images, "", f"files that are not read (images are {read})"), (labels, ending, "masks without an image")
+    return (images, "", f"not read (images are {read})"), (labels, ending, "without an image")
 
 
 def _repeated(names: Path, found: Sequence[Pair]) -> tuple[str, ...]:
@@ -289,5 +289,6 @@ def _near_miss(pair: Pair, pattern: str | None) -> str:
     names = sorted((name for name in names if not name.startswith(".")), key=len)
     if not names:
         return ""
-    wanted = names[0].replace(stem, "{name}") if pattern is not None and stem in names[0] else ""
+    before, _, after = ("", stem, names[0][len(stem) :]) if names[0].startswith(stem) else names[0].rpartition(stem)
+    wanted = f"{before}{{name}}{after}" if pattern is not None and stem in names[0] else ""
     return f"; there is {printable(names[0])}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")
