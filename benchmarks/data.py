@@ -10,7 +10,6 @@ Shapes: B batch, N frames, H W frame, h w crop.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, read_trial
 from trainable.data.augment import augmented_batches
 from trainable.data.cache import VARIABLE, ensure_cache
 from trainable.data.config import Augment, CamVidData, CityscapesData, FileData, Size
@@ -221,7 +220,7 @@ def training_step(root: Path) -> None:
         "train": {"epochs": 12, "batch_size": 16, "lr": 1e-3},
         "suppression": {"gate_norm": "mean"},
     }
-    config = TrialConfig.model_validate_json(json.dumps(tree))
+    config = read_trial(tree)
     frames = load_splits(config.data).train
     training = prepare(config, choose_compute("cpu", "auto"), len(frames), train_statistics(config.data))
     train_epoch(training, frames, 1, limit=2)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from orchestrator.errors import InputError
-from orchestrator.studyfile import SpecError, load
+from orchestrator.studyfile import ConfigError, load
 
 DEFAULT_STORAGE = "studies"
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = options.address or os.environ.get("RAY_ADDRESS")
         target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
         return launch(study, storage=options.storage, target=target, command=command)
-    except (SpecError, InputError) as error:
+    except (ConfigError, InputError) as error:
         print(error, file=sys.stderr)
         return 2
     except (KeyboardInterrupt, _Terminated) as stop:  # before the first trial or after the last

@@ -5,46 +5,22 @@ failed (one line says why), 2 the input is wrong (one line per mistake, before t
 """
 
 import argparse
-import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import ValidationError
 
 from trainable.config import TrialConfig
-from trainable.data.layout import DataError, check_data
-from trainable.evaluate.metrics.names import (
-    CONTEXT_GAP,
-    EPOCH_SECONDS,
-    MIOU,
-    PIXEL_ACCURACY,
-    RARE_MIOU,
-    TRAIN_LOSS,
-)
+from trainable.configfile.messages import validate
+from trainable.configfile.mistakes import ConfigError, Mistake
+from trainable.configfile.node import Place
+from trainable.configfile.reading import read_mapping
+from trainable.data.layout import DataError, data_mistakes
+from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
-
-
-class InputError(ValueError):
-    """The file or an option is wrong; every line of the message is one mistake."""
-
-
-class Yaml12Loader(yaml.SafeLoader):
-    """PyYAML with the floats of YAML 1.2: ``1e-3`` is a number, not a string."""
-
-
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,16 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = load_config(options.config, options.set)
-        check_data(config.data)
         if options.export is not None:
             _check_export(options.export, options.config)
-    except (InputError, DataError) as error:
-        print(_prefixed(options.config, error), file=sys.stderr)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
         return 2
     try:
         _run(config, options)
     except (ModelError, DataError) as error:
-        print(_prefixed(options.config, error), file=sys.stderr)
+        print(f"{options.config}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"--export {options.export}: {error.strerror or error}", file=sys.stderr)
@@ -98,133 +73,42 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrialConfig:
-    """Read and validate a trial's configuration.
+def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> TrialConfig:
+    """Read and check a trial's configuration, and that its data set is there.
+
+    Args:
+        path: The YAML or JSON file.
+        overrides: ``PATH=VALUE`` options, applied in order.
+        env: Environment variables; those of the process by default.
 
     Raises:
-        InputError: an unreadable file, a bad override, or values that the schema refuses, one line each.
+        ConfigError: the file cannot be read or run; holds every mistake in it.
     """
-    tree = _read(path)
-    for override in overrides:
-        _override(tree, override)
-    try:
-        return TrialConfig.model_validate_json(json.dumps(tree, default=str))
-    except ValidationError as error:
-        raise InputError("\n".join(_mistake(detail) for detail in error.errors())) from error
+    mistakes: list[Mistake] = []
+    root = read_mapping(path, "a trial's configuration", (*TrialConfig.model_fields,), mistakes, overrides, env)
+    config = validate(TrialConfig, root, (), mistakes)
+    mistakes.extend(data_mistakes(root))
+    if config is None or mistakes:
+        raise ConfigError(mistakes)
+    return config
 
 
 def _check_export(path: Path, config: Path) -> None:
     """Refuse before the training what cannot be written after it."""
     place = path.absolute()
     if not place.parent.is_dir():
-        raise InputError(f"--export {path}: no folder {path.parent}")
-    if place.is_dir():
-        raise InputError(f"--export {path}: is a folder; name a file, such as model.pt")
-    if place.exists() and not place.is_file():
-        raise InputError(f"--export {path}: is no file")
-    if place.exists() and place.samefile(config):
-        raise InputError(f"--export {path}: is the configuration itself")
-    if not os.access(place.parent, os.W_OK):
-        raise InputError(f"--export {path}: {path.parent} cannot be written to")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise InputError("must be a mapping with the sections data, model, train and, if wanted, suppression and seed")
-    return tree
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    *sections, leaf = path.split(".")
-    if not equals or not path or not all((*sections, leaf)):
-        raise InputError(f"--set {override}: write path=value, as --set train.epochs=2")
-    try:
-        value = yaml.load(text, Loader=Yaml12Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not YAML") from error
-    for section in sections:
-        if tree.get(section) is None:
-            tree[section] = {}
-        tree = tree[section]
-        if not isinstance(tree, dict):
-            raise InputError(f"--set {override}: '{section}' is a value, not a section")
-    tree[leaf] = value
-
-
-def _mistake(detail: Mapping[str, Any]) -> str:
-    """One line for one of pydantic's errors: ``path: what, and valid names``."""
-    place = _place(detail["loc"])
-    context = detail.get("ctx", {})
-    match detail["type"]:
-        case "extra_forbidden":
-            what = f"unknown key; valid: {', '.join(_keys_beside(detail['loc']))}"
-        case "missing":
-            what = "missing"
-        case "union_tag_invalid":
-            place, what = f"{place}.name", f"unknown '{context['tag']}'; one of {context['expected_tags']}"
-        case "union_tag_not_found":
-            place, what = f"{place}.name", "missing; it says which kind the section is"
-        case "value_error":
-            what = str(context["error"])
-            if re.match(r"[a-z_]+(\.[a-z_]+)+: ", what):  # a rule over several values names the one to change
-                place = ""
-        case _:
-            given = detail["input"]
-            what = f"{_lower(detail['msg'])}, not {json.dumps(given, default=str)}"
-    return f"{place}: {what}" if place else what
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
-
-
-def _section_and_path(location: Sequence[str | int]) -> tuple[Any, list[str]]:
-    """Follow a location through the schema; leaves out the tags pydantic adds for the kind of a section."""
-    node: Any = TrialConfig.model_json_schema()
-    definitions, path = node["$defs"], []
-    for part in location:
-        node = _resolve(node, definitions)
-        tags = node.get("discriminator", {}).get("mapping", {})
-        if part in tags:
-            node = {"$ref": tags[part]}
-            continue
-        if isinstance(part, str) and "properties" not in node:  # the tag of one value or a list of them
-            continue
-        path.append(str(part))
-        node = node.get("properties", {}).get(part, {})
-    return _resolve(node, definitions), path
-
-
-def _resolve(node: Any, definitions: Any) -> Any:
-    """Follow references, and through ``section | null`` to the section."""
-    while True:
-        options = [option for option in node.get("anyOf", []) if option.get("type") != "null"]
-        if "$ref" in node:
-            node = definitions[node["$ref"].rpartition("/")[2]]
-        elif len(options) == 1:
-            node = options[0]
-        else:
-            return node
-
-
-def _place(location: Sequence[str | int]) -> str:
-    return ".".join(_section_and_path(location)[1])
-
-
-def _keys_beside(location: Sequence[str | int]) -> list[str]:
-    """Names of the keys that are valid where the last part of the location stands."""
-    return list(_section_and_path(location[:-1])[0].get("properties", {}))
-
-
-def _prefixed(path: Path, error: Exception) -> str:
-    return "\n".join(f"{path}: {line}" for line in str(error).splitlines())
+        problem = f"no folder {path.parent}"
+    elif place.is_dir():
+        problem = "is a folder; name a file, such as model.pt"
+    elif place.exists() and not place.is_file():
+        problem = "is no file"
+    elif place.exists() and place.samefile(config):
+        problem = "is the configuration itself"
+    elif not os.access(place.parent, os.W_OK):
+        problem = f"{path.parent} cannot be written to"
+    else:
+        return
+    raise ConfigError([Mistake(Place(str(config)), "", f"--export {path}: {problem}")])
 
 
 def _run(config: TrialConfig, options: argparse.Namespace) -> None:
@@ -240,8 +124,8 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
         metrics = result.metrics
         if options.export is not None and result.epoch == config.train.epochs:
             save(result.training.model, config.model, options.export)
-        shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
-        print(f"epoch {result.epoch}/{config.train.epochs}  {shown}", flush=True)
+        figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
+        print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
     for name in sorted(metrics):
         print(f"{name} = {metrics[name]:.6g}")
 

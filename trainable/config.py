@@ -1,9 +1,12 @@
 """The configuration of one trial: the root that composes the sections. Imports no torch."""
 
-from typing import Any, Self
+import json
+from collections.abc import Mapping
+from typing import Self
 
 from pydantic import model_validator
 
+from trainable.configfile.mistakes import RuleError
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
@@ -36,7 +39,7 @@ class TrialConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _apply_preset(cls, tree: Any) -> Any:
+    def _apply_preset(cls, tree: object) -> object:
         if not isinstance(tree, dict):
             return tree
         preset = next((name for name in PRESETS if name == tree.get("preset")), None)
@@ -45,9 +48,8 @@ class TrialConfig(Section):
     @model_validator(mode="after")
     def _has_a_test_split(self) -> Self:
         if self.evaluation.test_at_end and test_split(self.data) is None:
-            raise ValueError(
-                f"evaluation.test_at_end: {self.data.name} has no labelled test split besides the one that is scored"
-            )
+            message = f"{self.data.name} has no labelled test split besides the one that is scored"
+            raise RuleError(message, "evaluation.test_at_end")
         return self
 
     @model_validator(mode="after")
@@ -58,18 +60,20 @@ class TrialConfig(Section):
         except DataError:  # a folder's classes.yaml: whoever checks the data says what is wrong with it
             return self
         if isinstance(weights, tuple) and len(weights) != len(classes):
-            raise ValueError(
-                f"train.class_weights: {len(weights)} weights, but {self.data.name} has {len(classes)} classes"
-            )
+            message = f"{len(weights)} weights, but {self.data.name} has {len(classes)} classes"
+            raise RuleError(message, "train.class_weights")
         if self.suppression and self.suppression.num_classes >= len(classes):
-            raise ValueError(
-                f"suppression.num_classes: must be below the number of classes, {self.data.name} has {len(classes)}; "
-                f"got {self.suppression.num_classes}"
-            )
+            message = f"must be below the number of classes, {self.data.name} has {len(classes)}"
+            raise RuleError(f"{message}; got {self.suppression.num_classes}", "suppression.num_classes")
         return self
 
 
-def _with_tuples(value: Any) -> Any:
+def read_trial(tree: Mapping[str, object]) -> TrialConfig:
+    """The trial that a tree of plain values describes, as JSON holds it; raises pydantic's ``ValidationError``."""
+    return TrialConfig.model_validate_json(json.dumps(dict(tree)))
+
+
+def _with_tuples(value: object) -> object:
     """JSON's lists as tuples: behind a validator of its own, pydantic no longer knows that the input was JSON."""
     if isinstance(value, dict):
         return {key: _with_tuples(child) for key, child in value.items()}

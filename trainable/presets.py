@@ -5,13 +5,18 @@ stays as written, so that the arms of an ablation differ in nothing but what the
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import JsonValue
+
+from trainable.configfile.node import JsonObject
+from trainable.configfile.trees import set_at
 
 Preset = Literal[
     "none", "official", "plain", "class_weighted", "block", "two_path", "dropped_path", "full", "random_channels"
 ]
 
-PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "none": {"suppression": None},
     "official": {"suppression": {}},
     "plain": {"suppression": None},
@@ -52,7 +57,7 @@ COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
 """What each preset consists of, for the check marks of an ablation table."""
 
 
-def apply_preset(preset: Preset, trial: Mapping[str, Any]) -> dict[str, Any]:
+def apply_preset(preset: Preset, trial: Mapping[str, JsonValue]) -> JsonObject:
     """The trial's tree with the preset's settings; arms with a suppressed path build on official where it has none."""
     tree = dict(trial)
     if PRESETS[preset].get("suppression", {}) is not None and tree.get("suppression") is None:
@@ -60,10 +65,8 @@ def apply_preset(preset: Preset, trial: Mapping[str, Any]) -> dict[str, Any]:
     for path, value in PRESETS[preset].items():
         section, _, key = path.partition(".")
         written = tree.get(section)
-        if path == "train.class_weights" and isinstance(written, Mapping) and written.get(key) is not None:
+        if path == "train.class_weights" and isinstance(written, dict) and written.get(key) is not None:
             continue
-        if not key:
-            tree[section] = value
-        elif isinstance(tree.get(section), Mapping):  # what is no mapping is refused as it is written
-            tree[section] = {**tree[section], key: value}
+        if not key or isinstance(written, dict):  # what is no mapping is refused as it is written
+            tree = set_at(tree, path, value)
     return tree

@@ -1,7 +1,5 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
-from typing import Any
-
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
 
@@ -17,18 +15,18 @@ class Section(BaseModel):
     )
 
 
-def _with_name(value: Any) -> Any:
+def _with_name(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-BY_NAME: Any = Field(discriminator="name", json_schema_extra={"name_alone": True})
+BY_NAME = Field(discriminator="name", json_schema_extra={"name_alone": True})
 """A union of sections that are told apart by their ``name``."""
 
 NAME_ALONE = BeforeValidator(_with_name)
 """Lets the name of such a section stand for the mapping with its defaults: ``uniform`` for ``{name: uniform}``."""
 
 
-def _one_or_list(value: Any) -> str:
+def _one_or_list(value: object) -> str:
     return "list" if isinstance(value, list | tuple) else "one"
 
 

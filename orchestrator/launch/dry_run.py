@@ -1,6 +1,5 @@
 """``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
 
-import json
 import os
 from itertools import islice
 from typing import assert_never
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError
 from orchestrator.launch.preflight import check_models, open_store
-from orchestrator.plan.ablation import ablation, stand_in
+from orchestrator.plan.ablation import ablation
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
@@ -20,11 +19,11 @@ from orchestrator.store.results_table import threads_for
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import ResourcesSection, Study
-from orchestrator.studyfile.sections.comparison import Baseline, BestOf, Path, Winner, Written
+from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration
 from orchestrator.tracking import redacted, tracking_uri
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 
 SAMPLED = 3
 
@@ -90,20 +89,20 @@ def _ablation(study: Study, console: Console) -> tuple[Planned | None, int]:
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds, design = section.seeds, section.design
     try:
-        comparison = ablation(study, stand_in(study), lambda _config, _seeds: None)
+        comparison = ablation(study, study.space.at_center(), lambda _config, _seeds: None)
     except InputError as error:
         if isinstance(baseline, Written):
             raise
         say(console, f"ablation    {design.name}: its arms are known when its baseline is ({error})")
         return None, 0
     plan = comparison.plan
-    arms = walk_length(len(plan.arms) - 1) if isinstance(design, Path) else len(plan.arms)
+    arms = walk_length(len(plan.arms) - 1) if isinstance(design, AblationPath) else len(plan.arms)
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
     width = max(len(arm.name) for arm in plan.arms)
     for arm in plan.arms:
         mark = " (baseline)" if arm.name == plan.baseline else ""
         say(console, f"  {arm.name:<{width}}  {_levels(arm, plan)}{mark}")
-    if isinstance(design, Path):
+    if isinstance(design, AblationPath):
         say(console, "  then on from the best of them, until the target is reached")
     for name, same in comparison.equal.items():
         say(console, f"  {name} is the same configuration as {same}; it runs once")
@@ -160,7 +159,7 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     from trainable.model.encoders import ModelError
     from trainable.train.probe import probe
 
-    config = TrialConfig.model_validate_json(json.dumps(trial.config))
+    config = read_trial(trial.config)
     resources = study.spec.resources
     torch.set_num_threads(threads_for(resources.cpu))
     try:

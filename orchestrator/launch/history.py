@@ -16,7 +16,7 @@ from orchestrator.store.stage_plan import StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
 
@@ -192,7 +192,7 @@ def _fitted(study: Study, record: Record) -> Record | None:
     if not study.spec.searched:
         return None
     tree = _with_root(planned.config, _written_root(study, planned.config))
-    config = TrialConfig.model_validate(tree, strict=False)
+    config = read_trial(tree)
     if planned.kind == "reference":
         names = study.spec.search.references
         same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config

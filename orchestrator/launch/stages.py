@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.launch.history import History, best_elsewhere, settle
 from orchestrator.launch.plan_changes import described, difference, registered
-from orchestrator.plan.ablation import ablation, stand_in, winning_tree
+from orchestrator.plan.ablation import ablation, winning_tree
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, winner
 from orchestrator.plan.fixed import FixedPlanner
@@ -23,7 +23,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.studyfile.sections.comparison import BestOf, Winner
 from orchestrator.studyfile.space.trees import content
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, read_trial
 
 Identity = tuple[str, int]
 """Content and seed of a run: equal ones are one run."""
@@ -235,7 +235,7 @@ class Stages:
         if isinstance(section.read_baseline(searched=self._study.spec.searched), Winner):
             champion = self.champion()
             return None if champion is None else winning_tree(self._study, champion)
-        return self._elsewhere or stand_in(self._study)
+        return self._elsewhere or self._study.space.at_center()
 
     def _best_elsewhere(self) -> Mapping[str, Any] | None:
         section = self._study.spec.ablation
@@ -243,7 +243,7 @@ class Stages:
         if not isinstance(baseline, BestOf):
             return None
         config = best_elsewhere(self._study, self._store, baseline.study)
-        own = stand_in(self._study)
+        own = self._study.space.at_center()
         return {**config, "data": own["data"], "evaluation": own.get("evaluation", {})}
 
     def _announce(self, comparison: Comparison) -> None:
@@ -273,7 +273,7 @@ class Stages:
 
 
 def _identity(config: Mapping[str, Any]) -> Identity:
-    trial = TrialConfig.model_validate(dict(config), strict=False)
+    trial = read_trial(config)
     return content(trial), trial.seed
 
 

@@ -13,25 +13,19 @@ from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import AblationSection, Study
 from orchestrator.studyfile.sections.comparison import (
+    AblationPath,
     Arms,
     Factorial,
     Fractional,
     LeaveOneOut,
     OneAtATime,
-    Path,
     Values,
-    Written,
 )
 from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
 
 Means = Callable[[TrialConfig, Sequence[int]], float | None]
 """Mean objective of a configuration over seeds, larger is better; None while its runs have not all ended."""
-
-
-def stand_in(study: Study) -> dict[str, Any]:
-    """The trial as written, searched values at their middle: the baseline of an ablation that is not known yet."""
-    return study.space.resolve(study.space.center())
 
 
 def winning_tree(study: Study, winner: Record) -> dict[str, Any]:
@@ -56,7 +50,7 @@ def ablation(study: Study, raw: Mapping[str, Any], means: Means) -> Comparison:
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds = block_seeds(section.seed, "ablation", section.seeds)
     try:
-        base = base_tree(section, raw, baseline.values if isinstance(baseline, Written) else {})
+        base = base_tree(section, raw, baseline)
         plan = _planned(section, base, seeds, lambda config: means(config, seeds))
         configs = {arm.name: _config(base, arm, plan) for arm in plan.arms}
     except (ValidationError, ValueError) as error:
@@ -69,7 +63,7 @@ def expected(study: Study) -> list[TrialConfig]:
     if study.spec.ablation is None:
         return []
     try:
-        return list(ablation(study, stand_in(study), lambda _config, _seeds: None).configs.values())
+        return list(ablation(study, study.space.at_center(), lambda _config, _seeds: None).configs.values())
     except InputError:  # around the trial as written; around the true baseline it may be fine
         return []
 
@@ -96,7 +90,7 @@ def _planned(
         case Fractional():
             arms, aliases = fractional(factors, design.resolution)
             return replace(plan, arms=tuple(arms), aliases=aliases)
-        case Path():
+        case AblationPath():
             found = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
             return replace(plan, arms=found.arms, target=design.target, chosen=found.chosen)
         case _:
@@ -125,7 +119,7 @@ def _factors(section: AblationSection, base: Mapping[str, Any]) -> dict[str, tup
     found = {}
     for path, levels in section.read_factors().items():
         found[path], listed = order_levels(base, path, levels)
-        if not listed and isinstance(section.design, Factorial | Fractional | Path):
+        if not listed and isinstance(section.design, Factorial | Fractional | AblationPath):
             raise ValueError(f"factors.{path}: the baseline's value {found[path][0]!r} is not among the levels")
     return found
 

@@ -6,11 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from trainable.data.config import Augment, DataConfig
-
-_SECTION: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+from trainable.data.config import Augment, DataConfig, read_data
 
 
 def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -47,4 +43,4 @@ def fingerprint_of(data: DataConfig) -> str:
 
 def frames_section(tree: Any) -> DataConfig:
     """The data section of a trial's tree without its augmentation, which does not change the frames."""
-    return _SECTION.validate_json(json.dumps(tree)).model_copy(update={"augment": Augment()})
+    return read_data(tree).model_copy(update={"augment": Augment()})

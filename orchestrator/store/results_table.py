@@ -6,13 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from orchestrator.store.flat_config import Scalar, flatten
 from orchestrator.store.masking import hide
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
+from trainable.configfile.trees import escaped, write_yaml
 
 Row = dict[str, Scalar]
 
@@ -46,7 +46,7 @@ def write_best(store: Store, record: Record, study: str, objective: Objective, t
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
         f"{len(record.epochs)}\n# Run it alone:  {command}\n"
     )
-    store.write_text("best.yaml", head + yaml.safe_dump(record.planned.config, sort_keys=False))
+    store.write_text("best.yaml", head + write_yaml(escaped(record.planned.config)))
     return command
 
 

@@ -8,11 +8,12 @@ from orchestrator.studyfile.sections.study import Objective, StudySpec, first_ob
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.studyfile.space.space import Pick, SearchSpace
 from orchestrator.studyfile.study import Study, reference
-from trainable.configfile.mistakes import Mistake, SpecError
+from trainable.configfile.mistakes import ConfigError, Mistake
 
 __all__ = [
     "AblationSection",
     "Choice",
+    "ConfigError",
     "ConfirmSection",
     "Domain",
     "Float",
@@ -23,7 +24,6 @@ __all__ = [
     "ResourcesSection",
     "SearchSection",
     "SearchSpace",
-    "SpecError",
     "Study",
     "StudySpec",
     "TrackingSection",

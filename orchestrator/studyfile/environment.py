@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from orchestrator.studyfile.space.notation import is_domain
+from orchestrator.studyfile.space.notation import is_domain, options_of
 from trainable.configfile.node import Node, written
 
 
@@ -16,15 +16,14 @@ def from_env(root: Node) -> dict[str, str]:
     texts: dict[str, list[str]] = {}
     for path, text in _texts(root, ""):
         texts.setdefault(path, []).append(text)
-    return {path: " | ".join(dict.fromkeys(found)) for path, found in texts.items()}
+    return {path: " | ".join(dict.fromkeys(several)) for path, several in texts.items()}
 
 
 def _texts(node: Node, path: str) -> Iterator[tuple[str, str]]:
     if node.raw is not None:
         yield path, node.raw
-    elif isinstance(node.value, dict) and is_domain(node.value):
-        options = node.value["choice"].value if "choice" in node.value else None
-        for option in options if isinstance(options, list) else ():
+    elif is_domain(node.value):
+        for option in options_of(node):
             yield from _texts(option, path)
     elif isinstance(node.value, dict):
         for key, child in node.value.items():

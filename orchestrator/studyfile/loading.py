@@ -1,13 +1,13 @@
 """Reads a study file: YAML -> overrides -> environment -> domains -> sections -> combinations; all mistakes at once."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from orchestrator.studyfile.checks.combinations import refusals
+from pydantic import JsonValue
+
+from orchestrator.studyfile.checks.combinations import broken_rules
 from orchestrator.studyfile.checks.stages import check_ablation, check_stages
 from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_trials
 from orchestrator.studyfile.environment import from_env
@@ -17,17 +17,14 @@ from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
 from orchestrator.studyfile.sections.study import Objective, StudySpec
 from orchestrator.studyfile.space.notation import check_domains, is_domain, tree_of
 from orchestrator.studyfile.space.space import SearchSpace
+from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from orchestrator.studyfile.study import Study
 from trainable.config import TrialConfig
-from trainable.configfile.document import read_yaml
-from trainable.configfile.environment import expand
 from trainable.configfile.messages import validate
-from trainable.configfile.mistakes import Mistake, SpecError, show_path, unknown
-from trainable.configfile.node import Key, Node, Place, child_of, has_broken, nearest, written
-from trainable.configfile.overrides import override
+from trainable.configfile.mistakes import ConfigError, Mistake, show_path, unknown
+from trainable.configfile.node import JsonObject, Key, Node, child_of, entries_of, has_broken, nearest, written
+from trainable.configfile.reading import read_mapping
 
-TRIAL_KEYS = ("preset", "data", "model", "train", "suppression", "evaluation")
-"""The sections of a trial that a study file writes; its seed derives from the study's."""
 KEYS = ("study", "objective", *TRIAL_KEYS, "search", "confirm", "ablation", "resources", "tracking")
 NAMED = ("sampler", "pruner")
 """Values of search that may be written as their name alone."""
@@ -42,25 +39,19 @@ def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str]
         env: Environment variables; those of the process by default.
 
     Raises:
-        SpecError: the file cannot be read or run; holds every mistake in it.
+        ConfigError: the file cannot be read or run; holds every mistake in it.
     """
     mistakes: list[Mistake] = []
-    text = _read_text(path)
-    root = _read_root(text, str(path), mistakes)
-    if root is None:
-        raise SpecError(mistakes)
-    for option in overrides:
-        root = override(_name_shorthands(root), option, mistakes)
-    root = expand(_name_shorthands(root), os.environ if env is None else env, mistakes)
-    study = _check(root, Path(path), text, tuple(overrides), mistakes)
+    root = read_mapping(path, "a study file", KEYS, mistakes, overrides, env, _name_shorthands)
+    study = _check(root, Path(path), mistakes)
     if study is None or mistakes:
-        raise SpecError(mistakes)
+        raise ConfigError(mistakes)
     return study
 
 
-def _check(root: Node, path: Path, text: str, overrides: tuple[str, ...], mistakes: list[Mistake]) -> Study | None:
+def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     mistakes.extend(_key_mistakes(root))
-    entries = _entries(root)
+    entries = entries_of(root)
     trial = check_domains(Node({k: v for k, v in entries.items() if k in TRIAL_KEYS}, root.place), (), mistakes)
     rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
     spec = _read_spec(Node(rest, root.place), mistakes)
@@ -72,39 +63,14 @@ def _check(root: Node, path: Path, text: str, overrides: tuple[str, ...], mistak
     check_stages(spec, root, trial, mistakes)
     if has_broken(trial):
         return None
-    space = SearchSpace({key: tree_of(child) for key, child in _entries(trial).items()})
+    space = SearchSpace({key: tree_of(child) for key, child in entries_of(trial).items()})
     if spec.ablation is not None and first is not None:
         check_ablation(spec, rest["ablation"], space, mistakes)
-    for rule_path, reason in refusals(spec, space) if spec.searched else ():
+    for rule_path, reason in broken_rules(spec, space) if spec.searched else ():
         mistakes.append(Mistake(nearest(root, rule_path.split(".")).place, rule_path, reason))
     if mistakes or first is None:
         return None
-    return Study(path, spec, space, text, overrides, from_env(root), _resolved(root, spec, first))
-
-
-def _read_text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            [Mistake(Place(str(path)), "", f"not UTF-8 text: {error.reason}, byte {error.start}")]
-        ) from None
-    except OSError as error:
-        raise SpecError([Mistake(Place(str(path)), "", (error.strerror or str(error)).lower())]) from None
-
-
-def _read_root(text: str, source: str, mistakes: list[Mistake]) -> Node | None:
-    root = read_yaml(text, lambda line: Place(source, line), mistakes)
-    if root is None or isinstance(root.value, dict):
-        return root
-    found = "the file is empty" if root.value is None else f"got {root}"
-    mistakes.append(Mistake(root.place, "", f"{found}; a study file is a mapping with the keys {', '.join(KEYS)}"))
-    return None
-
-
-def _entries(node: Node) -> dict[str, Node]:
-    assert isinstance(node.value, dict)
-    return node.value
+    return Study(path, spec, space, from_env(root), _resolved(root, spec, first))
 
 
 def _name_shorthands(root: Node) -> Node:
@@ -116,11 +82,11 @@ def _name_shorthands(root: Node) -> Node:
         key: replace(child, value={"name": child}) if key in NAMED and isinstance(child.value, str) else child
         for key, child in search.value.items()
     }
-    return replace(root, value={**_entries(root), "search": replace(search, value=named)})
+    return replace(root, value={**entries_of(root), "search": replace(search, value=named)})
 
 
 def _key_mistakes(root: Node) -> Iterator[Mistake]:
-    for key, child in _entries(root).items():
+    for key, child in entries_of(root).items():
         if key == "seed":
             yield Mistake(child.place, key, "the seeds of trials derive from search.seed; write that")
         elif key not in KEYS:
@@ -166,8 +132,8 @@ def _read_objectives(node: Node | None, mistakes: list[Mistake]) -> tuple[Object
 
 def _metrics(node: Node | None) -> list[tuple[str, Node]]:
     """The name of each objective's metric, and its path."""
-    found = [(show_path((*path, "metric")), child_of(item, "metric")) for path, item in _objective_items(node)]
-    return [(path, metric) for path, metric in found if metric and isinstance(metric.value, str) and not metric.broken]
+    metrics = [(show_path((*path, "metric")), child_of(item, "metric")) for path, item in _objective_items(node)]
+    return [(path, name) for path, name in metrics if name and isinstance(name.value, str) and not name.broken]
 
 
 def _read_spec(rest: Node, mistakes: list[Mistake]) -> StudySpec | None:
@@ -199,18 +165,24 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
     return None
 
 
-def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"study": spec.study, "objective": None}
+def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> JsonObject:
+    defaults: JsonObject = {"study": spec.study, "objective": None}
     defaults |= first.model_dump(mode="json", exclude={"seed"})
-    stages = {"search": spec.searched, "confirm": spec.confirm is not None, "ablation": spec.ablation is not None}
-    for key in (*(stage for stage, there in stages.items() if there), "resources", "tracking"):
-        defaults[key] = getattr(spec, key).model_dump(mode="json")
-    tree: dict[str, Any] = _overlay(defaults, written(root))
-    return tree
+    sections = {"search": spec.search if spec.searched else None, "confirm": spec.confirm, "ablation": spec.ablation}
+    for key, section in {**sections, "resources": spec.resources, "tracking": spec.tracking}.items():
+        if section is not None:
+            defaults[key] = section.model_dump(mode="json")
+    return _overlay(defaults, entries_of(root))
 
 
-def _overlay(defaults: Any, tree: Any) -> Any:
-    """The tree with defaults filled in; not inside domains, nor where a domain chooses which section it is."""
-    if not isinstance(defaults, dict) or not isinstance(tree, dict) or is_domain(tree) or is_domain(tree.get("name")):
-        return tree
-    return {k: _overlay(default, tree[k]) if k in tree else default for k, default in defaults.items()}
+def _overlay(defaults: JsonObject, entries: Mapping[str, Node]) -> JsonObject:
+    """The entries as written with defaults filled in; not inside domains, nor where a domain chooses the section."""
+    return {key: _filled(default, entries[key]) if key in entries else default for key, default in defaults.items()}
+
+
+def _filled(default: JsonValue, node: Node) -> JsonValue:
+    name = child_of(node, "name")
+    open_section = is_domain(node.value) or (name is not None and is_domain(name.value))
+    if not isinstance(default, dict) or not isinstance(node.value, dict) or open_section:
+        return written(node)
+    return _overlay(default, node.value)

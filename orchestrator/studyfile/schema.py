@@ -9,11 +9,14 @@ import json
 import sys
 from typing import Any, TypeAlias
 
-from orchestrator.studyfile.loading import KEYS, NAMED, TRIAL_KEYS
+from pydantic import BaseModel
+
+from orchestrator.studyfile.loading import KEYS, NAMED
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
 from orchestrator.studyfile.sections.study import Objective
+from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
@@ -63,7 +66,7 @@ class _Builder:
         self.definitions: Schema = {"env": {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}}
         self.definitions |= {key: _range(key) for key in _RANGES["number"]}
 
-    def reference(self, model: type[Any]) -> Schema:
+    def reference(self, model: type[BaseModel]) -> Schema:
         """A reference to a section that no trial has."""
         schema = _definition(model)
         if model is SearchSection:
@@ -101,7 +104,7 @@ class _Builder:
         return kind
 
 
-def _definition(model: type[Any]) -> Schema:
+def _definition(model: type[BaseModel]) -> Schema:
     schema: Schema = model.model_json_schema()
     return schema
 

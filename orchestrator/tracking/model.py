@@ -33,7 +33,7 @@ import trainable
 from orchestrator.store.artifacts import read_confusion
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded
 from trainable.train.checkpoint import from_bytes
@@ -99,7 +99,7 @@ def _network(store: Store, record: Record) -> Trained | None:
     for name in store.checkpoints(record.key):
         checkpoint = store.read_checkpoint(record.key, name)
         if checkpoint is not None and len(checkpoint.epochs) == len(record.epochs):
-            config = TrialConfig.model_validate(record.planned.config, strict=False)
+            config = read_trial(record.planned.config)
             weights = from_bytes(checkpoint.state)["model"]
             section = config.model.model_copy(update={"encoder_weights": None})  # nothing is to be downloaded
             classes = len(weights["classifier.weight"])
@@ -170,7 +170,7 @@ def _example(record: Record) -> Any:
 
 def _size(record: Record) -> tuple[int, int]:
     """Height and width of the frames that the trial was trained on."""
-    return TrialConfig.model_validate(record.planned.config, strict=False).data.size
+    return read_trial(record.planned.config).data.size
 
 
 def _metadata(store: Store, record: Record) -> dict[str, Any]:

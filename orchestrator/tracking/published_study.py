@@ -22,8 +22,8 @@ from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective, TrackingSection, first_objective
-from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import is_domain
+from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from orchestrator.tracking import StudyInfo, redacted, tracking_uri
 from orchestrator.tracking.provenance import versions
 from orchestrator.tracking.study_info import DataSource

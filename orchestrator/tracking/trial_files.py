@@ -18,14 +18,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import yaml
-
 from orchestrator.store.artifacts import PICTURES, Confusion, read_confusion, read_picture
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.masking import hide
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
+from orchestrator.studyfile.space.trees import with_values
 from orchestrator.tracking.confusion_picture import draw_confusion
+from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
 
 Hidden = Mapping[str, str]
@@ -57,17 +57,11 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Hidd
 
 
 def _write_config(record: Record, path: Path, from_env: Hidden) -> None:
-    tree = yaml.safe_load(yaml.safe_dump(record.planned.config, sort_keys=False))  # a copy of its own
-    given = {name: text for name, text in from_env.items() if name in flatten(tree)}
-    for name, text in given.items():
-        *sections, leaf = name.split(".")
-        place = tree
-        for section in sections:
-            place = place[section]
-        place[leaf] = text
+    given = {name: text for name, text in from_env.items() if name in flatten(record.planned.config)}
+    tree = with_values(escaped(record.planned.config), given)
     options = "".join(f" --set {name}={text}" for name, text in given.items())
     head = f"# {record.key}. Run it alone:  python -m trainable config.yaml{options}\n"
-    path.write_text(head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")
 
 
 def _write_ious(record: Record, confusion: Confusion | None, path: Path) -> None:

@@ -19,7 +19,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
 from orchestrator.worker.epoch_outputs import Shown, show
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
-from trainable.config import TrialConfig
+from trainable.config import read_trial
 from trainable.failure import TrialFailed
 
 KEPT = 2
@@ -61,7 +61,7 @@ class Attempt:
         self._back_off(earlier)
         with self._watched():
             module, _, function = str(job["fit"]).partition(":")
-            self._config = TrialConfig.model_validate(self.planned.config, strict=False)
+            self._config = read_trial(self.planned.config)
             fit = getattr(import_module(module), function)
             self._results = iter(fit(self._config, threads=job["threads"], resume_from=state))
 

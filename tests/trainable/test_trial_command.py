@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainable.__main__ import InputError, load_config, main
+from trainable.__main__ import load_config, main
+from trainable.configfile.mistakes import ConfigError
 
 GOOD = """
 data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
@@ -47,26 +48,28 @@ def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "data.sise=1": "data.sise: unknown key; valid: name, size, train_images",
-    "data.size=[33, 32]": "data.size.0: input should be a multiple of 32, not 33",
-    "data.name=shape": "data.name: unknown 'shape'; one of 'shapes', 'camvid', 'cityscapes', 'voc', 'folder'",
-    "data=null": "data: input should be",
-    "model.arch=fpm": "model.arch: input should be 'unet'",
-    "train.lr=fast": 'train.lr: input should be a valid number, not "fast"',
-    "train.epochs=0": "train.epochs: input should be greater than or equal to 1, not 0",
-    "train.optimizer.momentum=1": "train.optimizer.name: missing",
+    "data.sise=1": "data.sise: unknown key 'sise'; one of name, size, train_images",
+    "data.size=[33, 32]": "data.size[0]: must be a multiple of 32, got 33",
+    "data.size[0]=33": "data.size[0]: must be a multiple of 32, got 33",
+    "data.size[2]=32": "data.size[2]: data.size is a list of 2, it has no item 2",
+    "data.name=shape": "data: unknown 'shape'; one of shapes, camvid, cityscapes, voc, folder (did you mean",
+    "data=null": "data: expected a mapping with a name, one of shapes, camvid, cityscapes, voc, folder; got null",
+    "model.arch=fpm": "model.arch: unknown 'fpm'; one of unet,",
+    "train.lr=fast": "train.lr: expected a number, got 'fast'",
+    "train.epochs=0": "train.epochs: must be >= 1, got 0",
+    "train.optimizer.momentum=1": "train.optimizer: missing key 'name'; one of adamw, sgd",
     "train.class_weights=[1, 2]": "train.class_weights: 2 weights, but shapes has 6 classes",
-    "suppression.sampling={name: uniform, tau: 1}": "suppression.sampling.tau: unknown key; valid: name",
-    "suppression.sampling=unifrom": "suppression.sampling.name: unknown 'unifrom'; one of 'uniform', 'present'",
-    "suppression.mechanism.q=0.5": "suppression.mechanism.name: missing; it says which kind the section is",
+    "suppression.sampling={name: uniform, tau: 1}": "suppression.sampling.tau: unknown key 'tau'; one of name",
+    "suppression.sampling=unifrom": "suppression.sampling: unknown 'unifrom'; one of uniform, present,",
+    "suppression.mechanism.q=0.5": "suppression.mechanism: missing key 'name'; one of gate, hard,",
     "suppression.layer=[decoder, decoder]": "suppression.layer: lists a layer twice",
     "suppression.num_classes=6": "suppression.num_classes: must be below the number of classes, shapes has 6; got 6",
-    "preset=offical": "preset: input should be 'none', 'official'",
-    "provenance=1": "provenance: unknown key; valid: preset, data, model, train, suppression, evaluation, seed",
-    "epochs": "--set epochs: write path=value",
-    "train.epochs.x=1": "--set train.epochs.x=1: 'epochs' is a value, not a section",
-    "train.lr=[": "--set train.lr=[: the value is not YAML",
-    "data={name: camvid, root: nowhere}": "data.root: no folder nowhere",
+    "preset=offical": "preset: unknown 'offical'; one of none, official,",
+    "provenance=1": "provenance: unknown key 'provenance'; one of preset, data, model, train,",
+    "epochs": "expected PATH=VALUE, such as train.epochs=2",
+    "train.epochs.x=1": "train.epochs.x: train.epochs is 1, which has no key x; set train.epochs itself",
+    "train.lr=[": "YAML syntax: while parsing a flow node",
+    "train.lr=${NONE_OF_THIS_NAME}": "train.lr: the environment variable NONE_OF_THIS_NAME is not set",
 }
 
 
@@ -74,19 +77,36 @@ MISTAKES = {
 def test_a_mistake_is_one_line(trial_file: Path, capsys: pytest.CaptureFixture[str], override: str, line: str) -> None:
     assert main([str(trial_file), "--set", override]) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"{trial_file}: {line}")
+    assert error.startswith(f"--set {override}: {line}")
+
+
+def test_what_is_wrong_with_the_data_has_its_line(trial_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trial_file.write_text("data:\n  name: camvid\n  root: nowhere\n" + "\n".join(GOOD.splitlines()[2:]))
+    assert main([str(trial_file)]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"{trial_file}:3 data.root: no folder nowhere; it must hold train/")
 
 
 @pytest.mark.parametrize(
-    ("content", "line"), [("data: [", "not YAML: "), ("[1]", "must be a mapping"), ("", "must be a mapping")]
+    ("content", "line"),
+    [
+        ("data: [", r"trial\.yaml:1: YAML syntax: "),
+        ("[1]", r"trial\.yaml:1: got a list; a trial's configuration is a mapping with the keys preset, data"),
+        ("", r"trial\.yaml:1: the file is empty; "),
+    ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: str, line: str) -> None:
     path = tmp_path / "trial.yaml"
     path.write_text(content)
-    with pytest.raises(InputError, match=line):
+    with pytest.raises(ConfigError, match=line):
         load_config(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"missing\.yaml: no such file or directory"):
         load_config(tmp_path / "missing.yaml")
+
+
+def test_variables_of_the_environment_are_read_as_in_a_study(trial_file: Path) -> None:
+    config = load_config(trial_file, ["train.epochs=${E}", "model.encoder_weights=$${E}"], env={"E": "7"})
+    assert (config.train.epochs, config.model.encoder_weights) == (7, "${E}")
 
 
 def test_every_mistake_is_told_before_torch_is_imported(tmp_path: Path) -> None:
@@ -98,8 +118,8 @@ def test_every_mistake_is_told_before_torch_is_imported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    told = [line.removeprefix(f"{path}: ").partition(":")[0] for line in done.stderr.splitlines()]
-    assert told == ["model", "train.epochs", "train.batch_size", "train.batch", "seed"]
+    keys = [line.removeprefix(f"{path}:").partition(":")[0] for line in done.stderr.splitlines()]
+    assert keys == ["1 model", "3 seed", "4 train.batch_size", "5 train.batch", "6 train.epochs"]
 
 
 def test_failures_are_one_line(trial_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +127,10 @@ def test_failures_are_one_line(trial_file: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "trial failed: epoch 1, step 2: the loss is nan\n"
     assert main([str(trial_file), "--device", "cpu", "--set", "model.encoder=resnet81"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"{trial_file}: model.encoder: unknown 'resnet81'; did you mean resnet18")
+    assert error.startswith("--set model.encoder=resnet81: model.encoder: unknown encoder 'resnet81'; close names: ")
+    assert main([str(trial_file), "--device", "cpu", "--set", "model.encoder=tu-resnet_81"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"{trial_file}: model.encoder: unknown 'tu-resnet_81'; did you mean tu-")
 
 
 def test_a_missing_gpu_is_one_line(

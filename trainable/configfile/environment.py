@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from trainable.configfile.document import read_scalar
 from trainable.configfile.mistakes import Mistake, show_path
-from trainable.configfile.node import Key, Node
+from trainable.configfile.node import Key, Node, with_children
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -17,13 +17,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def expand(node: Node, env: Mapping[str, str], mistakes: list[Mistake], path: tuple[Key, ...] = ()) -> Node:
     """The tree with variables replaced by their values; a variable that is not set is a mistake."""
-    if isinstance(node.value, dict):
-        return replace(node, value={k: expand(v, env, mistakes, (*path, k)) for k, v in node.value.items()})
-    if isinstance(node.value, list):
-        return replace(node, value=[expand(v, env, mistakes, (*path, i)) for i, v in enumerate(node.value)])
-    if not isinstance(node.value, str):
-        return node
-    return _expand_text(node, node.value, env, mistakes, path)
+    if isinstance(node.value, str):
+        return _expand_text(node, node.value, env, mistakes, path)
+    return with_children(node, lambda key, child: expand(child, env, mistakes, (*path, key)))
 
 
 def _expand_text(node: Node, text: str, env: Mapping[str, str], mistakes: list[Mistake], path: tuple[Key, ...]) -> Node:

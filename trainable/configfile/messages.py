@@ -1,30 +1,38 @@
-"""Pydantic's errors in the words of a study file: the path as written, the value, the rule and the valid names."""
+"""Pydantic's errors in the words of a configuration file: path as written, value, rule and valid names."""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainable.configfile.mistakes import Mistake, show_path, unknown
-from trainable.configfile.node import Key, Node, child_of, plain
+from trainable.configfile.mistakes import Mistake, RuleError, show_path, unknown
+from trainable.configfile.node import Key, Node, child_of, children_of, plain
 
 M = TypeVar("M", bound=BaseModel)
 
-WHY_NOT = {
-    ("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps",
-}
+WHY_NOT = {("model.arch", "dpt"): "dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"}
 """Reasons for values that one may well expect to work."""
 
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
+_RULES = {
+    "int_type": "expected a whole number, got {node}",
+    "float_type": "expected a number, got {node}",
+    "bool_type": "expected true or false, got {node}",
+    "string_type": "expected text, got {node}",
+    "tuple_type": "expected a list, got {node}",
+    "greater_than": "must be > {gt:g}, got {node}",
+    "greater_than_equal": "must be >= {ge:g}, got {node}",
+    "less_than": "must be < {lt:g}, got {node}",
+    "less_than_equal": "must be <= {le:g}, got {node}",
+    "multiple_of": "must be a multiple of {multiple_of:g}, got {node}",
+    "finite_number": "must be finite, got {node}",
+    "too_long": "expected {max_length} values, got {actual_length}",
+    "too_short": "expected at least {min_length} value, got {actual_length}",
+    "string_too_short": "must not be empty",
 }
+"""Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
 """The domain of whole numbers for each domain of real ones."""
 
@@ -38,25 +46,19 @@ def validate(model: type[M], node: Node, path: Sequence[Key], mistakes: list[Mis
         return None
 
 
-def split_path(message: str) -> tuple[list[Key], str]:
-    """The path that a message may begin with, and the rest: ``data.root: no folder x``."""
-    match = re.fullmatch(r"([a-z_]+(?:\.[a-z_]+)+): (.*)", message, re.DOTALL)
-    return ([*match[1].split(".")], match[2]) if match else ([], message)
-
-
 def _describe(error: ValidationError, model: type[BaseModel], node: Node, path: Sequence[Key]) -> Iterator[Mistake]:
     for detail in error.errors(include_url=False):
-        found, keys = _locate(detail, node)
-        if found is not None:
+        value, keys = _locate(detail, node)
+        if value is not None:
             full = show_path([*path, *keys])
-            yield Mistake(found.place, full, _message(detail, found, full, model))
+            yield Mistake(value.place, full, _message(detail, value, full, model))
 
 
 def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
-    """The value an error is about, and its path; no value where one on the way is broken."""
-    loc: list[Key] = list(detail["loc"])
-    if detail["type"] == "value_error":
-        loc = split_path(str(detail["ctx"]["error"]))[0] or loc  # rules over several values name the one to change
+    """The value an error is about, and its path; no value where the error follows from one that is told."""
+    loc, rule = detail["loc"], _rule(detail)
+    if rule is not None and rule.path:  # rules over several values name the one to change
+        loc = rule.path
     keys: list[Key] = []
     for key in loc:
         if node.broken:
@@ -68,12 +70,19 @@ def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
         keys = [*keys, loc[-1]]
     if detail["type"] == "union_tag_invalid":
         node = child_of(node, "name") or node
+    if detail["type"] == "too_short" and len(children_of(node)) >= detail["ctx"]["min_length"]:
+        return None, keys  # pydantic leaves wrong items out before it counts
     return None if node.broken else node, keys
+
+
+def _rule(detail: ErrorDetails) -> RuleError | None:
+    error = detail.get("ctx", {}).get("error")
+    return error if isinstance(error, RuleError) else None
 
 
 def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]) -> str:
     kind, loc = detail["type"], detail["loc"]
-    context: dict[str, Any] = detail.get("ctx", {})
+    context = detail.get("ctx", {})
     match kind:
         case "extra_forbidden":
             return unknown(str(loc[-1]), list(_models_at(model, loc[:-1])[0].model_fields), "key")
@@ -88,41 +97,18 @@ def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]
             sections = _names(model, loc)
             return f"expected a mapping{f' with a name, one of {sections}' if sections else ''}; got {node}"
         case "value_error":
-            return split_path(str(context["error"]))[1]
+            rule = _rule(detail)
+            return str(context["error"]) if rule is None else rule.message
         case _:
-            return _value_message(kind, context, node) or detail["msg"]
+            return _value_message(kind, context, node) if kind in _RULES else detail["msg"]
 
 
-def _value_message(kind: str, context: dict[str, Any], node: Node) -> str | None:
-    """The message about a value of the wrong type or outside its bounds."""
+def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str:
     if kind == "int_type" and node.domain:
         domain = node.domain.split()[0]
         return f"needs whole numbers: use {_WHOLE[domain]} in place of {domain}"
-    if kind in _EXPECTED:
-        hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
-        return f"expected {_EXPECTED[kind]}, got {node}{hint}"
-    match kind:
-        case "greater_than":
-            rule = f"must be > {context['gt']:g}"
-        case "greater_than_equal":
-            rule = f"must be >= {context['ge']:g}"
-        case "less_than":
-            rule = f"must be < {context['lt']:g}"
-        case "less_than_equal":
-            rule = f"must be <= {context['le']:g}"
-        case "multiple_of":
-            rule = f"must be a multiple of {context['multiple_of']:g}"
-        case "finite_number":
-            rule = "must be finite"
-        case "too_long":
-            return f"expected {context['max_length']} values, got {context['actual_length']}"
-        case "too_short":
-            return f"expected at least {context['min_length']} value, got {context['actual_length']}"
-        case "string_too_short":
-            return "must not be empty"
-        case _:
-            return None
-    return f"{rule}, got {node}"
+    hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
+    return _RULES[kind].format(**context, node=node) + hint
 
 
 def _unknown_name(node: Node, names: Sequence[str], path: str) -> str:
@@ -144,17 +130,17 @@ def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseMode
     for key in loc:
         fields = [model.model_fields[key] for model in models if isinstance(key, str) and key in model.model_fields]
         if fields:
-            models = [found for field in fields for found in _models_in(field.annotation)]
+            models = [section for field in fields for section in _models_in(field.annotation)]
         elif isinstance(key, str):
             models = [model for model in models if key in get_args(_name_type(model))]
     return models
 
 
-def _name_type(model: type[BaseModel]) -> Any:
+def _name_type(model: type[BaseModel]) -> object:
     return model.model_fields["name"].annotation if "name" in model.model_fields else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _models_in(argument)]
+    return [section for argument in get_args(annotation) for section in _models_in(argument)]

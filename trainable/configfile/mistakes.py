@@ -1,10 +1,10 @@
-"""What is wrong with a study file: one line per mistake, with its place, the value, the rule and the valid names."""
+"""What is wrong with a configuration file: one line per mistake, with place, value, rule and valid names."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from trainable.configfile.node import Key, Place
+from trainable.configfile.node import Key, Node, Place, nearest
 
 MOST_NAMES = 24
 """Longer lists of valid names are not printed; the closest names are."""
@@ -16,7 +16,7 @@ class Mistake:
 
     place: Place
     path: str
-    """Where in the study, as ``data.size[0]``; empty where the mistake is no value's."""
+    """Where in the file, as ``data.size[0]``; empty where the mistake is no value's."""
     message: str
 
     def __str__(self) -> str:
@@ -25,13 +25,27 @@ class Mistake:
         return f"{self.place}{'' if self.place.line else ':'} {self.path}: {self.message}"
 
 
-class SpecError(Exception):
-    """A study file that cannot be run; ``mistakes`` holds all of them in the order of their lines."""
+class ConfigError(Exception):
+    """A file that cannot be used; ``mistakes`` holds all that is wrong with it, in the order of the lines."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         unique = dict.fromkeys(mistakes)
         self.mistakes = sorted(unique, key=lambda mistake: (mistake.place.line is None, mistake.place.line or 0))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class RuleError(ValueError):
+    """A value breaks a rule that a file cannot tell by its type: one line each, with the value to change in front."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        self.message = message
+        self.path: tuple[Key, ...] = tuple(path.split(".")) if path else ()
+        super().__init__("\n".join(f"{path}: {line}" for line in message.splitlines()) if path else message)
+
+    def mistakes(self, root: Node) -> list[Mistake]:
+        """The lines, placed at the deepest part of the path that the file writes."""
+        place = nearest(root, self.path).place
+        return [Mistake(place, show_path(self.path), line) for line in self.message.splitlines()]
 
 
 def show_path(keys: Iterable[Key]) -> str:

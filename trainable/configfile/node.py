@@ -1,9 +1,9 @@
-"""The tree of a study file: plain values, each with the place where it was written."""
+"""The tree of a configuration file: plain values, each with the place where it was written."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pydantic import JsonValue
 
@@ -50,7 +50,7 @@ class Node:
         return f"'{self.value}'" if isinstance(self.value, str) else json.dumps(self.value)
 
 
-def plain(node: Node) -> Any:
+def plain(node: Node) -> JsonValue:
     """The values without their places."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
@@ -59,7 +59,7 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-def written(node: Node) -> Any:
+def written(node: Node) -> JsonValue:
     """The values as written: environment variables by name, so that reading the tree again gives the same values."""
     if isinstance(node.value, dict):
         return {key: written(child) for key, child in node.value.items()}
@@ -86,6 +86,21 @@ def nearest(node: Node, keys: Sequence[Key]) -> Node:
         if child is None:
             break
         node = child
+    return node
+
+
+def entries_of(node: Node) -> dict[str, Node]:
+    """The entries of a node that is known to be a mapping."""
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def with_children(node: Node, change: Callable[[Key, Node], Node]) -> Node:
+    """The mapping or list with each child changed, given its key or index; a scalar as it is."""
+    if isinstance(node.value, dict):
+        return replace(node, value={key: change(key, child) for key, child in node.value.items()})
+    if isinstance(node.value, list):
+        return replace(node, value=[change(index, child) for index, child in enumerate(node.value)])
     return node
 
 

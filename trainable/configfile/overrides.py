@@ -45,13 +45,13 @@ def _put(node: Node, keys: Sequence[str], value: Node, path: tuple[Key, ...]) ->
         return replace(node, value=[*node.value[:index], item, *node.value[index + 1 :]])
     if isinstance(node.value, dict) or node.value is None:
         entries = node.value or {}
-        key, rest = _longest(entries, keys)
+        key, rest = longest_key(entries, keys)
         entry = _put(entries.get(key, Node(None, value.place)), rest, value, (*path, key))
         return replace(node, value={**entries, key: entry})
     raise ValueError(f"{show_path(path)} is {node}, which has no key {key}; set {show_path(path)} itself")
 
 
-def _longest(entries: Mapping[str, Node], keys: Sequence[str]) -> tuple[str, Sequence[str]]:
+def longest_key(entries: Mapping[str, Node], keys: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The key that a path begins with, and the rest: a key may hold dots itself, as the factors of an ablation do."""
     for end in range(len(keys), 1, -1):
         if ".".join(keys[:end]) in entries:

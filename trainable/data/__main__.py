@@ -5,22 +5,17 @@ Exit codes: 0 done, 2 the input is wrong (one line says what).
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
-from trainable.data.config import DataConfig, ShapesData
+from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
 from trainable.data.files import printable
 from trainable.data.layout import check_data
-
-SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
-"""The section of each data set by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainable.data", description="Cache a data set and describe it.")
     add = parser.add_argument
-    add("dataset", metavar="DATASET", choices=SECTIONS, help=f"one of {', '.join(SECTIONS)}")
+    add("dataset", metavar="DATASET", choices=DATA_SECTIONS, help=f"one of {', '.join(DATA_SECTIONS)}")
     add("--root", metavar="DIR", help="folder of the data set, as it was downloaded")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the frames; default: the data set's")
     add("--max-megapixels", type=int, metavar="N", help="larger images are refused; default: 179")
@@ -50,11 +45,9 @@ def _parser() -> argparse.ArgumentParser:
 def _section(options: argparse.Namespace) -> DataConfig:
     if options.root is not None and printable(options.root) != options.root:
         raise DataError(f"--root: {printable(options.root)}: the name is not UTF-8; rename the folder")
-    keys = ("root", "size", "max_megapixels")
-    tree = {key: value for key in keys if (value := getattr(options, key)) is not None} | {"name": options.dataset}
-    section: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+    given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")} | {"name": options.dataset}
     try:
-        return section.validate_json(json.dumps(tree))
+        return read_data({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         detail = error.errors()[0]
         option = f"--{detail['loc'][1]}".replace("_", "-") if len(detail["loc"]) > 1 else "section"

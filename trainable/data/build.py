@@ -65,7 +65,7 @@ def write_cache(
     for split, found in frames.items():
         if not any(labelled[: len(found)]):
             raise DataError(
-                f"data.root: no pixel of the {len(found)} frames of {split} is labelled: all are ignored{HINT}"
+                f"no pixel of the {len(found)} frames of {split} is labelled: all are ignored{HINT}", "data.root"
             )
         del labelled[: len(found)]
     with path.open("rb") as written:

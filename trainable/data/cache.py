@@ -76,7 +76,7 @@ def _build(data: FileData, path: Path) -> None:
         with _progress(f"Caching {data.name} at {data.size[0]}x{data.size[1]}", count) as advance:
             write_cache(partial, data, frames, classes, advance)
         if cache_path(data) != path:
-            raise DataError(f"data.root: files under {data.root} changed while they were cached; run it again")
+            raise DataError(f"files under {data.root} changed while they were cached; run it again", "data.root")
         partial.replace(path)
     except PermissionError as error:  # a sticky folder keeps what another user has put there meanwhile
         if not is_complete(path):

@@ -1,8 +1,9 @@
 """The ``data`` section: which data set, where it lies, at which size, how it is augmented. Imports no torch."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from trainable.section import Section
 
@@ -119,3 +120,12 @@ class FolderData(FileSection):
 FileData = CamVidData | CityscapesData | VocData | FolderData
 """Data sets that lie in files, and are cached."""
 DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]
+
+_DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+DATA_SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
+"""The section of each data set by its name."""
+
+
+def read_data(tree: object) -> DataConfig:
+    """The section that a tree of plain values describes; raises pydantic's ``ValidationError``."""
+    return _DATA.validate_json(json.dumps(tree))

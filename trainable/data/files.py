@@ -37,7 +37,7 @@ def user_path(text: str, owner: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{owner}: {text}: there is no such home folder; write the path from / on") from error
+        raise DataError(f"{text}: there is no such home folder; write the path from / on", owner) from error
 
 
 def printable(path: Path | str) -> str:
@@ -53,13 +53,13 @@ def refusals() -> Iterator[None]:
         yield
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
-        raise DataError(f"data.root: {printable(error.filename or '')}: {reason}") from error
+        raise DataError(f"{printable(error.filename or '')}: {reason}", "data.root") from error
 
 
 def folder(path: Path) -> Path:
     """The path, which is a folder that can be read; raises ``DataError`` or ``OSError``."""
     if not path.is_dir():
-        raise DataError(f"data.root: no folder {path}; data.root must be the folder that holds it")
+        raise DataError(f"no folder {path}; data.root must be the folder that holds it", "data.root")
     os.scandir(path).close()  # a glob would pass over it in silence
     return path
 
@@ -94,5 +94,5 @@ def lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"data.root: {path}: cannot be read (not text in UTF-8)") from error
+        raise DataError(f"{path}: cannot be read (not text in UTF-8)", "data.root") from error
     return [line.strip() for line in text.splitlines() if line.strip()]

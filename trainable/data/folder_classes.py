@@ -14,13 +14,17 @@ colour where every class has one.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field
 
+from trainable.configfile.messages import validate
+from trainable.configfile.mistakes import ConfigError, Mistake, show_path
+from trainable.configfile.node import Key, nearest
+from trainable.configfile.reading import read_mapping
 from trainable.data.errors import DataError
 from trainable.section import Section
 
@@ -64,22 +68,6 @@ class ClassesFile(Section):
     mask: Annotated[str, AfterValidator(_mask_pattern)] = "{name}.png"
     """Name of an image's mask."""
 
-    @model_validator(mode="after")
-    def _every_id_once(self) -> Self:
-        for what, values in (("name", self.names), ("id", (*self.ids, *self.ignore))):
-            twice = sorted({str(value) for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(f"{what} {twice[0]} stands there twice{self._why(what, twice[0])}")
-        return self
-
-    def _why(self, what: str, value: str) -> str:
-        """What to write where an id is a class and ignored; 255 is ignored without a word in the file."""
-        if what == "name" or self.ids.count(int(value)) != 1 or self.ignore.count(int(value)) != 1:
-            return ""
-        rest = [id_ for id_ in self.ignore if id_ != int(value)]
-        default = " by default" if "ignore" not in self.model_fields_set else ""
-        return f": it is a class, and ignored{default}; write `ignore: {rest}` to keep the class"
-
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the classes."""
@@ -105,35 +93,50 @@ def read_classes(root: Path) -> ClassesFile:
     """Read ``classes.yaml`` in ``root``.
 
     Raises:
-        DataError: it is missing, or its first mistake.
+        DataError: it is missing, or all its mistakes, one a line.
     """
     path = root / FILE
     try:
         stat = path.stat()
         return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
-        raise DataError(f"data.root: {path}: cannot be read ({error.strerror}); it names the classes") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); it names the classes", "data.root") from error
+    except ConfigError as error:
+        raise DataError(str(error), "data.root") from error
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _mtime_ns: int, _size: int) -> ClassesFile:
     """Read it; remembered for as long as the file does not change: a study asks many times."""
-    try:
-        return ClassesFile.model_validate(_tuples(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"data.root: {path}: not YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        detail = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
-        message = detail["msg"].removeprefix("Value error, ")
-        raise DataError(f"data.root: {path}: {f'{place}: ' if place else ''}{message}") from error
+    mistakes: list[Mistake] = []
+    root = read_mapping(path, FILE, (*ClassesFile.model_fields,), mistakes)
+    file = validate(ClassesFile, root, (), mistakes)
+    for keys, message in _repeated(file) if file is not None else ():
+        mistakes.append(Mistake(nearest(root, keys).place, show_path(keys), message))
+    if file is None or mistakes:
+        raise ConfigError(mistakes)
+    return file
 
 
-def _tuples(tree: object) -> object:
-    """The tree with tuples for lists, which strict sections ask for."""
-    if isinstance(tree, dict):
-        return {key: _tuples(value) for key, value in tree.items()}
-    return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
+def _repeated(file: ClassesFile) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Names and ids that stand there twice, each with its path."""
+    seen: set[str | int] = set()
+    entries: list[tuple[tuple[Key, ...], str | int]] = [(("ignore", i), label) for i, label in enumerate(file.ignore)]
+    for i, entry in enumerate(file.classes):
+        entries += [(("classes", i, "name"), entry.name), (("classes", i, "id"), entry.id)]
+    for keys, value in entries:
+        if value in seen:
+            yield keys, f"{'name' if isinstance(value, str) else 'id'} {value} stands there twice{_advice(file, value)}"
+        seen.add(value)
+
+
+def _advice(file: ClassesFile, value: str | int) -> str:
+    """What to write where an id is a class and ignored; 255 is ignored without a word in the file."""
+    if value not in file.ignore or value not in file.ids:
+        return ""
+    default = " by default" if "ignore" not in file.model_fields_set else ""
+    rest = [label_id for label_id in file.ignore if label_id != value]
+    return f": it is a class, and ignored{default}; write `ignore: {rest}` to keep the class"
 
 
 def voc_colour(index: int) -> Colour:

@@ -3,15 +3,29 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
+from pydantic import ValidationError
+
+from trainable.configfile.mistakes import Mistake
+from trainable.configfile.node import Node, child_of, has_broken, plain
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FileData,
+    FolderData,
+    ShapesData,
+    VocData,
+    read_data,
+)
 from trainable.data.errors import DataError as DataError
 from trainable.data.files import IMAGE_SUFFIXES, files_below, folder, lines, printable, refusals, user_path
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
+from trainable.data.listing import Listing, complete, some
+from trainable.data.listing import Pair as Pair
 
 Split = Literal["train", "val"]
 
@@ -19,38 +33,6 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 SBD_LISTS = ("train_aug.txt", "trainaug.txt")
 """The list of SBD's frames goes by both names."""
 SBD_LABELS = "SegmentationClassAug"
-NAMED = 3
-"""So many files are named by a note, the rest is counted."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Files of one frame."""
-
-    image: Path
-    label: Path
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a data set's folder holds for one split."""
-
-    pairs: tuple[Pair, ...]
-    notes: tuple[str, ...] = ()
-    """What a reader of the lists and names would ask about."""
-    searched: tuple[tuple[Path, str, str], ...] = ()
-    """Folders of which every file should belong to a frame: how its name ends, and what one that does not is."""
-
-    def passed_over(self) -> tuple[str, ...]:
-        """A line for every folder that holds more than the frames: how much, and names."""
-        frames = {path for pair in self.pairs for path in (pair.image, pair.label)}
-        found = []
-        for path, ending, what in self.searched:
-            files = files_below(path)
-            others = [other for other in files.paths if other.name.endswith(ending) and other not in frames]
-            for paths, kind in ((others, what), (sorted(files.hidden), "hidden, and no frames")):
-                found += [f"{path}: {len(paths)} {kind}: {_some(paths, path)}"] if paths else []
-        return tuple(found)
 
 
 def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
@@ -73,13 +55,13 @@ def _listing(data: FileData, split: Split) -> Listing:
     with refusals():
         root = user_path(data.root, "data.root")
         if not root.is_dir():
-            raise DataError(f"data.root: no folder {data.root}; it must hold {_contents(data)}")
+            raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
         listing = _listing_in(data, root, split)
     for pair in listing.pairs:
         try:
             str(pair.image).encode()
         except UnicodeEncodeError as error:
-            raise DataError(f"data.root: {printable(pair.image)}: the name is not UTF-8; rename it") from error
+            raise DataError(f"{printable(pair.image)}: the name is not UTF-8; rename it", "data.root") from error
     return listing
 
 
@@ -121,23 +103,31 @@ def check_data(data: DataConfig) -> None:
     Raises:
         DataError: the first thing that is missing.
     """
-    match data:
-        case ShapesData():
-            return
-        case CamVidData() | CityscapesData() | VocData():
-            _check_splits(data)
-        case FolderData():
-            _check_splits(data)
-            read_classes(user_path(data.root, "data.root"))
-        case _:
-            assert_never(data)
+    if not isinstance(data, ShapesData):
+        _check_splits(data)
+    if isinstance(data, FolderData):
+        read_classes(user_path(data.root, "data.root"))
+
+
+def data_mistakes(root: Node) -> list[Mistake]:
+    """What is wrong with the data set that a configuration names; nothing where its section is told to be wrong."""
+    data = child_of(root, "data")
+    if data is None or has_broken(data):
+        return []
+    try:
+        check_data(read_data(plain(data)))
+    except DataError as error:
+        return error.mistakes(root)
+    except ValidationError:
+        pass
+    return []
 
 
 def _check_splits(data: FileData) -> None:
     train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
     both = [path for real, path in train.items() if real in val]
     if both:
-        raise DataError(f"data.root: {min(both)} is in both splits; scores on training images say nothing")
+        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
 
 
 def _real(path: Path) -> str:
@@ -163,21 +153,21 @@ def _camvid(root: Path, split: str) -> Listing:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
     images, labels = folder(root / split), folder(root / f"{split}annot")
     paths = [path for path in files_below(images).paths if path.parent == images and path.suffix == ".png"]
-    found = _complete([Pair(path, labels / path.name) for path in paths], f"{images} holds no *.png")
-    return Listing(found, searched=_searched(images, "*.png", labels, ""))
+    frames = complete([Pair(path, labels / path.name) for path in paths], f"{images} holds no *.png")
+    return Listing(frames, searched=_searched(images, "*.png", labels, ""))
 
 
 def _cityscapes(root: Path, labelling: str, split: str) -> Listing:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
     images, labels = folder(root / "leftImg8bit" / split), folder(root / labelling / split)
     suffix, label_suffix = "_leftImg8bit.png", f"_{labelling}_labelIds.png"
-    found = [
+    frames = [
         Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}{label_suffix}")
         for path in files_below(images).paths
         if path.name.endswith(suffix) and path.parent.parent == images
     ]
-    frames = _complete(found, f"{images} holds no CITY/*{suffix}")
-    return Listing(frames, searched=_searched(images, f"CITY/*{suffix}", labels, label_suffix))
+    searched = _searched(images, f"CITY/*{suffix}", labels, label_suffix)
+    return Listing(complete(frames, f"{images} holds no CITY/*{suffix}"), searched=searched)
 
 
 def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
@@ -191,21 +181,19 @@ def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
     wanted = split == "train" and train_aug
     augmented = next((lists / name for name in SBD_LISTS if wanted and (lists / name).is_file()), None)
     names, has_sbd = augmented or lists / f"{split}.txt", (root / SBD_LABELS).is_dir()
-    images, labels = (
-        folder(root / "JPEGImages"),
-        folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass")),
-    )
-    found = []
+    images = folder(root / "JPEGImages")
+    labels = folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass"))
+    frames = []
     for line in lines(names):
         image, *label = line.split(maxsplit=1)
         stem = image if (images / f"{image}.jpg").is_file() else Path(image).stem
         listed = Pair(root / image.lstrip("/"), root / label[0].lstrip("/")) if label else None
-        found.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
-        if not found[-1].image.is_file():
-            raise DataError(f"data.root: {names} names {image}, but there is no {found[-1].image}")
+        frames.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
+        if not frames[-1].image.is_file():
+            raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
     unused = f"{root / SBD_LABELS} is not used: {lists} holds neither of {', '.join(SBD_LISTS)}"
     notes = [unused] if wanted and has_sbd and augmented is None else []
-    return Listing(_complete(found, f"{names} lists no frame"), (*notes, *_repeated(names, found)))
+    return Listing(complete(frames, f"{names} lists no frame"), (*notes, *_repeated(names, frames)))
 
 
 def _folder(root: Path, split: Split) -> Listing:
@@ -218,35 +206,40 @@ def _folder(root: Path, split: Split) -> Listing:
     pattern = read_classes(root).mask
     if names.is_file():
         folder(masks)
-        found = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
-        return Listing(_complete(found, f"{names} lists no frame", pattern), _repeated(names, found))
+        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
+        return Listing(complete(frames, f"{names} lists no frame", pattern), _repeated(names, frames))
     for other in SPLITS:
         if (root / f"{other}.txt").is_file():
-            raise DataError(
-                f"data.root: {root / other}.txt is there, but no {names.name}; write both lists, or neither"
-            )
+            present = f"{root / other}.txt is there"
+            raise DataError(f"{present}, but no {names.name}; write both lists, or neither", "data.root")
     images, masks = folder(images / split), folder(masks / split)
-    found = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
-    frames = _complete(found, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})", pattern)
-    several = sorted(label for label, count in Counter(pair.label for pair in found).items() if count > 1)
-    note = f"{masks}: {len(several)} are the mask of several images, each a frame: {_some(several, masks)}"
-    ending = pattern.rpartition("}")[2]
-    return Listing(frames, (note,) if several else (), _searched(images, ", ".join(IMAGE_SUFFIXES), masks, ending))
+    frames = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
+    types = ", ".join(IMAGE_SUFFIXES)
+    several = sorted(label for label, count in Counter(pair.label for pair in frames).items() if count > 1)
+    note = f"{masks}: {len(several)} are the mask of several images, each a frame: {some(several, masks)}"
+    searched = _searched(images, types, masks, pattern.rpartition("}")[2])
+    return Listing(
+        complete(frames, f"{images} holds no image ({types})", pattern), (note,) if several else (), searched
+    )
 
 
 def _named(names: Path, images: Path) -> list[Path]:
     """The images that a list names, with or without their suffix or the name of their folder."""
-    by_name: dict[str, Path] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in files_below(images).images:
         relative = path.relative_to(images)
-        by_name |= {relative.with_suffix("").as_posix(): path, relative.as_posix(): path}
-    found = []
+        for name in (relative.with_suffix("").as_posix(), relative.as_posix()):
+            by_name.setdefault(name, []).append(path)
+    frames = []
     for name in lines(names):
         plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
-        if name not in by_name and plain not in by_name:
-            raise DataError(f"data.root: {names} names {name}, but there is no {images / plain}.png or .jpg")
-        found.append(by_name[name if name in by_name else plain])
-    return found
+        paths = by_name.get(name, by_name.get(plain, []))
+        if not paths:
+            raise DataError(f"{names} names {name}, but there is no {images / plain}.png or .jpg", "data.root")
+        if len(paths) > 1:
+            raise DataError(f"{names} names {name}, which may be {some(paths, images)}; add the type", "data.root")
+        frames.append(paths[0])
+    return frames
 
 
 def _mask(image: Path, images: Path, pattern: str) -> Path:
@@ -258,37 +251,6 @@ def _searched(images: Path, read: str, labels: Path, ending: str) -> tuple[tuple
     return (images, "", f"not read (images are {read})"), (labels, ending, "without an image")
 
 
-def _repeated(names: Path, found: Sequence[Pair]) -> tuple[str, ...]:
-    twice = [pair.image for pair, count in Counter(found).items() if count > 1]
-    return (f"{names}: {len(twice)} frames stand there more than once: {_some(twice, names.parent)}",) if twice else ()
-
-
-def _some(paths: Sequence[Path], parent: Path) -> str:
-    names = [printable(path.relative_to(parent) if path.is_relative_to(parent) else path.name) for path in paths]
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-
-
-def _complete(found: Sequence[Pair], empty: str, pattern: str | None = None) -> tuple[Pair, ...]:
-    if not found:
-        raise DataError(f"data.root: {empty}")
-    missing = [pair for pair in found if not pair.label.is_file()]
-    if missing:
-        raise DataError(
-            f"data.root: {len(missing)} of {len(found)} images have no label; the first is {missing[0].image.name}, "
-            f"expected at {missing[0].label}{_near_miss(missing[0], pattern)}"
-        )
-    return tuple(found)
-
-
-def _near_miss(pair: Pair, pattern: str | None) -> str:
-    """What lies there instead, and the key of ``classes.yaml`` that names it."""
-    if not pair.label.parent.is_dir():
-        return ""
-    stem = pair.image.stem
-    names = [name for name in sorted(os.listdir(pair.label.parent)) if stem.casefold() in name.casefold()]
-    names = sorted((name for name in names if not name.startswith(".")), key=len)
-    if not names:
-        return ""
-    before, _, after = ("", stem, names[0][len(stem) :]) if names[0].startswith(stem) else names[0].rpartition(stem)
-    wanted = f"{before}{{name}}{after}" if pattern is not None and stem in names[0] else ""
-    return f"; there is {printable(names[0])}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")
+def _repeated(names: Path, frames: Sequence[Pair]) -> tuple[str, ...]:
+    twice = [pair.image for pair, count in Counter(frames).items() if count > 1]
+    return (f"{names}: {len(twice)} frames stand there more than once: {some(twice, names.parent)}",) if twice else ()

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from trainable.configfile.mistakes import unknown
+from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 from trainable.section import Section
 
 Arch = Literal[
@@ -32,3 +34,11 @@ class ModelConfig(Section):
     """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
     encoder_weights: str | None = "imagenet"
     """Pretrained weights of the encoder; null starts from random weights and downloads nothing."""
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_known(cls, encoder: str) -> str:
+        """Names of timm models are not looked up: timm imports torch."""
+        if not encoder.startswith(TIMM_PREFIX) and encoder not in ENCODERS:
+            raise ValueError(f"{unknown(encoder, ENCODERS, 'encoder')}; {TIMM_PREFIX}NAME takes any timm model")
+        return encoder

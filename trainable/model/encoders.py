@@ -1,11 +1,4 @@
-"""Names of the encoders and architectures a trial can use, and the error a wrong one raises. Imports no torch."""
-
-from typing import get_args
-
-from trainable.model.config import Arch
-
-ARCHS: tuple[str, ...] = get_args(Arch)
-"""Architectures, as ``segmentation_models_pytorch.create_model`` names them."""
+"""Names of the encoders a trial can use, and the error of a model that cannot be built. Imports no torch."""
 
 TIMM_PREFIX = "tu-"
 """``tu-NAME`` takes the timm model NAME as encoder; smp calls it the universal timm encoder."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, field_validator, model_validator
 
+from trainable.configfile.mistakes import RuleError
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -231,8 +232,7 @@ class SuppressionConfig(Section):
     @model_validator(mode="after")
     def _classifier_knows_the_decoder_only(self) -> Self:
         if self.importance == "classifier" and self.layers != ("decoder",):
-            raise ValueError(
-                "suppression.importance: the classifier's weights fit the decoder's channels only; "
-                f"use auto, auxiliary or gradient at {', '.join(layer for layer in self.layers if layer != 'decoder')}"
-            )
+            use = f"auto, auxiliary or gradient at {', '.join(layer for layer in self.layers if layer != 'decoder')}"
+            message = f"the classifier's weights fit the decoder's channels only; use {use}"
+            raise RuleError(message, "suppression.importance")
         return self

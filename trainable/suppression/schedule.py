@@ -7,14 +7,7 @@ u = step_index / steps: it begins at 0 and does not reach 1. Imports no torch.
 import math
 from typing import assert_never
 
-from trainable.suppression.config import (
-    Constant,
-    ConstantWeight,
-    Cosine,
-    Linear,
-    SuppressionConfig,
-    WarmupConstant,
-)
+from trainable.suppression.config import Constant, ConstantWeight, Cosine, Linear, SuppressionConfig, WarmupConstant
 
 
 def progress(suppression: SuppressionConfig, epoch: int, epochs: int, step: int, steps: int) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.report.source import Results, Trial, nested
 from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace, Tree, Value
-from orchestrator.studyfile.loading import TRIAL_KEYS
 from orchestrator.studyfile.space.notation import tree_of
+from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.configfile.document import read_yaml
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place

@@ -1,19 +1,20 @@
 """The ``ablation`` section of a study file as its checks see it: what it says, and where each part of it stands."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Values, Written
+from pydantic import JsonValue
+
+from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Values
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.trees import with_values
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
-from trainable.configfile.mistakes import Mistake, show_path
+from trainable.configfile.mistakes import Mistake, RuleError, show_path
 from trainable.configfile.node import Key, Node, Place, child_of
+from trainable.configfile.overrides import longest_key
 
-TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
 NOWHERE = Place("")
 
 
@@ -31,14 +32,6 @@ class AblationFile:
         """What the arms are compared with; raises ValueError as `AblationSection.read_baseline`."""
         return self.section.read_baseline(searched=self.searched)
 
-    def raw(self) -> dict[str, Any]:
-        """The trial as written, searched values at their middle."""
-        return self.space.resolve(self.space.center())
-
-    def baseline_values(self) -> Values:
-        """Values that the baseline replaces, as far as the file tells them."""
-        return self.baseline.values if isinstance(self.baseline, Written) else {}
-
     def mistake(self, message: str, *path: Key) -> Mistake:
         """A mistake at a path within the section, placed at the deepest part of it that is written.
 
@@ -51,37 +44,35 @@ class AblationFile:
 
 
 def _below(node: Node, key: Key) -> Node:
-    keys = [key] if isinstance(key, int) else key.split(".")
-    while keys:
-        ends = range(len(keys), 0, -1)
-        joined = [(end, keys[0] if end == 1 else ".".join(map(str, keys[:end]))) for end in ends]
-        found = next(((end, child) for end, name in joined if (child := child_of(node, name))), None)
-        if found is None:
-            return node
-        node, keys = found[1], keys[found[0] :]
+    if isinstance(key, int):
+        return child_of(node, key) or node
+    keys: Sequence[str] = key.split(".")
+    while keys and isinstance(node.value, dict):
+        name, keys = longest_key(node.value, keys)
+        if name not in node.value:
+            break
+        node = node.value[name]
     return node
 
 
-def refusals(tree: Mapping[str, Any], values: Values) -> list[Mistake]:
+def trial_mistakes(tree: Mapping[str, JsonValue], values: Values) -> list[Mistake]:
     """What is wrong with a trial whose values at dotted paths are replaced; the mistakes have no place."""
+    mistakes: list[Mistake] = []
     try:
-        changed = with_values(tree, values)
-    except ValueError as error:
-        path, _, message = str(error).partition(": ")
-        return [Mistake(NOWHERE, path, message)]
-    found: list[Mistake] = []
-    validate(TrialConfig, _nodes(changed), (), found)
-    return found
+        validate(TrialConfig, _node(with_values(tree, values)), (), mistakes)
+    except RuleError as error:
+        return error.mistakes(_node({}))
+    return mistakes
 
 
-def shown(level: Any) -> str:
-    """A level in a message."""
-    return json.dumps(level) if isinstance(level, dict | list) else str(_nodes(level))
+def level_text(level: object) -> str:
+    """A level in a message; an option of a search may hold domains."""
+    return f"'{level}'" if isinstance(level, str) else json.dumps(level, default=str)
 
 
-def _nodes(value: Any) -> Node:
+def _node(value: JsonValue) -> Node:
     if isinstance(value, dict):
-        return Node({key: _nodes(child) for key, child in value.items()}, NOWHERE)
+        return Node({key: _node(child) for key, child in value.items()}, NOWHERE)
     if isinstance(value, list):
-        return Node([_nodes(child) for child in value], NOWHERE)
+        return Node([_node(child) for child in value], NOWHERE)
     return Node(value, NOWHERE)

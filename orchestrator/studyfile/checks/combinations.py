@@ -15,7 +15,7 @@ Rule: TypeAlias = Callable[[StudySpec, SearchSpace], str | None]
 """The reason to refuse a study; None where the rule is kept."""
 
 
-def refusals(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str]]:
+def broken_rules(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str]]:
     """The path and the reason of every broken rule."""
     for path, rule in RULES:
         reason = rule(spec, space)

@@ -6,18 +6,17 @@ is at the launch.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-from orchestrator.studyfile.checks.ablation_in_file import TRIAL_KEYS, AblationFile, refusals
+from orchestrator.studyfile.checks.ablation_in_file import AblationFile, trial_mistakes
 from orchestrator.studyfile.checks.factors import factor_mistakes
 from orchestrator.studyfile.sections.comparison import Arms, BestOf, Values, Winner, Written
 from orchestrator.studyfile.sections.search import STUDY_NAME
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.space import SearchSpace
-from orchestrator.studyfile.space.trees import base_tree, content, trial_of
+from orchestrator.studyfile.space.trees import TRIAL_KEYS, base_tree, content, trial_of
 from trainable.configfile.mistakes import Mistake, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, children_of, nearest
 from trainable.presets import PRESETS
@@ -39,12 +38,12 @@ def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: li
     assert spec.ablation is not None
     file = AblationFile(spec.ablation, node, space, spec.searched)
     for check in (_which, _shapes, _baseline):
-        found = list(check(file))
-        mistakes.extend(found)
-        if found:
+        wrong = list(check(file))
+        mistakes.extend(wrong)
+        if wrong:
             return
     try:
-        base = base_tree(file.section, file.raw(), file.baseline_values())
+        base = base_tree(file.section, file.space.at_center(), file.baseline)
     except (ValueError, ValidationError):  # the middle of the space is no trial: all is checked at the launch
         return
     arms = isinstance(file.section.design, Arms)
@@ -72,11 +71,7 @@ def _which(file: AblationFile) -> Iterator[Mistake]:
 
 
 def _shapes(file: AblationFile) -> Iterator[Mistake]:
-    readers = {
-        "baseline": lambda: file.baseline,
-        "factors": file.section.read_factors,
-        "arms": file.section.read_arms,
-    }
+    readers = {"baseline": lambda: file.baseline, "factors": file.section.read_factors, "arms": file.section.read_arms}
     for key, read in readers.items():
         try:
             read()
@@ -91,13 +86,13 @@ def _baseline(file: AblationFile) -> Iterator[Mistake]:
     elif isinstance(baseline, BestOf) and not re.fullmatch(STUDY_NAME, baseline.study):
         yield file.mistake(f"'{baseline.study}' is no name of a study", "baseline", "best")
     elif isinstance(baseline, Written):
-        yield from _values_mistakes(file, file.raw(), baseline.values, "baseline")
+        yield from _values_mistakes(file, file.space.at_center(), baseline.values, "baseline")
         for name, _, conditional in file.space.domains() if file.searched else ():
             if not conditional and not any(name == path or name.startswith(f"{path}.") for path in baseline.values):
                 yield file.mistake(f"must give a value to {name}, which is searched; or write winner", "baseline")
 
 
-def _arm_mistakes(file: AblationFile, base: Mapping[str, Any]) -> Iterator[Mistake]:
+def _arm_mistakes(file: AblationFile, base: Mapping[str, JsonValue]) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
     listed = isinstance(file.section.arms, list)
     names = [str(name) for name in file.section.arms] if isinstance(file.section.arms, list) else []
@@ -118,12 +113,12 @@ def _arm_mistakes(file: AblationFile, base: Mapping[str, Any]) -> Iterator[Mista
         yield file.mistake("needs an arm besides the baseline", "arms")
 
 
-def _values_mistakes(file: AblationFile, tree: Mapping[str, Any], values: Values, *where: Key) -> list[Mistake]:
+def _values_mistakes(file: AblationFile, tree: Mapping[str, JsonValue], values: Values, *where: Key) -> list[Mistake]:
     """What is wrong with the trial that replaced values give."""
     for path in values:
         if (key := path.split(".")[0]) not in TRIAL_KEYS:
             return [file.mistake(unknown(key, TRIAL_KEYS, "key"), *where, path)]
     return [
         file.mistake(mistake.message, *where, next((p for p in values if mistake.path.startswith(p)), mistake.path))
-        for mistake in refusals(tree, values)
+        for mistake in trial_mistakes(tree, values)
     ]

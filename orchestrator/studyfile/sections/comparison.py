@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
 from trainable.section import BY_NAME, NAME_ALONE, Section
 
 Seeds: TypeAlias = Annotated[int, Field(ge=2)]
-Values: TypeAlias = Mapping[str, Any]
+Values: TypeAlias = Mapping[str, JsonValue]
 """Settings of a trial by their dotted paths, as plain JSON."""
+Levels: TypeAlias = tuple[JsonValue, ...]
+"""The levels of a factor."""
 
 
 class ConfirmSection(Section):
@@ -48,7 +50,7 @@ class Fractional(Section):
     """3: main effects may be mixed up with interactions of two factors; 4: only those with each other; 5: neither."""
 
 
-class Path(Section):
+class AblationPath(Section):
     """From the baseline to the target, the better change first (ablation paths, Fawcett & Hoos 2016)."""
 
     name: Literal["path"]
@@ -63,9 +65,7 @@ class Arms(Section):
 
 
 Design: TypeAlias = Annotated[
-    LeaveOneOut | OneAtATime | Factorial | Fractional | Path | Arms,
-    BY_NAME,
-    NAME_ALONE,
+    LeaveOneOut | OneAtATime | Factorial | Fractional | AblationPath | Arms, BY_NAME, NAME_ALONE
 ]
 
 
@@ -105,7 +105,7 @@ class AblationSection(Section):
                 return Written(values)
         raise ValueError("expected winner, {best: STUDY} or a mapping of dotted paths to values")
 
-    def read_factors(self) -> dict[str, tuple[Any, ...]]:
+    def read_factors(self) -> dict[str, Levels]:
         """Levels by dotted path; nested mappings, as ``--set`` makes them, are paths too.
 
         Raises:
@@ -153,7 +153,7 @@ class Winner:
 Baseline: TypeAlias = Written | BestOf | Winner
 
 
-def _levels(factors: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _levels(factors: Mapping[str, JsonValue], prefix: str) -> Iterator[tuple[str, Levels]]:
     for key, levels in factors.items():
         if isinstance(levels, dict):
             yield from _levels(levels, f"{prefix}{key}.")

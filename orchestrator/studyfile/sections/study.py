@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import JsonValue
 
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
@@ -19,7 +21,7 @@ class Objective(Section):
     """Whether larger or smaller values are better."""
 
 
-def first_objective(specification: Mapping[str, Any]) -> Objective:
+def first_objective(specification: Mapping[str, JsonValue]) -> Objective:
     """What the trials of a study are compared by, from its specification as a plain tree."""
     written = specification["objective"]
     return Objective.model_validate(written[0] if isinstance(written, list) else written)

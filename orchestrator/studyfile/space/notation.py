@@ -9,29 +9,31 @@ from typing import Any
 
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.configfile.mistakes import Mistake, show_path
-from trainable.configfile.node import Key, Node, Place, children_of, has_broken, plain, written
+from trainable.configfile.node import Key, Node, Place, child_of, children_of, has_broken, plain, with_children, written
 
 RANGES = ("uniform", "log_uniform", "int", "log_int")
 DOMAIN_KEYS = (*RANGES, "choice")
 
 
-def is_domain(value: Any) -> bool:
+def is_domain(value: object) -> bool:
     """Whether a node's value, or a plain one, is written as a domain, well or not."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KEYS)
 
 
+def options_of(domain: Node) -> list[Node]:
+    """The options of a choice; none of a numeric domain."""
+    choice = child_of(domain, "choice")
+    return children_of(choice) if choice else []
+
+
 def check_domains(node: Node, path: tuple[Key, ...], mistakes: list[Mistake]) -> Node:
     """The tree with every malformed domain marked as broken, a mistake for each."""
-    if isinstance(node.value, list):
-        return replace(node, value=[check_domains(v, (*path, i), mistakes) for i, v in enumerate(node.value)])
-    if not isinstance(node.value, dict):
-        return node
     if not is_domain(node.value):
-        return replace(node, value={k: check_domains(v, (*path, k), mistakes) for k, v in node.value.items()})
-    options = node.value.get("choice")
-    if options is not None and isinstance(options.value, list):
-        checked = [check_domains(option, path, mistakes) for option in options.value]
-        node = replace(node, value={**node.value, "choice": replace(options, value=checked)})
+        return with_children(node, lambda key, child: check_domains(child, (*path, key), mistakes))
+    choice = child_of(node, "choice")
+    if choice is not None and isinstance(choice.value, list):
+        checked = with_children(choice, lambda _, option: check_domains(option, path, mistakes))
+        node = with_children(node, lambda key, child: checked if key == "choice" else child)
     try:
         read_domain(node)
     except ValueError as error:

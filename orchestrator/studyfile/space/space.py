@@ -5,14 +5,16 @@ option of a choice it is the choice's name, the option's label and the path with
 ``suppression.sampling.inverse_frequency.tau``.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
+
+from pydantic import JsonValue
 
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, read_trial
+from trainable.configfile.node import JsonObject
 
 Pick: TypeAlias = Callable[[str, Domain], Value]
 """Given a domain's name and the domain: a number, or the label of an option."""
@@ -24,7 +26,7 @@ class SearchSpace:
 
     tree: dict[str, Tree]
 
-    def resolve(self, pick: Pick) -> dict[str, Any]:
+    def resolve(self, pick: Pick) -> JsonObject:
         """The configuration (without seed) with every domain replaced by what ``pick`` gives for it.
 
         Domains inside an option are asked for only where that option was picked.
@@ -36,7 +38,11 @@ class SearchSpace:
 
     def trial(self, pick: Pick, seed: int) -> TrialConfig:
         """The trial of the configuration that ``pick`` gives, as `resolve` does."""
-        return TrialConfig.model_validate_json(json.dumps({**self.resolve(pick), "seed": seed}))
+        return read_trial({**self.resolve(pick), "seed": seed})
+
+    def at_center(self) -> JsonObject:
+        """The configuration (without seed) with every domain at its `center`."""
+        return self.resolve(self.center())
 
     def domains(self) -> list[tuple[str, Domain, bool]]:
         """Name and domain of every searched value, and whether an option of another one leads to it."""
@@ -61,7 +67,7 @@ class SearchSpace:
                 return picks
         return None
 
-    def read_picks(self, settings: Mapping[str, Any]) -> dict[str, Value] | None:
+    def read_picks(self, settings: Mapping[str, JsonValue]) -> dict[str, Value] | None:
         """The picks that a finished trial's settings show; None where they do not lie in the space.
 
         Unlike `locate` it needs no valid trial: what the settings have besides the space is not looked at.
@@ -77,7 +83,7 @@ class SearchSpace:
         return lambda _, domain: domain.labels[0] if isinstance(domain, Choice) else domain.center()
 
 
-def _resolve(tree: Tree, name: str, pick: Pick) -> Any:
+def _resolve(tree: Tree, name: str, pick: Pick) -> JsonValue:
     match tree:
         case Choice():
             label = pick(name, tree)
@@ -169,7 +175,7 @@ def _all_cells(children: Sequence[tuple[Tree, str]]) -> Iterator[dict[str, Value
             yield {**first, **rest}
 
 
-def _matches(tree: Tree, value: Any, name: str) -> Iterator[dict[str, Value]]:
+def _matches(tree: Tree, value: JsonValue, name: str) -> Iterator[dict[str, Value]]:
     """Picks that could give ``value``: defaults that the tree leaves out are not compared."""
     match tree:
         case Choice():
@@ -177,7 +183,7 @@ def _matches(tree: Tree, value: Any, name: str) -> Iterator[dict[str, Value]]:
                 for picks in _matches(option, value, f"{name}.{label}"):
                     yield {name: label, **picks}
         case Float() | Int():
-            if tree.contains(value):
+            if isinstance(value, int | float) and tree.contains(value):
                 yield {name: tree.snap(value)}
         case dict():
             if isinstance(value, dict) and value.keys() >= tree.keys():
@@ -193,7 +199,7 @@ def _matches(tree: Tree, value: Any, name: str) -> Iterator[dict[str, Value]]:
                 yield {}
 
 
-def _all_matches(children: Sequence[tuple[tuple[Tree, str], Any]]) -> Iterator[dict[str, Value]]:
+def _all_matches(children: Sequence[tuple[tuple[Tree, str], JsonValue]]) -> Iterator[dict[str, Value]]:
     if not children:
         yield {}
         return

@@ -7,8 +7,8 @@ from itertools import combinations, product
 from typing import TypeVar
 
 from orchestrator.studyfile.space.domain import Choice, Float, Int
-from orchestrator.studyfile.space.notation import RANGES, is_domain, origin_of, read_domain
-from trainable.configfile.node import Node, written
+from orchestrator.studyfile.space.notation import RANGES, is_domain, options_of, origin_of, read_domain
+from trainable.configfile.node import Node, child_of, written
 
 K = TypeVar("K")
 
@@ -35,10 +35,7 @@ def pair_variants(node: Node) -> Iterator[Node]:
     if node.broken:
         return
     if is_domain(node.value):
-        assert isinstance(node.value, dict)
-        options = node.value["choice"].value if "choice" in node.value else []
-        assert isinstance(options, list)
-        for option in options:
+        for option in options_of(node):
             yield from pair_variants(option)
     elif isinstance(node.value, dict):
         for entries in _two_at_a_time(node.value):
@@ -50,13 +47,10 @@ def pair_variants(node: Node) -> Iterator[Node]:
 
 def _domain_variants(node: Node) -> list[Node]:
     domain = read_domain(node)
-    assert isinstance(node.value, dict)
     if isinstance(domain, Choice):
-        options = node.value["choice"].value
-        assert isinstance(options, list)
-        return [variant for option in options for variant in variants(option)]
-    key = next(key for key in RANGES if key in node.value)
-    text = f"{key} {json.dumps(written(node.value[key]))}"
+        return [variant for option in options_of(node) for variant in variants(option)]
+    key, bounds = next((key, bounds) for key in RANGES if (bounds := child_of(node, key)))
+    text = f"{key} {json.dumps(written(bounds))}"
     return [Node(value, origin_of(node), domain=text) for value in _probes(domain)]
 
 
@@ -70,8 +64,8 @@ def _two_at_a_time(entries: Mapping[K, Node]) -> Iterator[dict[K, Node]]:
     tried = {key: variants(child) for key, child in entries.items()}
     first = {key: nodes[0] for key, nodes in tried.items()}
     for one, other in combinations(tried, 2):
-        for mine, yours in product(tried[one][1:], tried[other][1:]):
-            yield {**first, one: mine, other: yours}
+        for this, that in product(tried[one][1:], tried[other][1:]):
+            yield {**first, one: this, other: that}
     for key, child in entries.items():
         for inner in pair_variants(child):
             yield {**first, key: inner}

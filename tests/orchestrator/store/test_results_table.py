@@ -9,6 +9,9 @@ from orchestrator.store.results_table import table, write_best, write_table
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from trainable.config import TrialConfig
+from trainable.configfile.mistakes import Mistake
+from trainable.configfile.node import plain
+from trainable.configfile.reading import read_mapping
 
 MIOU = Objective(metric="val/miou", mode="max")
 LOSS = Objective(metric="train/loss", mode="min")
@@ -85,3 +88,14 @@ def test_best_yaml_is_a_trial_configuration_that_says_where_it_comes_from(tmp_pa
     assert command in text
     config = TrialConfig.model_validate(yaml.safe_load(text), strict=False)
     assert config.seed == 11
+
+
+def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:
+    record = trial(0, (0.1, 1.0))
+    for text in ("/data/${USER}", "1e5", "08", "on", "é: x"):
+        data = {**CONFIG["data"], "name": "camvid", "root": text}
+        odd = Record(Planned("search-1", "search", 1, {**CONFIG, "data": data}, {}), record.epochs)
+        write_best(Store(str(tmp_path), "s"), odd, "s", MIOU, threads=2)
+        mistakes: list[Mistake] = []
+        tree = plain(read_mapping(tmp_path / "s/best.yaml", "a trial", (), mistakes, env={}))
+        assert (tree, mistakes) == (odd.planned.config, [])

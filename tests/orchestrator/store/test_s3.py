@@ -124,7 +124,7 @@ def _files(store: Store, key: str) -> dict[str, bytes | None]:
 
 
 def test_a_study_goes_on_with_another_ray(storage: str, study: Make, tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(study().text)
+    assert study().path == tmp_path / "s.yaml"
     code = (
         "import sys; from orchestrator.launch.one_launch import Target, launch;"
         "from orchestrator.studyfile import load;"

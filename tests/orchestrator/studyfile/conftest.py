@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.studyfile import SpecError, Study, load
+from orchestrator.studyfile import ConfigError, Study, load
 
 LINES = {
     "study": "s",
@@ -53,7 +53,7 @@ def complain(write: Write) -> Complain:
 
     def complain(*overrides: str, env: dict[str, str] | None = None, **lines: str) -> list[str]:
         path = write(**lines)
-        with pytest.raises(SpecError) as error:
+        with pytest.raises(ConfigError) as error:
             load(path, overrides, env or {})
         return str(error.value).replace(f"{path}:", "").splitlines()
 

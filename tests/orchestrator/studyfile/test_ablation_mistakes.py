@@ -4,7 +4,7 @@
 
 import pytest
 
-from orchestrator.studyfile import SpecError, load
+from orchestrator.studyfile import ConfigError, load
 
 HEAD = """study: s
 objective: {metric: val/miou, mode: max}
@@ -19,7 +19,7 @@ LAYER = "suppression.layer: [decoder, encoder.4]"
 
 def complaints(path, text, *overrides):
     path.write_text(text)
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         load(path, overrides, {})
     return str(error.value).replace(f"{path}:", "").splitlines()
 
@@ -33,6 +33,7 @@ def mistakes(tmp_path):
 
 
 MISTAKES = [
+    ("{design: one_at_a_time, factors: {model.encoder: [resnet18, resnt18]}}", "7 ablation.factors.model.encoder[1]: unknown encoder 'resnt18'; close names: resnet18, resnet152, resnet101; tu-NAME takes any timm model"),
     ("{design: one_at_a_time, factors: {suppression.alfa: [0, 1]}}", "7 ablation.factors.suppression.alfa: unknown key 'alfa'; one of layer, p_max, schedule, progress, loss_ramp, alpha, granularity, num_classes, gate_norm, sampling, importance, gradient_every, mechanism (did you mean 'alpha'?)"),
     ("{design: one_at_a_time, factors: {supression.alpha: [0, 1]}}", "7 ablation.factors.supression.alpha: unknown key 'supression'; one of preset, data, model, train, suppression, evaluation (did you mean 'suppression'?)"),
     ("{design: one_at_a_time, factors: {seed: [0, 1]}}", "7 ablation.factors.seed: unknown key 'seed'; one of preset, data, model, train, suppression, evaluation"),
@@ -116,6 +117,13 @@ def test_a_design_over_combinations_needs_every_value_that_the_winner_may_have(m
     assert mistakes("{design: factorial, factors: {suppression.alpha: [0, 1]}}", head=ranged)[0].startswith(
         "8 ablation.factors.suppression.alpha: the winner's value is searched in a range"
     )
+
+
+def test_an_option_that_holds_a_domain_is_worded_too(mistakes):
+    sampling = "{choice: [{name: present}, {name: inverse_frequency, tau: {uniform: [0.25, 2]}}]}"
+    head = HEAD.replace("alpha: 0.3", f"sampling: {sampling}") + "search: {trials: 3}\n"
+    (line,) = mistakes("{design: factorial, factors: {suppression.sampling: [present, uniform]}}", head=head)
+    assert line.startswith('8 ablation.factors.suppression.sampling: the winner\'s value may be {"name": "present"}, ')
 
 
 def test_a_written_baseline_leaves_nothing_to_the_search(mistakes):

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan.ablation import ablation as arms
-from orchestrator.plan.ablation import stand_in
-from orchestrator.studyfile import SpecError, load
+from orchestrator.studyfile import ConfigError, load
 
 SECTIONS = ["study", "objective", "data", "model", "train", "suppression", "search", "resources", "tracking"]
 KEYS = [
@@ -55,7 +54,7 @@ def test_garbage_is_loaded_or_refused(tmp_path_factory, garbage, data):
     mistakes = []
     try:
         load(path, [f"{section}.{key}={json.dumps(value)}"], {})
-    except SpecError as error:
+    except ConfigError as error:
         mistakes = str(error).splitlines()
     assert not any("pydantic" in mistake or "Input should" in mistake for mistake in mistakes)
 
@@ -91,9 +90,9 @@ def test_a_garbage_ablation_is_loaded_or_refused_and_what_is_loaded_has_arms(tmp
     path.write_text(json.dumps(tree))
     try:
         study = load(path, (), {})
-    except SpecError as error:
+    except ConfigError as error:
         lines = str(error).splitlines()
         assert lines
         assert not any("pydantic" in line or "Input should" in line for line in lines)
         return
-    assert len(arms(study, stand_in(study), lambda _config, _seeds: 0.0).cells()) >= 2
+    assert len(arms(study, study.space.at_center(), lambda _config, _seeds: 0.0).cells()) >= 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.studyfile import SpecError, load
+from orchestrator.studyfile import ConfigError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
@@ -134,8 +134,8 @@ def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(complain):
         modle="1",
     )
     assert [line.split(":")[0] for line in found] == [
-        "1 study", "2 objective.mode", "2 objective.metric", "4 model.arch", "4 model.weights",
-        "4 model.encoder", "5 train.epochs", "5 train.batch_size", "6 suppression.layer",
+        "1 study", "2 objective.mode", "2 objective.metric", "4 model.arch", "4 model.encoder",
+        "4 model.weights", "5 train.epochs", "5 train.batch_size", "6 suppression.layer",
         "6 suppression.p_max", "7 search.trials", "10 modle",
     ]  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_missing_data_is_found_at_load(complain):
 def test_missing_sections(tmp_path: Path):
     path = tmp_path / "x.yaml"
     path.write_text("# a comment\nmodel: {arch: fpn, encoder: resnet18}\n")
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         load(path)
     missing = ["study", "objective", "data", "train"]
     assert [str(mistake) for mistake in error.value.mistakes] == [f"{path}:2 {key}: missing" for key in missing]
@@ -196,11 +196,11 @@ def test_files_that_hold_no_study(tmp_path: Path, content, message):
     path = tmp_path / "x.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SpecError) as error:
+    with pytest.raises(ConfigError) as error:
         load(path)
     assert str(error.value) == f"{path}{message}"
 
 
 def test_a_folder_is_no_study(tmp_path: Path):
-    with pytest.raises(SpecError, match="is a directory"):
+    with pytest.raises(ConfigError, match="is a directory"):
         load(tmp_path)

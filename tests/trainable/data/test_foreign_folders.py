@@ -157,6 +157,15 @@ def test_lists_are_read_as_editors_write_them(train: str, tmp_path: Path) -> Non
     assert layout_notes(data) == ()
 
 
+def test_a_name_of_two_images_asks_for_the_type(tmp_path: Path) -> None:
+    data = listed(tmp_path, "train/t00\n")
+    for name in ("t00.jpg", "t00.png"):
+        frame(tmp_path, name)
+    assert refusal(data).endswith("train.txt names train/t00, which may be train/t00.jpg, train/t00.png; add the type")
+    (tmp_path / "train.txt").write_text("train/t00.jpg\n")
+    assert names(data) == ["t00.jpg"]
+
+
 def test_lists_that_are_not_as_meant(tmp_path: Path) -> None:
     data = listed(tmp_path, "train/a\ntrain/a.png\ntrain/deep/b\n")
     assert layout_notes(data) == (f"{tmp_path}/train.txt: 1 frames stand there more than once: images/train/a.png",)

@@ -11,6 +11,7 @@ from trees import camvid_tree, cityscapes_tree, folder_tree, png, voc_tree
 from trainable.data.classes import IGNORE_INDEX, class_map, class_names
 from trainable.data.config import CamVidData, CityscapesData, FileData, FolderData, ShapesData, VocData
 from trainable.data.decode import PADDING_COLOUR, Decoder
+from trainable.data.folder_classes import read_classes
 from trainable.data.layout import DataError, Pair, check_data, pairs
 
 TREES: dict[str, Callable[[Path], FileData]] = {
@@ -179,16 +180,17 @@ def test_a_folder_lists_its_classes_and_its_splits(folder: FolderData) -> None:
 
 
 WRONG_CLASSES = {
-    "": "Input should be",
-    "classes: [": "not YAML",
-    "classes: []": "classes: Tuple should have at least 1 item",
-    "classes: [{name: a, id: 256}]": "classes[0].id: Input should be less than or equal to 255",
-    "classes: [{name: a/b, id: 1}]": "classes[0].name: 'a/b' is no class name: letters,",
-    "classes: [{name: a, id: 1}, {name: a, id: 2}]": "name a stands there twice",
-    "classes: [{name: a, id: 1}, {name: b, id: 1}]": "id 1 stands there twice",
-    "classes: [{name: a, id: 255}]": "id 255 stands there twice: it is a class, and ignored by default; write",
-    "classes: [{name: a, id: 1, color: [0, 0, 0]}]": "classes[0].color: Extra inputs",
-    "classes: [{name: a, id: 1, colour: [0, 0]}]": "classes[0].colour[2]: Field required",
+    "": ":1: the file is empty; classes.yaml is a mapping with the keys classes, ignore,",
+    "classes: [": ":1: YAML syntax: while parsing a flow node",
+    "classes: []": ":1 classes: expected at least 1 value, got 0",
+    "classes: [{name: a, id: 256}]": ":1 classes[0].id: must be <= 255, got 256",
+    "classes: [{name: a/b, id: 1}]": ":1 classes[0].name: 'a/b' is no class name: letters,",
+    "classes: [{name: a, id: 1}, {name: a, id: 2}]": ":1 classes[1].name: name a stands there twice",
+    "classes:\n- {name: a, id: 1}\n- {name: b, id: 1}\n": ":3 classes[1].id: id 1 stands there twice",
+    "classes: [{name: a, id: 255}]": ":1 classes[0].id: id 255 stands there twice: it is a class, and ignored by",
+    "classes: [{name: a, id: 1, color: [0, 0, 0]}]": ":1 classes[0].color: unknown key 'color'; one of name, id,",
+    "classes: [{name: a, id: 1, colour: [0, 0]}]": ":1 classes[0].colour[2]: missing",
+    "classes: [{name: a, id: 1, id: 2}]": ":1 classes[0].id: duplicate key 'id'; first written at ",
 }
 
 
@@ -196,7 +198,27 @@ WRONG_CLASSES = {
 def test_a_wrong_classes_yaml_is_one_line_that_names_it(folder: FolderData, content: str, expected: str) -> None:
     path = Path(folder.root) / "classes.yaml"
     path.write_text(content)
-    assert message(folder).startswith(f"data.root: {path}: {expected}")
+    assert message(folder).startswith(f"data.root: {path}{expected}")
+
+
+def test_all_mistakes_of_a_classes_yaml_come_at_once(folder: FolderData) -> None:
+    path = Path(folder.root) / "classes.yaml"
+    path.write_text("classes:\n- {name: a, id: on}\n- {name: 010, id: 256}\nignored: [1]\n")
+    with pytest.raises(DataError) as caught:
+        read_classes(path.parent)
+    assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
+        f"{path}:2 classes[0].id: expected a whole number, got 'on'",
+        f"{path}:3 classes[1].name: expected text, got 10; quote it",
+        f"{path}:3 classes[1].id: must be <= 255, got 256",
+        f"{path}:4 ignored: unknown key 'ignored'; one of classes, ignore, ignore_colours, mask "
+        "(did you mean 'ignore'?)",
+    ]
+    path.write_text("classes:\n- {name: a, id: 1}\n- {name: a, id: 1}\nignore: [0, 0]\n")
+    with pytest.raises(DataError) as caught:
+        read_classes(path.parent)
+    assert [line.split()[1:3] for line in str(caught.value).splitlines()] == [
+        [f"{path}:3", "classes[1].name:"], [f"{path}:3", "classes[1].id:"], [f"{path}:4", "ignore[1]:"],
+    ]  # fmt: skip
 
 
 def test_a_missing_classes_yaml_is_named(folder: FolderData) -> None:

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from trainable.data.frames import HeldFrames, load_splits
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics import names
 from trainable.failure import TrialFailed
-from trainable.model.encoders import ARCHS, ModelError
+from trainable.model.config import Arch
+from trainable.model.encoders import ModelError
 from trainable.optim.build import build_optimizer, build_schedule, poly_factor
 from trainable.optim.config import SGD, AdamW, TrainConfig
 from trainable.suppression.loss import PathLosses
@@ -83,7 +85,7 @@ def test_a_cpu_trial_repeats_bit_for_bit_in_one_process(make_trial, sampling: di
 
 
 @pytest.mark.parametrize("layer", ["decoder", "encoder.2"])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", get_args(Arch))
 def test_every_architecture_trains_with_suppression(make_trial, arch: str, layer: str) -> None:
     size = 128 if arch == "pan" else 64
     config = make_trial(

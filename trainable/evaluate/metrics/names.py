@@ -77,13 +77,7 @@ GPU_POWER = "system/gpu_power_watts"
 """Mean power of the trial's GPU; of several the sum."""
 
 
-SHAPES_METRICS = (
-    ALIGNED_OBJECT_MIOU,
-    UNIFORM_OBJECT_MIOU,
-    SWAPPED_OBJECT_MIOU,
-    MASKED_OBJECT_MIOU,
-    CONTEXT_GAP,
-)
+SHAPES_METRICS = (ALIGNED_OBJECT_MIOU, UNIFORM_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, MASKED_OBJECT_MIOU, CONTEXT_GAP)
 """Metrics of shapes alone."""
 
 

@@ -2,16 +2,17 @@
 
 # ruff: noqa: E501 - a table of messages, each on its line
 
-from pathlib import Path
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.studyfile import SpecError, load
 from trainable.configfile.document import read_yaml
+from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place, plain
+from trainable.configfile.trees import escaped, write_yaml
 
 
 def read(text: str):
@@ -70,15 +71,28 @@ def test_what_is_refused(text, mistake):
     assert read(text)[1] == [mistake]
 
 
-def test_a_syntax_error_in_a_file_is_one_line(tmp_path: Path):
-    path = tmp_path / "x.yaml"
-    path.write_text("study: [\n")
-    with pytest.raises(SpecError, match=r"x\.yaml:2: YAML syntax: .*") as error:
-        load(path, ["train.epochs=x"])
-    assert len(str(error.value).splitlines()) == 1
-
-
 @given(st.text())
 def test_any_text_is_read_or_refused(text):
     root, mistakes = read(text)
     assert (root is None) <= bool(mistakes)
+
+
+words = st.sampled_from(
+    ["1e5", "08", "007", "on", "1_000", ".5", "~", "", "${X}", "$${", "a: b", "x\ny", "<<", "-", "#", "TRUE"]
+)
+
+keys = (words | st.text()).filter(lambda key: "${" not in key)
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+))  # fmt: skip
+def test_what_is_written_is_read_as_it_was(value):
+    mistakes: list[Mistake] = []
+    root, _ = read(write_yaml(escaped({"a": value})))
+    tree = plain(expand(root, {}, mistakes))
+    assert not mistakes
+    assert tree == {"a": value}
+    assert json.dumps(tree) == json.dumps({"a": value})

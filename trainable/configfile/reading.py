@@ -1,0 +1,56 @@
+"""Reads a configuration file: YAML, then ``--set`` options, then ``${NAME}``. Its readers judge what it holds."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from trainable.configfile.document import read_yaml
+from trainable.configfile.environment import expand
+from trainable.configfile.mistakes import ConfigError, Mistake
+from trainable.configfile.node import Node, Place
+from trainable.configfile.overrides import override
+
+
+def read_mapping(
+    path: str | Path,
+    what: str,
+    keys: Sequence[str],
+    mistakes: list[Mistake],
+    overrides: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    in_full: Callable[[Node], Node] = lambda root: root,
+) -> Node:
+    """The tree of a YAML file whose top is a mapping; adds what is wrong inside it to ``mistakes``.
+
+    Args:
+        path: The file.
+        what: What such a file is, for the message about one that holds no mapping.
+        keys: The keys of the mapping, for the same message.
+        mistakes: Filled.
+        overrides: ``PATH=VALUE`` options, applied in order.
+        env: Environment variables; those of the process by default.
+        in_full: Writes shorthands of the file in full, so that an option can reach into them.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML or no mapping.
+    """
+    root = read_yaml(_read_text(path), lambda line: Place(str(path), line), mistakes)
+    if root is None:
+        raise ConfigError(mistakes)
+    if not isinstance(root.value, dict):
+        content = "the file is empty" if root.value is None else f"got {root}"
+        message = f"{content}; {what} is a mapping with the keys {', '.join(keys)}"
+        raise ConfigError([*mistakes, Mistake(root.place, "", message)])
+    for option in overrides:
+        root = override(in_full(root), option, mistakes)
+    return expand(in_full(root), os.environ if env is None else env, mistakes)
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 text: {error.reason}, byte {error.start}"
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+    raise ConfigError([Mistake(Place(str(path)), "", problem)])

@@ -1,0 +1,52 @@
+"""Plain trees, as JSON holds them: one value replaced, and YAML text that `read_yaml` reads as it was."""
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+
+import yaml
+from pydantic import JsonValue
+
+from trainable.configfile.document import read_scalar
+from trainable.configfile.mistakes import RuleError
+from trainable.configfile.node import JsonObject
+
+
+def set_at(tree: Mapping[str, JsonValue], path: str, value: JsonValue) -> JsonObject:
+    """A copy of a plain tree with one value replaced; mappings on the way are made where there are none.
+
+    Raises:
+        RuleError: the dotted path leads through a value that is no mapping.
+    """
+    root = branch = dict(tree)
+    *sections, leaf = path.split(".")
+    for section, below in pairwise((*sections, leaf)):
+        inner = branch.get(section)
+        if inner is not None and not isinstance(inner, dict):
+            raise RuleError(f"{section} is {inner!r}, which has no key {below}", path)
+        branch[section] = inner = dict(inner or {})
+        branch = inner
+    branch[leaf] = value
+    return root
+
+
+def escaped(tree: Mapping[str, JsonValue]) -> JsonObject:
+    """A copy whose texts name no environment variables when they are read from a file; keys are never expanded."""
+    copy: JsonObject = json.loads(json.dumps(dict(tree)).replace("${", "$${"))
+    return copy
+
+
+def write_yaml(tree: Mapping[str, JsonValue], *, ascii_only: bool = True) -> str:
+    """YAML text of a tree; texts that this project's reader would take for numbers are quoted, ``${`` stays."""
+    return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer, which knows YAML 1.1 only: there ``1e3`` and ``08`` are text."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if read_scalar(text) == text else "'")
+
+
+_Dumper.add_representer(str, _text)
