@@ -12,6 +12,7 @@ from orchestrator.plan.confirmation import test_section
 from orchestrator.store.data_fingerprints import fingerprint_of, frames_section, section_key
 from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
+from orchestrator.terminal.console import open_console, say
 from trainable.data.classes import class_names
 from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
 from trainable.data.layout import DataError
@@ -19,24 +20,27 @@ from trainable.evaluate.metrics.rare import rare_classes
 
 
 def cache_data(study: Study) -> None:
-    """Decode every data set of the study into this node's cache, before many trials would wait for it.
+    """Decode every data set of the study into this node's cache, before many trials would wait for it; tell its notes.
 
     Raises:
         InputError: A broken file, a cache that cannot be written.
     """
-    from trainable.data.cache import ensure_cache  # late: numpy and pyarrow take half a second to import
+    from trainable.data.notes import data_notes  # late: numpy and pyarrow take half a second to import
 
+    notes: dict[str, None] = {}
     for data in data_sections(study):
         match data:
             case ShapesData():
                 continue  # made in memory
             case CamVidData() | CityscapesData() | VocData() | FolderData():
                 try:
-                    ensure_cache(data)
+                    notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
                 except DataError as error:
                     raise InputError(f"{study.path}: {error}") from error
             case _:
                 assert_never(data)
+    for note in notes:
+        say(open_console(), note)
 
 
 def data_sections(study: Study) -> list[DataConfig]:

@@ -259,7 +259,7 @@ def test_no_such_home_is_one_line(
 
 
 SEALED = """
-import os, sys
+import encodings.utf_8_sig, os, sys  # the former late, by Python, from where that user may not look
 from trainable.data.__main__ import main
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
