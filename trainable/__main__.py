@@ -1,7 +1,8 @@
 """Run one trial alone: ``python -m trainable CONFIG [--set path=value] [--device cpu|cuda] [--export FILE]``.
 
-CONFIG is a YAML or JSON file that holds a ``TrialConfig`` and nothing else. Exit codes: 0 the trial is complete, 1 it
-failed (one line says why), 2 the input is wrong (one line per mistake, before torch is imported).
+CONFIG is a YAML or JSON file that holds a ``TrialConfig`` and nothing else, in the language of study files (``${NAME}``
+names an environment variable). Exit codes: 0 the trial is complete, 1 it failed (one line says why), 2 the input is
+wrong (one line per mistake, before torch is imported).
 """
 
 import argparse
@@ -49,15 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainable", description="Train and evaluate one trial.")
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML or JSON file with the trial's configuration")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2"
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
-    parser.add_argument(
-        "--export", type=_file, metavar="FILE", help="write the trained network there, as a plain model"
-    )
-    parser.add_argument("--threads", type=_positive, help="CPU threads; default: torch's choice")
+    add = parser.add_argument
+    add("config", type=Path, metavar="CONFIG", help="YAML or JSON file with the trial's configuration")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2")
+    add("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
+    add("--export", type=_file, metavar="FILE", help="write the trained network there, as a plain model")
+    add("--threads", type=_positive, help="CPU threads; default: torch's choice")
     return parser
 
 

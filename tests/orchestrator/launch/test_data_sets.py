@@ -138,4 +138,4 @@ def test_a_folder_gives_its_classes_to_the_metrics(
     (Path(data.root) / "classes.yaml").write_text("classes: [{name: a, id: 999}]")
     assert main([str(write(section))]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(f"{place}/s.yaml:4 data.root: {data.root}/classes.yaml: classes[0].id: ")
+    assert line.startswith(f"{place}/s.yaml:4 data.root: {data.root}/classes.yaml:1 classes[0].id: ")

@@ -5,7 +5,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainable.configfile.document import read_yaml
@@ -80,10 +80,10 @@ def test_any_text_is_read_or_refused(text):
 words = st.sampled_from(
     ["1e5", "08", "007", "on", "1_000", ".5", "~", "", "${X}", "$${", "a: b", "x\ny", "<<", "-", "#", "TRUE"]
 )
-
 keys = (words | st.text()).filter(lambda key: "${" not in key)
 
 
+@settings(deadline=None)
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),

@@ -173,7 +173,7 @@ def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: 
 
 def test_a_wrong_model_fails_at_the_first_epoch(make_trial) -> None:
     with pytest.raises(ModelError):
-        next(fit(make_trial(model={"encoder": "resnet81"}), device="cpu"))
+        next(fit(make_trial(model={"encoder": "tu-resnet_81"}), device="cpu"))
 
 
 def test_only_ignored_pixels_train_without_nan(make_trial) -> None:
