@@ -134,8 +134,11 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's: "... Detail: [errno 28] No space left"
-        obstacle = f"cache: {error.filename or path} cannot be written ({reason})"
-        raise DataError(f"{obstacle}; make room or let {VARIABLE} name another folder") from error
+        obstacle = Path(error.filename or path)
+        obstacle = obstacle if os.access(obstacle.parent, os.W_OK) else obstacle.parent
+        raise DataError(
+            f"cache: {obstacle} cannot be written ({reason}); make room or let {VARIABLE} name another folder"
+        ) from error
 
 
 @contextmanager
