@@ -19,6 +19,7 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
+from trainable.data.classes import class_map
 from trainable.data.config import FileData
 from trainable.data.decode import Bytes, Decoder, Frame
 from trainable.data.errors import DataError
@@ -28,7 +29,6 @@ from trainable.data.masks import Palette
 
 FEW_FRAMES = 16
 """Up to so many frames are decoded here and now: a decoding process takes half a second to start."""
-HINT = " or none is left at this size; 255 is ignored unless classes.yaml says otherwise"
 ROOT = Path(__file__).resolve().parents[2]
 """Where a decoding process finds this package."""
 
@@ -62,12 +62,12 @@ def write_cache(
             remarks = {REMARKS: json.dumps(frame.remarks)} if frame.remarks else None
             writer.write_batch(pa.record_batch(row, schema=columns), custom_metadata=remarks)
             advance()
-    for split, found in frames.items():
-        if not any(labelled[: len(found)]):
-            raise DataError(
-                f"no pixel of the {len(found)} frames of {split} is labelled: all are ignored{HINT}", "data.root"
-            )
-        del labelled[: len(found)]
+    for split, listed in frames.items():
+        if not any(labelled[: len(listed)]):
+            ids = ", ".join(map(str, sorted(class_map(data).ignored)))
+            lost = f"every one is ignored (ids {ids}) or lost at {data.size[0]}x{data.size[1]}"
+            raise DataError(f"no pixel of the {len(listed)} frames of {split} is labelled: {lost}", "data.root")
+        del labelled[: len(listed)]
     with path.open("rb") as written:
         os.fsync(written.fileno())  # a rename that outlives its content would be a cache of zeros
 

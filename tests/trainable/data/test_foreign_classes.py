@@ -93,7 +93,7 @@ def test_an_id_that_is_a_class_and_ignored_says_what_to_write(ignore: str, expec
 def test_a_split_without_a_labelled_pixel_is_refused(split: str, tmp_path: Path, cache: Path) -> None:
     ids = {"train": [0, 1], "val": [1, 0]} | {split: [255]}
     data = labelled(tmp_path, BINARY, ids["train"], ids["val"])
-    expected = f"data.root: no pixel of the 1 frames of {split} is labelled: all are ignored"
+    expected = f"data.root: no pixel of the 1 frames of {split} is labelled: every one is ignored (ids 255)"
     assert refusal(data).startswith(expected)
     assert not list(cache.glob("*.arrow"))
 
@@ -111,7 +111,7 @@ def test_other_splits_without_a_labelled_pixel_are_refused(tmp_path: Path) -> No
     label[0, 0] = 1  # gone at 32x64
     png(tmp_path / "lost/images/val/v.png", image)
     png(tmp_path / "lost/masks/val/v.png", label)
-    assert "or none is left at this size" in refusal(lost)
+    assert "or lost at 32x64" in refusal(lost)
 
 
 @pytest.mark.parametrize("name", ["traffic light", "a b c", "x_1 y.2"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trees import own_tree, png, raw_png, raw_tiff
+from trees import own_tree, png, raw_png, raw_tiff, voc_tree
 
 from trainable.data.config import FolderData
 from trainable.data.decode import Decoder
@@ -122,6 +122,14 @@ def test_what_pillow_would_misread_is_refused(tmp_path: Path) -> None:
     assert refusal(data) == f"{image}: holds 2 pages or frames; a picture is one"
     page.save(image, save_all=True, append_images=[page.reduce(2)])
     np.testing.assert_array_equal(read(data)[0][1], EIGHT)
+
+
+def test_the_photo_of_a_phone_is_its_first_picture(tmp_path: Path) -> None:
+    data, image, _ = framed(tmp_path, "a.jpg")
+    photo = Image.fromarray(EIGHT).convert("RGB")
+    photo.save(image, "MPO", save_all=True, append_images=[Image.new("RGB", (64, 32))])
+    assert Image.open(image).n_frames == 2  # type: ignore[attr-defined]
+    assert np.abs(read(data)[0][0].astype(int) - EIGHT).mean() < 2
 
 
 @pytest.mark.parametrize("suffix", ["webp", "png"])
@@ -284,6 +292,14 @@ def test_masks_in_colour_are_read_by_colour(mode: str, tmp_path: Path) -> None:
     assert refusal(data) == f"{mask}: colour (1, 2, 3) (3 pixels) is neither a class's nor ignored"
     (Path(data.root) / "classes.yaml").write_text(BY_ID)
     assert refusal(data).endswith("(mode L or P), or the colours of classes.yaml, one of its own for every class")
+
+
+def test_voc_masks_in_rgb_are_read_by_their_palette(tmp_path: Path) -> None:
+    voc = voc_tree(tmp_path)
+    pair = pairs(voc, "train")[0]
+    expected = Decoder.of(voc).decode(pair)[1]
+    Image.open(pair.label).convert("RGB").save(pair.label)
+    np.testing.assert_array_equal(Decoder.of(voc).decode(pair)[1], expected)
 
 
 def test_palettes_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
