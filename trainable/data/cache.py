@@ -79,6 +79,8 @@ def _build(data: FileData, path: Path) -> None:
             raise DataError(f"files under {data.root} changed while they were cached; run it again", "data.root")
         partial.replace(path)
     except PermissionError as error:  # a sticky folder keeps what another user has put there meanwhile
+        if not path.exists():
+            raise
         if not is_complete(path):
             other = "belongs to another user and is no whole cache that this one may read"
             raise DataError(f"cache: {path} {other}; remove it or let {VARIABLE} name another folder") from error

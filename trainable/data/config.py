@@ -51,14 +51,10 @@ class ShapesData(Section):
     """Augmentation of training images; none by default (a flip would turn one class into its twin)."""
 
 
-def _usual(megapixels: int) -> bool:
-    return megapixels == MAX_MEGAPIXELS
-
-
 class FileSection(Section):
     """What data sets in files share."""
 
-    max_megapixels: Annotated[int, Field(ge=1, exclude_if=_usual)] = MAX_MEGAPIXELS
+    max_megapixels: Annotated[int, Field(ge=1, exclude_if=MAX_MEGAPIXELS.__eq__)] = MAX_MEGAPIXELS
     """Images of more megapixels are taken for broken files; they need 7 bytes a pixel while they are decoded."""
 
 

@@ -52,8 +52,8 @@ def layout_notes(data: FileData) -> tuple[str, ...]:
 
 
 def _listing(data: FileData, split: Split) -> Listing:
+    root = user_path(data.root, "data.root")
     with refusals():
-        root = user_path(data.root, "data.root")
         if not root.is_dir():
             raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
         listing = _listing_in(data, root, split)
@@ -103,10 +103,17 @@ def check_data(data: DataConfig) -> None:
     Raises:
         DataError: the first thing that is missing.
     """
-    if not isinstance(data, ShapesData):
-        _check_splits(data)
-    if isinstance(data, FolderData):
-        read_classes(user_path(data.root, "data.root"))
+    if isinstance(data, ShapesData):
+        return
+    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
+    both = [path for real, path in train.items() if real in val]
+    if both:
+        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
+
+
+def _real(path: Path) -> str:
+    """The path with the links of its folders followed."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def data_mistakes(root: Node) -> list[Mistake]:
@@ -121,18 +128,6 @@ def data_mistakes(root: Node) -> list[Mistake]:
     except ValidationError:
         pass
     return []
-
-
-def _check_splits(data: FileData) -> None:
-    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
-    both = [path for real, path in train.items() if real in val]
-    if both:
-        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
-
-
-def _real(path: Path) -> str:
-    """The path with the links of its folders followed."""
-    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _contents(data: FileData) -> str:

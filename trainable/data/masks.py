@@ -25,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 Palette = dict[int, tuple[int, ...]]
 """Colours of indices."""
 
+ONE_ID = "a label holds one class id per pixel (mode L or P)"
 STEPS = {"L;2": 85, "L;4": 17}
 """Pillow stretches grey values of fewer bits to 0..255; ids are those before."""
 
@@ -83,7 +84,9 @@ class MaskReader:
             palette = _palette(image, counts) if image.mode == "P" else {}
             if palette and self.by_colour:
                 return Mask(raster, indices, self._palette_table(palette), {})
-            self._check(counts)
+            unknown = np.flatnonzero((counts > 0) & ~self.known)
+            if len(unknown):
+                raise _unknown(unknown[0], counts[unknown[0]])
             return Mask(raster, indices, self.table, self._agreed(palette))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
@@ -99,29 +102,23 @@ class MaskReader:
             return image.mode in ("RGB", "RGBA") or any(other)
         return False
 
-    def _check(self, counts: Ints) -> None:
-        unknown = np.flatnonzero((counts > 0) & ~self.known)
-        if len(unknown):
-            raise _unknown(unknown[0], counts[unknown[0]])
-
     def _by_colour(self, image: Image.Image) -> Image.Image:
         """Train ids of an RGB image."""
         if not self.by_colour:
-            raise DataError("mode RGB; a label holds one class id per pixel (mode L or P)" + self._why_not_by_colour())
+            hint = (
+                ", or the colours of classes.yaml, one of its own for every class" if self.classes.mask_colours else ""
+            )
+            raise DataError(f"mode RGB; {ONE_ID}{hint}")
         packed_hw = np.asarray(image).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
         colours = np.array(sorted(self.by_colour), dtype=np.int32)
         nearest_hw = np.searchsorted(colours, packed_hw).clip(max=len(colours) - 1)
         strange = packed_hw[colours[nearest_hw] != packed_hw]
         if len(strange):
             colour = tuple(int(strange[0]) >> bits & 255 for bits in (16, 8, 0))
-            raise DataError(
-                f"colour {colour} ({(strange == strange[0]).sum()} pixels) is neither a class's nor ignored"
-            )
+            count = (strange == strange[0]).sum()
+            raise DataError(f"colour {colour} ({count} pixels) is neither a class's nor ignored")
         train_ids = np.array([self.by_colour[colour] for colour in colours.tolist()], dtype=np.uint8)
         return Image.fromarray(train_ids[nearest_hw])
-
-    def _why_not_by_colour(self) -> str:
-        return ", or the colours of classes.yaml, one of its own for every class" if self.classes.mask_colours else ""
 
     def _palette_table(self, palette: Palette) -> Bytes:
         """Train ids of the indices of a file, by their colours."""
@@ -130,9 +127,7 @@ class MaskReader:
             if _packed(colour) in self.by_colour:
                 table[index] = self.by_colour[_packed(colour)]
             elif index not in self.classes.ignored:
-                raise DataError(
-                    f"index {index} has colour {colour} in the file's palette, which is neither a class's nor ignored"
-                )
+                raise DataError(f"{_entry(index, colour)}, which is neither a class's nor ignored")
         return table
 
     def _agreed(self, palette: Palette) -> Palette:
@@ -141,14 +136,16 @@ class MaskReader:
         for index, colour in palette.items():
             if colours.get(index) not in (None, colour):
                 name = self.classes.names[self.classes.ids.index(index)]
-                raise DataError(
-                    f"index {index} has colour {colour} in the file's palette, but '{name}' {colours[index]}"
-                )
+                raise DataError(f"{_entry(index, colour)}, but '{name}' {colours[index]}")
         return {index: colour for index, colour in palette.items() if index in self.classes.ids}
 
 
 def _packed(colour: tuple[int, ...]) -> int:
     return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def _entry(index: int, colour: tuple[int, ...]) -> str:
+    return f"index {index} has colour {colour} in the file's palette"
 
 
 def _unknown(label_id: int, pixels: int) -> DataError:
@@ -160,7 +157,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode not in ("LA", "RGBA"):
         return image
     if image.getextrema()[-1] != (255, 255):
-        raise DataError(f"mode {image.mode}, transparent in places; a label holds one class id per pixel (mode L or P)")
+        raise DataError(f"mode {image.mode}, transparent in places; {ONE_ID}")
     return image.convert(image.mode[:-1])
 
 
@@ -175,7 +172,7 @@ def _indices(image: Image.Image, coding: str) -> Image.Image:
     if image.mode in ("L", "P"):
         return image
     if not image.mode.startswith("I"):
-        raise DataError(f"mode {image.mode}; a label holds one class id per pixel (mode L or P)")
+        raise DataError(f"mode {image.mode}; {ONE_ID}")
     values_hw = np.asarray(image)
     strange = values_hw[(values_hw < 0) | (values_hw > 255)]
     if len(strange):

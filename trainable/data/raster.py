@@ -8,7 +8,6 @@ Limits: colour profiles, transparency and the gamma of a file do not count.
 import struct
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +75,8 @@ def rgb(path: Path, raster: Raster) -> tuple[Image.Image, tuple[str, ...]]:
     """
     image, remarks = raster.image, [TURNED] if raster.orientation > 1 else []
     if image.mode in ("I", "F") or raster.coding.endswith(" signed"):
-        raise DataError(
-            f"{path}: values of type {raster.coding} have no range from black to white; save unsigned 8 or 16 bits"
-        )
+        kind = f"values of type {raster.coding}"
+        raise DataError(f"{path}: {kind} have no range from black to white; save unsigned 8 or 16 bits")
     if image.mode.startswith("I;16"):
         values = 65535 - np.asarray(image) if raster.coding.endswith(INVERTED) else np.asarray(image)
         bits = 12 if "12" in raster.coding else 16
@@ -90,10 +88,10 @@ def rgb(path: Path, raster: Raster) -> tuple[Image.Image, tuple[str, ...]]:
         return image.convert("RGB"), tuple(remarks)
 
 
-def peculiarity(source: Path | BytesIO) -> str:
+def peculiarity(path: Path) -> str:
     """What makes a file read otherwise than as 8-bit values row by row; empty where nothing does. Reads its header."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             lazy = image.format != "PNG" or image.info.keys() & {"exif", "xmp", "Raw profile type exif"}
             orientation = _orientation(image) if lazy else 1  # else Pillow would decode it to look behind the pixels
             deep = image.mode if image.mode.startswith(("I", "F")) else ""
@@ -104,9 +102,8 @@ def peculiarity(source: Path | BytesIO) -> str:
 
 def _check(image: Image.Image, max_megapixels: int) -> None:
     if image.width * image.height > max_megapixels * 1e6:
-        raise DataError(
-            f"{image.width}x{image.height} pixels are more than data.max_megapixels: {max_megapixels} allows"
-        )
+        size = f"{image.width}x{image.height}"
+        raise DataError(f"{size} pixels are more than data.max_megapixels: {max_megapixels} allows")
     if _tag(image, ExifTags.Base.PlanarConfiguration) == 2 and _tag(image, ExifTags.Base.BitsPerSample) == 16:
         raise DataError("16 bits a channel in one plane after the other cannot be decoded; save them interleaved")
     first, pages = image.size, 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's preview
