@@ -2,9 +2,11 @@
 
 Pillow decides what it can read; what it reads in a way that is easily taken for another is told by ``remarks`` or
 refused. Sixteen bits a channel keep their upper eight, as Pillow does it for RGB itself.
-Limits: colour profiles, transparency and the gamma of a file do not count.
+Limits: colour profiles, transparency and the gamma of a file do not count. libtiff itself writes to stderr what it finds
+broken, above our line.
 """
 
+import logging
 import struct
 import warnings
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from trainable.data.errors import DataError
 Bytes = npt.NDArray[np.uint8]
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is the data section's, and is told in one line
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of broken files is told in one line, too
 TURNED = "turned upright, as their EXIF orientation says"
 DEEP = "16 bits a channel, of which the upper 8 are kept"
 DARK = "16 bits a channel, but no value above 12 bits: they come out dark (multiply them by 16)"
