@@ -2,7 +2,7 @@
 
 Pillow decides what it can read; what it reads in a way that is easily taken for another is told by ``remarks`` or
 refused. Sixteen bits a channel keep their upper eight, as Pillow does it for RGB itself.
-Limits: colour profiles, transparency and the gamma of a file do not count. libtiff itself writes to stderr what it finds
+Limits: colour profiles, transparency and gamma do not count. libtiff itself writes to stderr what it finds
 broken, above our line.
 """
 
