@@ -48,4 +48,5 @@ def _class_notes(data: FileData) -> Iterator[str]:
     absent = [f"{classes.names[c]} (id {classes.ids[c]})" for c in np.flatnonzero(counts_NC.sum(axis=0) == 0)]
     if absent:
         ignored = f"; ignored ids: {', '.join(map(str, sorted(classes.ignored)))}" if classes.ignored else ""
-        yield f"no training label holds {', '.join(absent)}{ignored}"
+        hint = " (if one is a class, give the class that id and take it out of `ignore`)"
+        yield f"no training label holds {', '.join(absent)}{ignored}{hint if isinstance(data, FolderData) else ''}"

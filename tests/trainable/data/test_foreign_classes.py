@@ -19,6 +19,7 @@ from trainable.data.notes import data_notes
 from trainable.data.pictures import draw
 
 BINARY = "classes: [{name: background, id: 0}, {name: foreground, id: 1}]\n"
+HINT = " (if one is a class, give the class that id and take it out of `ignore`)"
 RNG = np.random.default_rng(0)
 
 
@@ -46,7 +47,7 @@ def refusal(data: FileData) -> str:
 
 def test_a_foreground_of_255_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = labelled(tmp_path, BINARY, [0, 255], [0, 255])
-    expected = "no training label holds foreground (id 1); ignored ids: 255"
+    expected = f"no training label holds foreground (id 1); ignored ids: 255{HINT}"
     assert data_notes(data) == (expected,)
     assert main(["folder", "--root", data.root, "--size", "32", "64", "--out", str(tmp_path / "out")]) == 0
     assert f"note         {expected}" in capsys.readouterr().out.splitlines()
@@ -57,7 +58,7 @@ def test_a_foreground_of_255_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_classes_that_an_ignored_id_swallows_are_told(tmp_path: Path) -> None:
     three = "classes: [{name: a, id: 1}, {name: b, id: 2}, {name: c, id: 3}]\nignore: [0, 7]\n"
     data = labelled(tmp_path, three, [0, 1, 7], [1, 2, 3])
-    assert data_notes(data) == ("no training label holds b (id 2), c (id 3); ignored ids: 0, 7",)
+    assert data_notes(data) == (f"no training label holds b (id 2), c (id 3); ignored ids: 0, 7{HINT}",)
 
 
 def test_absent_classes_of_other_data_sets_are_told_too(tmp_path: Path) -> None:
