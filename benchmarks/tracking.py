@@ -13,13 +13,15 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow_server import mlflow_server
 
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource
 from trainable.configfile.node import JsonObject
@@ -43,17 +45,29 @@ def record(trial: int, epochs: int, of: int = EPOCHS) -> Record:
     return known.ended(State.COMPLETE) if epochs == of else known
 
 
-def info(name: str) -> StudyInfo:
+class BareStudy(StudyInfo):
     """A study that has nothing but its trials."""
-    return StudyInfo(
-        study_id=name,
-        name=name,
-        experiment=name,
-        objective=Objective(metric="val/miou", mode="max"),
-        settings={},
-        from_env={},
-        data=lambda _config: DataSource("shapes", "abc", "made in memory", {}),
-    )
+
+    def data(self, _record: Record) -> DataSource:
+        """Data that are nowhere."""
+        return DataSource("shapes", "abc", "made in memory", {})
+
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def write_trial(self, record: Record, folder: Path) -> None:
+        """Nothing."""
+
+    def write_study(self, folder: Path) -> None:
+        """Nothing."""
+
+
+def info(name: str) -> StudyInfo:
+    """A study of this name, without a directory."""
+    objective: JsonObject = {"metric": "val/miou", "mode": "max"}
+    specification: JsonObject = {"study": name, "objective": objective, "tracking": {"model": False}}
+    return BareStudy(Store("nowhere", name), KeptStudy(name, specification))
 
 
 def ours(uri: str, name: str) -> tuple[float, float]:

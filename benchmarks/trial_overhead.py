@@ -33,6 +33,12 @@ class NoOpEpoch:
 
     epoch: int
     metrics: dict[str, float]
+    rare: tuple[int, ...] = ()
+    confusion: None = None
+
+    def pictures(self) -> dict[str, bytes]:
+        """None."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Nothing to continue from but the epoch."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from statistics import fmean
 
-from pyarrow import ArrowInvalid
 from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,16 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import InputError
-from orchestrator.launch.plan_changes import registered
-from orchestrator.store.lease import holder
+from orchestrator.launch.plan_changes import registered_plan
+from orchestrator.store.lease import Holder, holder
+from orchestrator.store.open_study import open_study, storage_errors
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, first_objective
 from orchestrator.terminal.console import open_console
+from orchestrator.terminal.formats import figures_table, number
+from orchestrator.terminal.options import add_study
 
-DEFAULT_STORAGE = "studies"
 WATCH_SECONDS = 5.0
 SHOWN_FINAL = 20
 """Ended trials that are listed one by one: the best ones."""
@@ -35,17 +36,15 @@ SHOWN_FINAL = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.status", description="Show how a study fares.")
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    add_study(parser)
     parser.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s until Ctrl-C")
     options = parser.parse_args(argv)
     console = open_console()
     try:
-        shown = status(options.storage, options.study)
-        if not options.watch:
-            console.print(shown)
-            return 0
-        return _watch(options.storage, options.study, console)
+        if options.watch:
+            return _watch(options.storage, options.study, console)
+        console.print(status(options.storage, options.study))
+        return 0
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -57,24 +56,22 @@ def status(storage: str, study: str) -> Group:
     Raises:
         InputError: there is no such study, or the storage cannot be used.
     """
-    try:
-        store = Store(storage, study)
-        kept = store.read_study()
-        if kept is None:
-            raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
-        records, held = store.records(), holder(store.objects)
-    except (OSError, ArrowInvalid) as error:
-        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
-    objective = first_objective(kept)
+    store, kept = open_study(storage, study)
+    with storage_errors(f"--storage {storage}"):
+        records, launch = store.records(), holder(store.objects)
+        return _state(store, records, first_objective(kept.specification), launch)
+
+
+def _state(store: Store, records: Sequence[Record], objective: Objective, launch: Holder | None) -> Group:
     counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
-    running = f"run by {held['host']}, process {held['pid']}, {_ago(held['time'])}" if held else "nobody runs it"
+    running = f"run by {launch.host}, process {launch.pid}, {_ago(launch.time)}" if launch else "nobody runs it"
     lines = [
         f"{store.address}: {counts or 'no trials yet'}; {running}",
         *(f"warning: {line}" for line in store.warnings),
     ]
-    plans = [plan for stage in STAGES if (plan := registered(store.objects, stage, lines.append)) is not None]
+    plans = [plan for stage in STAGES if (plan := registered_plan(store.objects, stage, lines.append)) is not None]
     tables = [_arms(records, plan, objective.metric) for plan in plans]
-    return Group(*map(Text, lines), _table(store, records, objective, alive=held is not None), *tables)
+    return Group(*map(Text, lines), _table(store, records, objective, alive=launch is not None), *tables)
 
 
 def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:
@@ -88,10 +85,11 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         state = "waiting" if record.state is State.RUNNING and not alive else str(record.state)
         values = [m[objective.metric] for m in record.epochs if objective.metric in m]
         top = (max if objective.mode == "max" else min)(values) if values else None
-        sign = "" if record.state.final else _last_sign(store, record)
+        written = None if record.state.final else store.last_write(record.key)
+        sign = "" if written is None else _ago(written)
         epochs = f"{len(record.epochs)}/{record.planned.epochs}"
         last = record.last(objective.metric)
-        table.add_row(record.key, state, epochs, _number(last), _number(top), sign, record.reason or "")
+        table.add_row(record.key, state, epochs, number(last), number(top), sign, record.reason or "")
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
     return table
@@ -99,21 +97,14 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
 
 def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
     """How far each arm of a comparison is; its runs are not listed one by one."""
-    table = Table(plan.stage, box=SIMPLE, pad_edge=False)
-    for head in ("ended", "failed", f"mean {metric}"):
-        table.add_column(head, justify="right")
+    table = figures_table(plan.stage, ("ended", "failed", f"mean {metric}"))
     values = block_values(records, plan, metric)
     for arm in plan.arms:
         runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
         ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
         mean = fmean(values[arm.name].values()) if values[arm.name] else None
-        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), _number(mean))
+        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), number(mean))
     return table
-
-
-def _last_sign(store: Store, record: Record) -> str:
-    times = store.objects.times(f"trials/{record.key}")
-    return _ago(max(times)) if times else ""
 
 
 def _rank(record: Record, objective: Objective) -> tuple[int, float]:
@@ -127,10 +118,6 @@ def _rank(record: Record, objective: Objective) -> tuple[int, float]:
 def _ago(moment: float) -> str:
     seconds = max(0, round(time.time() - moment))
     return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _watch(storage: str, study: str, console: Console) -> int:

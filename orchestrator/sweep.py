@@ -16,8 +16,7 @@ from types import FrameType
 
 from orchestrator.errors import InputError
 from orchestrator.studyfile import ConfigError, load
-
-DEFAULT_STORAGE = "studies"
+from orchestrator.terminal.options import add_storage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
-    add("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (default: %(default)s)")
+    add_storage(parser)
     add("--address", metavar="ADDR", help="Ray cluster to use (default: RAY_ADDRESS, else a Ray of this machine)")
     add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
     add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")

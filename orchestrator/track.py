@@ -9,17 +9,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pyarrow import ArrowInvalid
 from rich.console import Console
 
 from orchestrator.errors import InputError
 from orchestrator.store.lease import lease
+from orchestrator.store.open_study import open_study, storage_errors
 from orchestrator.store.records import Store
 from orchestrator.terminal.console import open_console, say
-from orchestrator.tracking import Tracker, redacted
-from orchestrator.tracking.published_study import note_tracking, study_info, summary, tracked_at
-
-DEFAULT_STORAGE = "studies"
+from orchestrator.terminal.options import add_study
+from orchestrator.tracking import StudyInfo, Tracker, redacted
+from orchestrator.tracking.published_study import final_metrics_of_study, note_tracking, tracked_at
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,8 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Send MLflow what it lacks of a study.",
         epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take everything",
     )
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    add_study(parser)
     parser.add_argument("--uri", metavar="URI", help="tracking server or database (default: the study's own)")
     options = parser.parse_args(argv)
     try:
@@ -50,27 +48,23 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
         InputError: There is no such study, the storage cannot be used, or a launch of the study is at work.
     """
     console = open_console()
-    try:
-        store = Store(storage, study)
-        tree = store.read_study()
-        if tree is None:
-            raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
-        target = uri or tracked_at(tree)
-        if target is None:
-            raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
-        with lease(store.objects, lambda line: say(console, line)):
-            return _send(store, target, console)
-    except (OSError, ArrowInvalid) as error:
-        raise InputError(f"--storage {storage}: {' '.join(str(error).split())}") from error
+    store, kept = open_study(storage, study)
+    target = uri or tracked_at(kept.specification)
+    if target is None:
+        raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
+    with storage_errors(f"--storage {storage}"), lease(store.objects, lambda line: say(console, line)):
+        return _send(store, StudyInfo(store, kept), target, console)
 
 
-def _send(store: Store, uri: str, console: Console) -> int:
-    records, info = store.records(), study_info(store)
+def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
+    records = store.records()
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)
     whole = all(record.state.final for record in records)
-    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary(records, info.objective))
+    problem = tracker.close(
+        status="FINISHED" if whole else "KILLED", summary=final_metrics_of_study(records, info.objective)
+    )
     note_tracking(store, uri, complete=problem is None and whole)
     if problem:
         say(console, problem)

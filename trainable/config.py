@@ -10,7 +10,7 @@ from trainable.configfile.mistakes import RuleError
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
-from trainable.data.layout import test_split
+from trainable.data.layout import labelled_test_split
 from trainable.evaluate.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
@@ -47,7 +47,7 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _has_a_test_split(self) -> Self:
-        if self.evaluation.test_at_end and test_split(self.data) is None:
+        if self.evaluation.test_at_end and labelled_test_split(self.data) is None:
             message = f"{self.data.name} has no labelled test split besides the one that is scored"
             raise RuleError(message, "evaluation.test_at_end")
         return self

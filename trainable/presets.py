@@ -41,6 +41,9 @@ loss without a drop · (e) dropped_path: drops without the suppression term · (
 random_channels: the control.
 """
 
+REPLACE_SUPPRESSION = tuple(name for name, settings in PRESETS.items() if "suppression" in settings)
+"""Presets that put another section in place of the written `suppression`, its layer too."""
+
 _DROPPED = ("extra block", "two-path loss", "class dropped")
 _FULL = (*_DROPPED, "suppression term", "channels by class")
 COMPONENTS: Mapping[Preset, tuple[str, ...]] = {

@@ -1,6 +1,7 @@
 """``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
 
 import os
+from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
 
@@ -10,22 +11,30 @@ from rich.console import Console
 from orchestrator.errors import InputError
 from orchestrator.launch.preflight import check_models, open_store
 from orchestrator.plan.ablation import ablation
+from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
-from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
+from orchestrator.report.statistics.sign_flip import evidence
+from orchestrator.store import layout
 from orchestrator.store.addresses import absolute
-from orchestrator.store.flat_config import short
-from orchestrator.store.results_table import threads_for
-from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned
-from orchestrator.studyfile import ResourcesSection, Study
+from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
 from orchestrator.terminal.console import open_console, say
-from orchestrator.terminal.formats import duration
+from orchestrator.terminal.formats import duration, picks
 from orchestrator.tracking import redacted, tracking_uri
 from trainable.config import read_trial
 
 SAMPLED = 3
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a stage would run."""
+
+    runs: int
+    sample: Planned | None = None
+    """A run whose cost stands for that of the others; None where none is known."""
 
 
 def dry_run(study: Study, *, storage: str) -> int:
@@ -37,55 +46,48 @@ def dry_run(study: Study, *, storage: str) -> int:
     Raises:
         InputError: The model or the data cannot be used.
     """
-    console = open_console()
+    console, spec = open_console(), study.spec
     open_store(study, storage)
     check_models(study)
     say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip() + "\n")
-    probed, trials = _search(study, console) if study.spec.searched else (None, 0)
-    if study.spec.confirm is not None:
-        trials += _confirmation(study, console)
-    if study.spec.ablation is not None:
-        arms, runs = _ablation(study, console)
-        probed, trials = probed or arms, trials + runs
-    if probed is not None:
-        say(console, _cost(study, probed, trials))
-    written = "trials/, results.parquet, best.yaml" if study.spec.searched else "trials/, results.parquet"
-    say(console, f"writes      {absolute(storage)}/{study.spec.study}/ ({written})")
-    tracking = study.spec.tracking
-    if tracking.enabled:
-        experiment = tracking.experiment or study.spec.study
-        say(console, f"tracks      {redacted(tracking_uri(tracking.uri))}, experiment {experiment}")
+    stages = [_search(study, console)] if spec.searched else []
+    stages += [_confirmation(study, spec.confirm, console)] if spec.confirm else []
+    stages += [_ablation(study, spec.ablation, console)] if spec.ablation else []
+    sample = next((stage.sample for stage in stages if stage.sample is not None), None)
+    if sample is not None:
+        say(console, _cost(study, sample, sum(stage.runs for stage in stages)))
+    written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if spec.searched else "")
+    say(console, f"writes      {absolute(storage)}/{spec.study}/ ({written})")
+    if spec.tracking.enabled:
+        experiment = spec.tracking.experiment or spec.study
+        say(console, f"tracks      {redacted(tracking_uri(spec.tracking.uri))}, experiment {experiment}")
     say(console, "Nothing was started and nothing was written.")
     return 0
 
 
-def _search(study: Study, console: Console) -> tuple[Planned, int]:
-    """Tell what the search will try; returns a trial to probe and the number of trials."""
+def _search(study: Study, console: Console) -> Forecast:
+    """Tell what the search will try."""
     planner = Planner(study)
     search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
     say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
-    planned = list(iter(planner.next, None)) if planner.total <= SAMPLED else _first(planner)
-    for trial in [t for t in planned if t.kind == "search"][:SAMPLED]:
-        say(console, f"sampled     {trial.key}: {_picks(trial)}")
-    return planned[-1], planner.total
+    first = list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
+    for trial in [trial for trial in first if trial.kind == "search"][:SAMPLED]:
+        say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
+    return Forecast(planner.total, first[-1])
 
 
-def _confirmation(study: Study, console: Console) -> int:
-    """Tell what is confirmed; returns the number of runs."""
-    section, references = study.spec.confirm, len(study.spec.search.references)
-    assert section is not None
-    trials = study.spec.search.trials
+def _confirmation(study: Study, section: ConfirmSection, console: Console) -> Forecast:
+    """Tell what is confirmed."""
+    trials, references = study.spec.search.trials, len(study.spec.search.references)
     top = section.top if trials is None else min(section.top, trials)
     runs = (top + references) * section.seeds
     say(console, f"confirm     the best {top} and {references} references x {section.seeds} fresh seeds: {runs} runs")
-    say(console, evidence(top + references - 1, section.seeds))
-    return runs
+    say(console, f"evidence    {evidence(top + references - 1, section.seeds)}")
+    return Forecast(runs)
 
 
-def _ablation(study: Study, console: Console) -> tuple[Planned | None, int]:
-    """Tell the arms and what they can show; returns a run to probe and the number of runs."""
-    section = study.spec.ablation
-    assert section is not None
+def _ablation(study: Study, section: AblationSection, console: Console) -> Forecast:
+    """Tell the arms and what they can show."""
     baseline = section.read_baseline(searched=study.spec.searched)
     seeds, design = section.seeds, section.design
     try:
@@ -94,33 +96,29 @@ def _ablation(study: Study, console: Console) -> tuple[Planned | None, int]:
         if isinstance(baseline, Written):
             raise
         say(console, f"ablation    {design.name}: its arms are known when its baseline is ({error})")
-        return None, 0
-    plan = comparison.plan
-    arms = walk_length(len(plan.arms) - 1) if isinstance(design, AblationPath) else len(plan.arms)
+        return Forecast(0)
+    known = len(comparison.plan.arms)
+    arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
+    _say_arms(comparison, console)
+    say(console, f"evidence    {evidence(arms - 1, seeds)}")
+    return Forecast(arms * seeds, comparison.cells()[0])
+
+
+def _say_arms(comparison: Comparison, console: Console) -> None:
+    """Tell what each arm sets; of factors those away from the baseline's level."""
+    plan = comparison.plan
     width = max(len(arm.name) for arm in plan.arms)
     for arm in plan.arms:
-        mark = " (baseline)" if arm.name == plan.baseline else ""
-        say(console, f"  {arm.name:<{width}}  {_levels(arm, plan)}{mark}")
-    if isinstance(design, AblationPath):
+        changed = {path: level for path, level in arm.levels.items() if plan.factors.get(path, (None,))[0] != level}
+        levels = ", ".join(f"{path}={text(level)}" for path, level in changed.items())
+        say(console, f"  {arm.name:<{width}}  {levels}{' (baseline)' if arm.name == plan.baseline else ''}")
+    if plan.design == "path":
         say(console, "  then on from the best of them, until the target is reached")
     for name, same in comparison.equal.items():
         say(console, f"  {name} is the same configuration as {same}; it runs once")
     for line in plan.aliases:
         say(console, f"aliased     {line}")
-    say(console, evidence(arms - 1, seeds))
-    return comparison.cells()[0], arms * seeds
-
-
-def evidence(comparisons: int, seeds: int) -> str:
-    """What so many comparisons with a baseline on so many seeds can show at best."""
-    if comparisons < 1:
-        return "evidence    nothing is compared"
-    found = f"evidence    {seeds} seeds: no p below {smallest_p(seeds):.2g} is possible"
-    needed = seeds_needed(comparisons)
-    if seeds < needed:
-        return f"{found}; underpowered: {comparisons} comparisons at 0.05 (Holm) need {needed} seeds or more"
-    return f"{found}; {comparisons} comparisons at 0.05 (Holm) need {needed} or more"
 
 
 def _around(baseline: Baseline) -> str:
@@ -135,21 +133,6 @@ def _around(baseline: Baseline) -> str:
             assert_never(baseline)
 
 
-def _levels(arm: Arm, plan: StagePlan) -> str:
-    """What an arm sets; of factors those away from the baseline's level."""
-    changed = {path: level for path, level in arm.levels.items() if plan.factors.get(path, (None,))[0] != level}
-    return ", ".join(f"{path}={text(level)}" for path, level in changed.items())
-
-
-def _first(planner: Planner) -> list[Planned]:
-    """The references and the first sampled trials."""
-    return list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
-
-
-def _picks(trial: Planned) -> str:
-    return ", ".join(f"{name}={short(value)}" for name, value in (trial.picks or {}).items()) or "nothing is searched"
-
-
 def _cost(study: Study, trial: Planned, trials: int) -> str:
     """Parameters, steps and the run time, from a few steps of one sampled trial."""
     import torch  # late: it takes seconds to import
@@ -159,16 +142,14 @@ def _cost(study: Study, trial: Planned, trials: int) -> str:
     from trainable.model.encoders import ModelError
     from trainable.train.probe import probe
 
-    config = read_trial(trial.config)
-    resources = study.spec.resources
-    torch.set_num_threads(threads_for(resources.cpu))
+    config, resources = read_trial(trial.config), study.spec.resources
+    torch.set_num_threads(resources.threads)
     try:
         measured = probe(config)
     except (DataError, ModelError, TrialFailed) as error:
         raise InputError(f"{study.path}: {error}") from error
-    epochs = config.train.epochs
+    epochs, slots = config.train.epochs, _local_slots(resources)
     epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
-    slots = _local_slots(resources)
     total = measured.cache_seconds + trials * (measured.setup_seconds + epochs * epoch_seconds) / slots
     return (
         f"model       {config.model.arch} / {config.model.encoder}: {measured.parameters / 1e6:.2f} M parameters\n"

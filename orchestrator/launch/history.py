@@ -1,18 +1,16 @@
 """What earlier launches left, as far as it belongs to the study as it is now written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator.errors import InputError
 from orchestrator.plan.confirmation import winner
-from orchestrator.plan.fixed import FixedPlanner
-from orchestrator.plan.planner import Planner
+from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
-from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
 from orchestrator.studyfile.space.notation import is_domain
@@ -21,15 +19,9 @@ from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
 
 FREE = (
-    "search.trials",
-    "search.references",
-    "search.warm_start",
-    "confirm",
-    "ablation",
-    "resources.",
-    "tracking.",
+    "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
     "data.root",
-)
+)  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
@@ -56,28 +48,30 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         InputError: the study has changed in what cannot change.
     """
     changed = _changes(study, store)
-    records = []
-    for record in (_moved(study, record) for record in store.records()):
-        if record.state is State.FAILED and retry_failed:
-            record = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
-            store.judge(record, record.planned.system_attrs)
-        records.append(record)
-    compared = tuple(record for record in records if record.planned.kind in ("confirm", "ablation"))
-    records = [record for record in records if record.planned.kind not in ("confirm", "ablation")]
-    fitting = [(record, _fitted(study, record)) for record in records]
-    inside = tuple(fitted for _, fitted in fitting if fitted is not None)
-    outside = tuple(record for record, fitted in fitting if fitted is None)
-    if not outside and not changed:
-        return History(inside, compared=compared)
+    records = [_moved(study, record) for record in store.records()]
+    if retry_failed:
+        records = [_retried(record, store) if record.state is State.FAILED else record for record in records]
+    compared = tuple(record for record in records if record.planned.kind in STAGES)
+    searched = [record for record in records if record.planned.kind not in STAGES]
+    fits = [(record, _fitted(study, record)) for record in searched]
+    inside = tuple(fitted for _, fitted in fits if fitted is not None)
+    outside = tuple(record for record, fitted in fits if fitted is None)
+    if not searched or not (outside or changed):
+        return History(inside, outside, compared)
     why = f" ({', '.join(changed)})" if changed else ""
     note = (
-        f"The search space has changed{why}: {len(inside)} of {len(records)} earlier trials lie in it and are used, "
+        f"The search space has changed{why}: {len(inside)} of {len(searched)} earlier trials lie in it and are used, "
         f"{len(outside)} are left out"
     )
-    return History(inside, outside, compared, (note,) if records else ())
+    return History(inside, outside, compared, (note,))
 
 
-def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Record]) -> list[Record]:
+def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
+    """The records with picks located in the study's space as it is now, the same whichever launch ran them."""
+    return [record if record.planned.kind in STAGES else _fitted(study, record) or record for record in records]
+
+
+def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> list[Record]:
     """Give the trials that ended while no driver lived the verdict that nobody gave them.
 
     Args:
@@ -90,17 +84,17 @@ def settle(planner: Planner | FixedPlanner, store: Store, records: Sequence[Reco
     """
     ended = {record.key: planner.settle(record) for record in records if not record.state.final}
     verdicts = {key: verdict for key, verdict in ended.items() if verdict is not None}
-    found = [verdicts[record.key][0] if record.key in verdicts else record for record in records]
-    top = best(found, planner.objective)
-    beaten = best([record for record in found if record.key not in verdicts], planner.objective)
-    for record in found:
-        mine = record.key in verdicts and record.state is not State.FAILED
-        if mine or (verdicts and record is beaten):
+    settled = [verdicts[record.key][0] if record.key in verdicts else record for record in records]
+    top = best(settled, planner.objective)
+    beaten = best([record for record in settled if record.key not in verdicts], planner.objective)
+    for record in settled:
+        judged_now = record.key in verdicts and record.state is not State.FAILED
+        if judged_now or (verdicts and record is beaten):
             keep = store.checkpoints(record.key)[:1] if record is top else []
             store.drop_checkpoints(record.key, keep=keep)
     for verdict in verdicts.values():  # last: after a kill in between, the epochs alone tell how a trial ended
         store.judge(*verdict)
-    return found
+    return settled
 
 
 def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -109,64 +103,69 @@ def import_trials(study: Study, store: Store, known: Sequence[Record]) -> tuple[
     Raises:
         InputError: a study that is not there.
     """
-    done = {record.planned.system_attrs.get("imported_from") for record in known}
+    sources = {str(record.planned.system_attrs.get("imported_from")) for record in known}
     number = sum(record.planned.kind == "imported" for record in known)
-    found: list[Record] = []
+    copies: list[Record] = []
     notes = []
     for name in study.spec.search.warm_start:
-        other = Store(store.storage, name)
-        if other.read_study() is None:
-            raise InputError(f"{study.path}: search.warm_start: {other.address} holds no study")
-        complete = [
-            r for r in other.records() if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")
-        ]
-        count = 0
+        complete = _complete_trials(study, store, name)
+        before = len(copies)
         for record in complete:
-            fitted = _fitted(study, record)
-            source = f"{name}/{record.key}"
-            if fitted is None or source in done or not _has_values(study, fitted):
-                continue
-            attrs: JsonObject = {"imported_from": source}
-            planned = Planned(
-                f"imported-{number:04d}", "imported", number, record.planned.config, fitted.planned.picks, attrs
-            )
-            copied = replace(fitted, planned=planned)
-            store.judge(copied, attrs)
-            found.append(copied)
-            number, count = number + 1, count + 1
-        if count or not any(str(source).startswith(f"{name}/") for source in done):
+            fitted, source = _fitted(study, record), f"{name}/{record.key}"
+            if fitted is not None and source not in sources and _has_values(study, fitted):
+                copies.append(_imported(fitted, source, number + len(copies)))
+                store.judge(copies[-1], copies[-1].planned.system_attrs)
+        count = len(copies) - before
+        if count or not any(source.startswith(f"{name}/") for source in sources):
             notes.append(f"Imported {count} of {len(complete)} complete trials of {name}; the others differ in more")
-    return found, notes
+    return copies, notes
 
 
-def best_elsewhere(study: Study, store: Store, name: str) -> dict[str, Any]:
+def _complete_trials(study: Study, store: Store, name: str) -> list[Record]:
+    """Complete trials of another study's search."""
+    records = _other_study(study, store, name, "search.warm_start")[0].records()
+    return [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
+
+
+def _imported(record: Record, source: str, number: int) -> Record:
+    plan, attrs = record.planned, {"imported_from": source}
+    return replace(
+        record, planned=Planned(f"imported-{number:04d}", "imported", number, plan.config, plan.picks, attrs)
+    )
+
+
+def best_elsewhere(study: Study, store: Store, name: str) -> JsonObject:
     """Configuration of the best complete trial of another study in the same storage, confirmed where it confirms.
 
     Raises:
         InputError: no such study, or none of its trials is complete.
     """
-    other = Store(store.storage, name)
-    kept = other.read_study()
-    where = f"{study.path}: ablation.baseline.best"
-    if kept is None:
-        raise InputError(f"{where}: {other.address} holds no study")
+    other, kept = _other_study(study, store, name, "ablation.baseline.best")
     objective, records = first_objective(kept), other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
-        runs = [record for record in records if record.planned.kind == "confirm"]
-        confirmed = winner(runs, plan, objective)
+        confirmed = winner(records, plan, objective)
         top = next((record for record in records if record.key == confirmed), top)
     if top is None:
-        raise InputError(f"{where}: no trial of {name} is complete")
+        raise InputError(f"{study.path}: ablation.baseline.best: no trial of {name} is complete")
     return {key: value for key, value in top.planned.config.items() if key not in ("preset", "seed")}
+
+
+def _other_study(study: Study, store: Store, name: str, setting: str) -> tuple[Store, JsonObject]:
+    """Another study in the same storage, and its specification."""
+    other = Store(store.storage, name)
+    kept = other.read_study()
+    if kept is None:
+        raise InputError(f"{study.path}: {setting}: {other.address} holds no study")
+    return other, kept.specification
 
 
 def _changes(study: Study, store: Store) -> list[str]:
     """Names of the settings of the search space that have changed since the last launch."""
-    kept: Mapping[str, Any] | None = store.read_study()
+    kept = store.read_study()
     if kept is None:
         return []
-    before, now = flatten(_with_defaults(kept)), flatten(study.resolved())
+    before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     changed = [name for name in changed if not name.startswith(FREE)]
     fixed = [name for name in changed if name.startswith(FIXED)]
@@ -178,12 +177,19 @@ def _changes(study: Study, store: Store) -> list[str]:
     return changed
 
 
-def _with_defaults(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(kept: JsonObject) -> JsonObject:
     """A study as it was kept, with the settings of the evaluation that came later: their defaults change nothing."""
     written = kept.get("evaluation")
-    if not isinstance(written, Mapping) or is_domain(written):
-        return dict(kept)
-    return {**kept, "evaluation": Evaluation().model_dump(mode="json") | dict(written)}
+    if not isinstance(written, dict) or is_domain(written):
+        return kept
+    return {**kept, "evaluation": Evaluation().model_dump(mode="json") | written}
+
+
+def _retried(record: Record, store: Store) -> Record:
+    """A failed trial that is run again."""
+    again = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
+    store.judge(again, again.planned.system_attrs)
+    return again
 
 
 def _fitted(study: Study, record: Record) -> Record | None:
@@ -191,36 +197,35 @@ def _fitted(study: Study, record: Record) -> Record | None:
     planned = record.planned
     if not study.spec.searched:
         return None
-    tree = _with_root(planned.config, _written_root(study, planned.config))
-    config = read_trial(tree)
+    config = read_trial(_with_root(planned, _written_root(study, planned)))
+    picks = study.space.locate(config)
     if planned.kind == "reference":
         names = study.spec.search.references
-        same = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
-        return record if same else None
-    picks = study.space.locate(config)
-    return None if picks is None else replace(record, planned=replace(planned, picks=dict(picks)))
+        inside = planned.number < len(names) and reference(study, names[planned.number], config.seed) == config
+    else:
+        inside = picks is not None
+    return replace(record, planned=replace(planned, picks=picks)) if inside else None
 
 
 def _moved(study: Study, record: Record) -> Record:
     """The record with the data's root as it is on this machine, for the trials that are still to run."""
-    root = _written_root(study, record.planned.config)
+    root = _written_root(study, record.planned)
     if record.state.final or root is None:
         return record
-    config = _with_root(record.planned.config, absolute(root))
-    return replace(record, planned=replace(record.planned, config=config))
+    return replace(record, planned=replace(record.planned, config=_with_root(record.planned, absolute(root))))
 
 
-def _written_root(study: Study, config: Mapping[str, Any]) -> str | None:
+def _written_root(study: Study, planned: Planned) -> str | None:
     """``data.root`` as the study writes it for the trial's data set; None where it writes none."""
     data = study.space.tree.get("data")
     sections = data.options if isinstance(data, Choice) else (data,)
-    same = [s for s in sections if isinstance(s, dict) and s.get("name") == config["data"]["name"]]
+    same = [s for s in sections if isinstance(s, dict) and s.get("name") == planned.data["name"]]
     root = same[0].get("root") if same else None
     return root if isinstance(root, str) else None
 
 
-def _with_root(config: Mapping[str, Any], root: str | None) -> dict[str, Any]:
-    return dict(config) if root is None else {**config, "data": {**config["data"], "root": root}}
+def _with_root(planned: Planned, root: str | None) -> JsonObject:
+    return planned.config if root is None else {**planned.config, "data": {**planned.data, "root": root}}
 
 
 def _has_values(study: Study, record: Record) -> bool:

@@ -1,30 +1,31 @@
 """One launch of a study: from the loaded file to the summary."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from rich.console import Console
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import History, import_trials, read_history
+from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
-from orchestrator.report.build import FOLDER as REPORT
 from orchestrator.run.session import Listener, Session
+from orchestrator.store import layout
 from orchestrator.store.lease import lease
+from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
-from orchestrator.store.results_table import threads_for, write_best, write_table
+from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import Tracker, tracking_uri, ui_command
-from orchestrator.tracking.published_study import is_behind, note_tracking, study_info, summary, track_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking.published_study import final_metrics_of_study, is_behind, note_tracking, track_command
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -44,20 +45,35 @@ class Target:
     """``module:function`` that runs a trial."""
     retry_failed: bool = False
     """Whether trials that failed are run again."""
-    storage: str = ""
-    """Folder of the studies, as the user gave it."""
 
 
 @dataclass(frozen=True)
-class Ran:
+class OpenStudy:
+    """A study whose lease this launch holds."""
+
+    study: Study
+    store: Store
+    stages: Stages
+    console: Console
+
+
+@dataclass(frozen=True)
+class RunOutcome:
     """How the running of trials ended."""
 
     exit_code: int | None = None
     """130 or 143 after an interruption, else None."""
+    problem: str | None = None
+    """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
     tracker: Tracker | None = None
     """Tells MLflow; still at work."""
-    problem: str | None = None
-    """Why no further trial could begin: the storage failed."""
+    changed: bool = True
+    """Whether trials ran, or the study file differs from the one of the launch before."""
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether everything ran that could."""
+        return self.exit_code is None and self.problem is None
 
 
 def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
@@ -78,44 +94,26 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
-    new, problem = store.read_study() is None, None
+    new = store.read_study() is None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
     try:
         with lease(store.objects, partial(say, console)):
-            stages = Stages(study, store, _history(study, store, target, console), partial(say, console))
-            ran, left, outdated = Ran(), stages.next(), False
-            if left is None:
-                say(console, f"Study {study.spec.study} is finished: nothing is left to run.")
-                stages.register()
-                outdated = store.read_study() != study.resolved()
-                if outdated:
-                    store.write_study(study.resolved(), from_env=study.from_env)
-                behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
-                ran = Ran(tracker=_tracker(study, store, stages.known) if behind else None)
-            else:
-                if not new:
-                    _prepare(study)
-                ran = _run(study, stages, left, store, console, replace(target, storage=storage))
-            records = stages.belonging(store.records())
-            places: dict[str, str] = {}
-            try:
-                places = _keep(study, store, records, stages.champion())
-            except OSError as error:
-                if ran.problem is None:  # else that is told below
-                    raise
-                say(console, f"No results are written: {' '.join(str(error).split())}")
-            if ran.exit_code is None and ran.problem is None and (left or outdated or not store.objects.files(REPORT)):
-                places |= _report(store, console)
-            if ran.tracker:
-                problem = _close(ran.tracker, store, study, records, ran)
-                places |= {"page": ran.tracker.page} if ran.tracker.page else {}
+            opened = _open(study, store, console, retry_failed=target.retry_failed)
+            first_round = opened.stages.next()
+            if first_round is not None and not new:
+                _prepare(study)
+            outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
+            records = opened.stages.belonging(store.records())
+            results = _write_results(opened, records, outcome)
+            missing = _finish_tracking(opened, records, outcome)
+            results["page"] = outcome.tracker.page if outcome.tracker else None
     except OSError as error:
-        raise InputError(f"--storage {storage}: cannot be used: {' '.join(str(error).split())}") from error
-    print_summary(console, study, records, stages.plans, seconds=time.monotonic() - began, places=places)
-    if problem:
-        say(console, problem)
-    return _exit_code(ran, records, console, command)
+        raise InputError(f"--storage {storage}: cannot be used: {one_line(error)}") from error
+    print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
+    if missing:
+        say(console, missing)
+    return _exit_code(outcome, records, console, command)
 
 
 def _prepare(study: Study) -> None:
@@ -125,128 +123,174 @@ def _prepare(study: Study) -> None:
     cache_data(study)
 
 
-def _exit_code(ran: Ran, records: Sequence[Record], console: Console, command: str) -> int:
-    if ran.exit_code is not None:
-        say(console, f"\nInterrupted. Continue with:  {command}")
-        return ran.exit_code
-    if ran.problem is not None:
-        say(console, f"\nStopped: {ran.problem}. Once that is mended, continue with:  {command}")
-        return 3
-    if any(record.state is State.FAILED for record in records):
-        say(console, f"\nRun the failed trials again with:  {command} --retry-failed")
-        return 3
-    return 0 if all(record.state.final for record in records) else 3
-
-
-def _history(study: Study, store: Store, target: Target, console: Console) -> History:
-    """What earlier launches and other studies left; damaged files are named before anything starts."""
-    history = read_history(study, store, retry_failed=target.retry_failed)
+def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -> OpenStudy:
+    """Read what earlier launches and other studies left; damaged files are named before anything starts."""
+    history = read_history(study, store, retry_failed=retry_failed)
     imported, notes = import_trials(study, store, (*history.records, *history.outside))
     for line in (*history.notes, *notes, *(f"warning: {warning}" for warning in store.warnings)):
         say(console, line)
     store.warnings.clear()
-    return replace(history, records=(*imported, *history.records))
+    history = replace(history, records=(*imported, *history.records))
+    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console)
 
 
-def _run(study: Study, stages: Stages, left: Round, store: Store, console: Console, target: Target) -> Ran:
+def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
+    """Keep the file of a finished study as it is now written, and tell MLflow what it lacks."""
+    study, store = opened.study, opened.store
+    say(opened.console, f"Study {study.spec.study} is finished: nothing is left to run.")
+    opened.stages.register()
+    kept = store.read_study()
+    outdated = kept is None or kept.specification != study.resolved()
+    if outdated:
+        store.write_study(study.resolved(), from_env=study.from_env)
+    behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
+    return RunOutcome(tracker=_tracker(opened) if behind else None, changed=outdated)
+
+
+def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
+    """Run what is left on a cluster."""
     from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
 
-    resources = study.spec.resources
+    study, store = opened.study, opened.store
+    resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     with cluster(target.address, resources.stop_grace_s):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
-        settings = study.spec.tracking
-        tracked = tracking_uri(settings.uri) if settings.enabled else None
-        check_nodes(store, storage=target.storage, tracking_uri=tracked)
+        check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
         concurrency = slots(resources)
-        fingerprints = check_data_unchanged(study, store.read_data())
-        rare = rare_class_names(study, known=store.read_rare_classes())
-        store.write_study(study.resolved(), fingerprints, study.from_env, rare)
-        stages.register()
-        tracker = _tracker(study, store, stages.known)
+        _keep_study(opened)
+        tracker = _tracker(opened)
+        measured = settings.measures_machine(resources)
         execute = partial(
-            run,
-            store=store,
-            resources=resources,
-            concurrency=concurrency,
-            fit=target.fit,
-            system_metrics=settings.measures_machine(resources),
+            run, store=store, resources=resources, concurrency=concurrency, fit=target.fit, system_metrics=measured
         )
-        exit_code, problem = None, None
-        following: Round | None = left
-        while following is not None and exit_code is None and problem is None:
-            stages.register()
-            say(console, f"Study {study.spec.study}: {following.title}, {concurrency} at a time; {store.address}")
-            progress = Progress(following.planner.total, following.epochs, study.spec.objectives[0], following.known)
-            progress.stage = following.stage
-            if tracker:
-                progress.trouble = lambda: tracker.lag
-            with build_display(progress, console) as display:
-                listeners: list[Listener] = [stages, display, *([tracker] if tracker else [])]
-                session = Session(following.planner, store, listeners, following.known, partial(say, console))
-                exit_code = execute(session)
-            problem = session.problem
-            if exit_code is None and problem is None:
-                following, problem = _following(stages)
-    return Ran(exit_code, tracker, problem)
+        return _run_rounds(opened, first_round, tracker, concurrency, execute)
 
 
-def _following(stages: Stages) -> tuple[Round | None, str | None]:
-    """The next round, or why there cannot be one: its arms do not fit the winner."""
-    try:
-        return stages.next(), None
-    except InputError as error:
-        return None, str(error)
+def _keep_study(opened: OpenStudy) -> None:
+    """Write down what is about to run: the study, its data, its plans."""
+    study, store = opened.study, opened.store
+    kept = store.read_study()
+    fingerprints = check_data_unchanged(study, kept.data if kept else {})
+    rare = rare_class_names(study, known=kept.rare_classes if kept else {})
+    store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    opened.stages.register()
 
 
-def _tracker(study: Study, store: Store, known: Sequence[Record]) -> Tracker | None:
+def _run_rounds(
+    opened: OpenStudy,
+    first_round: Round,
+    tracker: Tracker | None,
+    concurrency: int,
+    execute: Callable[[Session], int | None],
+) -> RunOutcome:
+    """Run round after round, until none is left or one does not come to its end."""
+    following: Round | None = first_round
+    while following is not None:
+        opened.stages.register()
+        title = f"{following.title}, {concurrency} at a time; {opened.store.address}"
+        say(opened.console, f"Study {opened.study.spec.study}: {title}")
+        outcome = _run_round(opened, following, tracker, execute)
+        if not outcome.undisturbed:
+            return outcome
+        try:
+            following = opened.stages.next()
+        except InputError as error:  # its arms do not fit the winner
+            return RunOutcome(None, str(error), tracker)
+    return RunOutcome(tracker=tracker)
+
+
+def _run_round(
+    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], int | None]
+) -> RunOutcome:
+    """Run the trials of a round."""
+    progress = Progress(
+        current.planner.total,
+        current.epochs,
+        opened.study.spec.objectives[0],
+        current.known,
+        trouble=lambda: tracker.lag if tracker else None,
+        stage=current.stage,
+    )
+    with build_display(progress, opened.console) as display:
+        listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
+        session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
+        exit_code = execute(session)
+    return RunOutcome(exit_code, session.problem, tracker)
+
+
+def _tracker(opened: OpenStudy) -> Tracker | None:
     """MLflow's thread, told of every trial of earlier launches: it writes whatever they could not."""
-    settings = study.spec.tracking
+    settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False)
-    tracker = Tracker(tracking_uri(settings.uri), study_info(store, partial(draw_data, study)))
-    for record in known:
+    tracker = Tracker(
+        tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
+    )
+    for record in opened.stages.known:
         tracker.update(record)
     return tracker
 
 
-def _close(tracker: Tracker, store: Store, study: Study, records: Sequence[Record], ran: Ran) -> str | None:
-    """End the runs; returns what MLflow could not take, in one line."""
-    whole = ran.exit_code is None and ran.problem is None and all(record.state.final for record in records)
-    problem = tracker.close(
+def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
+    """Write tables and report; returns where everything lies."""
+    store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
+    objective, threads = spec.objectives[0], spec.resources.threads
+    try:
+        from_env = opened.study.from_env
+        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
+        best = write_best(store, champion, spec.study, objective, threads) if champion else None
+    except OSError as error:
+        if outcome.problem is None:  # else that is told at the end
+            raise
+        say(opened.console, f"No results are written: {one_line(error)}")
+        return {}
+    runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
+    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(layout.REPORT))
+    report = _write_report(opened) if stale else None
+    return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
+
+
+def _write_report(opened: OpenStudy) -> str | None:
+    """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
+    from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds to import
+
+    try:
+        return write_report(opened.store)[0]
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        say(opened.console, f"No report: {reason}; try  python -m orchestrator.report {opened.store.study}")
+        return None
+
+
+def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:
+    """End MLflow's runs; returns what it could not take, in one line."""
+    if outcome.tracker is None:
+        return None
+    study, store = opened.study, opened.store
+    whole = outcome.undisturbed and all(record.state.final for record in records)
+    problem = outcome.tracker.close(
         status="FINISHED" if whole else "KILLED",
-        summary=summary(records, study.spec.objectives[0]),
-        patience=PATIENCE_S if ran.exit_code is None else STOPPED_PATIENCE_S,
+        summary=final_metrics_of_study(records, study.spec.objectives[0]),
+        patience=PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S,
     )
     with suppress(OSError):  # the storage failed: the next launch finds out by itself
         note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
-def _keep(study: Study, store: Store, records: Sequence[Record], champion: Record | None) -> dict[str, str]:
-    """Write the results; returns where everything lies."""
-    places = {"study": store.address, "table": write_table(store, records, study.from_env)}
-    objective = study.spec.objectives[0]
-    if champion is not None:
-        threads = threads_for(study.spec.resources.cpu)
-        places["best"] = write_best(store, champion, study.spec.study, objective, threads)
-    command = ui_command(tracking_uri(study.spec.tracking.uri))
-    if study.spec.tracking.enabled and command is not None:
-        places["runs"] = command
-    return places
-
-
-def _report(store: Store, console: Console) -> dict[str, str]:
-    """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
-    from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds to import
-
-    try:
-        return {"report": write_report(store)[0]}
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        say(console, f"No report: {reason}; try  python -m orchestrator.report {store.study}")
-        return {}
+def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str) -> int:
+    if outcome.exit_code is not None:
+        say(console, f"\nInterrupted. Continue with:  {command}")
+        return outcome.exit_code
+    if outcome.problem is not None:
+        say(console, f"\nStopped: {outcome.problem}. Once that is mended, continue with:  {command}")
+        return 3
+    if any(record.state is State.FAILED for record in records):
+        say(console, f"\nRun the failed trials again with:  {command} --retry-failed")
+        return 3
+    return 0 if all(record.state.final for record in records) else 3

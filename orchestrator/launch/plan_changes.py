@@ -1,12 +1,12 @@
 """Registered plans: what an earlier launch planned for a stage, and how the plan now differs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.stage_plan import Stage, StagePlan
 
 
-def registered(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:
+def registered_plan(objects: Objects, stage: Stage, say: Callable[[str], None]) -> StagePlan | None:
     """The plan of a stage as it was kept; None where there is none, or it is damaged, which is said."""
     try:
         return StagePlan.read(objects, stage)
@@ -26,23 +26,21 @@ def difference(before: StagePlan, now: StagePlan) -> str:
     return ", ".join(_changes(before, now)) or "factors and levels"
 
 
-def _changes(before: StagePlan, now: StagePlan) -> Sequence[str]:
-    found = []
+def _changes(before: StagePlan, now: StagePlan) -> Iterator[str]:
     if len(before.seeds) != len(now.seeds):
-        found.append(f"{len(before.seeds)} seeds, now {len(now.seeds)}")
+        yield f"{len(before.seeds)} seeds, now {len(now.seeds)}"
     if before.seeds[: len(now.seeds)] != now.seeds[: len(before.seeds)]:
-        found.append("other seeds")
+        yield "other seeds"
     if before.design != now.design:
-        found.append(f"{before.design}, now {now.design}")
+        yield f"{before.design}, now {now.design}"
     elif now.design != "path":  # its arms follow from the results
         old, new = [arm.name for arm in before.arms], [arm.name for arm in now.arms]
-        found += [f"+{name}" for name in new if name not in old] + [f"-{name}" for name in old if name not in new]
+        yield from [f"+{name}" for name in new if name not in old] + [f"-{name}" for name in old if name not in new]
     if before.baseline != now.baseline:
-        found.append(f"baseline {before.baseline}, now {now.baseline}")
+        yield f"baseline {before.baseline}, now {now.baseline}"
     if before.target != now.target:
-        found.append("another target")
+        yield "another target"
     if before.base != now.base:
-        found.append("the arms' configurations" if now.stage == "confirm" else "the baseline's configuration")
+        yield "the arms' configurations" if now.stage == "confirm" else "the baseline's configuration"
     if before.objective and before.objective != now.objective:
-        found.append("another objective")
-    return found
+        yield "another objective"

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import assert_never
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
@@ -23,18 +23,19 @@ from orchestrator.studyfile.sections.comparison import (
 )
 from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
 from trainable.config import TrialConfig
+from trainable.configfile.node import JsonObject
 
 Means = Callable[[TrialConfig, Sequence[int]], float | None]
 """Mean objective of a configuration over seeds, larger is better; None while its runs have not all ended."""
 
 
-def winning_tree(study: Study, winner: Record) -> dict[str, Any]:
+def winning_tree(study: Study, winner: Record) -> JsonObject:
     """The winner of the study's search as a tree, presets not applied yet."""
     picks = winner.planned.picks or {}
     return study.space.resolve(lambda name, _: picks[name])
 
 
-def ablation(study: Study, raw: Mapping[str, Any], means: Means) -> Comparison:
+def ablation(study: Study, raw: Mapping[str, JsonValue], means: Means) -> Comparison:
     """The arms of the study's ablation; of a path those that the scores lead to.
 
     Args:
@@ -70,7 +71,7 @@ def expected(study: Study) -> list[TrialConfig]:
 
 def _planned(
     section: AblationSection,
-    base: Mapping[str, Any],
+    base: Mapping[str, JsonValue],
     seeds: tuple[int, ...],
     mean: Callable[[TrialConfig], float | None],
 ) -> StagePlan:
@@ -91,40 +92,40 @@ def _planned(
             arms, aliases = fractional(factors, design.resolution)
             return replace(plan, arms=tuple(arms), aliases=aliases)
         case AblationPath():
-            found = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
-            return replace(plan, arms=found.arms, target=design.target, chosen=found.chosen)
+            walked = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
+            return replace(plan, arms=walked.arms, target=design.target, chosen=walked.chosen)
         case _:
             assert_never(design)
 
 
-def _registered(base: Mapping[str, Any]) -> dict[str, Any]:
+def _registered(base: Mapping[str, JsonValue]) -> JsonObject:
     """What the arms change, in full: its preset by name, for an arm that names another one replaces it."""
     config = trial_of({**base, "preset": None}).model_dump(mode="json", exclude={"seed"})
     config["data"].pop("root", None)
     return config | {"preset": base.get("preset")}
 
 
-def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, Any]) -> StagePlan:
+def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, JsonValue]) -> StagePlan:
     """The named arms; the baseline is the arm that equals it, or one more."""
-    found = [Arm(name, dict(values)) for name, values in arms.items()]
-    mine = content(trial_of(base))
-    same = [arm.name for arm in found if content(trial_of(base, arm.levels)) == mine]
+    named = tuple(Arm(name, dict(values)) for name, values in arms.items())
+    unchanged = content(trial_of(base))
+    same = [arm.name for arm in named if content(trial_of(base, arm.levels)) == unchanged]
     if same:
-        return replace(plan, baseline=same[0], arms=tuple(found))
-    return replace(plan, arms=(Arm(free(BASELINE, arms)), *found), baseline=free(BASELINE, arms))
+        return replace(plan, baseline=same[0], arms=named)
+    return replace(plan, arms=(Arm(free(BASELINE, arms)), *named), baseline=free(BASELINE, arms))
 
 
-def _factors(section: AblationSection, base: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+def _factors(section: AblationSection, base: Mapping[str, JsonValue]) -> dict[str, tuple[JsonValue, ...]]:
     """The factors, the baseline's level first; raises ValueError where a design needs it among the levels."""
-    found = {}
+    factors = {}
     for path, levels in section.read_factors().items():
-        found[path], listed = order_levels(base, path, levels)
+        factors[path], listed = order_levels(base, path, levels)
         if not listed and isinstance(section.design, Factorial | Fractional | AblationPath):
-            raise ValueError(f"factors.{path}: the baseline's value {found[path][0]!r} is not among the levels")
-    return found
+            raise ValueError(f"factors.{path}: the baseline's value {factors[path][0]!r} is not among the levels")
+    return factors
 
 
-def _config(base: Mapping[str, Any], arm: Arm, plan: StagePlan) -> TrialConfig:
+def _config(base: Mapping[str, JsonValue], arm: Arm, plan: StagePlan) -> TrialConfig:
     """The trial of an arm; at the baseline's level a setting is left as it is."""
     changed = {
         path: level

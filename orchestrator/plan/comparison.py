@@ -30,23 +30,20 @@ class Comparison:
 
     def cells(self) -> list[Planned]:
         """All runs, block by block, so that what ends early can be compared already."""
-        slugs = _slugs(list(self.configs))
+        stage, seeds, slugs = self.plan.stage, self.plan.seeds, _slugs(list(self.configs))
         return [
-            self._run(index, name, slugs[name], block, seed)
-            for block, seed in enumerate(self.plan.seeds)
-            for index, name in enumerate(self.configs)
+            Planned(
+                key=f"{stage}-{slugs[name]}-s{block}",
+                kind=stage,
+                number=index * len(seeds) + block,
+                config=dump(config.model_copy(update={"seed": seed})),
+                picks=None,
+                arm=name,
+                block=block,
+            )
+            for block, seed in enumerate(seeds)
+            for index, (name, config) in enumerate(self.configs.items())
         ]
-
-    def _run(self, index: int, name: str, slug: str, block: int, seed: int) -> Planned:
-        return Planned(
-            key=f"{self.plan.stage}-{slug}-s{block}",
-            kind=self.plan.stage,
-            number=index * len(self.plan.seeds) + block,
-            config=dump(self.configs[name].model_copy(update={"seed": seed})),
-            picks=None,
-            arm=name,
-            block=block,
-        )
 
 
 def without_equal(plan: StagePlan, configs: Mapping[str, TrialConfig]) -> Comparison:
@@ -66,13 +63,13 @@ def block_seeds(seed: int, stage: Stage, count: int) -> tuple[int, ...]:
 
 def _slugs(names: Sequence[str]) -> dict[str, str]:
     """A part of a folder's name for each arm; no two are equal."""
-    found: dict[str, str] = {}
+    slugs: dict[str, str] = {}
     for name in names:
         slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.") or "arm"
         if len(slug) > SLUG_LENGTH:
             slug = f"{slug[:SLUG_LENGTH]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        found[name] = free(slug, set(found.values()))
-    return found
+        slugs[name] = free(slug, set(slugs.values()))
+    return slugs
 
 
 def free(name: str, taken: Container[str]) -> str:

@@ -12,7 +12,7 @@ from orchestrator.studyfile import Objective, Study, reference
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 from trainable.data.config import DataConfig
-from trainable.data.layout import DataError, check_data, test_split
+from trainable.data.layout import DataError, check_data, labelled_test_split
 
 
 def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
@@ -65,9 +65,9 @@ def winner(records: Sequence[Record], plan: StagePlan, objective: Objective) -> 
     return max(means, key=lambda name: sign * means[name], default=None)
 
 
-def test_section(data: DataConfig) -> DataConfig | None:
+def usable_test_split(data: DataConfig) -> DataConfig | None:
     """The data section of the labelled test split; None where the data have none, or its folders are not there."""
-    section = test_split(data)
+    section = labelled_test_split(data)
     try:
         if section is not None:
             check_data(section)
@@ -83,6 +83,6 @@ def _of_picks(study: Study, record: Record) -> TrialConfig:
 
 def _tested(config: TrialConfig) -> TrialConfig:
     """The trial, scored on the labelled test split at its end where the data have one."""
-    if test_section(config.data) is None:
+    if usable_test_split(config.data) is None:
         return config
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"test_at_end": True})})

@@ -11,17 +11,19 @@ import math
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyDOE3
+from pydantic import JsonValue
 
 from orchestrator.store.stage_plan import Arm
 from orchestrator.studyfile.space.trees import same_level
+from trainable.configfile.node import JsonObject
 
-Factors: TypeAlias = Mapping[str, Sequence[Any]]
+Factors: TypeAlias = Mapping[str, Sequence[JsonValue]]
 """Levels of each factor by its dotted path, the baseline's first."""
-Levels: TypeAlias = Mapping[str, Any]
+Levels: TypeAlias = Mapping[str, JsonValue]
 """One level of each factor."""
 Score: TypeAlias = Callable[[Levels], float | None]
 """Mean score of an arm over its seeds, larger is better; None while its runs have not all ended."""
@@ -101,23 +103,23 @@ def generators(factors: int, resolution: int) -> list[str]:
     raise ValueError(f"no fraction of {factors} two-level factors has resolution {resolution}")
 
 
-def _choose(products: Sequence[int], base: int, left: int, resolution: int, relation: list[int]) -> list[int] | None:
+def _choose(products: Sequence[int], base: int, missing: int, resolution: int, relation: list[int]) -> list[int] | None:
     """Products for the factors that are left, so that every word of the defining relation is long enough.
 
     Args:
         products: Candidates, as bit masks of base factors.
         base: Number of columns before the next one.
-        left: Columns still to be made.
+        missing: Columns still to be made.
         resolution: Least length of a word.
         relation: Words of the defining relation so far, as bit masks of all columns; 0 is the empty word.
     """
-    if not left:
+    if not missing:
         return []
     for index, product in enumerate(products):
         word = product | 1 << base
         wider = [*relation, *(known ^ word for known in relation)]
         if all(known.bit_count() >= resolution for known in wider[1:]):
-            rest = _choose(products[index + 1 :], base + 1, left - 1, resolution, wider)
+            rest = _choose(products[index + 1 :], base + 1, missing - 1, resolution, wider)
             if rest is not None:
                 return [product, *rest]
     return None
@@ -126,12 +128,12 @@ def _choose(products: Sequence[int], base: int, left: int, resolution: int, rela
 def aliases(words: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """Main effects and two-factor interactions that a fraction cannot tell apart, up to sign; one line for each set."""
     lines, _ = pyDOE3.fracfact_aliasing(np.asarray(pyDOE3.fracfact(" ".join(words))))
-    found = []
-    for line in lines:
-        effects = [effect for effect in line.split(" = ") if len(effect) <= 2]
-        if len(effects) > 1:
-            found.append(" = ".join(" x ".join(names[ord(letter) - ord("a")] for letter in e) for e in effects))
-    return tuple(found)
+    groups = [[effect for effect in line.split(" = ") if len(effect) <= 2] for line in lines]
+    return tuple(
+        " = ".join(" x ".join(names[ord(letter) - ord("a")] for letter in effect) for effect in effects)
+        for effects in groups
+        if len(effects) > 1
+    )
 
 
 @dataclass(frozen=True)
@@ -154,18 +156,18 @@ def walk(factors: Factors, target: Levels, score: Score) -> Walk:
     names = labels(factors)
     here = baseline(factors)
     arms, chosen = [Arm(BASELINE, here)], [BASELINE]
-    left = [path for path in factors if not same_level(target[path], here[path])]
-    while left:
-        flips = [_combined(here | {path: target[path]}, factors, names, " + ") for path in left]
+    differing = [path for path in factors if not same_level(target[path], here[path])]
+    while differing:
+        flips = [_combined(here | {path: target[path]}, factors, names, " + ") for path in differing]
         arms += flips
         scores = [score(arm.levels) for arm in flips]
-        known = [found for found in scores if found is not None]
+        known = [value for value in scores if value is not None]
         if len(known) < len(scores):
             return Walk(tuple(arms), tuple(chosen), finished=False)
         best = known.index(max(known))
         chosen.append(flips[best].name)
         here = dict(flips[best].levels)
-        del left[best]
+        del differing[best]
     return Walk(tuple(arms), tuple(chosen), finished=True)
 
 
@@ -174,36 +176,36 @@ def walk_length(factors: int) -> int:
     return 1 + factors * (factors + 1) // 2
 
 
-def baseline(factors: Factors) -> dict[str, Any]:
+def baseline(factors: Factors) -> JsonObject:
     """The first level of each factor."""
     return {path: levels[0] for path, levels in factors.items()}
 
 
 def labels(paths: Factors) -> dict[str, str]:
     """The shortest end of each path that no other path ends with."""
-    found = {}
+    shortest = {}
     for path in paths:
         keys = path.split(".")
         ends = [".".join(keys[index:]) for index in range(len(keys) - 1, -1, -1)]
         others = [f".{other}" for other in paths if other != path]
-        found[path] = next((end for end in ends if not any(other.endswith(f".{end}") for other in others)), path)
-    return found
+        shortest[path] = next((end for end in ends if not any(other.endswith(f".{end}") for other in others)), path)
+    return shortest
 
 
-def text(level: Any) -> str:
+def text(level: JsonValue) -> str:
     """A level in short: a section by its name and settings."""
     match level:
         case str():
             return level
-        case {"name": str(name), **settings}:
-            return " ".join([name, *(f"{key}={text(value)}" for key, value in settings.items())])
+        case dict() if isinstance(name := level.get("name"), str):
+            return " ".join([name, *(f"{key}={text(value)}" for key, value in level.items() if key != "name")])
         case list():
             return "+".join(map(text, level))
         case _:
             return json.dumps(level)
 
 
-def _others(factors: Factors) -> Iterator[tuple[str, Any]]:
+def _others(factors: Factors) -> Iterator[tuple[str, JsonValue]]:
     for path, levels in factors.items():
         for level in levels[1:]:
             yield path, level

@@ -7,32 +7,20 @@ of (study seed, n, the records known) and not of the process that happens to ask
 from collections.abc import Mapping
 from typing import assert_never
 
-import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from orchestrator.plan.optuna_internals import SequencedQMC
 from orchestrator.studyfile import Choice, Domain, Float, Int
-from orchestrator.studyfile.sections import search as section
-
-
-class _SequencedQMC(optuna.samplers.QMCSampler):
-    """Sobol points by the trial's number: Optuna keeps the index in the study, where a rebuilt study lacks it."""
-
-    def __init__(self, seed: int, index: int, space: Mapping[str, BaseDistribution]) -> None:
-        super().__init__(seed=seed, scramble=True, warn_independent_sampling=False)
-        self._index = index
-        self._space = dict(space)
-
-    def infer_relative_search_space(
-        self,
-        study: optuna.Study,  # noqa: ARG002 - Optuna's signature
-        trial: optuna.trial.FrozenTrial,  # noqa: ARG002
-    ) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:  # noqa: ARG002
-        return self._index
+from orchestrator.studyfile.sections import search
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -41,7 +29,7 @@ def distribution(domain: Domain) -> BaseDistribution:
         case Float():
             return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
         case Int():
-            return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step or 1)
+            return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
         case Choice():
             return CategoricalDistribution(domain.labels)
         case _:
@@ -49,7 +37,7 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def build_sampler(
-    config: section.Sampler, *, study_seed: int, trial_seed: int, number: int, flat: Mapping[str, Domain]
+    config: search.Sampler, *, study_seed: int, trial_seed: int, number: int, flat: Mapping[str, Domain]
 ) -> BaseSampler:
     """The sampler that suggests search trial ``number``.
 
@@ -60,52 +48,36 @@ def build_sampler(
         number: Position of the trial in the search, from 0.
         flat: The unconditional domains by name.
     """
+    seed = trial_seed
     match config:
-        case section.TPE():
-            return optuna.samplers.TPESampler(
-                n_startup_trials=config.startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=trial_seed,
-            )
-        case section.GP():
-            return optuna.samplers.GPSampler(
-                n_startup_trials=config.startup_trials, seed=trial_seed, warn_independent_sampling=False
-            )
-        case section.Random() | section.Grid():  # a grid's cells are enqueued; nothing is left to draw
-            return optuna.samplers.RandomSampler(seed=trial_seed)
-        case section.QMC():
-            space = {name: distribution(domain) for name, domain in flat.items()}
-            return _SequencedQMC(study_seed, number, space)
-        case section.NSGAII():
-            return optuna.samplers.NSGAIISampler(population_size=config.population, seed=trial_seed)
-        case section.CMAES():
-            return optuna.samplers.CmaEsSampler(
-                n_startup_trials=config.startup_trials, seed=trial_seed, warn_independent_sampling=False
-            )
+        case search.TPE(startup_trials=startup):
+            return TPESampler(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)
+        case search.GP(startup_trials=startup):
+            return GPSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+        case search.Random() | search.Grid():  # a grid's cells are enqueued; nothing is left to draw
+            return RandomSampler(seed=seed)
+        case search.QMC():
+            return SequencedQMC(study_seed, number, {name: distribution(domain) for name, domain in flat.items()})
+        case search.NSGAII():
+            return NSGAIISampler(population_size=config.population, seed=seed)
+        case search.CMAES(startup_trials=startup):
+            return CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
         case _:
             assert_never(config)
 
 
-def build_pruner(config: section.Pruner | None, epochs: int) -> BasePruner:
+def build_pruner(config: search.Pruner | None, epochs: int) -> BasePruner:
     """The pruner of a study whose trials last at most ``epochs`` epochs."""
     match config:
         case None:
-            return optuna.pruners.NopPruner()
-        case section.ASHA():
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=config.grace(epochs), reduction_factor=config.reduction_factor
-            )
-        case section.Hyperband():
-            return optuna.pruners.HyperbandPruner(
-                min_resource=config.grace(epochs), max_resource=epochs, reduction_factor=config.reduction_factor
-            )
-        case section.Median():
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=config.startup_trials, n_warmup_steps=config.grace(epochs)
-            )
-        case section.Patient():
-            return optuna.pruners.PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
+            return NopPruner()
+        case search.ASHA(reduction_factor=factor):
+            return SuccessiveHalvingPruner(min_resource=config.grace(epochs), reduction_factor=factor)
+        case search.Hyperband(reduction_factor=factor):
+            return HyperbandPruner(config.grace(epochs), max_resource=epochs, reduction_factor=factor)
+        case search.Median(startup_trials=startup):
+            return MedianPruner(n_startup_trials=startup, n_warmup_steps=config.grace(epochs))
+        case search.Patient():
+            return PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
         case _:
             assert_never(config)

@@ -7,13 +7,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pyarrow import ArrowInvalid
-
 from orchestrator.errors import InputError
-from orchestrator.report.build import FORMATS, Format, write_report
-from orchestrator.store.records import Store
-
-DEFAULT_STORAGE = "studies"
+from orchestrator.report.build import FORMATS, write_report
+from orchestrator.report.pages.document import Format
+from orchestrator.store.open_study import open_study, storage_errors
+from orchestrator.terminal.options import add_study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,8 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.report", description="Write a study's statistics, figures and pages."
     )
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
-    parser.add_argument("--storage", default=DEFAULT_STORAGE, metavar="DIR", help="folder of the studies (%(default)s)")
+    add_study(parser)
     parser.add_argument("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
     parser.add_argument(
         "--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly"
@@ -44,11 +41,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _formats(text: str) -> list[Format]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    found: list[Format] = [form for form in FORMATS if form in names]
+    formats: list[Format] = [form for form in FORMATS if form in names]
     wrong = [name for name in names if name not in FORMATS]
-    if wrong or not found:
+    if wrong or not formats:
         raise argparse.ArgumentTypeError(f"'{wrong[0] if wrong else text}' is none of {', '.join(FORMATS)}")
-    return found
+    return formats
 
 
 def _write(options: argparse.Namespace) -> list[str]:
@@ -58,12 +55,9 @@ def _write(options: argparse.Namespace) -> list[str]:
         InputError: bad input, or a storage or folder that cannot be used.
     """
     metrics = [name for text in options.metric or () for name in text.split(",") if name]
-    try:
-        store = Store(options.storage, options.study)
+    store, _ = open_study(options.storage, options.study)
+    with storage_errors(f"--out {options.out}" if options.out else f"--storage {options.storage}"):
         return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
-    except (OSError, ArrowInvalid) as error:
-        place = f"--out {options.out}" if options.out else f"--storage {options.storage}"
-        raise InputError(f"{place}: {' '.join(str(error).split())}") from error
 
 
 if __name__ == "__main__":

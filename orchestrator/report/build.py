@@ -12,26 +12,24 @@ Equal tables give equal files, byte for byte, whatever the order of their rows.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never, get_args
+from typing import get_args
 
 from orchestrator.errors import InputError
-from orchestrator.report.pages.document import Block, Bullets, Document, Heading, Paragraph
+from orchestrator.report.pages.document import Block, Bullets, Document, FigureFormat, Format, Heading, Paragraph
 from orchestrator.report.pages.numbers import count
 from orchestrator.report.source import Results, read_results
+from orchestrator.store import layout
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
+from orchestrator.studyfile.space.trees import value_at
 from trainable.configfile.mistakes import unknown
 
-if TYPE_CHECKING:
-    from orchestrator.report.charts.drawing import FigureFormat
-
-Format: TypeAlias = Literal["md", "tex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
 """Main pages, the one to open first in front."""
-FOLDER = "report"
 
 
 def write_report(
@@ -58,14 +56,14 @@ def write_report(
     """
     files = build(store, formats=formats, metrics=metrics)
     if out is None and tuple(formats) == FORMATS:
-        for name in store.objects.files(FOLDER):  # tables and figures of what the study no longer has
-            if name.removeprefix(f"{FOLDER}/") not in files:
+        for name in store.objects.files(layout.REPORT):  # tables and figures of what the study no longer has
+            if name.removeprefix(f"{layout.REPORT}/") not in files:
                 store.objects.delete(name)
     addresses = []
     for name, content in files.items():
         if out is None:
-            store.write_bytes(f"{FOLDER}/{name}", content)
-            addresses.append(store.path(f"{FOLDER}/{name}"))
+            store.write_bytes(f"{layout.REPORT}/{name}", content)
+            addresses.append(store.path(f"{layout.REPORT}/{name}"))
         else:
             path = Path(out, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,35 +90,20 @@ def compose(results: Results, metrics: Sequence[str]) -> Document:
 
 def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     """The files of a report by their names, the main page first."""
-    from orchestrator.report.charts.drawing import save
-    from orchestrator.report.pages import (
-        html,  # late: jinja2 only where a page is made
-        latex,  # late: jinja2 only where a page is made
-        markdown,  # late: jinja2 only where a page is made
-    )
+    from orchestrator.report.charts.drawing import save  # late: matplotlib and jinja2 only where a page is made
+    from orchestrator.report.pages import rendering
 
-    drawn: dict[FigureFormat, dict[str, bytes]] = {form: {} for form in _wanted_figures(formats)}
-    for picture in document.pictures:
-        figure = picture.draw()
-        for kind, files_of in drawn.items():
-            files_of[picture.name] = save(figure, picture.name, kind)
-    files: dict[str, bytes] = {}
-    for form in (form for form in PAGES if form in formats):
-        match form:
-            case "html":
-                files[PAGES[form]] = html.render(document, drawn["svg"]).encode()
-            case "md":
-                files[PAGES[form]] = markdown.render(document).encode()
-            case "tex":
-                files[PAGES[form]] = latex.render(document).encode()
-                files |= {f"tables/{table.name}.tex": latex.render_table(table).encode() for table in document.tables}
-            case _:
-                assert_never(form)
-    loose = {kind: found for kind, found in drawn.items() if kind != "svg"}
-    return files | {f"figures/{name}.{kind}": found[name] for kind, found in loose.items() for name in found}
+    kinds = _wanted_figures(formats)
+    drawn = {picture.name: save(picture.draw(), picture.name, kinds) for picture in document.pictures}
+    files = {PAGES[form]: rendering.render(document, form, drawn) for form in PAGES if form in formats}
+    if "tex" in formats:
+        files |= {f"tables/{table.name}.tex": rendering.render_table(table) for table in document.tables}
+    loose = [kind for kind in kinds if kind != "svg"]  # those are in the page
+    figures = {f"figures/{name}.{kind}": files_of[kind] for name, files_of in drawn.items() for kind in loose}
+    return {name: text.encode() for name, text in files.items()} | figures
 
 
-def _wanted_figures(formats: Sequence[Format]) -> "list[FigureFormat]":
+def _wanted_figures(formats: Sequence[Format]) -> list[FigureFormat]:
     """Kinds of figures that the pages need: vectors for HTML (inside it) and LaTeX; images for all other uses."""
     pages: dict[FigureFormat, Format] = {"svg": "html", "pdf": "tex"}
     return [*(kind for kind, page in pages.items() if page in formats), "png"]
@@ -156,38 +139,37 @@ _HOW_TO_READ = (
     "does to both arms cancels.",
     "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "
     "distributed, but with few seeds it cannot give a small p.",
-    "The interval is Student's t interval of the mean difference, with many seeds a bias-corrected bootstrap. It may "
-    "exclude zero where the test does not reject; the verdict is the test's.",
+    "The interval is Student's t interval of the mean difference. It may exclude zero where the test does not "
+    "reject; the verdict is the test's.",
     "↑: larger is better, ↓: smaller is better.",
 )
 
 
 def _overview(results: Results) -> str:
-    data = results.specification.get("data", {})
-    name = data.get("name") if isinstance(data, Mapping) else None
-    counts = ", ".join(
-        f"{found} {state}" for state in State if (found := sum(trial.state is state for trial in results.trials))
-    )
+    name = value_at(results.specification, "data.name")
+    states = Counter(run.state for run in results.every_run)
+    counts = ", ".join(f"{states[state]} {state}" for state in State if state in states)
     where = f" on {name}" if isinstance(name, str) else ""
-    made = "Made from results.parquet, the frozen specification and the plans of the comparisons."
-    return f"{count(len(results.trials), 'run')}{where}: {counts or 'none yet'}. {made}"
+    made = f"Made from {layout.TABLE}, the frozen specification and the plans of the comparisons."
+    return f"{count(len(results.every_run), 'run')}{where}: {counts or 'none yet'}. {made}"
 
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
-    open_runs = [trial for trial in results.trials if not trial.state.final]
+    open_runs = [run for run in results.every_run if not run.state.final]
     if open_runs:
         yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():
-        begun = {(trial.arm, trial.block) for trial in results.runs(stage)}
+        begun = {(run.arm, run.block) for run in results.runs(stage)}
         planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
         rest = len(planned - begun)
         if rest:
             yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
     search = results.runs("search")
-    budget = results.specification.get("search", {}).get("trials")
+    budget = value_at(results.specification, "search.trials")
     if search and isinstance(budget, int) and len(search) < budget:
         yield f"The search has run {len(search)} of {budget} trials; a small finite space may hold no more."
     for stage in ("confirm", "ablation"):
         if results.runs(stage) and stage not in results.plans:
-            yield f"plan-{stage}.json is missing, so the {len(results.runs(stage))} runs of the {stage} are left out."
+            missing, runs = layout.plan(stage), len(results.runs(stage))
+            yield f"{missing} is missing, so the {runs} runs of the {stage} are left out."

@@ -4,25 +4,25 @@ Nothing else is read, so that a report can be made anew, anywhere, from four sma
 """
 
 import io
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
-from orchestrator.errors import InputError
-from orchestrator.store.flat_config import Scalar
+from orchestrator.errors import InputError, one_line
+from orchestrator.store import layout
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
+from orchestrator.store.results_table import PARAM, PICK
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import State
-from orchestrator.studyfile import Objective
+from orchestrator.studyfile import Objective, SearchSpace, Value, stored_space
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
@@ -39,11 +39,10 @@ HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
 """Columns that say which run a row belongs to; without the first and the last there is no table."""
 DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU)
 """Metrics of a report besides the objectives, as far as the study has them."""
-PARAM = "param."
 
 
 @dataclass(frozen=True)
-class Trial:
+class Run:
     """One run of the table."""
 
     key: str
@@ -54,8 +53,8 @@ class Trial:
     state: State
     reason: str | None
     seed: int
-    params: Mapping[str, Scalar]
-    """Settings by dotted path; those that the run does not have are None."""
+    picks: Mapping[str, Value]
+    """What was picked, by domain, as the table writes it."""
     rows: slice
     """Its epochs in the sorted table."""
 
@@ -70,10 +69,10 @@ class Results:
     """A study as its files tell it."""
 
     study: str
-    specification: Mapping[str, Any]
+    specification: Mapping[str, JsonValue]
     table: pa.Table
     """Sorted by trial and epoch."""
-    trials: tuple[Trial, ...]
+    every_run: tuple[Run, ...]
     """By kind, then in the order of their numbers."""
     plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
     rare: frozenset[str] | None = None
@@ -83,7 +82,17 @@ class Results:
     def objectives(self) -> tuple[Objective, ...]:
         """What the study optimises."""
         written = self.specification["objective"]
-        return tuple(Objective(**one) for one in (written if isinstance(written, list) else [written]))
+        return tuple(map(Objective.model_validate, written if isinstance(written, list) else [written]))
+
+    @property
+    def objective_metrics(self) -> list[str]:
+        """What the study optimises, by name."""
+        return [objective.metric for objective in self.objectives]
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """What the search may pick."""
+        return stored_space(self.specification)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -95,25 +104,28 @@ class Results:
         modes = {objective.metric: objective.mode == "max" for objective in self.objectives}
         return modes.get(metric, greater_is_better(metric))
 
-    def last(self, trial: Trial, metric: str) -> float | None:
+    def arrow(self, metric: str) -> str:
+        """The metric with an arrow that says which values are better."""
+        return f"{metric} {'↑' if self.greater_is_better(metric) else '↓'}"
+
+    def last(self, run: Run, metric: str) -> float | None:
         """The last epoch's value; None where the run has none."""
-        values = self.curve(trial, metric)
+        values = self.curve(run, metric)
         return float(values[-1]) if len(values) and np.isfinite(values[-1]) else None
 
-    def curve(self, trial: Trial, metric: str) -> Floats:
+    def curve(self, run: Run, metric: str) -> Floats:
         """Values by epoch, the first is epoch 1's; NaN where there is none."""
-        return self._column(metric)[trial.rows]
+        return self._column(metric)[run.rows]
 
-    def runs(self, *kinds: str) -> list[Trial]:
+    def runs(self, *kinds: str) -> list[Run]:
         """Runs of some kinds, in the order of their numbers."""
-        return [trial for trial in self.trials if trial.kind in kinds]
+        return [run for run in self.every_run if run.kind in kinds]
 
     def chosen_metrics(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """The metrics to report: the given ones, or the objectives and the usual ones that the study has."""
-        objectives = [objective.metric for objective in self.objectives]
         if names:  # beside the objectives: a metric that is picked afterwards is none
-            return tuple(dict.fromkeys([*(name for name in objectives if name in self.metrics), *names]))
-        wanted = dict.fromkeys([*objectives, *DEFAULT_METRICS])
+            return tuple(dict.fromkeys([*(name for name in self.objective_metrics if name in self.metrics), *names]))
+        wanted = dict.fromkeys([*self.objective_metrics, *DEFAULT_METRICS])
         return tuple(name for name in wanted if name in self.metrics)
 
     @cached_property
@@ -131,7 +143,7 @@ class Results:
         return self._columns[metric]
 
     def _is_metric(self, name: str) -> bool:
-        if name in HEAD or name.startswith(PARAM):
+        if name in HEAD or name.startswith((PARAM, PICK)):
             return False
         kind = self.table.schema.field(name).type
         return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
@@ -144,22 +156,20 @@ def read_results(store: Store) -> Results:
         InputError: there is no such study, it has no table yet, or one of its files is damaged.
         OSError: the storage cannot be used.
     """
-    specification = store.read_study()
-    if specification is None:
-        raise InputError(f"{store.address}: no study there; --storage names the folder of the studies")
+    kept = store.launched_study()
     table = _read_table(store)
     try:
         plans = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{store.address}: the plan of a comparison is not as this version writes it ({error})"
-        ) from error
-    kept = store.read_rare_classes()
-    rare = None if not kept else frozenset(name for names in kept.values() for name in names)
-    trials = tuple(sorted(_trials(table), key=lambda trial: (trial.kind, natural(trial.key))))
-    return Results(store.study, specification, table, trials, plans, rare)
+    rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
+    runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
+    results = Results(store.study, kept.specification, table, runs, plans, rare)
+    searched = results.runs("search", "imported")
+    if searched and results.space.domains() and not any(run.picks for run in searched):
+        address = store.path(layout.TABLE)
+        raise InputError(f"{address}: of an older version, without picks; the same launch again writes it anew")
+    return results
 
 
 def natural(key: str) -> list[tuple[int, str]]:
@@ -168,14 +178,14 @@ def natural(key: str) -> list[tuple[int, str]]:
 
 
 def _read_table(store: Store) -> pa.Table:
-    address = store.path("results.parquet")
-    content = store.objects.read("results.parquet")
+    address = store.path(layout.TABLE)
+    content = store.objects.read(layout.TABLE)
     if content is None:
         raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
     missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
     if missing:
@@ -183,44 +193,22 @@ def _read_table(store: Store) -> pa.Table:
     return table.sort_by([("trial", "ascending"), ("epoch", "ascending")])
 
 
-def _trials(table: pa.Table) -> list[Trial]:
-    keys = np.array(table.column("trial").to_pylist(), dtype=object)
-    if not len(keys):
-        return []
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+def _runs(table: pa.Table) -> Iterator[Run]:
+    keys = table.column("trial").to_pylist()
+    starts = np.array([at for at, key in enumerate(keys) if at == 0 or key != keys[at - 1]], dtype=np.int64)
     stops = [*starts[1:].tolist(), len(keys)]
-    params = sorted(name for name in table.column_names if name.startswith(PARAM))
-    heads = table.select([name for name in HEAD if name in table.column_names] + params).take(pa.array(starts))
-    return [
-        _trial(row, params, slice(start, stop))
-        for row, start, stop in zip(heads.to_pylist(), starts.tolist(), stops, strict=True)
-    ]
-
-
-def _trial(row: Mapping[str, Any], params: Sequence[str], rows: slice) -> Trial:
-    block = row.get("block")
-    return Trial(
-        key=row["trial"],
-        kind=row["kind"],
-        arm=row.get("arm"),
-        block=None if block is None else int(block),
-        state=State(row["state"]),
-        reason=row["reason"],
-        seed=int(row["seed"]),
-        params={name.removeprefix(PARAM): row[name] for name in params},
-        rows=rows if row["epoch"] else slice(rows.start, rows.start),  # epoch 0: a run without any
-    )
-
-
-def nested(params: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Settings by dotted path as the tree they were flattened from: ``flat_config`` read backwards."""
-    tree: dict[str, Any] = {}
-    for path, value in params.items():
-        *sections, name = path.split(".")
-        node = tree
-        for section in sections:
-            inner = node.get(section)
-            node[section] = node = inner if isinstance(inner, dict) else {}
-        if not isinstance(node.get(name), dict):
-            node[name] = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-    return tree
+    names = [name for name in table.column_names if name in HEAD or name.startswith(PICK)]
+    heads = table.select(names).take(pa.array(starts)).to_pylist()
+    for row, start, stop in zip(heads, starts.tolist(), stops, strict=False):
+        block = row.get("block")
+        yield Run(
+            key=row["trial"],
+            kind=row["kind"],
+            arm=row.get("arm"),
+            block=None if block is None else int(block),
+            state=State(row["state"]),
+            reason=row["reason"],
+            seed=int(row["seed"]),
+            picks={n.removeprefix(PICK): row[n] for n in names if n.startswith(PICK) and row[n] is not None},
+            rows=slice(start, stop if row["epoch"] else start),  # epoch 0: a run without any
+        )

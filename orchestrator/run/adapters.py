@@ -1,15 +1,16 @@
 """Ray Tune's extension points, each a thin adapter to the session: searcher (ask, tell) and scheduler (prune)."""
 
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray.tune.experiment import Trial as RayTrial
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.run.session import Session
 from orchestrator.store.trial_record import Planned
+from orchestrator.worker.job import EpochDone, Job, Outcome
 
 
 class PlannedSearcher(Searcher):
@@ -17,45 +18,36 @@ class PlannedSearcher(Searcher):
 
     Args:
         session: The launch.
-        job: What every worker needs besides its trial (storage, resources).
+        job_of: Completes what is the same for every worker of the launch with a trial.
     """
 
-    def __init__(self, session: Session, job: dict[str, Any]) -> None:
+    def __init__(self, session: Session, job_of: Callable[[Planned], Job]) -> None:
         super().__init__(metric=None, mode=None)
         self._session = session
-        self._job = job
-        self._keys: dict[str, str] = {}
+        self._job_of = job_of
+        self.keys: dict[str, str] = {}
+        """A trial's key by Ray's name for the trial."""
         self.lost: dict[str, str] = {}
         """Why a trial lost its last worker, by Ray's name for the trial."""
-
-    def key(self, ray_id: str) -> str:
-        """The trial's key by Ray's name for it."""
-        return self._keys[ray_id]
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration."""
         planned = self._session.start()
         if planned is None:
             return Searcher.FINISHED
-        self._keys[trial_id] = planned.key
-        return {"job": self._job | _job(planned)}
+        self.keys[trial_id] = planned.key
+        return {"job": self._job_of(planned)}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: dict[str, Outcome]) -> None:
         """Results that are not a trial's last come through the scheduler."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Outcome] | None = None, error: bool = False) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
-        key = self.key(trial_id)
-        if result is not None:
-            _tell_first(self._session, key, result)
+        key = self.keys[trial_id]
         if error or result is None:
             self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
-        elif "interrupted" in result:
-            self._session.suspend(key, result["interrupted"])
-        elif "failure" in result:
-            self._session.fail(key, result["failure"])
         else:
-            self._session.finish(key, result["epoch"], dict(result["metrics"]))
+            self._session.end(key, result["outcome"])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records hold all that is known."""
@@ -63,7 +55,7 @@ class PlannedSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: every launch derives its state from the records."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Ray pickles its Tuner for a restore that never comes
 
 
@@ -75,35 +67,24 @@ class PruningScheduler(FIFOScheduler):
         self._session = session
         self._searcher = searcher
 
-    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Outcome]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
-        key = self._searcher.key(trial.trial_id)
-        _tell_first(self._session, key, result)
-        stop = self._session.epoch(key, result["epoch"], dict(result["metrics"]))
+        outcome = result["outcome"]
+        assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
+        stop = self._session.epoch(self._searcher.keys[trial.trial_id], outcome)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
-    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
         """Note why a worker was lost; the searcher hears of it where no retry is left."""
         self._searcher.lost[trial.trial_id] = _last_failure(trial)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # as above
 
 
-def _tell_first(session: Session, key: str, result: dict[str, Any]) -> None:
-    """What the first result of a worker says besides its epoch."""
-    session.note(result.get("notes", []))
-    if "earlier" in result:
-        session.resume(key, [dict(metrics) for metrics in result["earlier"]])
-
-
-def _last_failure(trial: RayTrial) -> str:
+def _last_failure(trial: Trial) -> str:
     """The telling line of what Ray wrote down of a trial's last failure: of a traceback the last, else the first."""
     lines = Path(trial.error_file).read_text().strip().splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
     block = lines[starts[-1] + 1 :]
     return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0].strip()
-
-
-def _job(planned: Planned) -> dict[str, Any]:
-    return {"plan": asdict(planned)}

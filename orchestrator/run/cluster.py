@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from threading import Thread
-from typing import Any
 
 import ray
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
 from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
@@ -37,14 +36,19 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
     _check_reachable(address)
-    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if address is None else {}
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         try:
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+            ray.init(
+                address=address or "local",
+                num_cpus=os.cpu_count() if address is None else None,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except (ValueError, ConnectionError) as error:
-            raise InputError(f"--address {address}: {' '.join(str(error).split())}") from error
+            raise InputError(f"--address {address}: {one_line(error)}") from error
         try:
             yield
         finally:

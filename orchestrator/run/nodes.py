@@ -3,19 +3,24 @@
 import os
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import TypeAlias
 
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, one_line
+from orchestrator.store import layout
 from orchestrator.store.records import Store
 
 PACKAGES = ("dropclass-orchestrator", "ray", "torch")
 """Packages whose versions must be equal on all nodes."""
 PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
+
+
+Answer: TypeAlias = tuple[str, dict[str, str], str | None]
+"""A node's name, its versions, and why it cannot use the storage."""
 
 
 def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None:
@@ -45,12 +50,11 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
             f"tracking.uri {tracking_uri}: {why}, and this database is a file of one machine; give the address of an "
             "MLflow server (MLFLOW_TRACKING_URI), or --set tracking.enabled=false"
         )
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    answers = [_probe.options(scheduling_strategy=place).remote(store.storage, store.study) for place in places]
-    mine = versions()
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    answers = [_probe.options(scheduling_strategy=each).remote(store.storage, store.study) for each in strategies]
     for node, answer in zip(nodes, answers, strict=True):
         try:
-            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS), mine)
+            _check(node["NodeManagerAddress"], ray.get(answer, timeout=PROBE_SECONDS))
         except RayError as error:
             if _is_alive(node["NodeID"]):
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -67,25 +71,25 @@ def versions() -> dict[str, str]:
 
 
 @ray.remote(num_cpus=0)
-def _probe(storage: str, study: str) -> dict[str, Any]:
+def _probe(storage: str, study: str) -> Answer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
     problem = None
     try:
-        store, name = Store(storage, study), f"probes/{ray.get_runtime_context().get_node_id()}"
+        store, name = Store(storage, study), layout.probe(ray.get_runtime_context().get_node_id())
         store.write_text(name, "probe")
         if store.objects.read(name) != b"probe":
             problem = "reads something else than it wrote"
         store.objects.delete(name)
     except OSError as error:
-        problem = " ".join(str(error).split())
-    return {"host": platform.node(), "versions": versions(), "problem": problem}
+        problem = one_line(error)
+    return platform.node(), versions(), problem
 
 
-def _check(address: str, answer: dict[str, Any], mine: dict[str, str]) -> None:
-    where = f"node {answer['host']} ({address})"
-    found = answer["versions"]
-    other = [f"{name} {found[name]} (here {mine[name]})" for name in PACKAGES if found[name] != mine[name]]
+def _check(address: str, answer: Answer) -> None:
+    (host, theirs, problem), ours = answer, versions()
+    where = f"node {host} ({address})"
+    other = [f"{name} {theirs[name]} (here {ours[name]})" for name in PACKAGES if theirs[name] != ours[name]]
     if other:
         raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
-    if answer["problem"]:
-        raise InputError(f"--storage: {where} cannot use it: {answer['problem']}")
+    if problem:
+        raise InputError(f"--storage: {where} cannot use it: {problem}")

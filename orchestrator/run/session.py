@@ -2,15 +2,16 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, assert_never
 
-from orchestrator.plan.fixed import FixedPlanner
-from orchestrator.plan.planner import Planner, stopped_early
+from orchestrator.errors import one_line
+from orchestrator.plan.trial_source import TrialSource, stopped_early
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Outcome
 
 
 class Listener(Protocol):
@@ -24,7 +25,7 @@ class Session:
     """Hands out trials and takes their results.
 
     Args:
-        planner: Decides what runs next.
+        source: Decides what runs next.
         store: Where plans and verdicts are kept.
         listeners: Told of every change.
         known: Trials of earlier launches.
@@ -33,13 +34,13 @@ class Session:
 
     def __init__(
         self,
-        planner: Planner | FixedPlanner,
+        source: TrialSource,
         store: Store,
         listeners: Sequence[Listener],
         known: Sequence[Record] = (),
         say: Callable[[str], None] = print,
     ) -> None:
-        self._planner = planner
+        self._source = source
         self._store = store
         self._listeners = list(listeners)
         self._say = say
@@ -48,7 +49,7 @@ class Session:
         self._pruned: set[str] = set()
         self._best: Record | None = None
         for record in known:
-            if planner.better(record, self._best):
+            if source.better(record, self._best):
                 self._best = record
         self.launch = uuid.uuid4().hex
         """Tells this launch's attempts at a trial from earlier ones."""
@@ -63,7 +64,7 @@ class Session:
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
         if not self.problem:
-            planned = self._planner.next()
+            planned = self._source.next()
             if planned is None or not self._kept(partial(self._store.plan, planned)):
                 return None
             known = self._unfinished.pop(planned.key, None)
@@ -71,55 +72,38 @@ class Session:
             return planned
         return None
 
-    def note(self, lines: Iterable[str]) -> None:
-        """Tell the user what a worker met."""
-        for line in lines:
-            self._say(f"warning: {line}")
-
-    def resume(self, key: str, earlier: Sequence[Mapping[str, float]]) -> None:
-        """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
-        if key in self._pruned:  # told twice, or lost while it was being stopped: its verdict stands
-            return
-        known = len(self._live[key].epochs)
-        self._live[key] = record = replace(self._live[key], epochs=tuple(earlier))
-        for epoch, metrics in enumerate(earlier[known:], start=known + 1):
-            if self._planner.report(record.planned, epoch, metrics):  # it was to stop there; its worker went on
-                self._live[key] = replace(record, epochs=tuple(earlier[:epoch]))
-                self._pruned.add(key)
-                return
-
-    def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> bool:
+    def epoch(self, key: str, done: EpochDone) -> bool:
         """Take an epoch that is not the trial's last; True means: stop the trial here."""
+        self._begin(key, done.began)
         if key in self._pruned:
             return True
-        self._update(self._live[key].with_epoch(epoch, metrics))
-        if self._planner.report(self._live[key].planned, epoch, metrics):
+        self._update(self._live[key].with_epoch(done.epoch, done.metrics))
+        if self._source.report(self._live[key].planned, done.epoch, done.metrics):
             self._pruned.add(key)
             return True
         return False
 
+    def end(self, key: str, outcome: Outcome) -> None:
+        """Take the outcome with which a trial ended: its last epoch, or the one after which it was stopped early."""
+        match outcome:
+            case EpochDone():
+                self._begin(key, outcome.began)
+                if key in self._pruned:
+                    self._judge(stopped_early(self._live[key]))
+                else:
+                    whole = self._live[key].with_epoch(outcome.epoch, outcome.metrics)
+                    self._judge(whole.ended(State.COMPLETE))
+            case Failed(reason):
+                self._fail(key, reason)
+            case Interrupted(reason):  # it continues at the next launch
+                self._suspend(self._live.pop(key).ended(State.INTERRUPTED, reason))
+                self.problem = self.problem or reason
+            case _:
+                assert_never(outcome)
+
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
-        hung = self._store.objects.read(f"trials/{key}/hung-{self.launch}.txt")
-        self.fail(key, hung.decode() if hung else reason)
-
-    def finish(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Take the result with which a trial ended: its last epoch, or the one after which it was stopped early."""
-        if key in self._pruned:
-            self._end(stopped_early(self._live[key]))
-        else:
-            self._end(self._live[key].with_epoch(epoch, metrics).ended(State.COMPLETE))
-
-    def fail(self, key: str, reason: str) -> None:
-        """Take a trial's failure, with the epochs that its workers kept."""
-        live, kept = self._live[key], self._store.record(key)
-        epochs = kept.epochs if kept is not None and len(kept.epochs) > len(live.epochs) else live.epochs
-        self._end(replace(live, epochs=epochs).ended(State.FAILED, reason))
-
-    def suspend(self, key: str, reason: str) -> None:
-        """Take a trial that cannot be kept: it continues at the next launch."""
-        self._suspended(self._live.pop(key).ended(State.INTERRUPTED, reason))
-        self.problem = self.problem or reason
+        self._fail(key, self._store.read_hung(key, self.launch) or reason)
 
     def interrupt(self, reason: str) -> None:
         """Write down the trials that were still running, with the epochs their workers kept.
@@ -129,16 +113,38 @@ class Session:
         for key, live in list(self._live.items()):
             kept = self._store.record(key)
             record = replace(live, epochs=kept.epochs if kept else live.epochs)
-            ended = self._planner.verdict(record)
+            ended = self._source.verdict(record)
             if ended is not None:
-                self._end(ended)
+                self._judge(ended)
             else:
-                self._suspended(record.ended(State.INTERRUPTED, reason))
+                self._suspend(record.ended(State.INTERRUPTED, reason))
         self._live.clear()
 
-    def _end(self, record: Record) -> None:
+    def _begin(self, key: str, began: AttemptBegan | None) -> None:
+        """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
+        if began is None:
+            return
+        for line in began.notes:
+            self._say(f"warning: {line}")
+        if key in self._pruned:  # told twice, or lost while it was being stopped: its verdict stands
+            return
+        known, earlier = len(self._live[key].epochs), tuple(began.earlier)
+        self._live[key] = record = replace(self._live[key], epochs=earlier)
+        for epoch, metrics in enumerate(earlier[known:], start=known + 1):
+            if self._source.report(record.planned, epoch, metrics):  # it was to stop there; its worker went on
+                self._live[key] = replace(record, epochs=earlier[:epoch])
+                self._pruned.add(key)
+                return
+
+    def _fail(self, key: str, reason: str) -> None:
+        """Take a trial's failure, with the epochs that its workers kept."""
+        live, kept = self._live[key], self._store.record(key)
+        epochs = kept.epochs if kept is not None and len(kept.epochs) > len(live.epochs) else live.epochs
+        self._judge(replace(live, epochs=epochs).ended(State.FAILED, reason))
+
+    def _judge(self, record: Record) -> None:
         del self._live[record.key]
-        record, system_attrs = self._planner.finish(record)
+        record, system_attrs = self._source.finish(record)
         # before the verdict: after a kill in between, the epochs alone tell how the trial ended
         if self._kept(lambda: self._drop_checkpoints(record)):
             self._kept(lambda: self._store.judge(record, system_attrs))
@@ -148,16 +154,16 @@ class Session:
         """A finished trial needs no checkpoint; the best one keeps its last, for whoever wants the weights."""
         if record.state is State.FAILED:  # it may be run again
             return
-        if not self._planner.better(record, self._best):
-            self._store.drop_checkpoints(record.key)
-            return
-        beaten, self._best = self._best, record
-        if beaten is not None:
-            self._store.drop_checkpoints(beaten.key)
-        self._store.drop_checkpoints(record.key, keep=self._store.checkpoints(record.key)[:1])
+        keep = []
+        if self._source.better(record, self._best):
+            beaten, self._best = self._best, record
+            keep = self._store.checkpoints(record.key)[:1]
+            if beaten is not None:
+                self._store.drop_checkpoints(beaten.key)
+        self._store.drop_checkpoints(record.key, keep=keep)
 
-    def _suspended(self, record: Record) -> None:
-        self._kept(lambda: self._store.judge(record, self._planner.notes(record.planned)))
+    def _suspend(self, record: Record) -> None:
+        self._kept(lambda: self._store.judge(record, self._source.notes(record.planned)))
         self._tell(record)
 
     def _kept(self, write: Callable[[], object]) -> bool:
@@ -165,7 +171,7 @@ class Session:
         try:
             write()
         except OSError as error:
-            self.problem = self.problem or f"the storage failed: {' '.join(str(error).split())}"
+            self.problem = self.problem or f"the storage failed: {one_line(error)}"
             return False
         return True
 

@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from ray import tune
@@ -13,9 +14,9 @@ from ray import tune
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
 from orchestrator.store.records import Store
-from orchestrator.store.results_table import threads_for
 from orchestrator.studyfile import ResourcesSection
-from orchestrator.worker.ray_trial import Trial
+from orchestrator.worker.job import Job
+from orchestrator.worker.ray_trial import RayTrial
 
 
 def run(
@@ -41,22 +42,23 @@ def run(
         None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
         (SLURM's warning).
     """
-    job = {
-        "storage": store.storage,
-        "study": store.study,
-        "launch": session.launch,
-        "fit": fit,
-        "gpu": resources.gpu,
-        "threads": threads_for(resources.cpu),
-        "timeout_s": resources.trial_timeout_s,
-        "backoff_s": resources.retry_backoff_s,
-        "system_metrics": system_metrics,
-    }
-    searcher = PlannedSearcher(session, job)
+    job_of = partial(
+        Job,
+        storage=store.storage,
+        study=store.study,
+        launch=session.launch,
+        fit=fit,
+        gpu=resources.gpu,
+        threads=resources.threads,
+        timeout_s=resources.trial_timeout_s,
+        backoff_s=resources.retry_backoff_s,
+        system_metrics=system_metrics,
+    )
+    searcher = PlannedSearcher(session, job_of)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     scratch = tempfile.mkdtemp(prefix="orchestrator-ray-")
     tuner = tune.Tuner(
-        tune.with_resources(Trial, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=PruningScheduler(session, searcher),

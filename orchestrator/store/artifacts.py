@@ -1,23 +1,17 @@
-"""What a trial leaves to look at, beside its record: ``<study>/trials/<key>/artifacts/``.
-
-::
-
-    validation_first.png    frames of the evaluation split after the first epoch        (worker)
-    validation_last.png     the same frames after the last epoch; the one of a trial of a single epoch
-    confusion.json          confusion matrix of the evaluation split after the last epoch
+"""What a trial leaves to look at, beside its record: pictures and the confusion matrix.
 
 They are kept before the checkpoint of their epoch, so a trial that continues has those of its earlier epochs. Nothing
 depends on them: what is missing or damaged is not shown.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from orchestrator.store.objects import DamagedError, Objects
+from pydantic import TypeAdapter
 
-FOLDER = "artifacts"
-PICTURES = ("validation_first.png", "validation_last.png")
-_CONFUSION = "confusion.json"
+from orchestrator.store.layout import TrialFiles
+from orchestrator.store.objects import Objects
 
 
 @dataclass(frozen=True)
@@ -39,26 +33,21 @@ def keep_pictures(objects: Objects, key: str, files: Mapping[str, bytes]) -> Non
         OSError: the storage cannot be used; so does every function here.
     """
     for name, content in files.items():
-        objects.write(f"trials/{key}/{FOLDER}/{name}", content)
+        objects.write(f"{TrialFiles(key).artifacts}/{name}", content)
 
 
 def keep_confusion(objects: Objects, key: str, confusion: Confusion) -> None:
     """Keep the confusion matrix."""
-    objects.write_json(f"trials/{key}/{FOLDER}/{_CONFUSION}", asdict(confusion))
+    objects.write_json(TrialFiles(key).confusion, asdict(confusion))
 
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
     """A PNG file; None where there is none."""
-    return objects.read(f"trials/{key}/{FOLDER}/{name}")
+    return objects.read(f"{TrialFiles(key).artifacts}/{name}")
 
 
 def read_confusion(objects: Objects, key: str) -> Confusion | None:
-    """The confusion matrix; None where there is none, or a damaged one."""
-    try:
-        tree = objects.read_json(f"trials/{key}/{FOLDER}/{_CONFUSION}")
-    except DamagedError:
-        return None
-    if tree is None:
-        return None
-    matrix = tuple(tuple(row) for row in tree["matrix"])
-    return Confusion(tree["epoch"], tuple(tree["classes"]), tuple(tree["rare"]), matrix)
+    """The confusion matrix; None where there is none, a damaged one, or one of another version."""
+    with suppress(ValueError):
+        return TypeAdapter(Confusion | None).validate_python(objects.read_json(TrialFiles(key).confusion))
+    return None

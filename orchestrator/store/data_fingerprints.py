@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
+from trainable.configfile.node import JsonObject
 from trainable.data.config import Augment, DataConfig, read_data
 
 
-def data_fingerprint(config: Mapping[str, Any], known: Mapping[str, str] = MappingProxyType({})) -> str:
+def data_fingerprint(config: JsonObject, known: Mapping[str, str] = MappingProxyType({})) -> str:
     """Fingerprint of a trial's data.
 
     Args:
@@ -41,6 +41,6 @@ def fingerprint_of(data: DataConfig) -> str:
     return fingerprint(data, cache_folder())
 
 
-def frames_section(tree: Any) -> DataConfig:
+def frames_section(tree: object) -> DataConfig:
     """The data section of a trial's tree without its augmentation, which does not change the frames."""
     return read_data(tree).model_copy(update={"augment": Augment()})

@@ -2,23 +2,22 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-Scalar = str | int | float | bool | None
+from trainable.configfile.node import Scalar
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
     """``{"train": {"lr": 0.1}}`` as ``{"train.lr": 0.1}``; a list becomes its JSON text."""
     return dict(_leaves(tree, prefix))
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Scalar]]:
+def _leaves(tree: Mapping[str, object], prefix: str) -> Iterator[tuple[str, Scalar]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{name}.")
         else:
-            yield name, json.dumps(value) if isinstance(value, list | tuple) else value
+            yield name, value if isinstance(value, str | int | float | None) else json.dumps(value)
 
 
 def short(value: object) -> str:

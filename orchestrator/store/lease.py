@@ -13,17 +13,38 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+
+import psutil
+from pydantic import TypeAdapter
 
 from orchestrator.errors import InputError
+from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.objects import DamagedError, Objects
 
-NAME = "lease.json"
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
 SETTLE_S = 0.2
 """How long a launch waits before it looks whether another one took the lease in the same moment."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who runs a study."""
+
+    owner: str
+    """Tells one launch from another."""
+    host: str
+    pid: int
+    time: float
+    """Of the last heartbeat, in seconds since 1970."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still at work, as far as can be told from here."""
+        gone = self.host == platform.node() and not psutil.pid_exists(self.pid)
+        return not gone and time.time() - self.time < STALE_S
 
 
 @contextmanager
@@ -34,19 +55,19 @@ def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
         InputError: another launch holds it; says which.
         OSError: the storage cannot be used.
     """
-    held = _read(objects)
-    if held is not None:
-        if _alive(held):
-            raise InputError(_refusal(objects, held))
-        say(f"The launch at {held['host']}, process {held['pid']}, is no more: its study is taken over.")
-    mine = {"owner": uuid.uuid4().hex, "host": platform.node(), "pid": os.getpid(), "time": time.time()}
-    objects.write_json(NAME, mine)
+    before = _read(objects)
+    if before is not None:
+        if before.alive:
+            raise InputError(_refusal(objects, before))
+        say(f"The launch at {before.host}, process {before.pid}, is no more: its study is taken over.")
+    this = Holder(uuid.uuid4().hex, platform.node(), os.getpid(), time.time())
+    objects.write_json(layout.LEASE, asdict(this))
     time.sleep(SETTLE_S)
-    held = _read(objects)
-    if held is not None and held["owner"] != mine["owner"]:
-        raise InputError(_refusal(objects, held))
+    other = _other(objects, this)
+    if other is not None:
+        raise InputError(_refusal(objects, other))
     stop = threading.Event()
-    thread = threading.Thread(target=_beat, args=(objects, mine, stop, say), name="lease", daemon=True)
+    thread = threading.Thread(target=_beat, args=(objects, this, stop, say), name="lease", daemon=True)
     thread.start()
     try:
         yield
@@ -54,59 +75,45 @@ def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
         stop.set()
         thread.join()
         with suppress(OSError):
-            held = _read(objects)
-            if held is not None and held["owner"] == mine["owner"]:
-                objects.delete(NAME)
+            now = _read(objects)
+            if now is not None and now.owner == this.owner:
+                objects.delete(layout.LEASE)
             objects.remove_if_empty()
 
 
-def holder(objects: Objects) -> dict[str, Any] | None:
+def holder(objects: Objects) -> Holder | None:
     """Who runs the study now; None where nobody does."""
-    held = _read(objects)
-    return held if held is not None and _alive(held) else None
+    latest = _read(objects)
+    return latest if latest is not None and latest.alive else None
 
 
-def _beat(objects: Objects, mine: dict[str, Any], stop: threading.Event, say: Callable[[str], None]) -> None:
+def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Renew the lease; where another launch has taken it (this one slept too long), stop as after SIGTERM."""
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):  # a storage that is away for a while: the next beat may reach it
-            held = _read(objects)
-            if held is not None and held["owner"] != mine["owner"]:
-                say(
-                    f"Another launch took this study over (host {held['host']}, process {held['pid']}): this one stops."
-                )
+            other = _other(objects, this)
+            if other is not None:
+                say(f"Another launch took this study over (host {other.host}, process {other.pid}): this one stops.")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            objects.write_json(NAME, {**mine, "time": time.time()})
+            objects.write_json(layout.LEASE, asdict(replace(this, time=time.time())))
 
 
-def _read(objects: Objects) -> dict[str, Any] | None:
-    try:
-        held: dict[str, Any] | None = objects.read_json(NAME)
-    except DamagedError:  # whoever wrote it writes it anew within a heartbeat
-        return None
-    return held
+def _read(objects: Objects) -> Holder | None:
+    with suppress(DamagedError):  # whoever wrote it writes it anew within a heartbeat
+        return TypeAdapter(Holder | None).validate_python(objects.read_json(layout.LEASE))
+    return None
 
 
-def _alive(held: dict[str, Any]) -> bool:
-    if held["host"] == platform.node() and not _is_running(int(held["pid"])):
-        return False
-    return time.time() - float(held["time"]) < STALE_S
+def _other(objects: Objects, this: Holder) -> Holder | None:
+    """The launch that holds the lease instead of this one, if any."""
+    latest = _read(objects)
+    return latest if latest is not None and latest.owner != this.owner else None
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _refusal(objects: Objects, held: dict[str, Any]) -> str:
-    ago = max(0, round(time.time() - float(held["time"])))
+def _refusal(objects: Objects, other: Holder) -> str:
+    ago = max(0, round(time.time() - other.time))
     return (
-        f"{redacted(objects.uri)}: another launch runs this study (host {held['host']}, process {held['pid']}, last "
+        f"{redacted(objects.uri)}: another launch runs this study (host {other.host}, process {other.pid}, last "
         f"heartbeat {ago} s ago); wait for it or stop it. {STALE_S:g} s after its last heartbeat it may be taken over"
     )

@@ -31,7 +31,10 @@ class Objects:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        filesystem, root = arrow_fs.FileSystem.from_uri(uri)
+        try:
+            filesystem, root = arrow_fs.FileSystem.from_uri(uri)
+        except ValueError as error:  # pyarrow's own error: the address is none
+            raise OSError(str(error)) from error
         self._fs: arrow_fs.FileSystem = filesystem
         self._root: str = root
         self._local = isinstance(filesystem, arrow_fs.LocalFileSystem)
@@ -49,8 +52,8 @@ class Objects:
     def files(self, folder: str) -> list[str]:
         """Names of all objects below a folder, ``folder`` included, sorted; none where it does not exist."""
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=True)
-        found = [info.path for info in self._fs.get_file_info(selector) if info.type == arrow_fs.FileType.File]
-        return sorted(path[path.index(f"{self._root}/{folder}") + len(self._root) + 1 :] for path in found)
+        paths = [info.path for info in self._fs.get_file_info(selector) if info.type == arrow_fs.FileType.File]
+        return sorted(path[path.index(f"{self._root}/{folder}") + len(self._root) + 1 :] for path in paths)
 
     def times(self, folder: str) -> list[float]:
         """When each object of a folder was last written, in seconds since 1970."""
@@ -106,9 +109,9 @@ class Objects:
                 return envelope["content"]
         except (ValueError, KeyError, TypeError):
             pass
-        raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+        raise self._damaged(name)
 
-    def write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: object) -> None:
         """Replace a JSON object."""
         text = json.dumps({"sha256": _digest(value).hex(), "content": value}, indent=1)
         self.write(name, text.encode())
@@ -124,12 +127,15 @@ class Objects:
             return None
         content, digest = sealed[:-DIGEST_BYTES], sealed[-DIGEST_BYTES:]
         if len(digest) != DIGEST_BYTES or hashlib.sha256(content).digest() != digest:
-            raise DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
+            raise self._damaged(name)
         return content
 
     def write_sealed(self, name: str, content: bytes) -> None:
         """Replace a binary object."""
         self.write(name, content + hashlib.sha256(content).digest())
+
+    def _damaged(self, name: str) -> DamagedError:
+        return DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
 
 
 def _write_local(target: str, content: bytes) -> None:
@@ -148,6 +154,6 @@ def _write_local(target: str, content: bytes) -> None:
         raise
 
 
-def _digest(value: Any) -> bytes:
+def _digest(value: object) -> bytes:
     """Of the value and not of its text: keys keep their order, numbers their digits."""
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).digest()

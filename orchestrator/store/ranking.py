@@ -1,10 +1,13 @@
 """Which trials are the best: by the objective, on the Pareto front, by arm and block."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from orchestrator.store.stage_plan import StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
+
+T = TypeVar("T")
 
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
@@ -23,26 +26,30 @@ def ranked(records: Iterable[Record], objectives: Sequence[Objective]) -> list[R
 
 def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
     """Complete trials that no other beats in every objective, references aside, best first by the first objective."""
-    complete = _complete(records)
-    scores = {r.key: [_score(r, objective) for objective in objectives] for r in complete}
+    return undominated(_complete(records), lambda record: [_score(record, objective) for objective in objectives])
 
-    def dominated(key: str) -> bool:
-        mine = scores[key]
-        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in scores.values())
 
-    front = [r for r in complete if not dominated(r.key)]
-    return sorted(front, key=lambda r: scores[r.key], reverse=True)
+def undominated(candidates: Iterable[T], scores_of: Callable[[T], Sequence[float]]) -> list[T]:
+    """Those that no other beats in every score (larger is better), best first by the first score."""
+    scored = [(candidate, tuple(scores_of(candidate))) for candidate in candidates]
+    every = {scores for _, scores in scored}
+    front = [
+        (candidate, own)
+        for candidate, own in scored
+        if not any(other != own and all(a >= b for a, b in zip(other, own, strict=True)) for other in every)
+    ]
+    return [candidate for candidate, _ in sorted(front, key=lambda pair: pair[1], reverse=True)]
 
 
 def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dict[str, dict[int, float]]:
     """Last value of a metric by arm and block, of complete runs alone; every arm of the plan is there."""
-    found: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
+    values: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
     for record in records:
         value, planned = record.last(metric), record.planned
-        mine = planned.kind == plan.stage and planned.arm in found and record.state is State.COMPLETE
-        if mine and value is not None and planned.arm is not None and planned.block is not None:
-            found[planned.arm][planned.block] = value
-    return found
+        counts = planned.kind == plan.stage and planned.arm in values and record.state is State.COMPLETE
+        if counts and value is not None and planned.arm is not None and planned.block is not None:
+            values[planned.arm][planned.block] = value
+    return values
 
 
 def _complete(records: Iterable[Record]) -> list[Record]:

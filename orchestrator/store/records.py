@@ -1,22 +1,6 @@
-"""The memory of a study: one directory per trial, on any filesystem that pyarrow.fs opens.
-
-::
-
-    <storage>/<study>/study.json                        what the study is (its id and resolved specification)
-    <storage>/<study>/trials/<key>/config.json          the trial as planned                 (driver, once)
-    <storage>/<study>/trials/<key>/attempt-<n>.json     who works on it                      (worker n, once)
-    <storage>/<study>/trials/<key>/epochs-<n>.json      every epoch's metrics                (worker n, each epoch)
-    <storage>/<study>/trials/<key>/checkpoint-<n>-<epoch>.bin    state after an epoch        (worker n, each epoch)
-    <storage>/<study>/trials/<key>/artifacts/           pictures, confusion matrix            (worker)
-    <storage>/<study>/trials/<key>/verdict.json         plan, epochs and how it ended        (driver, once)
-
-Two writers, two sets of files: a worker never touches the verdict, the driver never what workers write. Each worker has
-a number of its own, so one that was thought dead and writes again disturbs nobody: the highest number counts. Every
-object is written whole and believed by its checksum; a finished trial needs its verdict alone.
-"""
+"""The memory of a study: a folder per trial, on any filesystem that pyarrow.fs opens; ``layout`` names the files."""
 
 import os
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,14 +9,13 @@ from typing import Any
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError
+from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, join, redacted
-from orchestrator.store.artifacts import FOLDER as ARTIFACTS
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
-from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned, Record, State
+from orchestrator.store.trial_record import Checkpoint, Planned, Record, State
 from trainable.configfile.node import JsonObject
-
-ATTEMPT = re.compile(r"attempt-(\d+)\.json")
-CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 
 
 class Store:
@@ -53,12 +36,12 @@ class Store:
         """Why a local directory cannot be written, or None."""
         if "://" in self.storage:
             return None
-        place = self.uri
-        while not os.path.exists(place):
-            place = os.path.dirname(place)
-        if not os.path.isdir(place):
-            return f"{place} is not a folder"
-        return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
+        folder = self.uri
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            return f"{folder} is not a folder"
+        return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written to"
 
     @property
     def address(self) -> str:
@@ -69,30 +52,16 @@ class Store:
         """Address of a file of the study."""
         return self.objects.address(name)
 
-    def read_study(self) -> JsonObject | None:
-        """The specification the study was last launched with, or None for a new study."""
-        kept = self._study()
-        return kept["specification"] if kept else None
+    def read_study(self) -> KeptStudy | None:
+        """What the study was last launched with, or None for a new study; raises as ``KeptStudy.read``."""
+        return KeptStudy.read(self.objects)
 
-    def study_id(self) -> str | None:
-        """The id the study was given at its first launch, or None for a new study."""
-        kept = self._study()
-        return str(kept["id"]) if kept else None
-
-    def read_data(self) -> dict[str, str]:
-        """Fingerprint of each data set the study was launched with, by its section."""
-        kept = self._study()
-        return dict(kept["data"]) if kept else {}
-
-    def read_rare_classes(self) -> dict[str, list[str]]:
-        """Names of the rare classes of each data set, by its section; empty where no launch has kept them."""
-        kept = self._study()
-        return dict(kept.get("rare_classes", {})) if kept else {}
-
-    def read_from_env(self) -> dict[str, str]:
-        """Settings of trials that came from environment variables, as written, by dotted path."""
-        kept = self._study()
-        return dict(kept.get("from_env", {})) if kept else {}
+    def launched_study(self) -> KeptStudy:
+        """The same of a study that must be there; raises InputError too where it is not."""
+        kept = self.read_study()
+        if kept is None:
+            raise InputError(f"{self.address}: no study there; --storage names the folder of the studies")
+        return kept
 
     def write_study(
         self,
@@ -100,71 +69,75 @@ class Store:
         data: Mapping[str, str] | None = None,
         from_env: Mapping[str, str] | None = None,
         rare_classes: Mapping[str, Sequence[str]] | None = None,
-    ) -> str:
-        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables.
-
-        Returns:
-            The id, which the first launch gave the study.
-        """
-        study_id = self.study_id() or uuid.uuid4().hex
-        content = {"id": study_id, "specification": specification, "data": {**self.read_data(), **(data or {})}}
-        content["from_env"] = dict(from_env or {})
-        content["rare_classes"] = {**self.read_rare_classes(), **(rare_classes or {})}
-        self.objects.write_json("study.json", content)
-        return study_id
+    ) -> None:
+        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables."""
+        before = self.read_study() or KeptStudy(uuid.uuid4().hex, {})
+        rare = {section: list(names) for section, names in (rare_classes or {}).items()}
+        KeptStudy(
+            id=before.id,
+            specification=specification,
+            data={**before.data, **(data or {})},
+            from_env=dict(from_env or {}),
+            rare_classes={**before.rare_classes, **rare},
+        ).write(self.objects)
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts, or starts again: it has no verdict then."""
-        self.objects.write_json(f"trials/{planned.key}/config.json", asdict(planned))
-        self.objects.delete(f"trials/{planned.key}/verdict.json")
+        files = TrialFiles(planned.key)
+        self.objects.write_json(files.config, asdict(planned))
+        self.objects.delete(files.verdict)
 
     def claim(self, key: str, claim: JsonObject) -> tuple[int, list[JsonObject]]:
         """Begin an attempt at a trial; returns its number, from 1, and the claims of earlier ones.
 
         What a worker had only begun to write when it was killed is removed.
         """
-        there = self.objects.names(f"trials/{key}")
-        inner = self.objects.names(f"trials/{key}/{ARTIFACTS}") if ARTIFACTS in there else []
-        for name in (*there, *(f"{ARTIFACTS}/{name}" for name in inner)):
+        files = TrialFiles(key)
+        names = self.objects.files(files.folder)
+        for name in names:
             if name.rpartition("/")[2].startswith("."):
-                self.objects.delete(f"trials/{key}/{name}")
-        names = [name for name in there if ATTEMPT.fullmatch(name)]
-        earlier = [claimed for name in names if (claimed := self._believed(f"trials/{key}/{name}", "")) is not None]
-        attempt = max((int(name[8:-5]) for name in names), default=0) + 1
-        self.objects.write_json(f"trials/{key}/attempt-{attempt}.json", claim)
-        return attempt, earlier
+                self.objects.delete(name)
+        attempts = layout.numbers(layout.ATTEMPT, [name.removeprefix(f"{files.folder}/") for name in names])
+        earlier = (self._believed(files.attempt(number), "") for number in reversed(attempts))
+        attempt = max(attempts, default=0) + 1
+        self.objects.write_json(files.attempt(attempt), claim)
+        return attempt, [claimed for claimed in earlier if claimed is not None]
 
     def last_claim(self, key: str) -> JsonObject | None:
         """What the latest worker wrote down of itself when it began: host, process."""
-        numbers = [int(m[1]) for name in self.objects.names(f"trials/{key}") if (m := ATTEMPT.fullmatch(name))]
-        return self._believed(f"trials/{key}/attempt-{max(numbers)}.json", "") if numbers else None
+        files = TrialFiles(key)
+        attempts = layout.numbers(layout.ATTEMPT, self.objects.names(files.folder))
+        return self._believed(files.attempt(attempts[0]), "") if attempts else None
+
+    def last_write(self, key: str) -> float | None:
+        """When a file of a trial was last written, in seconds since 1970; None where it has none."""
+        return max(self.objects.times(TrialFiles(key).folder), default=None)
 
     def write_epochs(self, key: str, attempt: int, epochs: Sequence[Mapping[str, float]]) -> None:
         """Keep a trial's metrics; called by the worker that runs it."""
-        self.objects.write_json(f"trials/{key}/epochs-{attempt}.json", list(epochs))
+        self.objects.write_json(TrialFiles(key).epochs(attempt), list(epochs))
 
     def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
         """Keep a trial's state; called by the worker that runs it."""
-        self.objects.write_sealed(f"trials/{checkpoint.planned.key}/{name}", checkpoint.to_bytes())
+        self.objects.write_sealed(f"{TrialFiles(checkpoint.planned.key).folder}/{name}", checkpoint.to_bytes())
 
     def was_pruned(self, key: str) -> bool:
         """Whether the driver has stopped a trial early."""
-        verdict = self._believed(f"trials/{key}/verdict.json", "")
+        verdict = self._believed(TrialFiles(key).verdict, "")
         return verdict is not None and verdict["state"] == State.PRUNED
 
     def has_epochs(self, key: str) -> bool:
         """Whether any worker got to the end of an epoch."""
-        return any(name.startswith("epochs-") for name in self.objects.names(f"trials/{key}"))
+        return bool(layout.numbers(layout.EPOCHS, self.objects.names(TrialFiles(key).folder)))
 
     def checkpoints(self, key: str) -> list[CheckpointName]:
         """Checkpoints of a trial, the latest first."""
-        matches = (CHECKPOINT.fullmatch(name) for name in self.objects.names(f"trials/{key}"))
-        return sorted((CheckpointName(int(m[1]), int(m[2])) for m in matches if m), reverse=True)
+        return layout.checkpoints(self.objects.names(TrialFiles(key).folder))
 
     def read_checkpoint(self, key: str, name: CheckpointName) -> Checkpoint | None:
         """A checkpoint; None where it is gone or damaged, which ``warnings`` then says."""
         try:
-            content = self.objects.read_sealed(f"trials/{key}/{name}")
+            content = self.objects.read_sealed(f"{TrialFiles(key).folder}/{name}")
         except DamagedError as error:
             self.warnings.append(f"{error}; the one before it is used")
             return None
@@ -174,41 +147,57 @@ class Store:
         """Remove a trial's checkpoints but those to keep."""
         for name in self.checkpoints(key):
             if name not in keep:
-                self.objects.delete(f"trials/{key}/{name}")
+                self.objects.delete(f"{TrialFiles(key).folder}/{name}")
 
     def write_traceback(self, key: str, text: str) -> None:
         """Keep the traceback of a trial that failed by itself; called by the worker."""
-        self.write_text(f"trials/{key}/traceback.txt", text)
+        self.write_text(TrialFiles(key).traceback, text)
+
+    def read_hung(self, key: str, launch: str) -> str | None:
+        """Why a worker of a launch ended itself; None where none did."""
+        reason = self.objects.read(TrialFiles(key).hung(launch))
+        return None if reason is None else reason.decode()
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """Logs of a trial, and the traceback of one that failed, by the names of their files."""
+        files = TrialFiles(record.key)
+        names = [files.log(n) for n in layout.numbers(layout.LOG, self.objects.names(files.folder))]
+        if record.state is State.FAILED:  # a trial that ran again and ended well may still have its first failure's
+            names.append(files.traceback)
+        contents = {name.removeprefix(f"{files.folder}/"): self.objects.read(name) for name in names}
+        return {name: text.decode(errors="replace") for name, text in contents.items() if text is not None}
 
     def judge(self, record: Record, system_attrs: Mapping[str, JsonValue]) -> None:
         """Write a trial's verdict."""
         plan = asdict(replace(record.planned, system_attrs=system_attrs))
         verdict = {"plan": plan, "epochs": list(record.epochs), "state": record.state, "reason": record.reason}
-        self.objects.write_json(f"trials/{record.key}/verdict.json", verdict)
+        self.objects.write_json(TrialFiles(record.key).verdict, verdict)
 
     def records(self) -> list[Record]:
         """All trials known: imported ones, references, then the search, each in the order of its numbers."""
-        found = [record for key in self.objects.names("trials") if (record := self.record(key)) is not None]
-        return sorted(found, key=lambda record: (record.planned.kind, record.planned.number))
+        records = [record for key in self.objects.names(layout.TRIALS) if (record := self.record(key)) is not None]
+        return sorted(records, key=lambda record: (record.planned.kind, record.planned.number))
 
     def record(self, key: str) -> Record | None:
         """One trial as its directory tells it; None where nothing tells what was planned."""
-        folder = f"trials/{key}"
-        verdict = self._believed(f"{folder}/verdict.json", "the trial's other files are used")
+        files = TrialFiles(key)
+        verdict = self._believed(files.verdict, "the trial's other files are used")
         if verdict is not None and State(verdict["state"]).final:
             epochs = tuple(verdict["epochs"])
             return Record(Planned(**verdict["plan"]), epochs, State(verdict["state"]), verdict["reason"])
-        plan = self._believed(f"{folder}/config.json", "the trial's other files are used")
+        plan = self._believed(files.config, "the trial's other files are used")
         epochs_kept = self._epochs(key)
         latest = verdict["plan"] if verdict else plan  # the verdict's holds what the driver has judged since
         planned = Planned(**latest) if latest else None
         if planned is None or epochs_kept is None:
-            held = next(filter(None, (self.read_checkpoint(key, name) for name in self.checkpoints(key))), None)
-            planned = planned or (held.planned if held else None)
-            epochs_kept = epochs_kept if epochs_kept is not None else (held.epochs if held else ())
+            checkpoint = next(filter(None, (self.read_checkpoint(key, name) for name in self.checkpoints(key))), None)
+            planned = planned or (checkpoint.planned if checkpoint else None)
+            epochs_kept = epochs_kept if epochs_kept is not None else (checkpoint.epochs if checkpoint else ())
         if planned is None:
-            if self.objects.names(folder) and any(folder in warning for warning in self.warnings):
-                self.warnings.append(f"{self.path(folder)}: nothing tells what was planned; the trial begins anew")
+            if self.objects.names(files.folder) and any(files.folder in warning for warning in self.warnings):
+                self.warnings.append(
+                    f"{self.path(files.folder)}: nothing tells what was planned; the trial begins anew"
+                )
             return None
         state = State(verdict["state"]) if verdict else State.RUNNING
         return Record(planned, epochs_kept, state, verdict["reason"] if verdict else None)
@@ -221,20 +210,11 @@ class Store:
         """Replace a file of the study as a whole; folders are made as needed."""
         self.objects.write(name, content)
 
-    def _study(self) -> dict[str, Any] | None:
-        try:
-            kept: dict[str, Any] | None = self.objects.read_json("study.json")
-        except DamagedError as error:
-            raise InputError(
-                f"{error}; the trials are not touched: restore it, or remove it to open new runs"
-            ) from error
-        return kept
-
     def _epochs(self, key: str) -> tuple[Mapping[str, float], ...] | None:
         """What the latest worker that got to an epoch kept; None where that is damaged or there is nothing."""
-        names = [name for name in self.objects.names(f"trials/{key}") if re.fullmatch(r"epochs-\d+\.json", name)]
-        for name in sorted(names, key=lambda name: int(name[7:-5]), reverse=True):
-            kept = self._believed(f"trials/{key}/{name}", "the trial's other files are used")
+        files = TrialFiles(key)
+        for number in layout.numbers(layout.EPOCHS, self.objects.names(files.folder)):
+            kept = self._believed(files.epochs(number), "the trial's other files are used")
             if kept is not None:
                 return tuple(kept)
         return None

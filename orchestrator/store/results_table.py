@@ -1,75 +1,75 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.store.flat_config import Scalar, flatten
-from orchestrator.store.masking import hide
+from orchestrator.store import layout
+from orchestrator.store.flat_config import flatten
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
+from trainable.configfile.node import Scalar
 from trainable.configfile.trees import escaped, write_yaml
 
 Row = dict[str, Scalar]
+PARAM, PICK = "param.", "pick."
+"""What the names of the columns of settings and of picks begin with."""
 
 
-def table(records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> pa.Table:
+def table(records: Sequence[Record]) -> pa.Table:
     """One row per trial and epoch.
 
     Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
-    ``param.<path>`` for every setting, then the metrics by their names; wall-clock times end in ``_seconds``. What a
-    trial does not have is null. Settings that came from environment variables stand as written.
+    ``param.<path>`` for every setting, ``pick.<domain>`` for what was picked from each domain (an option by its label,
+    the option null as ``null``), then the metrics by their names; wall-clock times end in ``_seconds``. What a trial
+    does not have is null.
     """
-    rows = [row for record in records for row in _rows(record, from_env or {})]
+    rows = [row for record in records for row in _rows(record)]
     names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
-    names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith("param.")}))
+    for prefix in (PARAM, PICK):
+        names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith(prefix)}))
     names |= dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def write_table(store: Store, records: Sequence[Record], from_env: Mapping[str, str] | None = None) -> str:
-    """Write ``results.parquet`` into the study's directory; returns its address."""
+def write_table(store: Store, records: Sequence[Record]) -> str:
+    """Write ``results.parquet`` of records as they may be shown; returns its address."""
     buffer = io.BytesIO()
-    pq.write_table(table(records, from_env), buffer)
-    store.write_bytes("results.parquet", buffer.getvalue())
-    return store.path("results.parquet")
+    pq.write_table(table(records), buffer)
+    store.write_bytes(layout.TABLE, buffer.getvalue())
+    return store.path(layout.TABLE)
 
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
     """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    command = f"python -m trainable {store.path('best.yaml')} --threads {threads}"
+    command = f"python -m trainable {store.path(layout.BEST)} --threads {threads}"
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
         f"{len(record.epochs)}\n# Run it alone:  {command}\n"
     )
-    store.write_text("best.yaml", head + write_yaml(escaped(record.planned.config)))
+    store.write_text(layout.BEST, head + write_yaml(escaped(record.planned.config)))
     return command
 
 
-def threads_for(cpu: float) -> int:
-    """Torch's threads in a trial with this share of CPU cores."""
-    return max(1, int(cpu))
-
-
-def _rows(record: Record, from_env: Mapping[str, str]) -> Iterable[Row]:
+def _rows(record: Record) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = int(str(config.pop("seed")))
     planned = record.planned
     head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
-    reason = record.reason and hide(record.reason, planned.config, from_env)
-    head |= {"state": record.state.value, "reason": reason, "seed": seed}
-    head |= {f"param.{name}": from_env.get(name, value) for name, value in flatten(config).items()}
+    head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
+    head |= {PARAM + name: value for name, value in flatten(config).items()}
+    # the null of a column says that the trial does not have the domain
+    head |= {PICK + name: "null" if value is None else value for name, value in (planned.picks or {}).items()}
     for epoch, metrics in enumerate(record.epochs, start=1):
         yield {**head, "epoch": epoch, **metrics}
     if not record.epochs:  # a trial that failed before its first epoch still has its row
         yield {**head, "epoch": 0}
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: Sequence[Scalar]) -> pa.Array:
     """A column of one type; where trials differ in type (a number here, a name there) all become text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and len(kinds) == 2:

@@ -4,15 +4,19 @@ A study may have up to three stages: ``search`` picks configurations one seed ea
 fresh seeds; ``ablation`` runs designed arms. The last two are comparisons: every arm runs once on every seed, so that
 arms differ in nothing else and their differences are paired by block.
 
-Each comparing stage is kept in the study's directory as ``plan-<stage>.json``: what was planned, before any result.
+Each comparing stage is kept in the study's directory: what was planned, before any result.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from orchestrator.errors import InputError
+from orchestrator.store import layout
 from orchestrator.store.objects import Objects
 
 Stage = Literal["confirm", "ablation"]
@@ -25,7 +29,7 @@ class Arm:
 
     name: str
     """Unique in its stage; column ``arm`` of the results."""
-    levels: Mapping[str, Any] = field(default_factory=dict)
+    levels: Mapping[str, JsonValue] = field(default_factory=dict)
     """Value of every factor by its dotted path (or ``preset``), as plain JSON."""
 
 
@@ -41,13 +45,13 @@ class StagePlan:
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     """Seed of each block; every arm runs once with each. Column ``block`` of the results is the position."""
-    factors: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    factors: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
     """Levels of each factor, the baseline's first."""
     aliases: tuple[str, ...] = ()
     """What a fractional design cannot tell apart, one line each."""
-    target: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, JsonValue] = field(default_factory=dict)
     """``path``: the levels where the path ends."""
-    base: Mapping[str, Any] = field(default_factory=dict)
+    base: Mapping[str, JsonValue] = field(default_factory=dict)
     """``ablation``: the configuration that the arms change, its preset not applied, without seed and data root."""
     chosen: tuple[str, ...] = ()
     """``path``: names of the arms on the path so far, baseline first."""
@@ -66,7 +70,7 @@ class StagePlan:
 
     def write(self, objects: Objects) -> None:
         """Keep the plan in the study's directory."""
-        objects.write_json(f"plan-{self.stage}.json", asdict(self) | {"hash": self.hash})
+        objects.write_json(layout.plan(self.stage), asdict(self) | {"hash": self.hash})
 
     @classmethod
     def read(cls, objects: Objects, stage: Stage) -> Self | None:
@@ -74,21 +78,14 @@ class StagePlan:
 
         Raises:
             DamagedError: what was kept is damaged.
+            InputError: another version of this project wrote it in another way.
         """
-        tree = objects.read_json(f"plan-{stage}.json")
-        if tree is None:
-            return None
-        return cls(
-            stage=tree["stage"],
-            design=tree["design"],
-            baseline=tree["baseline"],
-            arms=tuple(Arm(**arm) for arm in tree["arms"]),
-            seeds=tuple(tree["seeds"]),
-            factors={name: tuple(levels) for name, levels in tree["factors"].items()},
-            aliases=tuple(tree["aliases"]),
-            target=tree["target"],
-            base=tree["base"],
-            chosen=tuple(tree["chosen"]),
-            objective=tree.get("objective", {}),
-            earlier=tuple(tree.get("earlier", ())),
-        )
+        tree = objects.read_json(layout.plan(stage))
+        try:
+            return None if tree is None else TypeAdapter(cls).validate_python(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise InputError(
+                f"{objects.address(layout.plan(stage))}: not as this version writes it ({what})"
+            ) from error

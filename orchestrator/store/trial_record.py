@@ -95,17 +95,6 @@ class Record:
         return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
 
 
-@dataclass(frozen=True, order=True)
-class CheckpointName:
-    """Which checkpoint of a trial; the greatest is the latest."""
-
-    attempt: int
-    epoch: int
-
-    def __str__(self) -> str:
-        return f"checkpoint-{self.attempt}-{self.epoch}.bin"
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """A trial after an epoch."""

@@ -7,6 +7,7 @@ from orchestrator.studyfile.sections.search import SearchSection
 from orchestrator.studyfile.sections.study import Objective, StudySpec, first_objective
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from orchestrator.studyfile.space.space import Pick, SearchSpace
+from orchestrator.studyfile.space.stored import stored_space
 from orchestrator.studyfile.study import Study, reference
 from trainable.configfile.mistakes import ConfigError, Mistake
 
@@ -32,4 +33,5 @@ __all__ = [
     "first_objective",
     "load",
     "reference",
+    "stored_space",
 ]

@@ -14,7 +14,7 @@ from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """A study file whose every trial is valid."""
 

@@ -19,10 +19,9 @@ class LastingOutput:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    @property
-    def encoding(self) -> str:
-        """The stream's encoding, which rich asks for."""
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> object:
+        """What else rich asks for is the stream's: its encoding, descriptor, whether it is a terminal."""
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, or give up writing."""
@@ -38,14 +37,6 @@ class LastingOutput:
             self._stream.flush()
         except OSError:
             self._fall_silent()
-
-    def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """The stream's file descriptor."""
-        return self._stream.fileno()
 
     def _fall_silent(self) -> None:
         """Lead the descriptor to nowhere: what is still buffered, and the interpreter's last flush, go there too."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -88,16 +88,6 @@ class Progress:
         return sum(len(record.epochs) for record in self.records.values())
 
 
-class Display(Protocol):
-    """A listener that shows progress between ``with`` and its end."""
-
-    def update(self, record: Record) -> None:
-        """Show a trial's latest record."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exc: object) -> None: ...
-
-
 class PlainDisplay:
     """One line per ended trial and a progress line now and then."""
 
@@ -156,7 +146,7 @@ class LiveDisplay:
         return Group(Text(self._progress.line(), style="bold"), table)
 
 
-def build_display(progress: Progress, console: Console) -> Display:
+def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay:
     """The live display on a terminal, plain lines elsewhere."""
     return LiveDisplay(progress, console) if console.is_terminal else PlainDisplay(progress, console)
 

@@ -1,4 +1,12 @@
-"""How figures are written for people."""
+"""How figures, picks and tables are written for people."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from orchestrator.store.flat_config import short
+from orchestrator.store.trial_record import Planned
 
 
 def duration(seconds: float) -> str:
@@ -9,3 +17,21 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(value: float | None) -> str:
+    """A metric in four digits; a dash for none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def picks(planned: Planned) -> str:
+    """What was picked for a trial: ``train.lr=0.01, model.arch=fpn``; empty where nothing is searched."""
+    return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
+
+
+def figures_table(title: str, columns: Iterable[str]) -> Table:
+    """A table of a column of names under ``title``, and columns of figures."""
+    table = Table(title, box=SIMPLE, pad_edge=False)
+    for head in columns:
+        table.add_column(head, justify="right", overflow="fold")
+    return table

@@ -40,7 +40,7 @@ def draw_confusion(confusion: Confusion, title: str, path: Path) -> None:
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((margin / width, margin / height, side / width, side / height))
     scale = PowerNorm(0.5, 0, 100)  # a class that loses a few percent to another is what one looks for
-    shown = axis.imshow(np.ma.masked_invalid(share_CC), cmap="Blues", norm=scale, interpolation="nearest")
+    cells = axis.imshow(np.ma.masked_invalid(share_CC), cmap="Blues", norm=scale, interpolation="nearest")
     axis.set_facecolor("#ddd")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -54,7 +54,7 @@ def draw_confusion(confusion: Confusion, title: str, path: Path) -> None:
     if count <= MAX_NUMBERED_CLASSES:
         _number(axis, share_CC)
     bar = figure.add_axes(((margin + side + 0.15) / width, margin / height, 0.18 / width, side / height))
-    figure.colorbar(shown, cax=bar)
+    figure.colorbar(cells, cax=bar)
     figure.savefig(path, dpi=DPI)
 
 

@@ -6,16 +6,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from orchestrator.store.addresses import redacted
-from orchestrator.store.flat_config import flatten, short
-from orchestrator.store.masking import hide
+from orchestrator.store.flat_config import flatten
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective
-from orchestrator.tracking.study_info import DataSource, StudyInfo
+from orchestrator.tracking.study_info import DataSource
+from trainable.configfile.node import JsonObject
 
 MAX_METRICS, MAX_PARAMS = 1000, 100
 """MLflow's limits per batch."""
@@ -28,21 +27,21 @@ MACHINE_DEPENDENT = ("data.root",)
 
 
 @dataclass
-class Batch:
+class RunEntries:
     """What is to be written of a run."""
 
     metrics: list[Metric] = field(default_factory=list)
     params: list[Param] = field(default_factory=list)
     tags: list[RunTag] = field(default_factory=list)
 
-    def pieces(self) -> Iterator["Batch"]:
+    def pieces(self) -> Iterator["RunEntries"]:
         """The same in as few pieces as MLflow's limits allow, in order; the tags, which tell what is there, last."""
         metrics, params = self.metrics, self.params
         while len(metrics) > MAX_METRICS or len(params) > MAX_PARAMS:
-            yield Batch(metrics[:MAX_METRICS], params[:MAX_PARAMS])
+            yield RunEntries(metrics[:MAX_METRICS], params[:MAX_PARAMS])
             metrics, params = metrics[MAX_METRICS:], params[MAX_PARAMS:]
         if metrics or params or self.tags:
-            yield Batch(metrics, params, self.tags)
+            yield RunEntries(metrics, params, self.tags)
 
 
 def key_of(name: str) -> str:
@@ -78,50 +77,41 @@ def final_metrics(known: Mapping[str, int], record: Record, objective: Objective
         return []
     top = (max if objective.mode == "max" else min)(finite, key=lambda epoch: finite[epoch])
     # names that put their charts behind those of the metrics themselves
-    found = {f"{objective.metric}/best": finite[top], f"{objective.metric}/best_epoch": float(top)}
+    last = {f"{objective.metric}/best": finite[top], f"{objective.metric}/best_epoch": float(top)}
     if len(record.epochs) in values:
-        found[f"{objective.metric}/final"] = values[len(record.epochs)]
+        last[f"{objective.metric}/final"] = values[len(record.epochs)]
     step = len(record.epochs)
-    keyed = {key_of(name): value for name, value in found.items()}
+    keyed = {key_of(name): value for name, value in last.items()}
     return [Metric(key, value, times[-1], step) for key, value in keyed.items() if known.get(key, 0) < step]
 
 
-def params(tree: Mapping[str, Any], study: StudyInfo) -> dict[str, str]:
-    """Every setting by its dotted path, numbers as numbers; secrets are left out, environment variables by name."""
+def params(tree: JsonObject) -> dict[str, str]:
+    """Every setting of what may be shown by its dotted path, numbers as numbers; passwords of addresses left out."""
     flat = flatten({name: value for name, value in tree.items() if value is not None})
-    written = {name: study.from_env.get(name, value) for name, value in flat.items()}
-    return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in written.items()}
+    return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in flat.items()}
 
 
-def trial_params(planned: Planned, study: StudyInfo) -> dict[str, str]:
+def trial_params(trial: Planned, masked: Planned) -> dict[str, str]:
     """A trial's settings: pages that compare runs take the first that differ, so the seed is not among them."""
-    return params({name: value for name, value in planned.config.items() if name != "seed"}, study)
+    given = [name for name, value in trial.config.items() if name != "seed" and value is not None]
+    return params({name: masked.config[name] for name in given})
 
 
-def tags(found: Mapping[str, str | None]) -> list[RunTag]:
+def tags(texts: Mapping[str, str | None]) -> list[RunTag]:
     """Tags of what is known."""
-    return [RunTag(key_of(name), value[:MAX_VALUE]) for name, value in found.items() if value]
+    return [RunTag(key_of(name), value[:MAX_VALUE]) for name, value in texts.items() if value]
 
 
-def trial_tags(planned: Planned, study: StudyInfo) -> dict[str, str]:
-    """What tells a trial's run from others."""
-    found = {"kind": planned.kind, "seed": str(planned.config["seed"]), "config_hash": config_hash(planned.config)}
-    name = hide(run_name(planned), planned.config, study.from_env)[:MAX_KEY]
-    if planned.arm is not None:
-        found |= {"arm": planned.arm, "block": str(planned.block)}
-    return {**found, "mlflow.runName": name, "data_fingerprint": study.data(planned.config).digest}
+def trial_tags(trial: Planned) -> dict[str, str]:
+    """What tells a trial's run from others, its configuration hashed as it is."""
+    own = {"kind": trial.kind, "seed": str(trial.config["seed"]), "config_hash": config_hash(trial.config)}
+    return own if trial.arm is None else own | {"arm": trial.arm, "block": str(trial.block)}
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
+def config_hash(config: JsonObject) -> str:
     """Equal for equal configurations on every machine, the seed included."""
-    flat = {name: value for name, value in flatten(dict(config)).items() if name not in MACHINE_DEPENDENT}
+    flat = {name: value for name, value in flatten(config).items() if name not in MACHINE_DEPENDENT}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def run_name(planned: Planned) -> str:
-    """The key and what was picked, so that tables and legends can be read without opening a run."""
-    picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
-    return " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
 
 
 def data_input(data: DataSource) -> DatasetInput:

@@ -63,6 +63,6 @@ def _usable(client: MlflowClient, name: str) -> Iterator[tuple[str, str | None]]
     """Names that runs may go to, each with the id of its experiment if there is one."""
     for number in count(1):
         numbered = name if number == 1 else f"{name}-{number}"
-        found = client.get_experiment_by_name(numbered)
-        if found is None or found.lifecycle_stage != "deleted":
-            yield numbered, str(found.experiment_id) if found else None
+        experiment = client.get_experiment_by_name(numbered)
+        if experiment is None or experiment.lifecycle_stage != "deleted":
+            yield numbered, str(experiment.experiment_id) if experiment else None

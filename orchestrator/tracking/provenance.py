@@ -10,13 +10,13 @@ PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "r
 
 def versions() -> dict[str, str]:
     """Versions of what decides results, and the git commit of this project where it is a checkout."""
-    found = {"version.python": platform.python_version()}
+    tags = {"version.python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[f"version.{name}"] = version(name)
+            tags[f"version.{name}"] = version(name)
         except PackageNotFoundError:
             continue
-    return {**found, **_git()}
+    return {**tags, **_git()}
 
 
 def _git() -> dict[str, str]:

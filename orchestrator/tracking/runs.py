@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
-from orchestrator.store.masking import hide
 from orchestrator.store.trial_record import Record, State
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import (
-    Batch,
+    MAX_KEY,
+    RunEntries,
     data_input,
     final_metrics,
     metrics_after,
@@ -99,16 +99,17 @@ class StudyRuns:
             times: When each of its epochs ended, in milliseconds.
         """
         self._register_plan(record.planned.kind)
+        masked = self._study.shown(record)
         child = self._children.get(record.key) or self._open_child(record)
-        batch = Batch(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, record)))
-        batch.metrics += final_metrics(child.steps, record, self._study.objective, times)
+        entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, masked)))
+        entries.metrics += final_metrics(child.steps, record, self._study.objective, times)
         if not child.has_all_params:
-            wanted = trial_params(record.planned, self._study)
-            batch.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]
-        self._log(child, batch)
+            wanted = trial_params(record.planned, masked.planned)
+            entries.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]
+        self._log(child, entries)
         child.has_all_params = True
         if not child.has_data:
-            self.client.log_inputs(child.run_id, [data_input(self._study.data(record.planned.config))])
+            self.client.log_inputs(child.run_id, [data_input(self._study.data(record))])
             child.has_data = True
         if "reason" in child.tags and not record.reason:  # of an earlier launch that was interrupted
             self.client.delete_tag(child.run_id, "reason")
@@ -125,7 +126,7 @@ class StudyRuns:
         with TemporaryDirectory() as folder:
             self._study.write_trial(record, Path(folder))
             self.client.log_artifacts(child.run_id, folder)
-        self._log(child, Batch(tags=tags({"files": record.state.value})))
+        self._log(child, RunEntries(tags=tags({"files": record.state.value})))
 
     def log_pictures(self) -> None:
         """Draw the data and keep the pictures with the parent run, once per study."""
@@ -134,7 +135,7 @@ class StudyRuns:
         with TemporaryDirectory() as folder:
             self._study.draw_data(Path(folder))
             self.client.log_artifacts(self._parent.run_id, folder, "data")
-        self._log(self._parent, Batch(tags=tags({"data_pictures": "data"})))
+        self._log(self._parent, RunEntries(tags=tags({"data_pictures": "data"})))
 
     def log_study(self) -> None:
         """Keep the study's tables and figures with the parent run, as they are at the end of a launch."""
@@ -144,8 +145,7 @@ class StudyRuns:
 
     def log_model(self) -> None:
         """Keep the best trial's model with its run."""
-        if self._study.log_model is not None:
-            self._study.log_model(self.client, {key: child.run_id for key, child in self._children.items()})
+        self._study.log_model(self.client, {key: child.run_id for key, child in self._children.items()})
 
     def finish(self, status: str, summary: Mapping[str, float]) -> None:
         """End the parent run with its final metrics."""
@@ -171,9 +171,13 @@ class StudyRuns:
         runs: list[Run] = []
         token = None
         while True:
-            mine = f"tags.study_id = '{self._study.study_id}'"
+            of_study = f"tags.study_id = '{self._study.study_id}'"
             page = self.client.search_runs(
-                [self.experiment_id], mine, max_results=PAGE_SIZE, order_by=["attributes.start_time"], page_token=token
+                [self.experiment_id],
+                of_study,
+                max_results=PAGE_SIZE,
+                order_by=["attributes.start_time"],
+                page_token=token,
             )
             runs.extend(page)
             token = page.token
@@ -182,8 +186,8 @@ class StudyRuns:
 
     def _open_parent(self) -> _Child:
         parent = self._open_run({"mlflow.runName": self._study.name, "kind": "study"})
-        settings = params(self._study.settings, self._study)
-        self._log(parent, Batch(params=[Param(name, value) for name, value in settings.items()]))
+        settings = params(self._study.settings)
+        self._log(parent, RunEntries(params=[Param(name, value) for name, value in settings.items()]))
         return parent
 
     def _register_plan(self, kind: str) -> None:
@@ -191,12 +195,13 @@ class StudyRuns:
         if kind not in self._registered:
             hashed = self._study.plan_hash(kind)
             if hashed is not None and self._parent.tags.get(f"plan.{kind}") != hashed:
-                self._log(self._parent, Batch(tags=tags({f"plan.{kind}": hashed})))
+                self._log(self._parent, RunEntries(tags=tags({f"plan.{kind}": hashed})))
             self._registered.add(kind)
 
     def _open_child(self, record: Record) -> _Child:
-        own = {"trial": record.key, "mlflow.parentRunId": self._parent.run_id}
-        child = self._open_run({**trial_tags(record.planned, self._study), **own})
+        own = {"trial": record.key, "data_fingerprint": self._study.data(record).digest}
+        own |= {"mlflow.runName": self._study.run_name(record)[:MAX_KEY], "mlflow.parentRunId": self._parent.run_id}
+        child = self._open_run({**trial_tags(record.planned), **own})
         self._children[record.key] = child
         return child
 
@@ -205,11 +210,10 @@ class StudyRuns:
         run = self.client.create_run(self.experiment_id, tags=named)
         return _Child(str(run.info.run_id), tags=named)
 
-    def _new_tags(self, child: _Child, record: Record) -> dict[str, str | None]:
-        reason = record.reason and hide(record.reason, record.planned.config, self._study.from_env)
-        wanted = {"state": record.state.value, "reason": reason}
-        if record.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
-            wanted |= self._study.trial_tags(record.key)
+    def _new_tags(self, child: _Child, masked: Record) -> dict[str, str | None]:
+        wanted = {"state": masked.state.value, "reason": masked.reason}
+        if masked.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
+            wanted |= self._study.trial_tags(masked.key)
         return {name: value for name, value in wanted.items() if value and child.tags.get(name) != value}
 
     def _set_status(self, child: _Child, status: str) -> None:
@@ -221,8 +225,8 @@ class StudyRuns:
             self.client.set_terminated(child.run_id, status)
         child.status = status
 
-    def _log(self, child: _Child, batch: Batch) -> None:
-        for piece in batch.pieces():
+    def _log(self, child: _Child, entries: RunEntries) -> None:
+        for piece in entries.pieces():
             self.client.log_batch(child.run_id, metrics=piece.metrics, params=piece.params, tags=piece.tags)
             child.steps |= {metric.key: metric.step for metric in piece.metrics}
             child.tags |= {tag.key: tag.value for tag in piece.tags}

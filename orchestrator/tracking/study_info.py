@@ -1,12 +1,34 @@
-"""What MLflow is told of a study. Imports no mlflow."""
+"""What MLflow is told of a study, from its directory. Imports no mlflow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import yaml
+from pydantic import JsonValue
+
+from orchestrator.errors import InputError
+from orchestrator.store import layout
+from orchestrator.store.addresses import redacted
+from orchestrator.store.data_fingerprints import data_fingerprint
+from orchestrator.store.flat_config import flatten, short
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.masking import shown, shown_config, shown_text
+from orchestrator.store.objects import DamagedError
+from orchestrator.store.ranking import best
+from orchestrator.store.records import Store
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record
-from orchestrator.studyfile import Objective
+from orchestrator.studyfile import TrackingSection, first_objective
+from orchestrator.studyfile.space.notation import is_domain
+from orchestrator.studyfile.space.trees import TRIAL_KEYS
+from orchestrator.tracking.provenance import versions
+from trainable.configfile.node import JsonObject, Scalar
+from trainable.data.errors import DataError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -18,40 +40,117 @@ class DataSource:
     """Fingerprint of the files."""
     source: str
     """Where the files lie, as the study file writes it."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Scalar]
     """The data section but for the place."""
 
 
-@dataclass(frozen=True)
 class StudyInfo:
-    """A study as its runs show it."""
+    """A study as its runs show it.
 
-    study_id: str
-    """Identity of the study's directory: a study that is deleted and run anew opens new runs."""
-    name: str
-    experiment: str
-    """Name of the experiment."""
-    objective: Objective
-    """What is optimised, the first of several."""
-    settings: Mapping[str, Any]
-    """Parameters of the parent run: the study as written, environment variables by name."""
-    from_env: Mapping[str, str]
-    """Dotted paths whose values came from ``${NAME}``, with the text as written: never logged by value."""
-    data: Callable[[Mapping[str, Any]], DataSource]
-    """The data of a trial's configuration."""
-    tags: Callable[[], Mapping[str, str]] = dict
-    """Tags of every run: versions, git commit."""
-    trial_tags: Callable[[str], Mapping[str, str]] = lambda _key: {}
-    """Tags of a trial that its worker knows, by the trial's key: host, GPU."""
-    searched: tuple[str, ...] = ()
-    """Dotted paths of what is searched or compared, in the order of the file."""
-    plan_hash: Callable[[str], str | None] = lambda _stage: None
-    """Hash of what a comparing stage planned before its first run."""
-    write_trial: Callable[[Record, Path], None] = lambda _record, _folder: None
-    """Writes what is to be seen of an ended trial into a folder."""
-    write_study: Callable[[Path], None] = lambda _folder: None
-    """Writes what is to be seen of the study at its end into a folder."""
-    draw_data: Callable[[Path], None] | None = None
-    """Draws pictures of the data into a folder; None where the data are not at hand."""
-    log_model: Callable[[Any, Mapping[str, str]], None] | None = None
-    """Logs the best trial's model, given the MLflow client and the id of each trial's run."""
+    Args:
+        store: Its directory.
+        kept: What the directory says the study is.
+        draw_data: Draws pictures of its data into a folder; None where they are not at hand.
+    """
+
+    def __init__(self, store: Store, kept: KeptStudy, draw_data: Callable[[Path], None] | None = None) -> None:
+        tree = kept.specification
+        self._store, self._kept, self.draw_data = store, kept, draw_data
+        self._tracking = TrackingSection.model_validate(tree["tracking"])
+        self.study_id = kept.id
+        self.name = str(tree["study"])
+        self.experiment = self._tracking.experiment or self.name
+        """Name of the experiment."""
+        self.objective = first_objective(tree)
+        """What is optimised, the first of several."""
+        self.settings = shown_config(tree, kept.from_env)
+        """Parameters of the parent run: the study as written."""
+        self.searched = tuple(_searched(tree))
+        """Dotted paths of what is searched or compared, in the order of the file."""
+
+    def shown(self, record: Record) -> Record:
+        """A trial as its run may show it."""
+        return shown(record, self._kept.from_env)
+
+    def run_name(self, record: Record) -> str:
+        """The key and what was picked, so that tables and legends can be read without opening a run."""
+        planned = record.planned
+        picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
+        name = " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
+        return shown_text(name, planned.config, self._kept.from_env)
+
+    def data(self, record: Record) -> DataSource:
+        """The data of a trial: the digest is of the data themselves, the settings are as written."""
+        settings = flatten(self.shown(record).planned.data)
+        source = str(settings.pop("root", "made in memory"))
+        try:
+            digest = data_fingerprint(record.planned.config, self._kept.data)
+        except DataError:  # of an imported trial; its files were never here
+            digest = ""
+        return DataSource(str(record.planned.data["name"]), digest, source, settings)
+
+    def tags(self) -> Mapping[str, str]:
+        """Tags of every run: versions, git commit."""
+        return versions()
+
+    def trial_tags(self, key: str) -> Mapping[str, str]:
+        """Tags of a trial that its latest worker wrote down: host, GPU."""
+        claim = self._store.last_claim(key) or {}
+        return {name: str(claim[name]) for name in ("host", "gpu") if claim.get(name)}
+
+    def plan_hash(self, kind: str) -> str | None:
+        """Hash of what the stage whose runs are of this kind planned; None where that is no comparison."""
+        try:
+            plan = StagePlan.read(self._store.objects, kind) if kind in STAGES else None
+        except (DamagedError, InputError):  # the launch that needs it says so
+            return None
+        return plan.hash if plan else None
+
+    def write_trial(self, record: Record, folder: Path) -> None:
+        """Write what is to be seen of an ended trial into a folder."""
+        from orchestrator.tracking.trial_files import write_trial_files  # late: matplotlib takes half a second
+
+        write_trial_files(record, self._store, folder, self._kept.from_env)
+
+    def write_study(self, folder: Path) -> None:
+        """Write the study file, its results and its report into a folder."""
+        text = redacted(yaml.safe_dump(self._kept.specification, sort_keys=False))
+        (folder / "study.yaml").write_text(text)
+        for name in (layout.BEST, layout.TABLE, *self._store.objects.files(layout.REPORT)):
+            content = self._store.objects.read(name)
+            if content is None:
+                continue
+            if name == layout.BEST:
+                content = shown_text(content.decode(), yaml.safe_load(content), self._kept.from_env).encode()
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+    def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
+        """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""
+        record = best(self._store.records(), self.objective) if self._tracking.model else None
+        if record is not None and record.key in run_ids:
+            from orchestrator.tracking.model import log_best_model  # late: smp and mlflow's models take seconds
+
+            log_best_model(client, run_ids[record.key], self._store, record, register=self._tracking.register_as)
+
+
+def _searched(tree: JsonObject) -> Iterator[str]:
+    """Dotted parameters that differ between trials, in the order of the file."""
+    for key in TRIAL_KEYS:
+        yield from _domains(tree.get(key), key)
+    ablation = tree.get("ablation")
+    factors = ablation.get("factors") if isinstance(ablation, dict) else None
+    yield from factors if isinstance(factors, dict) else ()
+
+
+def _domains(value: JsonValue, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        return
+    if is_domain(value):
+        options = value.get("choice")
+        choices = options if isinstance(options, list) else ()
+        yield f"{path}.name" if any(isinstance(option, dict) and "name" in option for option in choices) else path
+    else:
+        for key, child in value.items():
+            yield from _domains(child, f"{path}.{key}")

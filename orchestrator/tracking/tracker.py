@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import one_line
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
@@ -142,7 +143,7 @@ class Tracker:
                     self._write_last()
                     return
             except Exception as error:  # MLflow in trouble must never be the study's trouble
-                self._problem = _one_line(error)
+                self._problem = _in_short(error)
                 self._runs = None  # what of the last request arrived is read anew
                 tries += closing
                 self._pause(1.0 if closing else RETRY_SECONDS)
@@ -188,7 +189,7 @@ class Tracker:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            self._refused[record.key] = _one_line(error)  # the others must not wait for it
+            self._refused[record.key] = _in_short(error)  # the others must not wait for it
             return
         self._refused.pop(record.key, None)
         self._sent[record.key] = len(record.epochs)
@@ -214,12 +215,12 @@ class Tracker:
         try:
             write(self._connected())
         except Exception as error:
-            self._missing[what] = _one_line(error), write
+            self._missing[what] = _in_short(error), write
         else:
             self._missing.pop(what, None)
         self._wrote_at = time.monotonic()
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
+def _in_short(error: Exception) -> str:
+    text = one_line(error)[:200]
     return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__

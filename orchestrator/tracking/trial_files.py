@@ -16,22 +16,19 @@ A trial has what its worker left: one that was stopped early has no confusion ma
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-from orchestrator.store.artifacts import PICTURES, Confusion, read_confusion, read_picture
+from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
 from orchestrator.store.flat_config import flatten
-from orchestrator.store.masking import hide
+from orchestrator.store.layout import PICTURES
+from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile.space.trees import with_values
+from orchestrator.store.trial_record import Record
 from orchestrator.tracking.confusion_picture import draw_confusion
 from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
 
-Hidden = Mapping[str, str]
 
-
-def write_trial_files(record: Record, store: Store, folder: Path, from_env: Hidden = MappingProxyType({})) -> None:
+def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapping[str, str]) -> None:
     """Write what there is of a trial into ``folder``.
 
     Args:
@@ -53,13 +50,13 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Hidd
         picture = read_picture(store.objects, record.key, name)
         if picture is not None:
             (folder / name).write_bytes(picture)
-    _write_texts(record, store, folder, from_env)
+    for name, text in store.texts(record).items():
+        (folder / name).write_text(shown_text(text, record.planned.config, from_env), encoding="utf-8")
 
 
-def _write_config(record: Record, path: Path, from_env: Hidden) -> None:
-    given = {name: text for name, text in from_env.items() if name in flatten(record.planned.config)}
-    tree = with_values(escaped(record.planned.config), given)
-    options = "".join(f" --set {name}={text}" for name, text in given.items())
+def _write_config(record: Record, path: Path, from_env: Mapping[str, str]) -> None:
+    tree, settings = shown_config(escaped(record.planned.config), from_env), flatten(record.planned.config)
+    options = "".join(f" --set {name}={text}" for name, text in from_env.items() if name in settings)
     head = f"# {record.key}. Run it alone:  python -m trainable config.yaml{options}\n"
     path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")
 
@@ -83,15 +80,3 @@ def _counts(confusion: Confusion, c: int) -> list[object]:
     predicted = sum(row[c] for row in confusion.matrix)
     recall, precision = (hits / total if total else "" for total in (labelled, predicted))
     return [recall, precision, labelled, "rare" if c in confusion.rare else ""]
-
-
-def _write_texts(record: Record, store: Store, folder: Path, from_env: Hidden) -> None:
-    names = [name for name in store.objects.names(f"trials/{record.key}") if name.startswith("log-")]
-    if record.state is State.FAILED:  # a trial that ran again and ended well may still have its first failure's
-        names.append("traceback.txt")
-    for name in names:
-        content = store.objects.read(f"trials/{record.key}/{name}")
-        if content is None:
-            continue
-        text = hide(content.decode(errors="replace"), record.planned.config, from_env)
-        (folder / name).write_text(text, encoding="utf-8")

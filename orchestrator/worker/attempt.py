@@ -8,18 +8,21 @@ import io
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from threading import Timer
-from typing import Any
 
+from orchestrator.errors import one_line
+from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Checkpoint, CheckpointName, Planned
-from orchestrator.worker.epoch_outputs import Shown, show
+from orchestrator.store.trial_record import Checkpoint, Planned
+from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
+from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
 from trainable.config import read_trial
+from trainable.configfile.node import JsonObject
 from trainable.failure import TrialFailed
 
 KEPT = 2
@@ -34,104 +37,82 @@ class StorageFailed(Exception):
 class Attempt:
     """One worker's work on one trial; ``next_epoch`` until there is none.
 
-    Args:
-        job: ``plan``, ``storage``, ``study``, ``launch`` (id of the launch), ``fit``, ``threads``, ``timeout_s``,
-            ``backoff_s``, and ``system_metrics`` where the machine is to be measured.
-
     Raises:
         StorageFailed: the storage cannot be used.
         TrialFailed: an earlier attempt of this launch hung.
     """
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
-        self.planned = Planned(**job["plan"])
-        self._job = job
-        self._store = Store(job["storage"], job["study"])
+    def __init__(self, job: Job) -> None:
+        self._job, self._planned = job, job.planned
+        self._store = Store(job.storage, job.study)
         self._history: list[Mapping[str, float]] = []
         self._good: list[CheckpointName] = []
         self._log = io.StringIO()
         self._writer = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
-        self._results: Iterator[Any] = iter(())
-        self._meter = MachineMeter() if job.get("system_metrics") else None
+        self._meter = MachineMeter() if job.system_metrics else None
         with _storage_errors():
-            self._number, earlier = self._store.claim(self.planned.key, self._claim())
+            self._number, earlier = self._store.claim(self._planned.key, self._claim())
             state = self._last_state()
         self._check_not_hung()
         self._back_off(earlier)
         with self._watched():
-            module, _, function = str(job["fit"]).partition(":")
-            self._config = read_trial(self.planned.config)
-            fit = getattr(import_module(module), function)
-            self._results = iter(fit(self._config, threads=job["threads"], resume_from=state))
+            module, _, function = job.fit.partition(":")
+            self._config = read_trial(self._planned.config)
+            fit: Fit = getattr(import_module(module), function)
+            self._results = fit(self._config, threads=job.threads, resume_from=state)
 
     @property
-    def notes(self) -> list[str]:
-        """What the user should know of the attempt's beginning: damaged files."""
-        return self._store.warnings
+    def began(self) -> AttemptBegan:
+        """The epochs before the next one, and what the user should know of the attempt's beginning: damaged files."""
+        return AttemptBegan(self._history[: self._planned.epochs - 1], self._store.warnings)
 
-    @property
-    def earlier(self) -> list[Mapping[str, float]]:
-        """Metrics of the epochs so far, which are those of the checkpoint until the next one ends."""
-        return list(self._history)
-
-    def next_epoch(self) -> tuple[int, Mapping[str, float], bool]:
-        """Train an epoch; returns its number, its metrics, and whether it is the last.
+    def next_epoch(self) -> EpochDone:
+        """Train an epoch and keep it.
 
         Raises:
             StorageFailed: it, or the one before it, could not be kept.
             Exception: whatever ended the trial.
         """
         if self._whole():  # a worker was lost after it had kept the last epoch
-            return len(self._history), self._history[-1], True
+            return EpochDone(len(self._history), self._history[-1], last=True)
         with self._watched():
             with self._measured() as figures:
                 result = next(self._results)
-            state = self._state_of(result)
-            shown = show(result, self._config)
+            state = _state_of(result)
+            outputs = draw_outputs(result, self._config)
         self._history.append({**result.metrics, **figures})
-        self._keep(state, shown)
-        done = self._whole()
-        if done:
+        self._keep(state, outputs)
+        if self._whole():
             self._flush()
-        return result.epoch, self._history[-1], done
-
-    def keep_log(self) -> None:
-        """Keep what the trial printed so far; of a failing epoch nothing else would.
-
-        Raises:
-            StorageFailed: the storage cannot be used.
-        """
-        with _storage_errors():
-            self._write_log()
+        return EpochDone(result.epoch, self._history[-1], last=self._whole())
 
     def close(self) -> None:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:
             self._flush()
-            if self._store.was_pruned(self.planned.key):
-                self._store.drop_checkpoints(self.planned.key)
+            if self._store.was_pruned(self._planned.key):
+                self._store.drop_checkpoints(self._planned.key)
         finally:
-            close = getattr(self._results, "close", None)
-            if close is not None:
-                close()
+            self._results.close()
             self._writer.shutdown()
 
     def _whole(self) -> bool:
-        return len(self._history) >= self.planned.epochs
+        return len(self._history) >= self._planned.epochs
 
-    def _claim(self) -> dict[str, Any]:
-        gpu = gpu_names() if self._job.get("gpu") else ""
-        whose = {"launch": self._job["launch"], "host": platform.node(), "pid": os.getpid(), "time": time.time()}
+    def _claim(self) -> JsonObject:
+        gpu = gpu_names() if self._job.gpu else ""
+        whose: JsonObject = {"launch": self._job.launch, "host": platform.node(), "pid": os.getpid()}
+        whose["time"] = time.time()
         return {**whose, "gpu": gpu} if gpu else whose
 
-    def _last_state(self) -> dict[str, Any] | None:
+    def _last_state(self) -> Mapping[str, object] | None:
         """State to continue from; what the checkpoint holds wins over metrics that were kept beside it."""
-        key = self.planned.key
+        key = self._planned.key
         names = self._store.checkpoints(key)
         for name in names:
             checkpoint = self._store.read_checkpoint(key, name)
-            if checkpoint is not None and _same_trial(checkpoint.planned, self.planned):
+            if checkpoint is not None and _same_trial(checkpoint.planned, self._planned):
                 from trainable.train.checkpoint import from_bytes
 
                 self._history = list(checkpoint.epochs)
@@ -139,71 +120,57 @@ class Attempt:
                 self._say(f"attempt {self._number} continues after epoch {len(self._history)}")
                 return from_bytes(checkpoint.state)
         if names or self._store.has_epochs(key):
-            self._store.warnings.append(f"{self._store.path(f'trials/{key}')}: no good checkpoint; starts from epoch 1")
+            address = self._store.path(TrialFiles(key).folder)
+            self._store.warnings.append(f"{address}: no good checkpoint; starts from epoch 1")
         self._say(f"attempt {self._number} starts from epoch 1")
         return None
 
     def _check_not_hung(self) -> None:
-        hung = self._store.objects.read(self._hung_name)
+        hung = self._store.read_hung(self._planned.key, self._job.launch)
         if hung is not None:
-            raise TrialFailed(hung.decode())
+            raise TrialFailed(hung)
 
-    @property
-    def _hung_name(self) -> str:
-        """Where an attempt of this launch that takes too long leaves the reason."""
-        return f"trials/{self.planned.key}/hung-{self._job['launch']}.txt"
-
-    def _back_off(self, earlier: list[Any]) -> None:
+    def _back_off(self, earlier: Sequence[JsonObject]) -> None:
         """Wait longer after each worker that this launch lost: what took it may still be there."""
-        lost = sum(claim["launch"] == self._job["launch"] for claim in earlier)
+        lost = sum(claim["launch"] == self._job.launch for claim in earlier)
         if lost:
-            time.sleep(min(LONGEST_BACKOFF_S, float(self._job["backoff_s"]) * 2 ** (lost - 1)))
+            time.sleep(min(LONGEST_BACKOFF_S, self._job.backoff_s * 2 ** (lost - 1)))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Catch what the trial prints, and end this process if it takes too long: nothing else ends a hanging call."""
-        timeout = self._job["timeout_s"]
-        timer = Timer(timeout, self._give_up) if timeout else None
-        if timer:
-            timer.daemon = True
-            timer.start()
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(redirect_stdout(self._log))
-                stack.enter_context(redirect_stderr(self._log))
-                yield
-        finally:
-            if timer:
-                timer.cancel()
+        with redirect_stdout(self._log), redirect_stderr(self._log), ExitStack() as stack:
+            if self._job.timeout_s:
+                timer = Timer(self._job.timeout_s, self._give_up)
+                timer.daemon = True
+                timer.start()
+                stack.callback(timer.cancel)
+            yield
 
     def _measured(self) -> AbstractContextManager[Mapping[str, float]]:
         """What the machine does meanwhile, where that is asked for."""
         return self._meter.epoch() if self._meter else nullcontext({})
 
     def _give_up(self) -> None:
-        reason = (
-            f"epoch {len(self._history) + 1}: no result within resources.trial_timeout_s ({self._job['timeout_s']:g})"
-        )
+        limit = f"resources.trial_timeout_s ({self._job.timeout_s:g})"
+        reason = f"epoch {len(self._history) + 1}: no result within {limit}"
         try:
-            self._store.write_text(self._hung_name, reason)
+            self._store.write_text(TrialFiles(self._planned.key).hung(self._job.launch), reason)
         finally:
             os._exit(1)
 
-    def _state_of(self, result: Any) -> bytes:
-        from trainable.train.checkpoint import to_bytes
-
-        return to_bytes(result.state())
-
-    def _keep(self, state: bytes, shown: Shown) -> None:
+    def _keep(self, state: bytes, outputs: EpochOutputs) -> None:
         self._flush()
-        for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *shown.problems):
+        for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *outputs.problems):
             self._say(line)
-        checkpoint = Checkpoint(self.planned, tuple(self._history), state)
-        self._written = self._writer.submit(self._write, checkpoint, shown)
+        checkpoint = Checkpoint(self._planned, tuple(self._history), state)
+        self._written = self._writer.submit(self._write, checkpoint, outputs)
 
-    def _write(self, checkpoint: Checkpoint, shown: Shown) -> None:
-        shown.keep(self._store.objects, self.planned.key)  # first: an epoch that has its checkpoint is not drawn again
-        key, latest = self.planned.key, CheckpointName(self._number, len(checkpoint.epochs))
+    def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
+        outputs.keep(
+            self._store.objects, self._planned.key
+        )  # first: an epoch that has its checkpoint is not drawn again
+        key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()
@@ -221,17 +188,19 @@ class Attempt:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def _write_log(self) -> None:
-        self._store.write_text(f"trials/{self.planned.key}/log-{self._number}.txt", self._log.getvalue())
+        self._store.write_text(TrialFiles(self._planned.key).log(self._number), self._log.getvalue())
 
 
-def keep_failure(job: Mapping[str, Any], trace: str) -> None:
-    """Keep the traceback of a trial's own failure.
+def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:
+    """Keep the traceback of a trial's own failure, and what the failing epoch printed.
 
     Raises:
         StorageFailed: the storage cannot be used.
     """
     with _storage_errors():
-        Store(job["storage"], job["study"]).write_traceback(job["plan"]["key"], trace)
+        if attempt is not None:
+            attempt._write_log()
+        Store(job.storage, job.study).write_traceback(job.planned.key, trace)
 
 
 @contextmanager
@@ -239,7 +208,13 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(f"the storage failed: {' '.join(str(error).split())}") from error
+        raise StorageFailed(f"the storage failed: {one_line(error)}") from error
+
+
+def _state_of(result: FittedEpoch) -> bytes:
+    from trainable.train.checkpoint import to_bytes
+
+    return to_bytes(result.state())
 
 
 def _same_trial(one: Planned, other: Planned) -> bool:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any
 
 import psutil
 import pynvml
@@ -24,7 +23,7 @@ LONGEST_SAMPLE_S = 2.0
 
 Samples = dict[str, list[float]]
 
-_OF_GPU: Mapping[str, tuple[Callable[[Any], float], Callable[[Sequence[float]], float]]] = {
+_OF_GPU: Mapping[str, tuple[Callable[[object], float], Callable[[Sequence[float]], float]]] = {
     GPU_UTILIZATION: (lambda gpu: float(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu), fmean),
     GPU_MEMORY: (lambda gpu: float(pynvml.nvmlDeviceGetMemoryInfo(gpu).used), sum),
     GPU_POWER: (lambda gpu: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1000, sum),  # NVML counts milliwatts
@@ -74,21 +73,21 @@ class MachineMeter:
             ended.wait(self._every_s)
 
     def _now(self) -> dict[str, float]:
-        found = {RSS: float(self._process.memory_info().rss)}
+        now = {RSS: float(self._process.memory_info().rss)}
         for name, (read, together) in _OF_GPU.items():
             try:
                 values = [read(gpu) for gpu in self._gpus]
             except pynvml.NVMLError:
                 continue
             if values:
-                found[name] = together(values)
-        return found
+                now[name] = together(values)
+        return now
 
 
-def visible_gpus() -> list[Any]:
+def visible_gpus() -> list[object]:
     """NVML's handles of the GPUs that this process may use; none where there is no NVIDIA driver."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
-    gpus: list[Any] = []
+    gpus: list[object] = []
     try:
         pynvml.nvmlInit()
         for name in map(str.strip, names):
@@ -109,7 +108,7 @@ def gpu_names() -> str:
         return ""
 
 
-def _gpu(name: str) -> Any:
+def _gpu(name: str) -> object:
     """Handle of a GPU as ``CUDA_VISIBLE_DEVICES`` names it; None for what names none."""
     if name.isdecimal():
         return pynvml.nvmlDeviceGetHandleByIndex(int(name))

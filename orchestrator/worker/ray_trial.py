@@ -7,42 +7,35 @@ A trial's own exception becomes its last result, with the reason; only a lost wo
 
 import os
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
 
 from ray import tune
 
+from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
+from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
 
 
-class Trial(tune.Trainable):
+class RayTrial(tune.Trainable):
     """One trial after another; ``config["job"]`` says which."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: Mapping[str, Job]) -> None:
         """Store the job; nothing here can fail."""
-        self._job: dict[str, Any] = config["job"]
+        self._job = config["job"]
         self._attempt: Attempt | None = None
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: Mapping[str, Job]) -> bool:
         """Take the next trial over, its predecessor's memory given back."""
         self.cleanup()
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
-        """Run one epoch and keep it.
-
-        Returns:
-            ``epoch`` (from 1) and ``metrics``, as pairs because Ray flattens mappings; ``done`` with the last epoch;
-            with the first, ``earlier``, the metrics of the epochs before it, and ``notes``, lines for the user. A trial
-            that failed by itself returns ``failure``, one that cannot be kept ``interrupted``, each one line.
-        """
-        try:
-            return self._next_epoch()
-        except StorageFailed as error:
-            return {"interrupted": str(error), "done": True}
-        except Exception as error:  # whatever it is, it is the trial's own
-            return self._failed(error)
+    def step(self) -> dict[str, Outcome | bool]:
+        """Run one epoch and keep it; ``run.adapters`` reads the result, of which Ray itself looks at ``done`` alone."""
+        outcome = self._outcome()
+        return {"outcome": outcome, "done": not isinstance(outcome, EpochDone) or outcome.last}
 
     def cleanup(self) -> None:
         """Let go of the model and of its GPU memory."""
@@ -51,30 +44,34 @@ class Trial(tune.Trainable):
             with suppress(StorageFailed):  # the trial was stopped: nobody asked for what it could not keep
                 attempt.close()
 
-    def _next_epoch(self) -> dict[str, Any]:
-        first: dict[str, Any] = {}
-        if self._attempt is None:
-            if self._job["gpu"] == 0:  # Ray hides no GPU from a worker that asked for none
-                os.environ["CUDA_VISIBLE_DEVICES"] = ""
-            self._attempt = Attempt(self._job)
-            earlier = self._attempt.earlier[: self._attempt.planned.epochs - 1]
-            first = {"notes": self._attempt.notes, "earlier": [list(metrics.items()) for metrics in earlier]}
-        epoch, metrics, done = self._attempt.next_epoch()
-        if done:
-            self.cleanup()
-        return {"epoch": epoch, "metrics": list(metrics.items()), "done": done, **first}
-
-    def _failed(self, error: Exception) -> dict[str, Any]:
+    def _outcome(self) -> Outcome:
         try:
-            if self._attempt is not None:
-                self._attempt.keep_log()
-            keep_failure(self._job, "".join(traceback.format_exception(error)))
+            done = self._next_epoch()
+            if done.last:
+                self.cleanup()
+            return done
+        except StorageFailed as error:
+            return Interrupted(str(error))
+        except Exception as error:  # whatever it is, it is the trial's own
+            return self._failed(error)
+
+    def _next_epoch(self) -> EpochDone:
+        if self._attempt is not None:
+            return self._attempt.next_epoch()
+        if self._job.gpu == 0:  # Ray hides no GPU from a worker that asked for none
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._attempt = Attempt(self._job)
+        began = self._attempt.began
+        return replace(self._attempt.next_epoch(), began=began)
+
+    def _failed(self, error: Exception) -> Failed | Interrupted:
+        try:
+            keep_failure(self._job, self._attempt, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
-            return {"interrupted": str(problem), "done": True}
-        return {"failure": _one_line(error), "done": True}
+            return Interrupted(str(problem))
+        return Failed(_reason(error))
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     name = type(error).__name__
-    text = " ".join(str(error).split())
-    return text if name == "TrialFailed" else f"{name}: {text}"
+    return one_line(error) if name == "TrialFailed" else f"{name}: {one_line(error)}"

@@ -14,11 +14,18 @@ State = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Result:
+    """A `FittedEpoch` of which there is nothing to look at."""
+
     epoch: int
     metrics: dict[str, float]
+    rare: tuple[int, ...] = ()
+    confusion: None = None
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch}
+
+    def pictures(self) -> dict[str, bytes]:
+        return {}
 
 
 class TrialFailed(Exception):

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.plan.planner import Planner
 from orchestrator.status import WATCH_SECONDS, main
-from orchestrator.store.lease import NAME
+from orchestrator.store.layout import LEASE
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
@@ -56,7 +56,7 @@ def test_who_runs_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["s", "--storage", "out"]) == 0
     counts = "1 running, 1 complete, 1 pruned, 1 failed, 1 interrupted; nobody runs it"
     assert counts in " ".join(capsys.readouterr().out.split())
-    store.objects.write_json(NAME, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time() - 30})
+    store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time() - 30})
     assert main(["s", "--storage", "out"]) == 0
     assert "run by elsewhere, process 7, 30 s ago" in " ".join(capsys.readouterr().out.split())
     rows = show(capsys)
@@ -68,7 +68,7 @@ def test_a_trial_that_runs_again_is_not_shown_as_interrupted(
 ) -> None:
     from orchestrator.run.session import Session
 
-    store.objects.write_json(NAME, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
+    store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
     session = Session(Planner(study("search.references=[]"), store.records()), store, [])
     keys = {planned.key for planned in (session.start(), session.start()) if planned is not None}
     assert keys == {"search-0000", "search-0004"}

@@ -83,7 +83,7 @@ def _listing_in(data: FileData, root: Path, split: Split) -> Listing:
             assert_never(data)
 
 
-def test_split(data: DataConfig) -> DataConfig | None:
+def labelled_test_split(data: DataConfig) -> DataConfig | None:
     """The data section whose evaluation split is the labelled test split, where ``data`` is scored on another one.
 
     None where the data set has no labelled test split, or is scored on it already.

@@ -28,7 +28,7 @@ from trainable.evaluate.metrics.names import (
     TEST_RARE_MIOU,
     UNIFORM_OBJECT_MIOU,
     iou_name,
-    test_iou_name,
+    iou_on_test_name,
 )
 from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
@@ -99,7 +99,11 @@ def evaluate_test(
     names = class_names(config.data)
     batches = evaluation_batches(config, len(test))
     found = scores(split_confusion(model, compute, test, batches, config.evaluation), names, rare)
-    reported = {MIOU: TEST_MIOU, RARE_MIOU: TEST_RARE_MIOU, **{iou_name(name): test_iou_name(name) for name in names}}
+    reported = {
+        MIOU: TEST_MIOU,
+        RARE_MIOU: TEST_RARE_MIOU,
+        **{iou_name(name): iou_on_test_name(name) for name in names},
+    }
     return {reported[name]: value for name, value in found.items() if name in reported}
 
 

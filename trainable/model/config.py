@@ -1,5 +1,6 @@
 """The ``model`` section: an architecture of segmentation-models-pytorch and its encoder. Imports no torch."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -42,3 +43,12 @@ class ModelConfig(Section):
         if not encoder.startswith(TIMM_PREFIX) and encoder not in ENCODERS:
             raise ValueError(f"{unknown(encoder, ENCODERS, 'encoder')}; {TIMM_PREFIX}NAME takes any timm model")
         return encoder
+
+
+def is_surely_buildable(model: ModelConfig, encoder_layers: Collection[str]) -> bool:
+    """Whether `check_model` would pass, told without smp: every architecture takes a plain ResNet (a test trains each).
+
+    All but pspnet, which ends at stage 3, have its five stages. False says nothing.
+    """
+    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
+    return resnet and (model.arch != "pspnet" or not encoder_layers)

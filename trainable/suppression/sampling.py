@@ -7,7 +7,8 @@ Nothing waits for the GPU: where weights depend on the batch, the choice is made
 Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels, h w logits.
 """
 
-from typing import Any, assert_never
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
 
 import torch
 from torch import Tensor
@@ -30,6 +31,70 @@ from trainable.suppression.config import (
 from trainable.suppression.drop import Drop
 
 
+@dataclass
+class DifficultyState:
+    """What difficulty has learned: moving averages over batches, by class."""
+
+    sampling: Difficulty
+    hits_C: Tensor
+    """Pixels predicted right."""
+    union_C: Tensor
+    """Pixels labelled or predicted as the class."""
+
+    def state_dict(self) -> dict[str, object]:
+        """What later draws depend on."""
+        return {"hits": self.hits_C, "union": self.union_C}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self.hits_C, self.union_C = state["hits"].to(self.hits_C.device), state["union"].to(self.hits_C.device)
+
+    def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
+        """Learn from a training batch, as `ClassSampler.observe` says."""
+        momentum, nowhere = self.sampling.momentum, len(self.hits_C)  # a bin for what does not count
+        sampled_Bhw = labels_at(labels_BHW, logits_BChw.shape[-2:])
+        predicted_Bhw = logits_BChw.detach().argmax(dim=1)
+        if drop is not None:
+            sampled_Bhw, predicted_Bhw = drop.labels(sampled_Bhw), drop.labels(predicted_Bhw)
+        labels = torch.where(sampled_Bhw == IGNORE_INDEX, nowhere, sampled_Bhw.long())
+        predicted = torch.where((labels == nowhere) | (predicted_Bhw == IGNORE_INDEX), nowhere, predicted_Bhw)
+        hits_C = _count(torch.where(labels == predicted, labels, nowhere), nowhere)
+        union_C = _count(labels, nowhere) + _count(predicted, nowhere) - hits_C
+        self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
+        self.union_C = momentum * self.union_C + (1 - momentum) * union_C
+
+
+@dataclass
+class Turn:
+    """Whose turn it is in round_robin."""
+
+    classes: int
+    next: int = 0
+
+    def state_dict(self) -> dict[str, object]:
+        """What later draws depend on."""
+        return {"turn": self.next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self.next = state["turn"]
+
+    def take(self, drops_G: Tensor, count: int) -> Tensor:
+        """The next ``count`` classes for each group that drops; [G,C] of 0 and 1."""
+        chosen_GC = torch.zeros(len(drops_G), self.classes)
+        for group in drops_G.nonzero().flatten().tolist():
+            for _ in range(count):
+                chosen_GC[group, self.next] = 1
+                self.next = (self.next + 1) % self.classes
+        return chosen_GC
+
+
+Stateful: TypeAlias = DifficultyState | Turn
+Strategy: TypeAlias = (
+    Stateful | Uniform | Present | Frequency | InverseFrequency | EffectiveNumber | Temperature | CoOccurrence
+)
+
+
 class ClassSampler:
     """Draws classes by the configured strategy; its state is part of the trial's checkpoint."""
 
@@ -37,21 +102,23 @@ class ClassSampler:
         """Take the training statistics; ``device`` is the one of labels and logits."""
         self.suppression, self.statistics, self.device = suppression, statistics, device
         self.classes = len(statistics.pixels)
-        self.hits_C = torch.zeros(self.classes, dtype=torch.float64, device=device)
-        """difficulty: moving average of the pixels predicted right."""
-        self.union_C = torch.zeros_like(self.hits_C)
-        """difficulty: moving average of the pixels labelled or predicted as the class."""
-        self.turn = 0
-        """round_robin: the next class."""
+        match suppression.sampling:
+            case Difficulty() as sampling:
+                nothing_C = torch.zeros(self.classes, dtype=torch.float64, device=device)
+                self.strategy: Strategy = DifficultyState(sampling, nothing_C, nothing_C.clone())
+            case RoundRobin():
+                self.strategy = Turn(self.classes)
+            case sampling:
+                self.strategy = sampling
 
-    def state_dict(self) -> dict[str, Any]:
-        """What later draws depend on."""
-        return {"hits": self.hits_C, "union": self.union_C, "turn": self.turn}
+    def state_dict(self) -> dict[str, object]:
+        """What later draws depend on; nothing where the strategy keeps no state."""
+        return self.strategy.state_dict() if isinstance(self.strategy, Stateful) else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
-        self.hits_C, self.union_C = state["hits"].to(self.device), state["union"].to(self.device)
-        self.turn = state["turn"]
+        if isinstance(self.strategy, Stateful):
+            self.strategy.load_state_dict(state)
 
     def draw(self, labels_BHW: Tensor, probability: float, generator: torch.Generator) -> Drop | None:
         """Draw for a batch; None where nothing is dropped, which each group decides with 1 - ``probability``."""
@@ -62,8 +129,8 @@ class ClassSampler:
         drops_G = coins_G < probability
         if not drops_G.any():
             return None
-        if isinstance(self.suppression.sampling, RoundRobin):
-            chosen_GC = self._in_turn(drops_G)
+        if isinstance(self.strategy, Turn):
+            chosen_GC = self.strategy.take(drops_G, self.suppression.num_classes)
         else:
             chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device)
         keep_GC = (1 - chosen_GC).float().to(self.device, non_blocking=True)
@@ -74,43 +141,31 @@ class ClassSampler:
 
         Of the labels every s-th pixel is taken. What was suppressed counts neither as label nor as prediction.
         """
-        if not isinstance(self.suppression.sampling, Difficulty):
-            return
-        momentum = self.suppression.sampling.momentum
-        sampled_Bhw = labels_at(labels_BHW, logits_BChw.shape[-2:])
-        predicted_Bhw = logits_BChw.detach().argmax(dim=1)
-        if drop is not None:
-            sampled_Bhw, predicted_Bhw = drop.labels(sampled_Bhw), drop.labels(predicted_Bhw)
-        nowhere = self.classes  # a bin for what does not count
-        labels = torch.where(sampled_Bhw == IGNORE_INDEX, nowhere, sampled_Bhw.long())
-        predicted = torch.where((labels == nowhere) | (predicted_Bhw == IGNORE_INDEX), nowhere, predicted_Bhw)
-        hits_C = self._count(torch.where(labels == predicted, labels, nowhere))
-        union_C = self._count(labels) + self._count(predicted) - hits_C
-        self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
-        self.union_C = momentum * self.union_C + (1 - momentum) * union_C
+        if isinstance(self.strategy, DifficultyState):
+            self.strategy.observe(logits_BChw, labels_BHW, drop)
 
     def weights(self, labels_BHW: Tensor) -> Tensor:
         """Weights [G,C] or [1,C] (float64, sum 1) of the next draw; uniform where the strategy knows no difference."""
-        statistics, sampling = self.statistics, self.suppression.sampling
-        match sampling:
-            case Uniform() | RoundRobin():
+        statistics, strategy = self.statistics, self.strategy
+        match strategy:
+            case Uniform() | Turn():
                 weights_GC = torch.ones(1, self.classes, dtype=torch.float64)
             case Present():
                 weights_GC = self._present(labels_BHW)
             case Frequency():
                 weights_GC = torch.tensor([statistics.pixels], dtype=torch.float64)
             case InverseFrequency():
-                weights_GC = inverse_frequency(statistics, sampling.tau)[None]
+                weights_GC = inverse_frequency(statistics, strategy.tau)[None]
             case EffectiveNumber():
-                weights_GC = effective_number(statistics, sampling.beta)[None]
+                weights_GC = effective_number(statistics, strategy.beta)[None]
             case Temperature():
-                weights_GC = temperature(statistics, sampling.temperature)[None]
-            case Difficulty():
-                weights_GC = (difficulties(self.hits_C, self.union_C) ** sampling.tau)[None]
+                weights_GC = temperature(statistics, strategy.temperature)[None]
+            case DifficultyState():
+                weights_GC = (difficulties(strategy.hits_C, strategy.union_C) ** strategy.sampling.tau)[None]
             case CoOccurrence():
                 weights_GC = co_occurrence(statistics)[None]
             case _:
-                assert_never(sampling)
+                assert_never(strategy)
         total_G1 = weights_GC.sum(dim=1, keepdim=True)
         return torch.where(total_G1 > 0, weights_GC / total_G1, 1 / self.classes)
 
@@ -123,14 +178,6 @@ class ClassSampler:
         chosen_GC = torch.zeros_like(scores_GC).scatter_(1, best_GN, 1)
         return (chosen_GC * (weights_GC > 0)).to(self.device)  # fewer where fewer have a weight
 
-    def _in_turn(self, drops_G: Tensor) -> Tensor:
-        chosen_GC = torch.zeros(len(drops_G), self.classes)
-        for group in drops_G.nonzero().flatten().tolist():
-            for _ in range(self.suppression.num_classes):
-                chosen_GC[group, self.turn] = 1
-                self.turn = (self.turn + 1) % self.classes
-        return chosen_GC
-
     def _present(self, labels_BHW: Tensor) -> Tensor:
         labels = labels_BHW.flatten(1).long()
         present_BC = labels.new_zeros(len(labels), 256).scatter_(1, labels, 1)[:, : self.classes]
@@ -138,11 +185,12 @@ class ClassSampler:
             present_BC = present_BC.amax(dim=0, keepdim=True)
         return present_BC.double()
 
-    def _count(self, classes: Tensor) -> Tensor:
-        """Count ids below C; ``bincount`` would wait for the GPU."""
-        ids = classes.flatten()
-        counts = ids.new_zeros(self.classes + 1).scatter_add_(0, ids, torch.ones_like(ids))
-        return counts[: self.classes].double()
+
+def _count(classes: Tensor, number: int) -> Tensor:
+    """Count ids below ``number``, [C]; ``bincount`` would wait for the GPU."""
+    ids = classes.flatten()
+    counts = ids.new_zeros(number + 1).scatter_add_(0, ids, torch.ones_like(ids))
+    return counts[:number].double()
 
 
 def labels_at(labels_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

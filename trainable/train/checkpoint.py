@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 
-def to_bytes(state: Mapping[str, Any]) -> bytes:
+def to_bytes(state: Mapping[str, object]) -> bytes:
     """The state that ``EpochResult.state`` gives, as ``torch.save`` writes it."""
     stream = io.BytesIO()
     torch.save(dict(state), stream)

@@ -15,7 +15,7 @@ from torch import Tensor
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, load_splits
-from trainable.data.layout import DataError, test_split
+from trainable.data.layout import DataError, labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
 from trainable.evaluate.metrics.confusion import rare_classes
@@ -125,7 +125,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
 
 def _test_frames(config: TrialConfig) -> Frames | None:
     """Frames of the test split where the trial is to be scored on them."""
-    section = test_split(config.data) if config.evaluation.test_at_end else None
+    section = labelled_test_split(config.data) if config.evaluation.test_at_end else None
     return None if section is None else load_splits(section).val
 
 

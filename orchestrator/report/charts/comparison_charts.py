@@ -36,9 +36,7 @@ _VERDICTS = {"better": (BETTER, "o"), "worse": (WORSE, "s"), "not shown": (NOT_S
 def forest(stage: StageResults, metrics: Sequence[str]) -> Figure:
     """Difference of each arm to the baseline with its interval; a panel per metric."""
     arms = stage.others[:MOST_ROWS]
-    columns = 2 if len(metrics) in (2, 4) else min(PANELS_PER_ROW, len(metrics))
-    height = -(-len(metrics) // columns) * (0.3 * len(arms) + 1.1) + 0.3
-    figure, axes = panels(len(metrics), columns, width=2.2 + 3.1 * columns, height=height, sharey=True)
+    figure, axes = _metric_panels(metrics, arms)
     for axis, metric in zip(axes, metrics, strict=True):
         _forest_panel(axis, stage, arms, metric)
     axes[0].invert_yaxis()  # shared by all
@@ -49,15 +47,22 @@ def forest(stage: StageResults, metrics: Sequence[str]) -> Figure:
     return figure
 
 
+def _metric_panels(metrics: Sequence[str], arms: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """An empty figure of a panel per metric, with a row for each arm."""
+    columns = 2 if len(metrics) in (2, 4) else min(PANELS_PER_ROW, len(metrics))
+    height = -(-len(metrics) // columns) * (0.3 * len(arms) + 1.1) + 0.3
+    return panels(len(metrics), columns, width=2.2 + 3.1 * columns, height=height, sharey=True)
+
+
 def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: str) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     for row, arm in enumerate(arms):
-        comparison = stage.comparisons(metric)[arm]
-        colour, marker = _VERDICTS[verdict(comparison)]
-        if comparison.low is not None and comparison.high is not None:
-            axis.plot([comparison.low, comparison.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        if comparison.n:
-            axis.plot(comparison.difference, row, marker, color=colour, markersize=6)
+        paired = stage.differences(metric)[arm]
+        colour, marker = _VERDICTS[verdict(paired)]
+        if paired.low is not None and paired.high is not None:
+            axis.plot([paired.low, paired.high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        if paired.n:
+            axis.plot(paired.difference, row, marker, color=colour, markersize=6)
         else:
             axis.text(0, row, " no pair", va="center", fontsize=TEXT - 1, color=NOT_SHOWN)
     _rows_of_arms(axis, arms)
@@ -69,9 +74,7 @@ def _forest_panel(axis: Axes, stage: StageResults, arms: Sequence[str], metric: 
 def arm_means(stage: StageResults, metrics: Sequence[str]) -> Figure:
     """Every run as a dot, the mean of each arm with its interval over seeds; a panel per metric."""
     arms = [arm.name for arm in stage.arms[:MOST_ROWS]]
-    columns = 2 if len(metrics) in (2, 4) else min(PANELS_PER_ROW, len(metrics))
-    height = -(-len(metrics) // columns) * (0.3 * len(arms) + 1.1) + 0.3
-    figure, axes = panels(len(metrics), columns, width=2.2 + 3.1 * columns, height=height, sharey=True)
+    figure, axes = _metric_panels(metrics, arms)
     for axis, metric in zip(axes, metrics, strict=True):
         for row, arm in enumerate(arms):
             _runs(axis, row, list(stage.values(metric)[arm].values()), BASELINE if row == 0 else BETTER)
@@ -89,7 +92,7 @@ def _runs(axis: Axes, row: int, values: Sequence[float], colour: str) -> None:
                   transform=axis.get_yaxis_transform())  # fmt: skip
         return
     axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.3, markersize=3, markeredgewidth=0)
-    low, high, _ = mean_interval(values, CONFIDENCE)
+    low, high = mean_interval(values, CONFIDENCE)
     if low is not None and high is not None:
         axis.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
     axis.plot(np.mean(values), row, "o", color=colour, markersize=6)
@@ -106,12 +109,11 @@ def _rows_of_arms(axis: Axes, arms: Sequence[str]) -> None:
 def learning_curves(stage: StageResults, metric: str) -> Figure:
     """Mean over seeds and its t band by epoch: each arm in a panel of its own, before the baseline in grey."""
     curves = {arm.name: _curves(stage, arm.name, metric) for arm in stage.arms}
-    shown = [name for name in stage.others if curves[name] is not None] or [stage.plan.baseline]
-    shown = shown[:MOST_PANELS]
-    columns = min(PANELS_PER_ROW, len(shown))
-    height = 2.1 * -(-len(shown) // columns) + 0.3
-    figure, axes = panels(len(shown), columns, width=1 + 2.9 * columns, height=height, sharex=True, sharey=True)
-    for number, (axis, arm) in enumerate(zip(axes, shown, strict=True)):
+    arms = ([name for name in stage.others if curves[name] is not None] or [stage.plan.baseline])[:MOST_PANELS]
+    columns = min(PANELS_PER_ROW, len(arms))
+    height = 2.1 * -(-len(arms) // columns) + 0.3
+    figure, axes = panels(len(arms), columns, width=1 + 2.9 * columns, height=height, sharex=True, sharey=True)
+    for number, (axis, arm) in enumerate(zip(axes, arms, strict=True)):
         _band(axis, curves[stage.plan.baseline], BASELINE, stage.plan.baseline, "--")
         if arm != stage.plan.baseline:
             _band(axis, curves[arm], COLOURS[number % len(COLOURS)], arm, "-")
@@ -125,10 +127,9 @@ def learning_curves(stage: StageResults, metric: str) -> Figure:
 
 def _curves(stage: StageResults, arm: str, metric: str) -> Floats | None:
     """Values of the complete runs [runs, epochs]; shorter ones end in NaN. None where there is none."""
-    found = [stage.results.curve(run, metric) for run in stage.complete(arm)]
-    epochs = max(map(len, found), default=0)
-    table = np.full((len(found), epochs), np.nan)
-    for row, curve in zip(table, found, strict=True):
+    curves = [stage.results.curve(run, metric) for run in stage.complete(arm)]
+    table = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
+    for row, curve in zip(table, curves, strict=True):
         row[: len(curve)] = curve
     return table if np.isfinite(table).any() else None
 
@@ -148,25 +149,26 @@ def _band(axis: Axes, curves: Floats | None, colour: str, name: str, style: str)
 def class_heat_map(stage: StageResults) -> Figure:
     """Difference of IoU to the baseline by class and arm; frames mark those that stand after correction."""
     arms = stage.others[:MOST_ROWS]
-    differences = np.array([[_difference(stage, name, arm) for name in stage.classes] for arm in arms])
+    differences = np.array([[stage.class_differences[name, arm].difference for name in stage.classes] for arm in arms])
     classes = len(stage.classes)
     figure, (axis,) = panels(1, 1, width=2.6 + 0.62 * classes, height=1.7 + 0.36 * len(arms))
     largest = float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else 0.0
     norm = TwoSlopeNorm(0, -(largest or 1.0), largest or 1.0)
     image = axis.imshow(np.ma.masked_invalid(differences), cmap=DIVERGING, norm=norm, aspect="auto")
     axis.set_facecolor("#eeeeee")
-    axis.set_xticks(range(classes), [_class_label(stage, name) for name in stage.classes], rotation=40, ha="right")
+    axis.set_xticks(
+        range(classes), [plain(stage.class_label(name), 24) for name in stage.classes], rotation=40, ha="right"
+    )
     axis.set_yticks(range(len(arms)), [plain(arm, 28) for arm in arms])
     for label, name in zip(axis.get_xticklabels(), stage.classes, strict=True):
         label.set_rotation_mode("anchor")
         label.set_fontweight("bold" if name in (stage.results.rare or ()) else "normal")
     for (row, column), value in np.ndenumerate(differences):
-        comparison = stage.class_comparisons[stage.classes[column], arms[row]]
         if np.isfinite(value):
             light = abs(value) > 0.6 * largest
             axis.text(column, row, f"{value:+.3f}".replace("-", "−"), ha="center", va="center",
                       fontsize=TEXT - 2, color="white" if light else "black")  # fmt: skip
-        if significant(comparison):
+        if significant(stage.class_differences[stage.classes[column], arms[row]]):
             axis.add_patch(_frame(column, row))
     figure.colorbar(image, ax=axis, label="Δ IoU", fraction=0.05, pad=0.02)
     return figure
@@ -174,12 +176,3 @@ def class_heat_map(stage: StageResults) -> Figure:
 
 def _frame(column: int, row: int) -> Rectangle:
     return Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, fill=False, edgecolor="black", linewidth=1.6)
-
-
-def _difference(stage: StageResults, name: str, arm: str) -> float:
-    comparison = stage.class_comparisons.get((name, arm))
-    return comparison.difference if comparison is not None else np.nan
-
-
-def _class_label(stage: StageResults, name: str) -> str:
-    return plain(f"{name} (rare)" if name in (stage.results.rare or ()) else name, 24)

@@ -5,13 +5,14 @@ Colours: Okabe, Ito, Color Universal Design, 2008.
 """
 
 import io
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
+from orchestrator.report.pages.document import FigureFormat
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of arms and references, in their order; grey is the baseline's, black the text's."""
@@ -21,8 +22,7 @@ DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 DPI = 130
 TEXT = 9
-_RC: Any = {"font.size": TEXT, "axes.titlesize": TEXT + 1, "axes.labelsize": TEXT, "legend.fontsize": TEXT - 1}
-_NO_DATES: dict[str, dict[str, Any]] = {
+_NO_DATES: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -33,7 +33,7 @@ def panels(
     number: int, columns: int, *, width: float, height: float, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """An empty figure of ``number`` axes, row by row; width and height of the whole in inches."""
-    with matplotlib.rc_context(_RC):
+    with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(-(-number // columns), columns, squeeze=False, sharex=sharex, sharey=sharey)
     axes: list[Axes] = list(grid.flat)
@@ -53,18 +53,33 @@ def plain(text: str, most: int = 40) -> str:
     return cut.replace("$", r"\$")
 
 
-def save(figure: Figure, name: str, form: FigureFormat) -> bytes:
-    """The figure as a file; equal for equal figures.
+def save(figure: Figure, name: str, forms: Sequence[FigureFormat]) -> dict[FigureFormat, bytes]:
+    """The figure as files, laid out once for all of them; equal for equal figures.
 
     Args:
         figure: The figure.
         name: Its name, from which ids in an SVG derive.
-        form: Kind of the file.
+        forms: Kinds of the files.
     """
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": name, "pdf.compression": 6}):
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()  # lay it out once, not once per kind of file
-            figure.set_layout_engine("none")
-        figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
-    return buffer.getvalue()
+    files: dict[FigureFormat, bytes] = {}
+    with _style(name):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for form in forms:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])
+            files[form] = buffer.getvalue()
+    return files
+
+
+def _style(name: str = "") -> AbstractContextManager[None]:
+    return matplotlib.rc_context(
+        {
+            "font.size": TEXT,
+            "axes.titlesize": TEXT + 1,
+            "axes.labelsize": TEXT,
+            "legend.fontsize": TEXT - 1,
+            "svg.hashsalt": name,
+            "pdf.compression": 6,
+        }
+    )

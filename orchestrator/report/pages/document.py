@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Format: TypeAlias = Literal["md", "tex", "html"]
+FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 Tone: TypeAlias = Literal["plain", "strong", "muted"]
 
 

@@ -73,8 +73,8 @@ def setting(value: object) -> str:
 
 def listed(names: Sequence[object], most: int = 8) -> str:
     """Names in a row, the first ones of many."""
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    first = ", ".join(map(str, names[:most]))
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
 def count(number_of: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.report.pages.numbers import NOTHING, setting
 from orchestrator.report.sections.comparison_results import StageResults
@@ -39,33 +38,30 @@ def component_columns(stage: StageResults) -> Columns:
     return Columns(tuple(varying), cells)
 
 
-def _factors(stage: StageResults) -> dict[str, tuple[Any, ...]]:
+def _factors(stage: StageResults) -> Mapping[str, Sequence[object]]:
     """Levels of each factor; where the plan names none, those that occur."""
     if stage.plan.factors:
-        return dict(stage.plan.factors)
+        return stage.plan.factors
     names = dict.fromkeys(name for arm in stage.arms for name in arm.levels)
     return {name: _distinct([arm.levels[name] for arm in stage.arms if name in arm.levels]) for name in names}
 
 
-def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:
-    found: list[Any] = []
-    for value in values:
-        if not any(_same(value, known) for known in found):
-            found.append(value)
-    return tuple(found)
+def _distinct(values: Sequence[object]) -> list[object]:
+    return [value for at, value in enumerate(values) if not any(_same(value, before) for before in values[:at])]
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     """Equal, and alike in kind: 0 is not false here."""
     return type(one) is type(other) and bool(one == other)
 
 
-def _preset_columns(presets: Sequence[Any]) -> dict[str, list[str]]:
-    parts = list(dict.fromkeys(part for known in COMPONENTS.values() for part in known))
-    return {part: [MARK if part in COMPONENTS[preset] else "" for preset in presets] for part in parts}
+def _preset_columns(presets: Sequence[object]) -> dict[str, list[str]]:
+    components = {str(preset): parts for preset, parts in COMPONENTS.items()}
+    every_part = dict.fromkeys(part for parts in components.values() for part in parts)
+    return {part: [MARK if part in components[str(preset)] else "" for preset in presets] for part in every_part}
 
 
-def _column(factor: str, levels: Sequence[Any], arms: Sequence[Arm]) -> tuple[str, list[str]]:
+def _column(factor: str, levels: Sequence[object], arms: Sequence[Arm]) -> tuple[str, list[str]]:
     """Head and texts of a factor: check marks where one of two levels is to leave it out."""
     off = [level for level in levels if any(_same(level, one) for one in (*_OFF, 0.0))]
     on = [level for level in levels if level not in off]

@@ -33,6 +33,7 @@ from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, comp
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, significant, verdict
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.limits import stage_limits, underpowered
+from orchestrator.report.statistics.paired import PairedDifference
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
 
@@ -67,23 +68,19 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
     hopeless = underpowered(stage)
     if hopeless is not None:
         yield Paragraph(hopeless, warning=True)
-    shown = [metric for metric in metrics if any(stage.values(metric).values())]
-    absent = [metric for metric in metrics if metric not in shown]
+    reported = [metric for metric in metrics if any(stage.values(metric).values())]
+    absent = [metric for metric in metrics if metric not in reported]
     if absent:
         yield Paragraph(f"No complete run of this stage reports {listed(absent)}.", warning=True)
-    if shown:
-        yield from _findings(stage, [metric for metric in shown if metric in _objectives(stage)] or shown[:1])
-        columns = component_columns(stage)
-        yield from _tables(stage, shown, columns)
-        yield from _figures(stage, shown)
+    if reported:
+        objectives = [metric for metric in reported if metric in stage.results.objective_metrics]
+        yield from _findings(stage, objectives or reported[:1])
+        yield from _tables(stage, reported, component_columns(stage))
+        yield from _figures(stage, reported)
         yield from _classes(stage)
-        yield from design_blocks(stage, shown)
+        yield from design_blocks(stage, reported)
     yield Heading(f"Limits of the {stage.noun}", level=3)
-    yield Bullets(tuple(stage_limits(stage, shown)))
-
-
-def _objectives(stage: StageResults) -> list[str]:
-    return [objective.metric for objective in stage.results.objectives]
+    yield Bullets(tuple(stage_limits(stage, reported)))
 
 
 def _what_was_compared(stage: StageResults) -> str:
@@ -110,8 +107,7 @@ def _capital(text: str) -> str:
 def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     lines: list[str] = []
     for metric in metrics:
-        found = stage.comparisons(metric)
-        silent = [arm for arm in stage.others if verdict(found[arm]) == "not shown"]
+        silent = [arm for arm in stage.others if verdict(stage.differences(metric)[arm]) == "not shown"]
         together = silent if len(silent) > MOST_SENTENCES else []
         lines += [_finding(stage, arm, metric) for arm in stage.others if arm not in together]
         if together:
@@ -120,14 +116,14 @@ def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
 
 
 def _finding(stage: StageResults, arm: str, metric: str) -> str:
-    found = stage.comparisons(metric)[arm]
-    if not found.n:
+    paired = stage.differences(metric)[arm]
+    if not paired.n:
         return f"{arm}: no pair of complete runs with {stage.plan.baseline}, so nothing can be said on {metric}."
-    numbers = f"Δ {signed(found.difference)}"
-    if found.low is not None:
-        numbers += f" {interval(found.low, found.high)}"
-    numbers += f", adjusted p {probability(found.p_adjusted)}, n {found.n}"
-    match verdict(found):
+    numbers = f"Δ {signed(paired.difference)}"
+    if paired.low is not None:
+        numbers += f" {interval(paired.low, paired.high)}"
+    numbers += f", adjusted p {probability(paired.p_adjusted)}, n {paired.n}"
+    match verdict(paired):
         case "not shown":
             return f"{arm}: a difference to {stage.plan.baseline} in {metric} is not shown ({numbers})."
         case word:
@@ -140,7 +136,7 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
         yield _settings(stage, columns)
         columns = Columns((), {arm.name: () for arm in stage.arms})
     if len(metrics) > 1:
-        heads = ("arm", *(f"{metric} {_arrow(stage, metric)}" for metric in metrics))
+        heads = ("arm", *map(stage.results.arrow, metrics))
         rows = [(Cell(arm.name), *(_overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
@@ -157,7 +153,7 @@ def _settings(stage: StageResults, columns: Columns) -> Table:
 
 
 def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str) -> Table:
-    heads = ("arm", *columns.heads, f"{metric} {_arrow(stage, metric)}", "Δ", "95 % interval", "p", "P(better)", "n")
+    heads = ("arm", *columns.heads, stage.results.arrow(metric), "Δ", "95 % interval", "p", "P(better)", "n")
     rows = [
         (Cell(arm.name), *cells(columns.cells[arm.name]), *_statistics(stage, arm.name, metric)) for arm in stage.arms
     ]
@@ -172,23 +168,17 @@ def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str)
 
 def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
     values = np.array(list(stage.values(metric)[arm].values()))
-    own = (
+    own = Cell(
         spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan)
         if len(values)
         else NOTHING
     )
     if arm == stage.plan.baseline:
-        return (Cell(own), *cells(("baseline", "", "", "", str(len(values))), "muted"))
-    found = stage.comparisons(metric)[arm]
-    texts = (
-        signed(found.difference),
-        interval(found.low, found.high),
-        probability(found.p_adjusted),
-        share(found.improvement),
-        str(found.n),
-    )
-    tone: Tone = "strong" if significant(found) else "plain"
-    return (Cell(own), Cell(texts[0], tone), Cell(texts[1]), Cell(texts[2], tone), *cells(texts[3:]))
+        return (own, *cells(("baseline", "", "", "", str(len(values))), "muted"))
+    paired = stage.differences(metric)[arm]
+    difference, p = Cell(signed(paired.difference), _tone(paired)), Cell(probability(paired.p_adjusted), _tone(paired))
+    limits = Cell(interval(paired.low, paired.high))
+    return (own, difference, limits, p, *cells((share(paired.improvement), str(paired.n))))
 
 
 def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
@@ -198,12 +188,12 @@ def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
     mean = number(float(np.mean(values)))
     if arm == stage.plan.baseline:
         return Cell(mean)
-    found = stage.comparisons(metric)[arm]
-    return Cell(f"{mean} ({signed(found.difference)})", "strong" if significant(found) else "plain")
+    paired = stage.differences(metric)[arm]
+    return Cell(f"{mean} ({signed(paired.difference)})", _tone(paired))
 
 
-def _arrow(stage: StageResults, metric: str) -> str:
-    return "↑" if stage.results.greater_is_better(metric) else "↓"
+def _tone(difference: PairedDifference) -> Tone:
+    return "strong" if significant(difference) else "plain"
 
 
 def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
@@ -220,13 +210,13 @@ def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         f"Line: mean over the complete runs; band: 95 % t interval of the mean; grey and dashed: {stage.plan.baseline}."
     )
     for metric in metrics:
-        if metric in {*_objectives(stage), metrics[0]}:
+        if metric in {*stage.results.objective_metrics, metrics[0]}:
             words = f"{stage.title}: {metric} by epoch. {caption}"
             yield Picture(f"{name}-curves-{slug(metric)}", words, partial(learning_curves, stage, metric))
 
 
 def _classes(stage: StageResults) -> Iterator[Block]:
-    if not stage.class_comparisons or len(stage.classes) < 2:
+    if not stage.class_differences or len(stage.classes) < 2:
         return
     rare = stage.results.rare
     known = "Rare classes (under 2 % of the training pixels) are marked" if rare else "No class is marked as rare"
@@ -243,11 +233,11 @@ def _classes(stage: StageResults) -> Iterator[Block]:
     yield Picture(f"{stage.plan.stage}-classes", caption, partial(class_heat_map, stage))
     rows = []
     for name in stage.classes:
-        label = f"{name} (rare)" if name in (rare or ()) else name
         baseline = list(stage.values(iou_name(name))[stage.plan.baseline].values())
-        found = [stage.class_comparisons[name, arm] for arm in stage.others]
-        differences = [Cell(signed(c.difference), "strong" if significant(c) else "plain") for c in found]
-        rows.append((Cell(label), Cell(number(float(np.mean(baseline))) if baseline else NOTHING), *differences))
+        paired = [stage.class_differences[name, arm] for arm in stage.others]
+        differences = [Cell(signed(one.difference), _tone(one)) for one in paired]
+        mean = number(float(np.mean(baseline))) if baseline else NOTHING
+        rows.append((*cells((stage.class_label(name), mean)), *differences))
     heads = ("class", stage.plan.baseline, *(f"Δ {arm}" for arm in stage.others))
     note = f"Mean IoU of the baseline and Δ of each arm; bold: adjusted p ≤ {ALPHA:g} (exploratory)."
     yield Table(f"{stage.plan.stage}-classes", f"{stage.title}: IoU by class", heads, tuple(rows), note=note)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal, TypeAlias
 
-from orchestrator.report.source import Results, Trial
-from orchestrator.report.statistics.paired import Comparison, Values, compare, per_class
+from orchestrator.report.source import Results, Run
+from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
 from orchestrator.store.stage_plan import Arm, Stage, StagePlan
 from orchestrator.store.trial_record import State
 from trainable.evaluate.metrics.names import IOU_PREFIX
@@ -13,6 +14,7 @@ from trainable.evaluate.metrics.names import IOU_PREFIX
 ALPHA = 0.05
 """Level of every verdict."""
 CONFIDENCE = 0.95
+Verdict: TypeAlias = Literal["better", "worse", "not shown"]
 NOUNS: Mapping[Stage, str] = {"confirm": "confirmation", "ablation": "ablation"}
 TITLES: Mapping[Stage, str] = {"confirm": "Confirmation on fresh seeds", "ablation": "Ablation"}
 
@@ -62,20 +64,20 @@ class StageResults:
         return range(len(self.plan.seeds))
 
     @cached_property
-    def runs(self) -> Mapping[tuple[str, int], Trial]:
+    def runs(self) -> Mapping[tuple[str, int], Run]:
         """The run of every arm and block that began."""
         planned = {arm.name for arm in self.arms}
         return {
-            (trial.arm, trial.block): trial
-            for trial in self.results.runs(self.plan.stage)
-            if trial.arm in planned and trial.arm is not None and trial.block in self.blocks and trial.block is not None
+            (run.arm, run.block): run
+            for run in self.results.runs(self.plan.stage)
+            if run.arm in planned and run.arm is not None and run.block in self.blocks and run.block is not None
         }
 
     @cached_property
     def strays(self) -> tuple[str, ...]:
         """Keys of runs of this stage that the plan does not hold."""
-        planned = {trial.key for trial in self.runs.values()}
-        return tuple(trial.key for trial in self.results.runs(self.plan.stage) if trial.key not in planned)
+        planned = {run.key for run in self.runs.values()}
+        return tuple(run.key for run in self.results.runs(self.plan.stage) if run.key not in planned)
 
     @cached_property
     def missing(self) -> tuple[Missing, ...]:
@@ -87,24 +89,23 @@ class StageResults:
             if (arm.name, block) not in self.runs or not self.runs[arm.name, block].complete
         )
 
-    def complete(self, arm: str) -> list[Trial]:
+    def complete(self, arm: str) -> list[Run]:
         """Complete runs of an arm by block."""
         runs = [self.runs.get((arm, block)) for block in self.blocks]
         return [run for run in runs if run is not None and run.complete]
 
     def values(self, metric: str) -> Values:
         """Last epoch's value by arm and block, of complete runs that have one."""
-        found: dict[str, dict[int, float]] = {}
+        values: dict[str, dict[int, float]] = {}
         for arm in self.arms:
-            runs = self.complete(arm.name)
-            last = {run.block: self.results.last(run, metric) for run in runs}
-            found[arm.name] = {b: value for b, value in last.items() if b is not None and value is not None}
-        return found
+            last = {run.block: self.results.last(run, metric) for run in self.complete(arm.name)}
+            values[arm.name] = {b: value for b, value in last.items() if b is not None and value is not None}
+        return values
 
     @lru_cache  # noqa: B019 - lives as long as the report of one study
-    def comparisons(self, metric: str) -> Mapping[str, Comparison]:
+    def differences(self, metric: str) -> Mapping[str, PairedDifference]:
         """Each arm against the baseline, by its name."""
-        found = compare(
+        differences = compare(
             self.values(metric),
             self.plan.baseline,
             metric=metric,
@@ -112,7 +113,11 @@ class StageResults:
             blocks=self.blocks,
             confidence=CONFIDENCE,
         )
-        return {comparison.arm: comparison for comparison in found}
+        return {difference.arm: difference for difference in differences}
+
+    def class_label(self, name: str) -> str:
+        """A class as a reader sees it: rare ones are marked."""
+        return f"{name} (rare)" if name in (self.results.rare or ()) else name
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -121,28 +126,29 @@ class StageResults:
         return tuple(n.removeprefix(IOU_PREFIX) for n in names if any(self.values(n).values()))
 
     @cached_property
-    def class_comparisons(self) -> Mapping[tuple[str, str], Comparison]:
+    def class_differences(self) -> Mapping[tuple[str, str], PairedDifference]:
         """Each class's IoU of each arm against the baseline, by class and arm; exploratory."""
         values = {name: self.values(f"{IOU_PREFIX}{name}") for name in self.classes}
         if not values:
             return {}
-        found = per_class(values, self.plan.baseline, greater_is_better=True, blocks=self.blocks, confidence=CONFIDENCE)
-        return {(comparison.metric, comparison.arm): comparison for comparison in found}
+        baseline, blocks = self.plan.baseline, self.blocks
+        differences = per_class(values, baseline, greater_is_better=True, blocks=blocks, confidence=CONFIDENCE)
+        return {(difference.metric, difference.arm): difference for difference in differences}
 
 
-def significant(comparison: Comparison) -> bool:
+def significant(difference: PairedDifference) -> bool:
     """Whether the adjusted test rejects."""
-    return comparison.p_adjusted is not None and comparison.p_adjusted <= ALPHA
+    return difference.p_adjusted is not None and difference.p_adjusted <= ALPHA
 
 
-def verdict(comparison: Comparison) -> str:
-    """What may be said: ``better`` or ``worse``, else ``not shown``, which is no proof of equality."""
-    if not significant(comparison) or comparison.better is None:
+def verdict(difference: PairedDifference) -> Verdict:
+    """What may be said: ``not shown`` is no proof of equality."""
+    if not significant(difference) or difference.better is None:
         return "not shown"
-    return "better" if comparison.better else "worse"
+    return "better" if difference.better else "worse"
 
 
-def _missing(arm: str, block: int, run: Trial | None) -> Missing:
+def _missing(arm: str, block: int, run: Run | None) -> Missing:
     if run is None:
         return Missing(arm, block, None, "not begun", "")
     words = {State.PRUNED: "stopped early", State.RUNNING: "not finished"}

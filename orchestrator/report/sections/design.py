@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Table, cells, slug
 from orchestrator.report.pages.numbers import interval, number, probability, setting, signed
@@ -28,8 +27,8 @@ def design_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block
 
 
 def _effects(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
-    found = {metric: _estimated(stage, metric) for metric in metrics}
-    if not any(found.values()):
+    estimates = {metric: _estimated(stage, metric) for metric in metrics}
+    if not any(estimates.values()):
         yield Paragraph("No effect of a factor can be estimated from the complete runs.", warning=True)
         return
     yield Heading("Effects of the factors", level=3)
@@ -37,7 +36,7 @@ def _effects(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         "Each effect is an average over the levels of the other factors, from a linear model with the seed as block. "
         "An interaction says how much a factor's effect depends on the other; where it is large, the averages mislead."
     )
-    for metric, estimated in found.items():
+    for metric, estimated in estimates.items():
         if estimated:
             yield _effects_table(stage, metric, estimated)
 
@@ -50,9 +49,9 @@ def _estimated(stage: StageResults, metric: str) -> list[Effect]:
     return effects(rows, stage.plan.factors, interactions=True)
 
 
-def _effects_table(stage: StageResults, metric: str, found: Sequence[Effect]) -> Table:
+def _effects_table(stage: StageResults, metric: str, estimated: Sequence[Effect]) -> Table:
     rows = []
-    for effect in found:
+    for effect in estimated:
         strong = effect.p_adjusted is not None and effect.p_adjusted <= ALPHA
         texts = (
             signed(effect.estimate),
@@ -60,11 +59,7 @@ def _effects_table(stage: StageResults, metric: str, found: Sequence[Effect]) ->
             probability(effect.p_adjusted),
             str(effect.n),
         )
-        levels = (
-            " → ".join(map(setting, effect.levels))
-            if len(effect.levels) == 2
-            else ", ".join(map(setting, effect.levels))
-        )
+        levels = (" → " if len(effect.levels) == 2 else ", ").join(map(setting, effect.levels))
         name = effect.name.replace(":", " × ")
         rows.append((Cell(name, "strong" if strong else "plain"), Cell(levels), *cells(texts)))
     return Table(
@@ -90,10 +85,8 @@ def _path(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
         flip = _flip(levels[before], levels[after])
         rows.append((Cell(str(step)), Cell(after), Cell(flip), *_path_cells(stage, metric, before, after)))
     end = levels[chain[-1]]
-    left = [name for name, level in stage.plan.target.items() if end.get(name) != level]
-    where = (
-        f" It has not reached its target: {', '.join(left)} is still to change." if left else " It reached its target."
-    )
+    ahead = ", ".join(name for name, level in stage.plan.target.items() if end.get(name) != level)
+    where = f" It has not reached its target: {ahead} is still to change." if ahead else " It reached its target."
     yield Heading("The path", level=3)
     yield Paragraph("At each step every factor still to change was tried alone, and the best of them was kept." + where)
     yield Table(
@@ -107,7 +100,7 @@ def _path(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     )
 
 
-def _flip(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _flip(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return "; ".join(f"{name}: {setting(before.get(name))} → {setting(after.get(name))}" for name in changed)
 
@@ -120,5 +113,5 @@ def _path_cells(stage: StageResults, metric: str, before: str | None, after: str
         return cells((mean, "", "", "", str(len(own))))
     pair = {before: values[before], after: values[after]}
     greater = stage.results.greater_is_better(metric)
-    found = compare(pair, before, metric=metric, greater_is_better=greater, blocks=stage.blocks)[0]
-    return cells((mean, signed(found.difference), interval(found.low, found.high), probability(found.p), str(found.n)))
+    [step] = compare(pair, before, metric=metric, greater_is_better=greater, blocks=stage.blocks)
+    return cells((mean, signed(step.difference), interval(step.low, step.high), probability(step.p), str(step.n)))

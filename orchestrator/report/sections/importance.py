@@ -12,9 +12,10 @@ import numpy as np
 import optuna
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
+from orchestrator.errors import one_line
 from orchestrator.plan.samplers import distribution
 from orchestrator.report.sections.searched_settings import Knobs, varied
-from orchestrator.report.source import Results, Trial
+from orchestrator.report.source import Results, Run
 
 FEWEST_TRIALS = 10
 """With fewer complete trials a forest explains noise."""
@@ -34,7 +35,7 @@ class Importance:
     why_not: str = ""
 
 
-def importances(results: Results, knobs: Knobs, trials: Sequence[Trial], metric: str) -> list[Importance]:
+def importances(results: Results, knobs: Knobs, trials: Sequence[Run], metric: str) -> list[Importance]:
     """Importance of the settings that all trials have, by both methods.
 
     Args:
@@ -43,20 +44,20 @@ def importances(results: Results, knobs: Knobs, trials: Sequence[Trial], metric:
         trials: Complete search trials.
         metric: The objective to explain.
     """
-    told = [t for t in trials if t.key in knobs.picks and results.last(t, metric) is not None]
-    names = [name for name in varied(knobs, told) if name not in knobs.conditional]
-    why_not = _why_not(results, told, names, metric)
+    scored = [trial for trial in trials if knobs.picks[trial.key] and results.last(trial, metric) is not None]
+    names = [name for name in varied(knobs, scored) if name not in knobs.conditional]
+    why_not = _why_not(results, scored, names, metric)
     if why_not:
         return [Importance(method, {}, why_not) for method in (FANOVA, PED_ANOVA)]
-    told = [told[i] for i in np.unique(np.linspace(0, len(told) - 1, MOST_TRIALS).round().astype(int))]
-    study = _rebuilt(results, knobs, told, names, metric)
+    spread = [scored[i] for i in np.unique(np.linspace(0, len(scored) - 1, MOST_TRIALS).round().astype(int))]
+    study = _rebuilt(results, knobs, spread, names, metric)
     return [
         _evaluated(study, names, FANOVA, FanovaImportanceEvaluator(n_trees=TREES, seed=0)),
         _evaluated(study, names, PED_ANOVA, PedAnovaImportanceEvaluator()),
     ]
 
 
-def _why_not(results: Results, trials: Sequence[Trial], names: Sequence[str], metric: str) -> str:
+def _why_not(results: Results, trials: Sequence[Run], names: Sequence[str], metric: str) -> str:
     if len(trials) < FEWEST_TRIALS:
         return f"only {len(trials)} complete trials lie in the search space; {FEWEST_TRIALS} are the least"
     if len(names) < 2:
@@ -66,9 +67,7 @@ def _why_not(results: Results, trials: Sequence[Trial], names: Sequence[str], me
     return ""
 
 
-def _rebuilt(
-    results: Results, knobs: Knobs, trials: Sequence[Trial], names: Sequence[str], metric: str
-) -> optuna.Study:
+def _rebuilt(results: Results, knobs: Knobs, trials: Sequence[Run], names: Sequence[str], metric: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     greater = results.greater_is_better(metric)
     study = optuna.create_study(direction="maximize" if greater else "minimize")
@@ -87,9 +86,9 @@ def _evaluated(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names))
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names))
     except (ValueError, RuntimeError) as error:  # the method's own conditions on values and settings
-        return Importance(method, {}, " ".join(str(error).split()))
-    if not np.isfinite(list(found.values())).all() or sum(found.values()) <= 0:
+        return Importance(method, {}, one_line(error))
+    if not np.isfinite(list(shares.values())).all() or sum(shares.values()) <= 0:
         return Importance(method, {}, "no setting explains any of the scores")
-    return Importance(method, {name: float(found[name]) for name in names})
+    return Importance(method, {name: float(shares[name]) for name in names})

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.report.pages.numbers import count, listed, probability
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults
-from orchestrator.report.source import Results, Trial
-from orchestrator.report.statistics.paired import seeds_needed, smallest_p
+from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.power import detectable_effect
+from orchestrator.report.statistics.sign_flip import seeds_needed, smallest_p
 from orchestrator.store.trial_record import State
 
 MOST_LISTED = 30
@@ -16,8 +16,20 @@ MOST_LISTED = 30
 
 def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     """What a comparison cannot tell, and which of its runs are missing."""
+    yield from _seed_limits(stage, metrics)
+    yield (
+        "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
+        "shown holds for this data set, model and length of training."
+    )
+    yield from _split_limits(stage)
+    if stage.strays:
+        yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
+    yield from _missing(stage)
+
+
+def _seed_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     arms = len(stage.others)
-    n = min((c.n for metric in metrics for c in stage.comparisons(metric).values()), default=0)
+    n = min((one.n for metric in metrics for one in stage.differences(metric).values()), default=0)
     planned = len(stage.blocks)
     if not arms:
         yield f"There is no arm besides {stage.plan.baseline}: nothing is compared."
@@ -32,10 +44,10 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         "“Not shown” is not “no effect”: a difference may be there and be too small for so few seeds. The intervals "
         "say how large it may still be."
     )
-    yield (
-        "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
-        "shown holds for this data set, model and length of training."
-    )
+
+
+def _split_limits(stage: StageResults) -> Iterator[str]:
+    """What one evaluation split, its classes and the choice of metrics leave open."""
     tested = any(metric.startswith("test/") for metric in stage.results.metrics)
     if stage.plan.stage == "confirm":
         yield (
@@ -53,12 +65,9 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         yield (
             "A baseline that a search chose is fitted to this evaluation split: differences to it lean towards worse."
         )
-    if stage.strays:
-        yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
-    yield from _missing(stage)
 
 
-def search_limits(results: Results, complete: Sequence[Trial]) -> Iterator[str]:
+def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:
     """What a search cannot tell."""
     yield (
         "A search runs one seed per configuration and picks the best score: that score is biased upwards, and the "
@@ -75,16 +84,16 @@ def search_limits(results: Results, complete: Sequence[Trial]) -> Iterator[str]:
             f"{count(pruned, 'trial')} of {len(searched)} stopped early and enter no figure but the history: their "
             "last value is not that of a full training."
         )
-    if complete and len({trial.seed for trial in complete}) == 1 and len(complete) > 1:
+    if complete and len({run.seed for run in complete}) == 1 and len(complete) > 1:
         yield "All trials have the same seed: what is best may be best for this seed alone."
 
 
 def left_out(results: Results) -> list[str]:
     """One line for each kind of run outside the comparisons that enters nothing, with the reason."""
     groups: dict[tuple[State, str], list[str]] = defaultdict(list)
-    for trial in results.runs("search", "imported", "reference"):
-        if not trial.complete:
-            groups[trial.state, trial.reason or "no reason kept"].append(trial.key)
+    for run in results.runs("search", "imported", "reference"):
+        if not run.complete:
+            groups[run.state, run.reason or "no reason kept"].append(run.key)
     order = list(State)
     lines = []
     for (state, reason), keys in sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):

@@ -1,6 +1,6 @@
 """The section of a search: how it went, what the scores vary with, the best configuration beside the references."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from orchestrator.report.charts.search_charts import (
@@ -8,7 +8,6 @@ from orchestrator.report.charts.search_charts import (
     importance_bars,
     parallel_coordinates,
     pareto,
-    reference_name,
     slices,
 )
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
@@ -16,20 +15,22 @@ from orchestrator.report.pages.numbers import NOTHING, count, number, setting
 from orchestrator.report.sections.importance import Importance, importances
 from orchestrator.report.sections.limits import search_limits
 from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
-from orchestrator.report.source import Results, Trial
-from orchestrator.studyfile import Value
+from orchestrator.report.source import Results, Run
+from orchestrator.store import layout
+from orchestrator.store.ranking import undominated
+from orchestrator.studyfile.space.trees import value_at
 
 FEWEST_FOR_LINES = 3
 """Trials from which parallel coordinates and slices show anything."""
 MOST_SLICES = 12
-MOST_FRONT = 20
-"""Configurations of a Pareto front that are listed."""
+MOST_FRONT, MOST_PICKS = 20, 6
+"""Configurations of a Pareto front whose scores and whose picks are listed."""
 
 
 def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     """Everything about the search."""
     trials = results.runs("imported", "search")
-    objectives = [objective.metric for objective in results.objectives]
+    objectives = results.objective_metrics
     complete = [t for t in trials if t.complete and all(results.last(t, metric) is not None for metric in objectives)]
     knobs = read_knobs(results, trials)
     yield Heading("Search")
@@ -51,10 +52,8 @@ def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     yield Bullets(tuple(search_limits(results, complete)))
 
 
-def _how_it_went(results: Results, trials: Sequence[Trial], complete: Sequence[Trial]) -> str:
-    search = results.specification.get("search", {})
-    sampler = search.get("sampler", {})
-    name = sampler.get("name", "?") if isinstance(sampler, Mapping) else str(sampler)
+def _how_it_went(results: Results, trials: Sequence[Run], complete: Sequence[Run]) -> str:
+    name = value_at(results.specification, "search.sampler.name") or "?"
     goals = " and ".join(
         f"{o.metric} ({'larger' if o.mode == 'max' else 'smaller'} is better)" for o in results.objectives
     )
@@ -66,65 +65,56 @@ def _how_it_went(results: Results, trials: Sequence[Trial], complete: Sequence[T
     )
 
 
-def _best(results: Results, knobs: Knobs, front: Sequence[Trial], metrics: Sequence[str]) -> Iterator[Block]:
+def _best(results: Results, knobs: Knobs, front: Sequence[Run], metrics: Sequence[str]) -> Iterator[Block]:
     several = len(results.objectives) > 1
     yield Heading("Pareto front" if several else "Best configuration", level=3)
-    references = results.runs("reference")
-    rows = [
-        (Cell(t.key), Cell("Pareto front" if several else "best of the search"), *_scores(results, t, metrics))
-        for t in front[:MOST_FRONT]
-    ]
-    rows += [(Cell(t.key), Cell(f"reference: {reference_name(t)}"), *_scores(results, t, metrics)) for t in references]
-    heads = ("run", "what", *(f"{m} {'↑' if results.greater_is_better(m) else '↓'}" for m in metrics))
+    listed = [(run, "Pareto front" if several else "best of the search") for run in front[:MOST_FRONT]]
+    listed += [(run, run.key.replace("-", ": ", 1)) for run in results.runs("reference")]
+    rows = [(*cells((run.key, what)), *_scores(results, run, metrics)) for run, what in listed]
+    heads = ("run", "what", *map(results.arrow, metrics))
     note = "One seed each: the differences are no evidence."
     if "confirm" in results.plans:
         note += " The confirmation, with its seeds and intervals, is what counts."
     if len(front) > MOST_FRONT:
-        note += f" {len(front) - MOST_FRONT} further configurations of the front are in results.parquet."
+        note += f" {len(front) - MOST_FRONT} further configurations of the front are in {layout.TABLE}."
     caption = "Search: the best of it beside the reference runs, last epoch"
     yield Table("search-best", caption, heads, tuple(rows), words=2, note=note)
-    names = [name for name in knobs.domains if any(name in knobs.picks.get(t.key, {}) for t in front)]
+    names = [name for name in knobs.domains if any(name in t.picks for t in front)]
     if names:
-        shown = front[:6]
-        picks = [(Cell(name), *cells([_pick(knobs, t, name) for t in shown])) for name in names]
-        yield Table("search-picks", "Search: what the best picked", ("setting", *(t.key for t in shown)), tuple(picks))
+        rows = [cells([name, *(_pick(knobs, t, name) for t in front[:MOST_PICKS])]) for name in names]
+        heads = ("setting", *(t.key for t in front[:MOST_PICKS]))
+        yield Table("search-picks", "Search: what the best picked", heads, tuple(rows))
 
 
-def _scores(results: Results, trial: Trial, metrics: Sequence[str]) -> tuple[Cell, ...]:
+def _scores(results: Results, trial: Run, metrics: Sequence[str]) -> tuple[Cell, ...]:
     if not trial.complete:
         return cells([f"({trial.state})"] + [""] * (len(metrics) - 1), "muted")
     return cells([number(results.last(trial, metric)) for metric in metrics])
 
 
-def _pick(knobs: Knobs, trial: Trial, name: str) -> str:
-    picks: Mapping[str, Value] = knobs.picks.get(trial.key, {})
+def _pick(knobs: Knobs, trial: Run, name: str) -> str:
+    picks = {**trial.picks, **knobs.picks[trial.key]}  # what a variable hides as it is written
     return setting(picks[name]) if name in picks else NOTHING
 
 
-def _front(results: Results, complete: Sequence[Trial]) -> list[Trial]:
+def _front(results: Results, complete: Sequence[Run]) -> list[Run]:
     """Trials that no other beats in every objective, best first by the first; of a single objective the best one."""
     signs = [1 if objective.mode == "max" else -1 for objective in results.objectives]
-    metrics = [objective.metric for objective in results.objectives]
-    scores = {t.key: [s * (results.last(t, m) or 0.0) for s, m in zip(signs, metrics, strict=True)] for t in complete}
-    if len(metrics) == 1:
-        return [max(complete, key=lambda t: scores[t.key])]
-
-    def dominated(mine: list[float]) -> bool:
-        return any(o != mine and all(a >= b for a, b in zip(o, mine, strict=True)) for o in scores.values())
-
-    return sorted((t for t in complete if not dominated(scores[t.key])), key=lambda t: scores[t.key], reverse=True)
+    last = {t.key: [results.last(t, metric) or 0.0 for metric in results.objective_metrics] for t in complete}
+    front = undominated(complete, lambda t: [s * value for s, value in zip(signs, last[t.key], strict=True)])
+    return front if len(signs) > 1 else front[:1]
 
 
-def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Trial], metric: str) -> Iterator[Block]:
+def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Run], metric: str) -> Iterator[Block]:
     yield Heading(f"What {metric} varies with", level=3)
     names = varied(knobs, complete)
     if len(complete) < FEWEST_FOR_LINES or not names:
         why = f"{count(len(complete), 'complete trial')}, {count(len(names), 'setting')} with more than one value"
         yield Paragraph(f"Importance, parallel coordinates and slices are left out: {why}.")
         return
-    found = importances(results, knobs, complete, metric)
-    yield from _importance(knobs, names, found, metric)
-    ranked = sorted(names, key=lambda name: -max(one.shares.get(name, 0.0) for one in found))
+    methods = importances(results, knobs, complete, metric)
+    yield from _importance(knobs, names, methods, metric)
+    ranked = sorted(names, key=lambda name: -max(one.shares.get(name, 0.0) for one in methods))
     always = [n for n in ranked if n not in knobs.conditional]
     if len(always) > 1:
         caption = f"Search: settings and {metric} of every complete trial, a line each; only settings that all have."
@@ -133,24 +123,20 @@ def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Tria
     caption = f"Search: {metric} against each setting; the other settings vary along."
     if len(ranked) > MOST_SLICES:
         caption += f" The {MOST_SLICES} most important of {len(ranked)} settings."
-    yield Picture(
-        f"search-slices-{slug(metric)}",
-        caption,
-        partial(slices, results, knobs, complete, ranked[:MOST_SLICES], metric),
-    )
+    figure = partial(slices, results, knobs, complete, ranked[:MOST_SLICES], metric)
+    yield Picture(f"search-slices-{slug(metric)}", caption, figure)
 
 
-def _importance(knobs: Knobs, names: Sequence[str], found: Sequence[Importance], metric: str) -> Iterator[Block]:
-    shown = [one for one in found if one.shares]
-    reasons = list(dict.fromkeys(one.why_not for one in found if one.why_not))
-    for reason in reasons:
-        methods = " and ".join(one.method for one in found if one.why_not == reason)
-        yield Paragraph(f"{methods}: left out, {reason}.")
-    if not shown:
+def _importance(knobs: Knobs, names: Sequence[str], methods: Sequence[Importance], metric: str) -> Iterator[Block]:
+    for reason in dict.fromkeys(one.why_not for one in methods if one.why_not):
+        without = " and ".join(one.method for one in methods if one.why_not == reason)
+        yield Paragraph(f"{without}: left out, {reason}.")
+    rated = [one for one in methods if one.shares]
+    if not rated:
         return
     conditional = [name for name in names if name in knobs.conditional]
     short = short_names(names)
     caption = f"Search: importance for {metric}. Descriptive: which settings the scores of these trials vary with."
     if conditional:
         caption += f" Not rated, as not all trials have them: {', '.join(short[name] for name in conditional)}."
-    yield Picture(f"search-importance-{slug(metric)}", caption, partial(importance_bars, shown))
+    yield Picture(f"search-importance-{slug(metric)}", caption, partial(importance_bars, rated))

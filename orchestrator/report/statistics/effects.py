@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from scipy.linalg import null_space
@@ -28,7 +27,7 @@ from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
 from orchestrator.report.statistics.sign_flip import Floats
 
-Row = tuple[Mapping[str, Any], int, float]
+Row = tuple[Mapping[str, object], int, float]
 """Level of every factor, block, value of one complete run."""
 
 CONFIDENCE = 0.95
@@ -42,7 +41,7 @@ class Effect:
 
     name: str
     """The factor's path, or two joined by a colon."""
-    levels: tuple[Any, ...]
+    levels: tuple[object, ...]
     """Levels that were compared, in the factor's order; empty for an interaction."""
     estimate: float | None
     """Two levels: mean at the second minus mean at the first. Interaction of two such factors: half the change of the
@@ -65,12 +64,12 @@ class _Term:
     """Columns of the model that belong together."""
 
     name: str
-    levels: tuple[Any, ...]
+    levels: tuple[object, ...]
     columns: Floats
     """[n, degrees of freedom of the term]."""
 
 
-def effects(rows: Sequence[Row], factors: Mapping[str, tuple[Any, ...]], *, interactions: bool) -> list[Effect]:
+def effects(rows: Sequence[Row], factors: Mapping[str, tuple[object, ...]], *, interactions: bool) -> list[Effect]:
     """Estimate the main effects of the factors, then the interactions of two, as far as the runs can tell them apart.
 
     Args:
@@ -87,14 +86,14 @@ def effects(rows: Sequence[Row], factors: Mapping[str, tuple[Any, ...]], *, inte
     nuisance = [_mean_term(len(runs)), *_coded("", [block for _, block, _ in runs])]
     mains = [term for name, levels in factors.items() for term in _main(name, levels, runs)]
     pairs = [_interaction(a, b) for a, b in combinations(mains, 2)] if interactions else []
-    fitted, told_apart = _estimable(nuisance, mains, pairs)
-    if not told_apart:
+    fitted, distinct = _estimable(nuisance, mains, pairs)
+    if not distinct:
         return []
     fit = _least_squares(np.array([value for _, _, value in runs]), _matrix(fitted))
-    return _holm([_effect(term, fit, position) for term, position in _positions(fitted) if term.name in told_apart])
+    return _holm([_effect(term, fit, position) for term, position in _positions(fitted) if term.name in distinct])
 
 
-def _main(name: str, levels: tuple[Any, ...], runs: Sequence[Row]) -> list[_Term]:
+def _main(name: str, levels: tuple[object, ...], runs: Sequence[Row]) -> list[_Term]:
     positions = []
     for row, _, _ in runs:
         if name not in row or row[name] not in levels:
@@ -102,8 +101,8 @@ def _main(name: str, levels: tuple[Any, ...], runs: Sequence[Row]) -> list[_Term
                 f"{name}: {row.get(name)!r} in a run; the factor has the levels {', '.join(map(repr, levels))}"
             )
         positions.append(levels.index(row[name]))
-    terms = _coded(name, positions)
-    return [replace(term, levels=tuple(levels[i] for i in term.levels)) for term in terms]
+    present = tuple(levels[i] for i in sorted(set(positions)))
+    return [replace(term, levels=present) for term in _coded(name, positions)]
 
 
 def _coded(name: str, values: Sequence[int]) -> list[_Term]:
@@ -132,11 +131,11 @@ def _estimable(
 ) -> tuple[list[_Term], set[str]]:
     """The terms to fit and the names of those among them to report."""
     aliased = _aliased([*nuisance, *mains])
-    told_apart = {term.name for term in mains} - aliased
+    distinct = {term.name for term in mains} - aliased
     aliased_too = _aliased([*nuisance, *mains, *pairs])
-    if told_apart & aliased_too:
+    if distinct & aliased_too:
         pairs = [pair for pair in pairs if pair.name not in aliased_too]
-    reported = told_apart | {pair.name for pair in pairs if pair.name not in aliased_too}
+    reported = distinct | {pair.name for pair in pairs if pair.name not in aliased_too}
     return [*nuisance, *mains, *pairs], reported
 
 
@@ -191,7 +190,7 @@ def _has_noise(fit: RegressionResults) -> bool:
     return bool(fit.df_resid > 0 and np.abs(fit.resid).max() > NOISELESS * scale)
 
 
-def _holm(found: Sequence[Effect]) -> list[Effect]:
-    tested = [effect.p for effect in found if effect.p is not None]
+def _holm(estimated: Sequence[Effect]) -> list[Effect]:
+    tested = [effect.p for effect in estimated if effect.p is not None]
     adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
-    return [replace(effect, p_adjusted=None if effect.p is None else float(next(adjusted))) for effect in found]
+    return [replace(effect, p_adjusted=None if effect.p is None else float(next(adjusted))) for effect in estimated]

@@ -4,7 +4,7 @@ Every arm ran once per block (a seed), so arms are compared by their differences
 stopped early or ended without a number are absent from the values; a pair needs both its runs, and blocks without a
 pair are reported, never filled in.
 
-The test and the interval of one comparison are those of `inference`; here they meet the arms.
+The test and the interval of one comparison are those of `sign_flip`; here they meet the arms.
 
 Sources: Holm, Scand. J. Statist. 6, 1979; Benjamini, Hochberg, JRSS B 57, 1995; Agarwal et al., NeurIPS 2021,
 arXiv 2108.13264 (probability of improvement).
@@ -18,23 +18,14 @@ from typing import Literal
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.report.statistics.sign_flip import (
-    Floats,
-    Interval,
-    mean_interval,
-    seeds_needed,
-    sign_flip,
-    smallest_p,
-)
-
-__all__ = ["Comparison", "Values", "compare", "mean_interval", "per_class", "seeds_needed", "sign_flip", "smallest_p"]
+from orchestrator.report.statistics.sign_flip import Floats, mean_interval, sign_flip
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> block -> last epoch's value, of complete runs only."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedDifference:
     """One arm against the baseline, in the metric's units; over the complete pairs unless said otherwise."""
 
     arm: str
@@ -55,7 +46,6 @@ class Comparison:
     low: float | None
     """Confidence interval of the mean difference; None where there is none."""
     high: float | None
-    interval: Interval
     p: float | None
     """Two-sided sign-flip test of the mean difference; None below two pairs."""
     p_adjusted: float | None
@@ -74,7 +64,7 @@ def compare(
     greater_is_better: bool,
     blocks: Sequence[int],
     confidence: float = 0.95,
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     """Compare every other arm with the baseline, in the order of the arms; p adjusted by Holm's method.
 
     The family is the one planned: an arm without two pairs has no p but still counts, as if its p were 1, so that a
@@ -101,7 +91,7 @@ def per_class(
     greater_is_better: bool,
     blocks: Sequence[int],
     confidence: float = 0.95,
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     """Compare every other arm with the baseline class by class; exploratory.
 
     Arguments and errors as those of `compare`. p is adjusted by Benjamini and Hochberg's method over
@@ -110,17 +100,17 @@ def per_class(
     Returns:
         By class, then by arm; `metric` is the class's key.
     """
-    found = [
+    differences = [
         comparison
         for name, values in values_by_class.items()
         for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, confidence)
     ]
-    return _adjusted(found, "fdr_bh")
+    return _adjusted(differences, "fdr_bh")
 
 
 def _unadjusted(
     values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int], confidence: float
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     if len(set(blocks)) != len(blocks):
         raise ValueError(f"blocks: {list(blocks)} names a block twice; each pair counts once")
     arms = [arm for arm in values if arm != baseline]
@@ -135,14 +125,14 @@ def _comparison(
     greater_is_better: bool,
     blocks: Sequence[int],
     confidence: float,
-) -> Comparison:
+) -> PairedDifference:
     ours, theirs = values[arm], values.get(baseline, {})
     paired = [block for block in blocks if _has(ours, block) and _has(theirs, block)]
     x = np.array([theirs[block] for block in paired], dtype=np.float64)
     y = np.array([ours[block] for block in paired], dtype=np.float64)
-    low, high, interval = mean_interval(y - x, confidence)
+    low, high = mean_interval(y - x, confidence)
     gains = y - x if greater_is_better else x - y
-    return Comparison(
+    return PairedDifference(
         arm=arm,
         baseline=baseline,
         metric=metric,
@@ -155,7 +145,6 @@ def _comparison(
         difference=_mean(y - x),
         low=low,
         high=high,
-        interval=interval,
         p=sign_flip(y - x) if len(paired) > 1 else None,
         p_adjusted=None,
         improvement=_mean((np.sign(gains) + 1) / 2) if paired else None,
@@ -163,7 +152,7 @@ def _comparison(
     )
 
 
-def _adjusted(comparisons: Sequence[Comparison], method: Literal["holm", "fdr_bh"]) -> list[Comparison]:
+def _adjusted(comparisons: Sequence[PairedDifference], method: Literal["holm", "fdr_bh"]) -> list[PairedDifference]:
     """The comparisons with p adjusted over all of them; one without p stays in the family as if p were 1."""
     if not comparisons:
         return []

@@ -25,6 +25,11 @@ class ResourcesSection(Section):
     stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
     """Longest wait for the epochs in flight when the study is stopped; past it the last complete epoch stands."""
 
+    @property
+    def threads(self) -> int:
+        """Torch's threads in a trial."""
+        return max(1, int(self.cpu))
+
     @field_validator("gpu")
     @classmethod
     def _fraction_or_whole(cls, gpu: float) -> float:

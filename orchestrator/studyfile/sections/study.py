@@ -41,3 +41,7 @@ class StudySpec:
     """Whether the study searches; an ablation alone does not."""
     confirm: ConfirmSection | None = None
     ablation: AblationSection | None = None
+
+    def compares(self, stage: Literal["confirm", "ablation"]) -> bool:
+        """Whether the study has a comparing stage."""
+        return (self.confirm if stage == "confirm" else self.ablation) is not None

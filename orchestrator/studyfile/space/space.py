@@ -6,7 +6,7 @@ option of a choice it is the choice's name, the option's label and the path with
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -66,13 +66,6 @@ class SearchSpace:
             if self.trial(lambda name, _, picks=picks: picks[name], config.seed) == config:  # type: ignore[misc]
                 return picks
         return None
-
-    def read_picks(self, settings: Mapping[str, JsonValue]) -> dict[str, Value] | None:
-        """The picks that a finished trial's settings show; None where they do not lie in the space.
-
-        Unlike `locate` it needs no valid trial: what the settings have besides the space is not looked at.
-        """
-        return next(_matches(self.tree, dict(settings), ""), None)
 
     def max_epochs(self) -> int:
         """Epochs of the longest trial."""

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 from trees import camvid_tree, picture, png
 
-from orchestrator.launch.data_sets import data_sections
-from orchestrator.launch.dry_run import evidence
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.plan_changes import described
 from orchestrator.plan.confirmation import confirmation, winner
+from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.status import status
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm, StagePlan
@@ -54,13 +54,13 @@ def test_confirmed_runs_see_the_test_split_once_and_searched_ones_never(tmp_path
     ]  # fmt: skip
     assert all(run.config["evaluation"]["test_at_end"] for run in runs)
     assert not study.space.trial(study.space.center(), 0).evaluation.test_at_end
-    assert [getattr(data, "eval_split", "") for data in data_sections(study)] == ["val", "test"], "cached beforehand"
+    assert [getattr(data, "eval_split", "") for data in foreseen(study).data] == ["val", "test"], "cached beforehand"
 
 
 def test_without_a_test_split_only_the_evaluation_split_is_scored(tmp_path: Path) -> None:
     study = camvid_study(tmp_path)
     assert not any(run.config["evaluation"]["test_at_end"] for run in confirmation(study, [leader(study)]).cells())
-    assert len(data_sections(study)) == 1
+    assert len(foreseen(study).data) == 1
 
 
 def run(arm: str, block: int, value: float, state: State = State.COMPLETE) -> Record:
@@ -118,10 +118,7 @@ def test_a_dry_run_lists_arms_and_says_what_so_few_seeds_cannot_show(
 
 def test_evidence() -> None:
     assert "underpowered" in evidence(6, 7)
-    assert (
-        evidence(6, 8)
-        == "evidence    8 seeds: no p below 0.0078 is possible; 6 comparisons at 0.05 (Holm) need 8 or more"
-    )
+    assert evidence(6, 8) == "8 seeds: no p below 0.0078 is possible; 6 comparisons at 0.05 (Holm) need 8 or more"
 
 
 def test_a_leader_that_equals_a_reference_keeps_its_name_and_equal_leaders_count_once(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from trees import camvid_tree, folder_tree, png
 
 from orchestrator.errors import InputError
-from orchestrator.launch.data_sets import cache_data, data_sections, draw_data
+from orchestrator.launch.data_sets import cache_data, draw_data
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.studyfile import Study, load
 from orchestrator.sweep import main
@@ -106,7 +107,7 @@ def test_every_size_is_cached_once_whatever_the_augmentation(place: Path, write:
     options = "size: {choice: [[32, 64], [64, 64]]}, augment: {flip: {choice: [true, false]}, scale: [0.5, 2.0]"
     photometric = "photometric: {uniform: [0, 0.5]}}"
     study: Study = load(write(f"{{name: camvid, root: {place}/camvid, {options}, {photometric}}}"), (), env={})
-    sections = data_sections(study)
+    sections = foreseen(study).data
     assert [section.size for section in sections] == [(32, 64), (64, 64)]
     cache_data(study)
     assert len(list((place / "cache").glob("*.arrow"))) == 2

@@ -1,6 +1,7 @@
 """A study that is launched again after its file changed, and warm starts; without Ray."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from orchestrator.errors import InputError
 from orchestrator.launch.history import import_trials, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
+from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import CheckpointName, Record, State
+from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from orchestrator.worker.job import AttemptBegan, EpochDone
 
 Make = Callable[..., Study]
 PLAIN = "search.references=[]"
@@ -127,6 +130,17 @@ def test_a_changed_space_reuses_what_fits_and_says_so_at_every_launch(study: Mak
     assert len(history.outside) == 6 - len(fitting)
 
 
+def test_a_reference_is_located_in_the_space_as_it_now_is(study: Make, place: str) -> None:
+    wide = study("suppression={p_max: {uniform: [0, 1]}}")
+    store = finished(wide, place, 2)
+    assert [(record.planned.picks or {}).get("suppression.p_max") for record in store.records()] == [None, 1.0]
+    other = study("suppression={alpha: {uniform: [0, 30]}}")
+    planner, _ = launched(other, store)
+    located = {record.key: record.planned.picks for record in read_history(other, store).records}
+    assert located == {"reference-official": {"suppression.alpha": 10.0}, "reference-plain": None}
+    assert planner.next() is not None
+
+
 def test_a_space_that_is_widened_again_takes_the_others_back(study: Make, place: str) -> None:
     store = finished(study(PLAIN), place, 6)
     launched(study(PLAIN, NARROW), store)
@@ -185,7 +199,7 @@ def test_a_warm_start_imports_conditional_trials_once(study: Make, place: str) -
     again, _ = import_trials(warm, store, store.records())
     assert again == []
     planner = Planner(warm, store.records())
-    assert len(planner._optuna.trials) == 6
+    assert len(planner._optuna.study.trials) == 6
     assert [planned.key for planned in iter(planner.next, None)] == [f"search-{n:04d}" for n in range(6)]
 
 
@@ -262,11 +276,13 @@ def test_epochs_that_the_pruner_let_pass_are_not_judged_again(study: Make, place
     assert early is not None
     assert late is not None
     for epoch in (1, 2, 3):
-        assert not session.epoch(early.key, epoch, {"val/miou": 0.1}), "nothing to compare it with"
+        assert not session.epoch(early.key, EpochDone(epoch, {"val/miou": 0.1}, last=False)), (
+            "nothing to compare it with"
+        )
         store.write_epochs(early.key, 1, [{"val/miou": 0.1}] * epoch)
     for epoch in (1, 2, 3):
-        assert not session.epoch(late.key, epoch, {"val/miou": 0.9})
-    session.finish(late.key, 4, {"val/miou": 0.9})
+        assert not session.epoch(late.key, EpochDone(epoch, {"val/miou": 0.9}, last=False))
+    session.end(late.key, EpochDone(4, {"val/miou": 0.9}, last=True))
     session.interrupt("interrupted by SIGINT")
     assert [record.state for record in settled(loaded, store)] == [State.INTERRUPTED, State.COMPLETE]
     store.write_epochs(early.key, 2, [{"val/miou": 0.1}] * 4)  # the last epoch came after the driver had gone
@@ -280,10 +296,11 @@ def test_what_a_new_worker_brings_is_judged_by_the_pruner(study: Make, place: st
     planned = session.start()
     assert planned is not None
     bad = {"val/miou": -1.0}
-    assert not session.epoch(planned.key, 1, bad)
-    session.resume(planned.key, [bad, bad])  # the first worker was lost with the result of epoch 2
-    assert session.epoch(planned.key, 3, bad), "it was to stop at 2"
-    session.finish(planned.key, 3, bad)
+    assert not session.epoch(planned.key, EpochDone(1, bad, last=False))
+    began = AttemptBegan([bad, bad], [])  # the first worker was lost with the result of epoch 2
+    third = EpochDone(3, bad, last=False, began=began)
+    assert session.epoch(planned.key, third), "it was to stop at 2"
+    session.end(planned.key, third)
     record = store.records()[-1]
     assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
 
@@ -295,10 +312,11 @@ def test_a_worker_that_is_lost_while_its_trial_is_being_stopped_changes_nothing(
     planned = session.start()
     assert planned is not None
     bad = {"val/miou": -1.0}
-    assert [session.epoch(planned.key, epoch, bad) for epoch in (1, 2)] == [False, True]
-    session.resume(planned.key, [bad])  # the next worker has the checkpoint of epoch 1
-    assert session.epoch(planned.key, 2, bad)
-    session.finish(planned.key, 2, bad)
+    done = [EpochDone(epoch, bad, last=False) for epoch in (1, 2)]
+    assert [session.epoch(planned.key, epoch) for epoch in done] == [False, True]
+    again = replace(done[1], began=AttemptBegan([bad], []))  # the next worker has the checkpoint of epoch 1
+    assert session.epoch(planned.key, again)
+    session.end(planned.key, again)
     record = store.records()[-1]
     assert (record.state, len(record.epochs)) == (State.PRUNED, 2)
 

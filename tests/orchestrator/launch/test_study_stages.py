@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.launch.history import read_history
+from orchestrator.launch.history import fitted, read_history
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.plan.planner import derive_seed
 from orchestrator.store.ranking import best
@@ -109,7 +109,7 @@ class Launch:
 
     @property
     def results(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = table(self.stages.belonging(self.store.records())).to_pylist()
+        rows: list[dict[str, Any]] = table(fitted(self.study, self.stages.belonging(self.store.records()))).to_pylist()
         return rows
 
 
@@ -388,3 +388,27 @@ def test_a_path_to_another_target_leaves_out_the_old_way(study: Make, store: Sto
     assert (
         "ablation: 6 earlier runs do not belong to the plan as it is now written, and count for nothing" in changed.said
     )
+
+
+def test_the_table_bears_the_picks_of_the_space_as_it_now_is(study: Make, store: Store) -> None:
+    text = ALONE.replace("p_max: 0.5", "p_max: {uniform: [0, 1]}") + "search: {sampler: random, trials: 2}\n"
+    first = Launch(study(text), store)
+    first.go()
+    assert "pick.suppression.layer" not in first.results[0]
+    second = Launch(study(text, "suppression.layer={choice: [decoder, encoder.4]}", "search.trials=3"), store)
+    second.go()
+    picked = {row["trial"]: row["pick.suppression.layer"] for row in second.results}
+    assert picked["search-0000"] == picked["search-0001"] == "decoder"
+    assert picked["search-0002"] in ("decoder", "encoder.4")
+    assert picked["reference-plain"] is None
+    assert all("suppression.layer" not in (record.planned.picks or {}) for record in store.records()[:-1])
+
+
+def test_the_table_bears_the_same_picks_whichever_launch_ran_the_trials(study: Make, store: Store) -> None:
+    domain = "p_max: {uniform: [0.1, 0.9], step: 0.1}"
+    text = ALONE.replace("p_max: 0.5", domain) + "search: {sampler: random, trials: 6, references: []}\n"
+    first = Launch(study(text), store)
+    first.go()
+    picks = [row["pick.suppression.p_max"] for row in first.results]
+    assert picks == [row["param.suppression.p_max"] for row in first.results], "as the grid writes it: 0.3"
+    assert picks == [row["pick.suppression.p_max"] for row in Launch(study(text), store).results]

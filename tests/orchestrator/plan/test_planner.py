@@ -150,7 +150,7 @@ def test_several_objectives_are_told_together(study: Make) -> None:
     objectives = "objective=[{metric: val/miou, mode: max}, {metric: train/loss, mode: min}]"
     planner = Planner(study(objectives, "search.sampler=nsgaii"))
     assert {record.state for record in run_all(planner)} == {State.COMPLETE}
-    front = planner._optuna.best_trials
+    front = planner._optuna.study.best_trials
     assert front
     assert all(len(trial.values) == 2 for trial in front)
 
@@ -159,7 +159,7 @@ def test_only_references_inside_the_space_are_told_to_optuna(study: Make) -> Non
     for override, told in (("suppression.gate_norm=none", 7), ("suppression.gate_norm=mean", 6)):
         planner = Planner(study(override))  # the official preset has gate_norm none; plain is in neither space
         list(run_all(planner))
-        assert len(planner._optuna.trials) == told
+        assert len(planner._optuna.study.trials) == told
 
 
 def test_seeds_differ_by_part_and_study() -> None:

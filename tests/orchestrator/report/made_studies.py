@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,12 @@ class MadeStudy:
     def search(self, trials: int, *, failed: int = 0, pruned: int = 0, classes: Sequence[str] = SHAPES) -> None:
         """Add search trials; the first ones failed, the next ones were pruned."""
         for number in range(trials):
-            config = self.study.space.trial(self._pick, seed=number).model_dump(mode="json")
+            picks: dict[str, Value] = {}
+            config = self.study.space.trial(partial(self._pick, picks), seed=number).model_dump(mode="json")
             suppression = config["suppression"]
             gain = 0.1 - 0.2 * (suppression["p_max"] - 0.4) ** 2 - 0.01 * abs(math.log10(config["train"]["lr"]) + 3)
             gain += 0.03 * (suppression["sampling"]["name"] == "uniform")
-            planned = Planned(f"search-{number:04d}", "search", number, config, None)
+            planned = Planned(f"search-{number:04d}", "search", number, config, picks)
             epochs = self.epochs(gain, seed=number, classes=classes)
             if number < failed:
                 self.records.append(Record(planned, epochs[:1], State.FAILED, "ValueError: loss is not finite"))
@@ -69,7 +71,7 @@ class MadeStudy:
         names: tuple[Reference, Reference] = ("plain", "official")
         for number, (gain, name) in enumerate(zip((0.0, 0.02), names, strict=True)):
             config = reference(self.study, name, number).model_dump(mode="json")
-            planned = Planned(f"reference-{number:04d}", "reference", number, config, None)
+            planned = Planned(f"reference-{name}", "reference", number, config, None)
             self.records.append(Record(planned, self.epochs(gain, seed=number), State.COMPLETE))
 
     def compare(
@@ -139,12 +141,14 @@ class MadeStudy:
             made.append({name: value for name, value in values.items() if name not in lacking})
         return tuple(made)
 
-    def _pick(self, _: str, domain: Domain) -> Value:
+    def _pick(self, picks: dict[str, Value], name: str, domain: Domain) -> Value:
         if isinstance(domain, Choice):
-            return domain.labels[int(self.rng.integers(len(domain.labels)))]
-        if domain.log:
-            return float(np.exp(self.rng.uniform(math.log(domain.low), math.log(domain.high))))
-        return float(self.rng.uniform(domain.low, domain.high))
+            picks[name] = domain.labels[int(self.rng.integers(len(domain.labels)))]
+        elif domain.log:
+            picks[name] = float(np.exp(self.rng.uniform(math.log(domain.low), math.log(domain.high))))
+        else:
+            picks[name] = float(self.rng.uniform(domain.low, domain.high))
+        return picks[name]
 
 
 def preset_plan(seeds: int = 6, **changes: Any) -> StagePlan:

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_studies import PRESET_ARMS, preset_plan
 
 from orchestrator.report.__main__ import main
 
@@ -102,6 +104,23 @@ def test_a_parquet_file_that_is_no_table_of_results(small: Any, capsys: pytest.C
     small.store.write_bytes("results.parquet", buffer.getvalue())
     assert run() == 2
     assert "it lacks the columns state, reason, seed, epoch" in capsys.readouterr().err
+
+
+def test_a_table_without_picks_is_of_an_older_version(small: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, record in enumerate(small.records):
+        small.records[number] = replace(record, planned=replace(record.planned, picks=None))
+    small.write()
+    assert run() == 2
+    said = capsys.readouterr().err
+    assert said.endswith("results.parquet: of an older version, without picks; the same launch again writes it anew\n")
+    assert said.count("\n") == 1
+
+
+def test_a_study_that_searched_nothing_needs_no_picks(make: Make, tmp_path: Path) -> None:
+    made = make()
+    made.compare(preset_plan(seeds=2), PRESET_ARMS)
+    made.write()
+    assert run("--storage", str(tmp_path / "studies"), "--format", "md", "--metric", "val/miou") == 0
 
 
 def test_importing_the_package_is_cheap() -> None:

@@ -19,8 +19,10 @@ from made_studies import (
 from orchestrator.report.build import build, compose
 from orchestrator.report.charts.drawing import save
 from orchestrator.report.pages.document import Document, Table
-from orchestrator.report.pages.markdown import render
+from orchestrator.report.pages.rendering import render
 from orchestrator.report.source import read_results
+from orchestrator.store.masking import shown
+from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import State
 
@@ -33,7 +35,7 @@ def report(made: Any, metrics: Sequence[str] | None = None, **options: Any) -> D
 
 
 def text(document: Document) -> str:
-    return " ".join(render(document).replace("\\", "").split())
+    return " ".join(render(document, "md", {}).replace("\\", "").split())
 
 
 def table(document: Document, name: str) -> list[dict[str, str]]:
@@ -48,7 +50,7 @@ def by_arm(document: Document, name: str) -> Mapping[str, dict[str, str]]:
 def drawn(document: Document) -> None:
     """Every figure can be drawn and saved."""
     for picture in document.pictures:
-        assert save(picture.draw(), picture.name, "png").startswith(b"\x89PNG")
+        assert save(picture.draw(), picture.name, ["png"])["png"].startswith(b"\x89PNG")
 
 
 def names(blocks: Sequence[Any]) -> list[str]:
@@ -245,7 +247,7 @@ def test_search_only(make: Make) -> None:
     best = max((r for r in made.records if r.planned.kind == "search" and r.state is State.COMPLETE),
                key=lambda r: r.epochs[-1]["val/miou"])  # fmt: skip
     rows = table(document, "search-best")
-    assert [row["what"] for row in rows] == ["best of the search", "reference: plain", "reference: official"]
+    assert [row["what"] for row in rows] == ["best of the search", "reference: official", "reference: plain"]
     assert rows[0]["run"] == best.key
     assert rows[0]["val/miou ↑"] == f"{best.epochs[-1]['val/miou']:.4f}"
     picks = {row["setting"]: row[best.key] for row in table(document, "search-picks")}
@@ -289,7 +291,7 @@ def test_picks_are_read_back_from_the_table(make: Make) -> None:
     made.references()
     made.search(30)
     results = read_results(made.write())
-    picks = read_knobs(results, results.trials).picks
+    picks = read_knobs(results, results.every_run).picks
     for record in made.records:
         if record.planned.kind == "search":
             config = made.study.space.trial(
@@ -297,7 +299,37 @@ def test_picks_are_read_back_from_the_table(make: Make) -> None:
             )
             assert config.model_dump(mode="json") == record.planned.config
         else:
-            assert record.key not in picks or record.planned.number == 1, "plain lies outside the space"
+            assert not picks[record.key], "the references of this study were not picked"
+
+
+def test_labels_are_told_apart_though_the_table_writes_text(make: Make) -> None:
+    from orchestrator.report.sections.searched_settings import read_knobs
+
+    made = make(
+        "suppression.layer={choice: [decoder, encoder.4]}", "train.class_weights={choice: [null, log_frequency]}"
+    )
+    made.search(12)
+    document = report(made)
+    results = read_results(made.store)
+    picks = read_knobs(results, results.every_run).picks
+    for record in made.records:
+        assert picks[record.key] == record.planned.picks
+    assert {one["train.class_weights"] for one in picks.values()} == {None, "log_frequency"}
+    drawn(document)
+
+
+def test_picks_that_the_environment_hides_are_shown_by_name_and_in_no_figure(make: Make) -> None:
+    made = make()
+    made.search(12)
+    store = made.write()
+    from_env = {"suppression.layer": "${LAYER}", "train.lr": "${LR}"}
+    write_table(store, [shown(record, from_env) for record in made.records])
+    results = read_results(store)
+    document = compose(results, ["val/miou"])
+    rows = {row.pop("setting"): set(row.values()) for row in table(document, "search-picks")}
+    assert (rows["suppression.layer"], rows["train.lr"]) == ({"${LAYER}"}, {"${LR}"})
+    assert "1e-0" not in text(document)
+    drawn(document)
 
 
 def test_several_objectives(make: Make) -> None:

@@ -18,8 +18,9 @@ import pytest
 from made_studies import PRESET_ARMS, begin, preset_plan
 
 from orchestrator.report.build import build, write_report
-from orchestrator.report.pages import html, latex, markdown
 from orchestrator.report.pages.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
+from orchestrator.report.pages.escapes import escape_latex
+from orchestrator.report.pages.rendering import render, render_table
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm
 from orchestrator.store.trial_record import State
@@ -103,7 +104,7 @@ def test_the_html_page_stands_alone_and_shows_names_as_they_are(nasty_study: Any
 def test_markdown_shows_names_as_they_are() -> None:
     from markdown_it import MarkdownIt  # comes with rich
 
-    page = parsed(MarkdownIt("commonmark").enable("table").render(markdown.render(nasty_document())))
+    page = parsed(MarkdownIt("commonmark").enable("table").render(render(nasty_document(), "md", {})))
     for name in NASTY:
         assert name in page.text
     rows = [tag for tag, _ in page.tags if tag == "tr"]
@@ -142,8 +143,8 @@ def test_latex_compiles(nasty_study: Any, tmp_path: Path, pdflatex: str) -> None
 def test_every_letter_compiles_and_a_table_can_be_input(tmp_path: Path, pdflatex: str) -> None:
     document = nasty_document()
     (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "nasty.tex").write_text(latex.render_table(document.tables[0]))
-    (tmp_path / "report.tex").write_text(latex.render(document))
+    (tmp_path / "tables" / "nasty.tex").write_text(render_table(document.tables[0]))
+    (tmp_path / "report.tex").write_text(render(document, "tex", {}))
     shown = compiled(pdflatex, tmp_path)
     if shown:
         assert "50 % #1 {x} \\end{document} $y$" in " ".join(shown.split())
@@ -155,19 +156,19 @@ def test_every_letter_compiles_and_a_table_can_be_input(tmp_path: Path, pdflatex
 
 @pytest.mark.parametrize("letter", [chr(code) for code in (0x22, 0x27, 0x5C, 0xA0, 0xBD, 0x2028, 0x1F680, 0x7F)])
 def test_latex_leaves_no_letter_that_pdflatex_cannot_set(letter: str) -> None:
-    written = latex.escape(f"a{letter}b")
+    written = escape_latex(f"a{letter}b")
     assert all(character.isascii() or "\u00c0" <= character <= "\u017f" for character in written), written
 
 
 def test_long_tables_go_on(tmp_path: Path) -> None:
     table = Table("long", "Long", ("a",), tuple(cells((str(n),)) for n in range(100)))
-    written = latex.render_table(table)
+    written = render_table(table)
     assert written.count(r"\begin{table}") == 3
     assert re.findall(r"^(\d+) \\\\$", written, re.MULTILINE) == [str(n) for n in range(100)]
 
 
 def test_html_of_a_hostile_document() -> None:
-    page = parsed(html.render(nasty_document(), {}))
+    page = parsed(render(nasty_document(), "html", {}))
     assert "script" not in {tag for tag, _ in page.tags}
 
 

@@ -12,17 +12,15 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
-from orchestrator.report.statistics.paired import (
-    Comparison,
-    Values,
-    compare,
+from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
+from orchestrator.report.statistics.sign_flip import (
+    EXACT_PAIRS,
+    exact_sign_flip,
     mean_interval,
-    per_class,
     seeds_needed,
     sign_flip,
     smallest_p,
 )
-from orchestrator.report.statistics.sign_flip import BCA_PAIRS, EXACT_PAIRS, bca_interval, exact_sign_flip
 
 HUNDREDTHS = st.lists(st.integers(-20, 20), min_size=1, max_size=9)
 STUDIES = st.integers(2, 7).flatmap(
@@ -59,7 +57,7 @@ def study(*rows: Sequence[float]) -> dict[str, dict[int, float]]:
 
 def compared(
     values: Values, baseline: str = "plain", blocks: int = 8, greater_is_better: bool = True
-) -> list[Comparison]:
+) -> list[PairedDifference]:
     return compare(values, baseline, metric="val/miou", greater_is_better=greater_is_better, blocks=range(blocks))
 
 
@@ -140,61 +138,30 @@ def test_seeds_needed_refuses_nonsense(comparisons: int, alpha: float) -> None:
 # the interval
 
 
-@pytest.mark.parametrize("n", [2, 3, 8, 40])
+@pytest.mark.parametrize("n", [2, 3, 8, 40, 80, 200])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_few_pairs_get_students_interval(n: int, confidence: float) -> None:
+def test_any_number_of_pairs_gets_students_interval(n: int, confidence: float) -> None:
     d = normal(n, seed=n)
-    low, high, method = mean_interval(d, confidence)
-    assert method == "t"
+    low, high = mean_interval(d, confidence)
     assert (low, high) == pytest.approx(DescrStatsW(d).tconfint_mean(1 - confidence))
     assert (low, high) == pytest.approx(tuple(stats.ttest_1samp(d, 0).confidence_interval(confidence)))
 
 
-def slow_bca(d: np.ndarray, confidence: float, resamples: int) -> tuple[float, float]:
-    """Efron 1987, equations 2.3 and 6.6 written out."""
-    rng = np.random.default_rng(99)
-    means = np.sort([rng.choice(d, d.size).mean() for _ in range(resamples)])
-    z0 = stats.norm.ppf(np.mean(means < d.mean()))
-    left_out = np.array([np.delete(d, i).mean() for i in range(d.size)])
-    u = left_out.mean() - left_out
-    a = (u**3).sum() / (6 * (u**2).sum() ** 1.5)
-    z = stats.norm.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = np.quantile(means, stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))))
-    return low, high
-
-
-def test_many_pairs_get_the_bca_interval() -> None:
-    d = np.random.default_rng(3).exponential(size=BCA_PAIRS)
-    low, high, method = mean_interval(d, 0.95)
-    assert method == "bca"
-    assert (low, high) == pytest.approx(slow_bca(d, 0.95, 20_000), abs=0.02 * (high - low))
-    t_low, t_high = stats.ttest_1samp(d, 0).confidence_interval()
-    assert low > t_low  # it leans with the skewness, as t does not
-    assert high > t_high
-
-
-def test_bca_of_many_studies_at_once_is_that_of_each() -> None:
-    d = np.random.default_rng(4).normal(size=(3, BCA_PAIRS))
-    lows, highs = bca_interval(d, 0.95)
-    for row, low, high in zip(d, lows, highs, strict=True):
-        assert mean_interval(row, 0.95)[:2] == pytest.approx((low, high))
-
-
-@pytest.mark.parametrize("n", [2, 7, BCA_PAIRS])
+@pytest.mark.parametrize("n", [2, 7, 80])
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.0])
 def test_without_spread_there_is_no_interval(n: int, value: float) -> None:
-    assert mean_interval([value] * n, 0.95) == (None, None, "none")
+    assert mean_interval([value] * n, 0.95) == (None, None)
 
 
 def test_without_spread_but_for_rounding_there_is_no_interval() -> None:
-    assert mean_interval([0.3 - 0.2, 0.1, 0.8 - 0.7], 0.95) == (None, None, "none")
+    assert mean_interval([0.3 - 0.2, 0.1, 0.8 - 0.7], 0.95) == (None, None)
 
 
 def test_one_outlier_among_equal_differences_still_has_an_interval() -> None:
-    low, high, _ = mean_interval([0.0] * (BCA_PAIRS - 1) + [1.0], 0.95)
+    low, high = mean_interval([0.0] * 79 + [1.0], 0.95)
     assert low is not None
     assert high is not None
-    assert low <= 1 / BCA_PAIRS <= high
+    assert low <= 1 / 80 <= high
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
@@ -263,7 +230,7 @@ def test_a_value_that_is_no_number_is_missing(bad: float) -> None:
 def test_one_pair_has_a_difference_and_no_more() -> None:
     [c] = compared(study([0.5], [0.7]), blocks=1)
     assert c.difference == pytest.approx(0.2)
-    assert (c.n, c.low, c.high, c.interval, c.p, c.p_adjusted) == (1, None, None, "none", None, None)
+    assert (c.n, c.low, c.high, c.p, c.p_adjusted) == (1, None, None, None, None)
     assert math.isnan(c.arm_std)
     assert (c.improvement, c.better) == (1.0, True)
 
@@ -271,13 +238,13 @@ def test_one_pair_has_a_difference_and_no_more() -> None:
 @pytest.mark.parametrize("values", [{"plain": {}, "a": {0: 0.5}}, {"plain": {1: 0.5}, "a": {0: 0.5}}, {"a": {0: 0.5}}])
 def test_no_pair_is_reported_as_such(values: Values) -> None:
     [c] = compared(values, blocks=2)
-    assert (c.n, c.missing, c.p, c.improvement, c.better, c.interval) == (0, (0, 1), None, None, None, "none")
+    assert (c.n, c.missing, c.p, c.improvement, c.better, c.low) == (0, (0, 1), None, None, None, None)
     assert all(math.isnan(x) for x in (c.baseline_mean, c.arm_mean, c.baseline_std, c.arm_std, c.difference))
 
 
 def test_equal_arms_differ_by_nothing() -> None:
     [c] = compared(study([0.5, 0.6, 0.7], [0.5, 0.6, 0.7]), blocks=3)
-    assert (c.difference, c.p, c.p_adjusted, c.improvement, c.better, c.interval) == (0.0, 1.0, 1.0, 0.5, None, "none")
+    assert (c.difference, c.p, c.p_adjusted, c.improvement, c.better, c.low) == (0.0, 1.0, 1.0, 0.5, None, None)
 
 
 def test_a_failed_arm_makes_no_other_arm_significant() -> None:

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.job import Job
 
 Make = Callable[..., Study]
 EPOCHS = 4
@@ -25,11 +25,8 @@ def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
-def job(planned: Planned, store: Store) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    rest = {"launch": "x", "fit": "fake_fit:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
-    return {"plan": asdict(planned), "storage": store.storage, "study": store.study, **rest}
+def job(planned: Planned, store: Store) -> Job:
+    return Job(planned, store.storage, store.study, "x", "fake_fit:fit")
 
 
 def make(study: Study, store: Store, state: State) -> Planned:
@@ -38,10 +35,7 @@ def make(study: Study, store: Store, state: State) -> Planned:
     assert planned is not None
     store.plan(planned)
     attempt = Attempt(job(planned, store))
-    epochs = []
-    for _ in range(EPOCHS if state is State.COMPLETE else DONE):
-        _, metrics, _ = attempt.next_epoch()
-        epochs.append(metrics)
+    epochs = [attempt.next_epoch().metrics for _ in range(EPOCHS if state is State.COMPLETE else DONE)]
     attempt.close()
     if state is not State.RUNNING:
         store.judge(Record(planned, tuple(epochs)).ended(state, "why"), {"note": 1})
@@ -108,14 +102,14 @@ def _check(storage: Path, study: Study, sound: Record, name: str) -> None:
     assert planned.key == sound.key, "handed out again under its own key"
     store.plan(planned)
     attempt = Attempt(job(planned, store))
-    epoch, _, _ = attempt.next_epoch()
+    epoch = attempt.next_epoch().epoch
     expected = DONE if name == f"checkpoint-1-{DONE}.bin" else DONE + 1
     assert epoch == expected
     if name == f"checkpoint-1-{DONE}.bin":
-        assert any(name in line for line in attempt.notes)
+        assert any(name in line for line in attempt.began.notes)
     metrics = [attempt._history[-1]]
     while len(attempt._history) < EPOCHS:
-        metrics.append(attempt.next_epoch()[1])
+        metrics.append(attempt.next_epoch().metrics)
     attempt.close()
     after = Store(str(storage), "s")
     (again,) = after.records()
@@ -130,11 +124,11 @@ def test_no_good_checkpoint_restarts_from_the_first_epoch_and_says_so(study: Mak
     for path in folder.glob("*.bin"):
         path.write_bytes(path.read_bytes()[:-1])
     attempt = Attempt(job(planned, store))
-    epoch, _, _ = attempt.next_epoch()
+    epoch = attempt.next_epoch().epoch
     attempt.close()
     assert epoch == 1
     for name in (f"checkpoint-1-{DONE}.bin", f"checkpoint-1-{DONE - 1}.bin", "starts from epoch 1"):
-        assert any(name in line for line in attempt.notes), attempt.notes
+        assert any(name in line for line in attempt.began.notes), attempt.began.notes
 
 
 def test_checkpoints_that_are_gone_restart_and_say_so(study: Make, tmp_path: Path) -> None:
@@ -143,10 +137,10 @@ def test_checkpoints_that_are_gone_restart_and_say_so(study: Make, tmp_path: Pat
     for path in (tmp_path / "s/trials" / planned.key).glob("*.bin"):
         path.unlink()
     attempt = Attempt(job(planned, store))
-    epoch, _, _ = attempt.next_epoch()
+    epoch = attempt.next_epoch().epoch
     attempt.close()
     assert epoch == 1
-    assert any("starts from epoch 1" in line for line in attempt.notes), "never a silent restart"
+    assert any("starts from epoch 1" in line for line in attempt.began.notes), "never a silent restart"
 
 
 def test_a_new_trial_starts_without_a_warning(study: Make, tmp_path: Path) -> None:
@@ -155,7 +149,7 @@ def test_a_new_trial_starts_without_a_warning(study: Make, tmp_path: Path) -> No
     assert planned is not None
     store.plan(planned)
     attempt = Attempt(job(planned, store))
-    assert attempt.notes == []
+    assert attempt.began.notes == []
     attempt.close()
 
 

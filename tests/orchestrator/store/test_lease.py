@@ -13,7 +13,8 @@ import pytest
 
 from orchestrator.errors import InputError
 from orchestrator.store import lease as module
-from orchestrator.store.lease import NAME, STALE_S, holder, lease
+from orchestrator.store.layout import LEASE
+from orchestrator.store.lease import STALE_S, holder, lease
 from orchestrator.store.objects import Objects
 
 
@@ -24,7 +25,7 @@ def objects(tmp_path: Path) -> Objects:
 
 def held_by(objects: Objects, **changes: Any) -> None:
     other = {"owner": "other", "host": "elsewhere", "pid": 1, "time": time.time()}
-    objects.write_json(NAME, other | changes)
+    objects.write_json(LEASE, other | changes)
 
 
 def dead_pid() -> int:
@@ -39,7 +40,7 @@ def test_it_is_held_and_released(objects: Objects, tmp_path: Path) -> None:
     with lease(objects, said.append):
         held = holder(objects)
         assert held is not None
-        assert (held["pid"], held["host"]) == (os.getpid(), platform.node())
+        assert (held.pid, held.host) == (os.getpid(), platform.node())
         objects.write("study.json", b"")
     assert holder(objects) is None
     assert said == []
@@ -70,7 +71,7 @@ def test_another_host_is_believed_until_its_lease_is_stale(objects: Objects) -> 
     with lease(objects, said.append):
         held = holder(objects)
         assert held is not None
-        assert held["owner"] != "other"
+        assert held.owner != "other"
     assert len(said) == 1
     assert "taken over" in said[0]
 
@@ -86,9 +87,9 @@ def test_a_dead_process_of_this_host_is_taken_over_at_once(objects: Objects) -> 
 def test_the_heartbeat_renews_it(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
     with lease(objects, print):
-        first = objects.read_json(NAME)["time"]
+        first = objects.read_json(LEASE)["time"]
         deadline = time.monotonic() + 5
-        while objects.read_json(NAME)["time"] == first:
+        while objects.read_json(LEASE)["time"] == first:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
@@ -108,7 +109,7 @@ def test_of_two_in_the_same_moment_the_one_that_was_overwritten_gives_up(
         pytest.fail("both hold it")
     held = holder(objects)
     assert held is not None
-    assert held["owner"] == "other", "the winner's lease stays"
+    assert held.owner == "other", "the winner's lease stays"
 
 
 def test_a_launch_that_was_taken_over_stops_and_does_not_take_it_back(
@@ -122,16 +123,16 @@ def test_a_launch_that_was_taken_over_stops_and_does_not_take_it_back(
         with lease(objects, said.append):
             held_by(objects)  # this process slept too long
             time.sleep(0.3)
-            assert objects.read_json(NAME)["owner"] == "other"
+            assert objects.read_json(LEASE)["owner"] == "other"
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert received == [signal.SIGTERM]
     assert "this one stops" in said[0]
-    assert objects.read_json(NAME)["owner"] == "other", "nor does it release it"
+    assert objects.read_json(LEASE)["owner"] == "other", "nor does it release it"
 
 
 def test_a_damaged_lease_is_no_lease(objects: Objects) -> None:
-    objects.write(NAME, b"{")
+    objects.write(LEASE, b"{")
     assert holder(objects) is None
     with lease(objects, print):
         assert holder(objects) is not None

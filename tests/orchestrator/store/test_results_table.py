@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
 
+from orchestrator.store.masking import shown
 from orchestrator.store.ranking import best, pareto_front
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table, write_best, write_table
@@ -10,7 +12,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from trainable.config import TrialConfig
 from trainable.configfile.mistakes import Mistake
-from trainable.configfile.node import plain
+from trainable.configfile.node import Scalar, plain
 from trainable.configfile.reading import read_mapping
 
 MIOU = Objective(metric="val/miou", mode="max")
@@ -99,3 +101,43 @@ def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:
         mistakes: list[Mistake] = []
         tree = plain(read_mapping(tmp_path / "s/best.yaml", "a trial", (), mistakes, env={}))
         assert (tree, mistakes) == (odd.planned.config, [])
+
+
+def picked(number: int, picks: dict[str, Scalar] | None, **suppression: Scalar) -> Record:
+    """A search trial that picked something, with what of it stands in its configuration."""
+    config = {**CONFIG, "suppression": suppression}
+    return Record(Planned(f"search-{number}", "search", number, config, picks), ({"val/miou": 0.1},), State.COMPLETE)
+
+
+def test_picks_stand_behind_the_settings_and_change_no_other_column() -> None:
+    records = [picked(0, {"suppression.p_max": 0.25, "suppression.layer": "decoder"}), trial(0, kind="reference")]
+    names = table(records).column_names
+    assert names[names.index("param.train.epochs") + 1 :] == [
+        "pick.suppression.layer",
+        "pick.suppression.p_max",
+        "val/miou",
+    ]
+    without = [replace(r, planned=replace(r.planned, picks=None)) for r in records]
+    assert table(records).drop_columns(["pick.suppression.layer", "pick.suppression.p_max"]) == table(without)
+
+
+def test_what_was_not_picked_is_null_and_a_picked_null_is_not() -> None:
+    rows = table(
+        [
+            picked(0, {"suppression.sampling": "fixed", "suppression.sampling.fixed.tau": 0.5, "weights": None}),
+            picked(1, {"suppression.sampling": "uniform", "weights": "log"}),
+            picked(2, None),
+        ]
+    )
+    assert rows["pick.suppression.sampling"].to_pylist() == ["fixed", "uniform", None]
+    assert rows["pick.suppression.sampling.fixed.tau"].to_pylist() == [0.5, None, None], "conditional"
+    assert rows["pick.weights"].to_pylist() == ["null", "log", None]
+
+
+def test_picks_from_the_environment_stand_as_written() -> None:
+    picks: dict[str, Scalar] = {"model.encoder": "hidden18", "data": '{"root": "${ROOT}"}', "suppression.hidden18.x": 2}
+    record = picked(0, picks, key="hidden18")
+    rows = table([shown(record, {"model.encoder": "${ENCODER}", "suppression.key": "${KEY}"})]).to_pylist()
+    assert rows[0]["pick.model.encoder"] == "${ENCODER}"
+    assert rows[0]["pick.suppression.${KEY}.x"] == 2, "a label inside a name"
+    assert "hidden18" not in str(rows)

@@ -8,9 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -23,6 +21,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.job import Job
 
 pytestmark = [
     pytest.mark.integration,
@@ -101,14 +100,13 @@ def test_an_attempt_continues(storage: str, study: Make) -> None:
     planned = Planner(study("search.references=[]")).next()
     assert planned is not None
     store.plan(planned)
-    rest = {"launch": "x", "fit": "fake_fit:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
-    job: dict[str, Any] = {"plan": asdict(planned), "storage": store.storage, "study": "s", **rest}
+    job = Job(planned, store.storage, "s", "x", "fake_fit:fit")
     first = Attempt(job)
     first.next_epoch()
     first.next_epoch()
     first.close()
     second = Attempt(job)
-    assert [second.next_epoch()[0] for _ in range(2)] == [3, 4]
+    assert [second.next_epoch().epoch for _ in range(2)] == [3, 4]
     second.close()
     (record,) = store.records()
     assert record.whole

@@ -1,6 +1,6 @@
 """Environment variables in study files."""
 
-from orchestrator.studyfile import load
+from orchestrator.studyfile import load, stored_space
 
 
 def test_a_variable_inside_a_text_is_replaced(read):
@@ -67,3 +67,27 @@ def test_a_broken_bound_is_reported_once(complain):
     assert complain(suppression="{p_max: {uniform: [0, '${P}']}}") == [
         "6 suppression.p_max.uniform[1]: the environment variable P is not set"
     ]
+
+
+def by_name(space):
+    return {name: domain for name, domain, _ in space.domains()}
+
+
+def test_the_stored_space_is_that_of_the_study(read):
+    study = read(
+        train="{epochs: 12, batch_size: {choice: [4, 8]}, lr: {log_uniform: [1.0e-4, 1.0e-2]}}",
+        suppression="{p_max: {uniform: [0, 1]}, layer: {choice: [decoder, [encoder.4, decoder]]}}",
+    )
+    assert by_name(stored_space(study.resolved())) == by_name(study.space)
+
+
+def test_in_the_stored_space_variables_stand_by_name(read):
+    study = read(
+        model="{choice: [{arch: fpn, encoder: '${A}'}, {arch: unet, encoder: resnet34}]}",
+        suppression="{p_max: {uniform: [0, '${P}']}, layer: {choice: ['${L}', encoder.4]}}",
+        env={"A": "resnet18", "P": "0.5", "L": "decoder"},
+    )
+    stored, known = by_name(stored_space(study.resolved())), by_name(study.space)
+    assert stored["suppression.layer"].labels == ("${L}", "encoder.4")
+    assert stored["model"].labels == known["model"].labels
+    assert stored.keys() == known.keys() - {"suppression.p_max"}, "its bounds are not kept"

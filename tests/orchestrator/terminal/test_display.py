@@ -75,7 +75,7 @@ def test_the_summary_compares_with_the_references_and_claims_nothing(study: Call
         record("search-0000", 0.4, state=State.COMPLETE),
         record("search-0001", 0.2, state=State.FAILED, reason="epoch 2: the loss is nan"),
     ]
-    print_summary(console, study(), records, {}, seconds=61, places={"study": "/there", "runs": "mlflow ui"})
+    print_summary(console, study(), records, {}, seconds=61, results={"study": "/there", "runs": "mlflow ui"})
     out = text(console)
     assert "3 complete, 1 failed; 1 min 1 s" in out
     assert "best" in out
@@ -90,7 +90,7 @@ def test_the_summary_of_several_objectives_is_a_pareto_front(study: Callable[...
     console = plain_console()
     several = study("objective=[{metric: val/miou, mode: max}, {metric: val/rare_miou, mode: min}]")
     records = [record(f"search-{n}", n / 10, state=State.COMPLETE) for n in (1, 2, 3)]
-    print_summary(console, several, records, {}, seconds=1, places={"study": "/there"})
+    print_summary(console, several, records, {}, seconds=1, results={"study": "/there"})
     out = text(console)
     assert "Pareto front" in out
     assert all(f"search-{n}" in out for n in (1, 2, 3))
@@ -99,7 +99,7 @@ def test_the_summary_of_several_objectives_is_a_pareto_front(study: Callable[...
 def test_a_study_in_which_all_failed_has_a_summary(study: Callable[..., Study]) -> None:
     console = plain_console()
     failed = replace(record("search-0000"), state=State.FAILED, reason="boom")
-    print_summary(console, study(), [failed], {}, seconds=1, places={"study": "/there"})
+    print_summary(console, study(), [failed], {}, seconds=1, results={"study": "/there"})
     assert "failed: search-0000: boom" in text(console)
     assert NO_EVIDENCE not in text(console)
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -24,6 +24,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import load
 from orchestrator.tracking.model import NAME, log_best_model
 from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.job import Job
 from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import folded
@@ -60,12 +61,11 @@ def train(folder: Path, arch: str) -> tuple[Store, Record]:
     planned = Planner(load(folder / "s.yaml", env={})).next()
     assert planned is not None
     store.plan(planned)
-    rest = {"launch": "x", "fit": "trainable.train.engine:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
-    attempt = Attempt({"plan": asdict(planned), "storage": store.storage, "study": "s", **rest})
-    _, metrics, done = attempt.next_epoch()
+    attempt = Attempt(Job(planned, store.storage, "s", "x", "trainable.train.engine:fit"))
+    done = attempt.next_epoch()
     attempt.close()
-    assert done
-    record = Record(planned, (metrics,)).ended(State.COMPLETE)
+    assert done.last
+    record = Record(planned, (done.metrics,)).ended(State.COMPLETE)
     store.judge(record, {})
     return store, record
 

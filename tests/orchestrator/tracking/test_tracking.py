@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
-from orchestrator.tracking import DEFAULT_URI, StudyInfo, Tracker, tracking_uri, ui_command
+from orchestrator.tracking import DEFAULT_URI, Tracker, tracking_uri, ui_command
 from orchestrator.tracking.study_info import DataSource
 
 CONFIG = {"train": {"epochs": 2, "lr": 0.01}, "data": {"root": "/secret/place"}, "seed": 3}
@@ -26,14 +26,13 @@ def draw(folder: Path) -> None:
 
 
 def tracker(uri: str, study_id: str = "1234", draw: Callable[[Path], None] = draw) -> Tracker:
-    info = StudyInfo(
+    info = FakeStudy(
         study_id=study_id,
-        name="study",
-        experiment="exp",
-        objective=Objective(metric="val/miou", mode="max"),
         settings={"search": {"trials": 2}},
         from_env={"data.root": "${ROOT}"},
-        data=lambda config: DataSource("shapes", f"print of {config['data']['root']}", "${ROOT}", {"size": "[8, 8]"}),
+        data=lambda trial: DataSource(
+            "shapes", f"print of {trial.planned.data['root']}", "${ROOT}", {"size": "[8, 8]"}
+        ),
         trial_tags=lambda key: {"host": f"host of {key}"},
         plan_hash=lambda kind: f"hash of {kind}" if kind == "ablation" else None,
         draw_data=draw,

@@ -14,16 +14,15 @@ from typing import Any
 
 import mlflow.exceptions
 import pytest
+from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
-from orchestrator.tracking import StudyInfo, Tracker
+from orchestrator.tracking import Tracker
 from orchestrator.tracking import tracker as tracker_module
 from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.entries import key_of
-from orchestrator.tracking.study_info import DataSource
 
 CONFIG = {"train": {"epochs": 3, "lr": 0.01}, "data": {"name": "shapes"}, "seed": 3}
 
@@ -34,17 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def info(**changes: Any) -> StudyInfo:
-    known: dict[str, Any] = {
-        "study_id": "1234",
-        "name": "study",
-        "experiment": "exp",
-        "objective": Objective(metric="val/miou", mode="max"),
-        "settings": {"search": {"trials": 2}},
-        "from_env": {},
-        "data": lambda _config: DataSource("shapes", "abc", "made in memory", {}),
-    }
-    return StudyInfo(**known | changes)
+def info(**changes: Any) -> FakeStudy:
+    return FakeStudy(**{"settings": {"search": {"trials": 2}}, **changes})
 
 
 def record(key: str = "search-0000", epochs: int = 3, config: dict[str, Any] | None = None) -> Record:

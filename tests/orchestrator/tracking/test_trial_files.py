@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,6 +27,7 @@ from orchestrator.studyfile import Study, load
 from orchestrator.tracking.confusion_picture import DPI, draw_confusion
 from orchestrator.tracking.trial_files import write_trial_files
 from orchestrator.worker.attempt import Attempt, StorageFailed
+from orchestrator.worker.job import Job
 from trainable.config import TrialConfig
 from trainable.data.classes import SHAPES
 from trainable.evaluate.metrics.names import iou_name
@@ -115,8 +116,7 @@ def planned(real: Study, store: Store) -> Planned:
 
 
 def attempt_at(planned: Planned, store: Store, fit: str) -> Attempt:
-    rest = {"launch": "x", "fit": fit, "threads": 1, "timeout_s": None, "backoff_s": 0}
-    return Attempt({"plan": asdict(planned), "storage": store.storage, "study": store.study, **rest})
+    return Attempt(Job(planned, store.storage, store.study, "x", fit))
 
 
 def run(planned: Planned, store: Store, fit: str, epochs: int = 3) -> None:
@@ -130,9 +130,9 @@ def kept(store: Store, key: str) -> list[str]:
     return store.objects.names(f"trials/{key}/artifacts")
 
 
-def files_of(record: Record, store: Store, folder: Path, **options: Any) -> set[str]:
+def files_of(record: Record, store: Store, folder: Path, from_env: Mapping[str, str] | None = None) -> set[str]:
     folder.mkdir(exist_ok=True)
-    write_trial_files(record, store, folder, **options)
+    write_trial_files(record, store, folder, from_env or {})
     return {path.name for path in folder.iterdir()}
 
 
@@ -200,7 +200,7 @@ def test_a_storage_that_does_not_take_it_interrupts_the_trial(
             [attempt.next_epoch() for _ in range(3)]
         attempt._writer.shutdown()
     again = attempt_at(planned, store, "looking:seen")
-    done = len(again.earlier)
+    done = len(again.began.earlier)
     assert done == (0 if part == FIRST else 2)
     for _ in range(3 - done):
         again.next_epoch()

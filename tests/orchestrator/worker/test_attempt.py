@@ -4,7 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import pytest
 
 from orchestrator.launch.one_launch import Target, launch
 from orchestrator.plan.planner import Planner
+from orchestrator.store.layout import CheckpointName
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import CheckpointName, Planned, State
+from orchestrator.store.trial_record import Planned, State
 from orchestrator.studyfile import Study, load
 from orchestrator.worker import attempt as module
 from orchestrator.worker.attempt import Attempt, StorageFailed
+from orchestrator.worker.job import Job
 from trainable.failure import TrialFailed
 
 HERE = Path(__file__).parents[1]
@@ -49,9 +51,8 @@ def planned_by(study: Study, store: Store) -> Planned:
     return planned
 
 
-def job(planned: Planned, store: Store, **changes: Any) -> dict[str, Any]:
-    rest = {"launch": "x", "fit": "fake_fit:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
-    return {"plan": asdict(planned), "storage": store.storage, "study": store.study, **rest, **changes}
+def job(planned: Planned, store: Store, **changes: Any) -> Job:
+    return replace(Job(planned, store.storage, store.study, "x", "fake_fit:fit"), **changes)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def planned(study: Make, store: Store) -> Planned:
 
 
 def epochs(attempt: Attempt, count: int) -> list[int]:
-    return [attempt.next_epoch()[0] for _ in range(count)]
+    return [attempt.next_epoch().epoch for _ in range(count)]
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
@@ -99,7 +100,8 @@ def test_the_last_epoch_is_told_once_more_where_only_the_driver_missed_it(planne
     epochs(first, 4)
     first.close()
     second = Attempt(job(planned, store))
-    assert second.next_epoch()[::2] == (4, True)
+    again = second.next_epoch()
+    assert (again.epoch, again.last) == (4, True)
     second.close()
 
 
@@ -206,7 +208,7 @@ def test_a_storage_that_fails_is_told_and_the_trial_continues_afterwards(
         work()
     mend()
     again = Attempt(job(planned, store))
-    done = len(again.earlier)
+    done = len(again.began.earlier)
     assert done == {"checkpoint-1-3": 2, "epochs-1": 1, "log-1": 1, "attempt-": 0}[part]
     assert epochs(again, 4 - done) == list(range(done + 1, 5))
     again.close()

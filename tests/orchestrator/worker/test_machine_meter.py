@@ -4,7 +4,6 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +16,7 @@ from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.worker import machine_meter as machine
 from orchestrator.worker.attempt import Attempt
+from orchestrator.worker.job import Job
 from orchestrator.worker.machine_meter import MachineMeter, visible_gpus
 from trainable.evaluate.metrics.names import CPU_PERCENT, GPU_MEMORY, GPU_POWER, GPU_UTILIZATION, RSS, repeats
 
@@ -197,10 +197,8 @@ def test_an_attempt_adds_them_to_its_epochs_where_asked(
     planned = Planner(study("search.references=[]")).next()
     assert planned is not None
     store.plan(planned)
-    rest = {"launch": "x", "fit": "fake_fit:fit", "threads": 1, "timeout_s": None, "backoff_s": 0}
-    job = {"plan": asdict(planned), "storage": store.storage, "study": "s", **rest}
-    attempt = Attempt({**job, "system_metrics": asked})
-    told = [attempt.next_epoch()[1] for _ in range(2)]
+    attempt = Attempt(Job(planned, store.storage, "s", "x", "fake_fit:fit", system_metrics=asked))
+    told = [attempt.next_epoch().metrics for _ in range(2)]
     attempt.close()
     (record,) = store.records()
     assert list(record.epochs) == told

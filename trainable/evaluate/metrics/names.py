@@ -118,7 +118,7 @@ def iou_name(class_name: str) -> str:
     return f"{IOU_PREFIX}{class_name}"
 
 
-def test_iou_name(class_name: str) -> str:
+def iou_on_test_name(class_name: str) -> str:
     """IoU of one class on the test split, as `TEST_MIOU`."""
     return f"test/iou/{class_name}"
 

@@ -1,0 +1,55 @@
+"""``study.json``: what a study is, as its last launch kept it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+from pydantic import TypeAdapter
+
+from orchestrator.errors import InputError
+from orchestrator.store import layout
+from orchestrator.store.objects import DamagedError, Objects
+from trainable.configfile.node import JsonObject
+
+
+@dataclass(frozen=True)
+class KeptStudy:
+    """A study as its directory tells it; fields with defaults are missing where an early version launched it."""
+
+    id: str
+    """Given at the first launch: a study that is deleted and run anew is another one."""
+    specification: JsonObject
+    """The resolved study file, environment variables by name."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of each data set, by its section."""
+    from_env: Mapping[str, str] = field(default_factory=dict)
+    """Settings that came from environment variables, as written, by dotted path."""
+    rare_classes: Mapping[str, list[str]] = field(default_factory=dict)
+    """Names of the rare classes of each data set, by its section."""
+
+    def write(self, objects: Objects) -> None:
+        """Keep it in the study's directory."""
+        objects.write_json(layout.STUDY, {"format": layout.FORMAT, **asdict(self)})
+
+    @classmethod
+    def read(cls, objects: Objects) -> Self | None:
+        """What was kept; None where nothing was.
+
+        Raises:
+            InputError: it is damaged, or a newer version wrote it.
+        """
+        try:
+            content = objects.read_json(layout.STUDY)
+        except DamagedError as error:
+            raise InputError(
+                f"{error}; the trials are not touched: restore it, or remove it to open new runs"
+            ) from error
+        if content is None:
+            return None
+        number = content.get("format", 1)  # none: written before formats had numbers
+        if number > layout.FORMAT:
+            raise InputError(
+                f"{objects.address(layout.STUDY)}: written by a newer version (format {number}; this one reads "
+                f"{layout.FORMAT})"
+            )
+        return TypeAdapter(cls).validate_python(content)

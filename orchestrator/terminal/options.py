@@ -1,0 +1,16 @@
+"""Options that several commands have. Imports nothing, so that a mistake in a file is told at once."""
+
+import argparse
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add ``STUDY`` and ``--storage``, which name a study that was launched."""
+    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    add_storage(parser)
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Add ``--storage``."""
+    parser.add_argument(
+        "--storage", default="studies", metavar="DIR", help="folder of the studies (default: %(default)s)"
+    )

@@ -1,0 +1,69 @@
+"""What crosses the door between driver and worker: a `Job` goes in, an `Outcome` of each step comes back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestrator.store.trial_record import Planned
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to run one trial."""
+
+    planned: Planned
+    storage: str
+    study: str
+    launch: str
+    """Id of the launch: tells its attempts from those of earlier ones."""
+    fit: str
+    """``module:function`` that runs a trial; what it yields is a `FittedEpoch`."""
+    gpu: float = 0
+    """The trial's share of a node's GPUs."""
+    threads: int = 1
+    timeout_s: float | None = None
+    """Longest time for an epoch; None is no limit."""
+    backoff_s: float = 0
+    """Wait after the first worker that this launch lost."""
+    system_metrics: bool = False
+    """Whether the machine is measured."""
+
+
+@dataclass(frozen=True)
+class AttemptBegan:
+    """What a worker knows before its first epoch."""
+
+    earlier: Sequence[Mapping[str, float]]
+    """Metrics of the epochs before it."""
+    notes: Sequence[str]
+    """Lines for the user."""
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch that was trained and kept."""
+
+    epoch: int
+    """Counted from 1."""
+    metrics: Mapping[str, float]
+    last: bool
+    """Whether it is the trial's last."""
+    began: AttemptBegan | None = None
+    """With a worker's first epoch."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that failed by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A trial that the storage does not take; the next launch continues it."""
+
+    reason: str
+
+
+Outcome: TypeAlias = EpochDone | Failed | Interrupted

@@ -1,0 +1,128 @@
+"""What ``study.json`` and the plans hold: of this version, of an early one, of a newer one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import status, sweep, track
+from orchestrator.errors import InputError
+from orchestrator.launch.history import best_elsewhere
+from orchestrator.report.__main__ import main as report_main
+from orchestrator.store import layout
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.open_study import open_study
+from orchestrator.store.records import Store
+from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.studyfile import Study
+
+Make = Callable[..., Study]
+EARLY = {"id": "1", "specification": {"study": "s"}, "data": {"a": "b"}}
+PLAN = StagePlan("ablation", "arms", "a", (Arm("a", {"x": 1}), Arm("b", {"x": [1, 0.5, None]})), (0, 1), {"x": (1, 2)})
+
+
+def test_it_begins_with_its_format_and_comes_back(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.write_study({"study": "s"}, {"a": "b"}, {"data.root": "${A}"}, {"a": ["car"]})
+    content = store.objects.read_json(layout.STUDY)
+    assert list(content) == ["format", "id", "specification", "data", "from_env", "rare_classes"]
+    assert content["format"] == layout.FORMAT
+    assert open_study(str(tmp_path), "s")[1] == KeptStudy(
+        content["id"], {"study": "s"}, {"a": "b"}, {"data.root": "${A}"}, {"a": ["car"]}
+    )
+
+
+def test_a_later_launch_keeps_the_id_and_adds_data(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.write_study({"study": "s"}, {"a": "b"}, {"data.root": "${A}"}, {"a": ["car"]})
+    before = store.launched_study()
+    store.write_study({"study": "t"}, {"c": "d"})
+    after = store.launched_study()
+    assert (after.id, after.specification) == (before.id, {"study": "t"})
+    assert (after.data, after.rare_classes, after.from_env) == ({"a": "b", "c": "d"}, {"a": ["car"]}, {})
+
+
+def test_one_of_an_early_version_is_read_and_written_anew(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.objects.write_json(layout.STUDY, EARLY)
+    assert store.launched_study() == KeptStudy("1", {"study": "s"}, {"a": "b"})
+    store.write_study({"study": "s"})
+    assert store.objects.read_json(layout.STUDY)["format"] == layout.FORMAT
+    assert store.launched_study() == KeptStudy("1", {"study": "s"}, {"a": "b"})
+
+
+@pytest.fixture
+def newer(study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of studies with one that a newer version wrote; returns the refusal."""
+    monkeypatch.chdir(tmp_path)
+    store = Store("studies", "s")
+    store.write_study(study().resolved())
+    content = {**store.objects.read_json(layout.STUDY), "format": layout.FORMAT + 1}
+    store.objects.write_json(layout.STUDY, content)
+    return f"{tmp_path}/studies/s/study.json: written by a newer version (format 2; this one reads 1)\n"
+
+
+def spec(folder: Path) -> str:
+    (path,) = folder.glob("*.yaml")
+    return str(path)
+
+
+@pytest.mark.parametrize("command", [status.main, track.main, report_main])
+def test_a_command_refuses_one_of_a_newer_version(
+    newer: str, capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int]
+) -> None:
+    assert command(["s"]) == 2
+    assert capsys.readouterr().err == newer
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_launch_refuses_it(
+    newer: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]
+) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "studies").rglob("*") if path.is_file()}
+    assert sweep.main([spec(tmp_path), *options]) == 2
+    assert capsys.readouterr().err == newer
+    assert {path: path.read_bytes() for path in (tmp_path / "studies").rglob("*") if path.is_file()} == before
+
+
+def test_so_does_another_study_that_would_import_from_it(newer: str, study: Make) -> None:
+    with pytest.raises(InputError, match="written by a newer version"):
+        best_elsewhere(study(), Store("studies", "other"), "s")
+
+
+def test_an_address_that_is_none_is_told_by_its_option(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--storage foo://bucket: Unrecognized filesystem"):
+        open_study("foo://bucket", "s")
+    with pytest.raises(InputError, match="/s: no study there; --storage names the folder of the studies"):
+        open_study(str(tmp_path), "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_comes_back(tmp_path: Path) -> None:
+    objects = Store(str(tmp_path), "s").objects
+    PLAN.write(objects)
+    again = StagePlan.read(objects, "ablation")
+    assert again == PLAN
+    assert (again.hash, objects.read_json(layout.plan("ablation"))["hash"]) == (PLAN.hash, PLAN.hash)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [({"arms": [{}]}, r"arms\.0\.name: Field required"), ({"seeds": None}, "seeds: ")]
+)
+def test_a_plan_of_another_version_is_one_line(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    objects = Store(str(tmp_path), "s").objects
+    PLAN.write(objects)
+    objects.write_json(layout.plan("ablation"), {**objects.read_json(layout.plan("ablation")), **changes})
+    with pytest.raises(InputError, match=rf"plan-ablation.json: not as this version writes it \({expected}") as refused:
+        StagePlan.read(objects, "ablation")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_of_an_early_version_lacks_what_came_later(tmp_path: Path) -> None:
+    objects = Store(str(tmp_path), "s").objects
+    PLAN.write(objects)
+    content = objects.read_json(layout.plan("ablation"))
+    early = {name: value for name, value in content.items() if name not in ("objective", "earlier")}
+    objects.write_json(layout.plan("ablation"), early)
+    assert StagePlan.read(objects, "ablation") == PLAN

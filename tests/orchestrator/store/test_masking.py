@@ -1,0 +1,83 @@
+"""What leaves the store for a table, a page or MLflow holds no value of the environment."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.masking import shown
+from orchestrator.store.records import Store
+from orchestrator.store.results_table import table
+from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.tracking import StudyInfo
+from orchestrator.tracking.entries import config_hash, trial_params, trial_tags
+from trainable.configfile.node import JsonObject
+
+SECRET, NET = "/home/somebody/data", "tu-hidden_net"
+FROM_ENV = {"data.root": "${DATA}", "data.size": '[32, "${SIDE}"]', "model.encoder": "${NET}", "model": "${ALL}"}
+CONFIG: JsonObject = {
+    "data": {"name": "camvid", "root": SECRET, "size": [32, 64]},
+    "model": {"encoder": NET, "arch": "fpn"},
+    "suppression": None,
+    "seed": 7,
+}
+PLANNED = Planned("search-0000", "search", 0, CONFIG, {"model.encoder": NET, "train.lr": 0.25, f"data.layers.{NET}": 3})
+RECORD = Record(PLANNED, ({"val/miou": 0.5},)).ended(State.FAILED, f"DataError: {SECRET}/train is no folder of {NET}")
+
+
+def test_settings_stand_as_written_and_texts_lose_their_values() -> None:
+    masked = shown(RECORD, FROM_ENV)
+    assert masked.planned.config == {
+        "data": {"name": "camvid", "root": "${DATA}", "size": '[32, "${SIDE}"]'},
+        "model": {"encoder": "${NET}", "arch": "fpn"},
+        "suppression": None,
+        "seed": 7,
+    }
+    assert list(masked.planned.config) == list(CONFIG)
+    assert masked.reason == "DataError: ${DATA}/train is no folder of ${NET}"
+    assert masked.planned.picks == {"model.encoder": "${NET}", "train.lr": 0.25, "data.layers.${NET}": 3}
+    assert RECORD.planned.config["data"] == {"name": "camvid", "root": SECRET, "size": [32, 64]}, "the record stays"
+    assert masked == replace(RECORD, planned=masked.planned, reason=masked.reason)
+
+
+def test_a_study_that_names_no_variable_is_shown_as_it_is() -> None:
+    assert shown(RECORD, {}) == RECORD
+    assert shown(Record(replace(PLANNED, picks=None)), FROM_ENV).planned.picks is None
+
+
+def test_short_values_stay_in_texts() -> None:
+    config: JsonObject = {**CONFIG, "model": {"encoder": "net", "arch": "fpn"}}
+    masked = shown(replace(RECORD, planned=replace(PLANNED, config=config), reason="no net"), FROM_ENV)
+    assert masked.reason == "no net", "no secret, and part of other words"
+    assert masked.planned.config["model"] == {"encoder": "${NET}", "arch": "fpn"}
+
+
+def test_the_table_holds_no_value(tmp_path: Path) -> None:
+    (row,) = table([shown(RECORD, FROM_ENV)]).to_pylist()
+    assert (row["param.data.root"], row["param.data.size"]) == ("${DATA}", '[32, "${SIDE}"]')
+    assert row["reason"] == "DataError: ${DATA}/train is no folder of ${NET}"
+    assert row["seed"] == 7
+    assert SECRET not in str(row)
+    assert NET not in str(row)
+
+
+def test_a_run_is_named_as_shown_and_hashed_as_it_is(tmp_path: Path) -> None:
+    objective: JsonObject = {"metric": "val/miou", "mode": "max"}
+    kept = KeptStudy("1", {"study": "s", "objective": objective, "tracking": {}}, from_env=FROM_ENV)
+    study, masked = StudyInfo(Store(str(tmp_path), "s"), kept), shown(RECORD, FROM_ENV).planned
+    assert study.run_name(RECORD) == "search-0000 encoder=${NET} lr=0.25 ${NET}=3"
+    tags = trial_tags(PLANNED)
+    assert tags == {"kind": "search", "seed": "7", "config_hash": config_hash(CONFIG)}
+    assert tags["config_hash"] != config_hash(masked.config), "two secrets are two configurations"
+    other: JsonObject = {**CONFIG, "data": {"name": "camvid", "root": "/elsewhere", "size": [32, 64]}}
+    assert config_hash(other) == config_hash(CONFIG), "where the data lie is no part of it"
+    params = trial_params(PLANNED, masked)
+    data = {"data.name": "camvid", "data.root": "${DATA}", "data.size": '[32, "${SIDE}"]'}
+    assert params == {**data, "model.encoder": "${NET}", "model.arch": "fpn"}
+
+
+def test_logs_and_tracebacks_are_read_as_they_are(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.write_text("trials/search-0000/log-1.txt", f"reads {SECRET}")
+    store.write_traceback("search-0000", "Traceback")
+    assert store.texts(RECORD) == {"log-1.txt": f"reads {SECRET}", "traceback.txt": "Traceback"}
+    assert store.texts(RECORD.ended(State.COMPLETE)) == {"log-1.txt": f"reads {SECRET}"}
