@@ -107,11 +107,14 @@ def _check_export(path: Path, config: Path) -> None:
 def _run(config: TrialConfig, options: argparse.Namespace) -> None:
     import torch  # late: mistakes in the input are told without the seconds torch takes to import
 
+    from trainable.data.notes import data_notes
     from trainable.model.export import save
     from trainable.train.engine import fit
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
+    for note in data_notes(config.data):
+        print(f"note: {note}", file=sys.stderr)
     metrics: dict[str, float] = {}
     for result in fit(config, device=options.device, threads=options.threads):
         metrics = result.metrics

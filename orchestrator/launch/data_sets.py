@@ -8,6 +8,7 @@ from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
 from orchestrator.studyfile import Study
+from orchestrator.terminal.console import open_console, say
 from trainable.data.classes import class_names
 from trainable.data.config import ShapesData
 from trainable.data.layout import DataError
@@ -15,20 +16,23 @@ from trainable.evaluate.metrics.rare import rare_classes
 
 
 def cache_data(study: Study) -> None:
-    """Decode every data set of the study into this node's cache, before many trials would wait for it.
+    """Decode every data set of the study into this node's cache, before many trials would wait for it; tell its notes.
 
     Raises:
         InputError: A broken file, a cache that cannot be written.
     """
-    from trainable.data.cache import ensure_cache  # late: numpy and pyarrow take half a second to import
+    from trainable.data.notes import data_notes  # late: numpy and pyarrow take half a second to import
 
+    notes: dict[str, None] = {}
     for data in foreseen(study).data:
         if isinstance(data, ShapesData):  # made in memory
             continue
         try:
-            ensure_cache(data)
+            notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
         except DataError as error:
             raise InputError(f"{study.path}: {error}") from error
+    for note in notes:
+        say(open_console(), note)
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
+from trainable.data.files import printable
 from trainable.data.layout import check_data
 
 
@@ -36,26 +37,32 @@ def _parser() -> argparse.ArgumentParser:
     add("dataset", metavar="DATASET", choices=DATA_SECTIONS, help=f"one of {', '.join(DATA_SECTIONS)}")
     add("--root", metavar="DIR", help="folder of the data set, as it was downloaded")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the frames; default: the data set's")
+    add("--max-megapixels", type=int, metavar="N", help="larger images are refused; default: 179")
     add("--out", type=Path, metavar="DIR", help="folder of the pictures; default: data_pictures/DATASET")
     return parser
 
 
 def _section(options: argparse.Namespace) -> DataConfig:
-    given = {"name": options.dataset, "root": options.root, "size": options.size}
+    if options.root is not None and printable(options.root) != options.root:
+        raise DataError(f"--root: {printable(options.root)}: the name is not UTF-8; rename the folder")
+    given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")} | {"name": options.dataset}
     try:
         return read_data({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         detail = error.errors()[0]
-        option = f"--{detail['loc'][1]}" if len(detail["loc"]) > 1 else "section"
+        option = f"--{detail['loc'][1]}".replace("_", "-") if len(detail["loc"]) > 1 else "section"
         raise DataError(f"{option}: {detail['msg'][:1].lower()}{detail['msg'][1:]}") from error
 
 
 def _describe(data: DataConfig, folder: Path) -> None:
     from trainable.data.describe import describe  # late: mistakes are told before numpy and matplotlib are imported
+    from trainable.data.notes import data_notes
     from trainable.data.pictures import draw
 
     console = Console() if sys.stdout.isatty() else Console(width=120)
     describe(data, console)
+    for note in data_notes(data):
+        console.print(f"note         {note}", markup=False, highlight=False, soft_wrap=True)
     try:
         pictures = draw(data, folder)
     except OSError as error:

@@ -19,11 +19,13 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
+from trainable.data.classes import class_map
 from trainable.data.config import FileData
-from trainable.data.decode import Bytes, Decoder
+from trainable.data.decode import Bytes, Decoder, Frame
 from trainable.data.errors import DataError
 from trainable.data.layout import Pair, Split
-from trainable.data.mapped import Counts, schema
+from trainable.data.mapped import REMARKS, Counts, schema
+from trainable.data.masks import Palette
 
 FEW_FRAMES = 16
 """Up to so many frames are decoded here and now: a decoding process takes half a second to start."""
@@ -44,19 +46,41 @@ def write_cache(
         advance: called after every frame.
 
     Raises:
-        DataError: a broken frame.
+        DataError: a broken frame, palettes that contradict each other, a split without a labelled pixel.
         OSError: the file cannot be written, a full disk for instance.
     """
     pairs = [pair for split in frames.values() for pair in split]
     columns = schema(data.name, data.size, classes, {split: len(found) for split, found in frames.items()})
+    labelled: list[int] = []
+    colours: dict[int, tuple[Path, tuple[int, ...]]] = {}
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, columns) as writer:
-        for image_3HW, label_HW in decoded(data, pairs):
-            counts_C = np.bincount(label_HW.ravel(), minlength=256)[:classes].astype(np.int64)
-            row = [_row(array) for array in (image_3HW, label_HW, counts_C)]
-            writer.write_batch(pa.record_batch(row, schema=columns))
+        for pair, frame in zip(pairs, decoded(data, pairs), strict=True):
+            _compare(pair.label, frame.palette, colours)
+            counts_C = np.bincount(frame.label.ravel(), minlength=256)[:classes].astype(np.int64)
+            labelled.append(int(counts_C.sum()))
+            row = [_row(array) for array in (frame.image, frame.label, counts_C)]
+            remarks = {REMARKS: json.dumps(frame.remarks)} if frame.remarks else None
+            writer.write_batch(pa.record_batch(row, schema=columns), custom_metadata=remarks)
             advance()
+    for split, listed in frames.items():
+        if not any(labelled[: len(listed)]):
+            ids = ", ".join(map(str, sorted(class_map(data).ignored)))
+            lost = f"every one is ignored (ids {ids}) or lost at {data.size[0]}x{data.size[1]}"
+            raise DataError(f"no pixel of the {len(listed)} frames of {split} is labelled: {lost}", "data.root")
+        del labelled[: len(listed)]
     with path.open("rb") as written:
         os.fsync(written.fileno())  # a rename that outlives its content would be a cache of zeros
+
+
+def _compare(label: Path, palette: Palette, colours: dict[int, tuple[Path, tuple[int, ...]]]) -> None:
+    """Refuse a file whose palette gives an id another colour than an earlier file's: its indices are no ids."""
+    for index, colour in palette.items():
+        first, before = colours.setdefault(index, (label, colour))
+        if before != colour:
+            raise DataError(
+                f"{label}: index {index} has colour {colour} in the file's palette, but {before} in that of {first}; "
+                "save labels in mode L, or give every class of a folder its colour in classes.yaml"
+            )
 
 
 def _row(array: Bytes | Counts) -> pa.FixedSizeListArray:
@@ -66,11 +90,11 @@ def _row(array: Bytes | Counts) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(values, array.size)
 
 
-def decoded(data: FileData, pairs: Sequence[Pair]) -> Iterator[tuple[Bytes, Bytes]]:
-    """Yield image [3,H,W] and label [H,W] of each pair, in order; raises ``DataError`` for a broken one."""
+def decoded(data: FileData, pairs: Sequence[Pair]) -> Iterator[Frame]:
+    """Yield the frame of each pair, in order; raises ``DataError`` for a broken one."""
     workers = min(len(os.sched_getaffinity(0)), len(pairs) // FEW_FRAMES)
     if workers < 2:
-        yield from map(Decoder.of(data).decode, pairs)
+        yield from map(Decoder.of(data).frame, pairs)
         return
     with ExitStack() as stack:
         team = [stack.enter_context(_Worker(data)) for _ in range(workers)]
@@ -115,14 +139,16 @@ class _Worker:
         except BrokenPipeError:
             return
 
-    def answer(self, pair: Pair) -> tuple[Bytes, Bytes]:
+    def answer(self, pair: Pair) -> Frame:
         """Take the frame that was asked for first."""
         height, width = self.data.size
         header = self._answers.readline()
-        if header == b"frame\n":
+        answer: object = json.loads(header or "[]")
+        if isinstance(answer, str):
+            raise DataError(answer)
+        if isinstance(answer, dict):
             frame_4HW = np.empty((4, height, width), dtype=np.uint8)
             if self._answers.readinto(frame_4HW.data.cast("B")) == frame_4HW.nbytes:  # type: ignore[attr-defined]
-                return frame_4HW[:3], frame_4HW[3]
-        elif header:
-            raise DataError(json.loads(header))
+                palette = {index: tuple(colour) for index, colour in answer["palette"]}
+                return Frame(frame_4HW[:3], frame_4HW[3], tuple(answer["remarks"]), palette)
         raise DataError(f"{pair.image}: the process that decodes it died (exit code {self._process.wait()})")

@@ -5,6 +5,7 @@ One file per data set and size, named by its fingerprint, in ``DROPCLASS_CACHE``
 
 Whoever needs a file first builds it under a file lock, others wait. It is written under another name and renamed when
 whole, so a builder that dies at any moment leaves nothing that could be taken for a cache, and its lock dies with it.
+Users may share the folder: locks and unfinished files are each user's own, those of others are left alone.
 """
 
 import fcntl
@@ -22,6 +23,7 @@ from trainable.data.build import write_cache
 from trainable.data.classes import class_names
 from trainable.data.config import FileData
 from trainable.data.errors import DataError
+from trainable.data.files import user_path
 from trainable.data.fingerprint import fingerprint
 from trainable.data.layout import SPLITS, Pair, Split, pairs
 from trainable.data.mapped import MappedSplit, is_complete, open_mapped
@@ -33,8 +35,8 @@ def cache_folder() -> Path:
     """Where the caches of this node lie."""
     configured = os.environ.get(VARIABLE)
     if configured:
-        return Path(configured).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dropclass"
+        return user_path(configured, VARIABLE)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", VARIABLE) / "dropclass"
 
 
 def cache_path(data: FileData) -> Path:
@@ -76,12 +78,19 @@ def _build(data: FileData, path: Path) -> None:
         if cache_path(data) != path:
             raise DataError(f"files under {data.root} changed while they were cached; run it again", "data.root")
         partial.replace(path)
+    except PermissionError as error:  # a sticky folder keeps what another user has put there meanwhile
+        if not path.exists():
+            raise
+        if not is_complete(path):
+            other = "belongs to another user and is no whole cache that this one may read"
+            raise DataError(f"cache: {path} {other}; remove it or let {VARIABLE} name another folder") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _partial(path: Path) -> Path:
-    return path.with_suffix(".partial")
+    """Where this user builds."""
+    return path.with_suffix(f".{os.geteuid()}.partial")
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -95,10 +104,10 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what builders of other caches left when they were killed: theirs is the lock that nobody holds."""
-    for partial in folder.glob("*.partial"):
-        path = partial.with_suffix(".arrow")
-        with _lock_file(path).open("a") as lock:
+    """Remove what this user's builders left when they were killed: theirs is a lock that nobody holds."""
+    own = [path for path in folder.glob("*.partial") if path.lstat().st_uid == os.geteuid()]
+    for partial in own:
+        with partial.with_suffix(".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -106,15 +115,11 @@ def _remove_leftovers(folder: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _lock_file(path: Path) -> Path:
-    return path.with_suffix(".lock")
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a cache; the kernel lets go of it when the process ends, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock_file(path).open("a") as lock:
+    with _partial(path).with_suffix(".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -131,8 +136,10 @@ def _refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's: "... Detail: [errno 28] No space left"
+        obstacle = Path(error.filename or path)
+        obstacle = obstacle if os.access(obstacle.parent, os.W_OK) else obstacle.parent
         raise DataError(
-            f"cache: {path} cannot be written ({reason}); make room or let {VARIABLE} name another folder"
+            f"cache: {obstacle} cannot be written ({reason}); make room or let {VARIABLE} name another folder"
         ) from error
 
 

@@ -1,10 +1,10 @@
 """Classes of each data set in the order of their train ids: names, ids in label files, colours. Imports no torch."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import assert_never
 
 from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.files import user_path
 from trainable.data.folder_classes import Colour, read_classes, voc_colour
 
 IGNORE_INDEX = 255
@@ -53,6 +53,10 @@ class ClassMap:
     """Ids in the label files that are no class; every other id is an error."""
     colours: tuple[Colour, ...]
     """Colour of each class in pictures, RGB."""
+    mask_colours: tuple[Colour | None, ...] = ()
+    """Colour of each class in label files that are stored in colour, as far as it is known; empty where none is."""
+    ignored_colours: tuple[Colour, ...] = ()
+    """Colours in such files that are no class."""
 
 
 def class_map(data: DataConfig) -> ClassMap:
@@ -72,10 +76,11 @@ def class_map(data: DataConfig) -> ClassMap:
             return ClassMap(CITYSCAPES, CITYSCAPES_LABEL_IDS, ignored, CITYSCAPES_COLOURS)
         case VocData():
             colours = tuple(map(voc_colour, range(len(VOC))))
-            return ClassMap(VOC, tuple(range(len(VOC))), frozenset({255}), colours)
+            return ClassMap(VOC, tuple(range(len(VOC))), frozenset({255}), colours, colours, (voc_colour(255),))
         case FolderData():
-            file = read_classes(Path(data.root).expanduser())
-            return ClassMap(file.names, file.ids, frozenset(file.ignore), file.colours)
+            file = read_classes(user_path(data.root, "data.root"))
+            ids, ignored = file.ids, frozenset(file.ignore)
+            return ClassMap(file.names, ids, ignored, file.colours, file.mask_colours, file.ignore_colours)
         case _:
             assert_never(data)
 

@@ -10,6 +10,9 @@ from trainable.section import Section
 SIZE_MULTIPLE = 32
 """Heights and widths are multiples of the deepest encoder stride, so that every architecture accepts them."""
 
+MAX_MEGAPIXELS = 179
+"""Where Pillow stops without a setting."""
+
 Side = Annotated[int, Field(ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE)]
 Size = tuple[Side, Side]
 """(height, width) in pixels."""
@@ -48,7 +51,14 @@ class ShapesData(Section):
     """Augmentation of training images; none by default (a flip would turn one class into its twin)."""
 
 
-class CamVidData(Section):
+class FileSection(Section):
+    """What data sets in files share."""
+
+    max_megapixels: Annotated[int, Field(ge=1, exclude_if=MAX_MEGAPIXELS.__eq__)] = MAX_MEGAPIXELS
+    """Images of more megapixels are taken for broken files; they need 7 bytes a pixel while they are decoded."""
+
+
+class CamVidData(FileSection):
     """CamVid as the SegNet tutorial distributes it: ``train/``, ``trainannot/``, ``val/``, ``valannot/``."""
 
     name: Literal["camvid"]
@@ -62,7 +72,7 @@ class CamVidData(Section):
     """Augmentation of training images."""
 
 
-class CityscapesData(Section):
+class CityscapesData(FileSection):
     """Cityscapes in its official layout, ``leftImg8bit/`` and ``gtFine/``; 19 train ids."""
 
     name: Literal["cityscapes"]
@@ -76,7 +86,7 @@ class CityscapesData(Section):
     """Augmentation of training images."""
 
 
-class VocData(Section):
+class VocData(FileSection):
     """Pascal VOC 2012 as the devkit holds it: 20 classes and background."""
 
     name: Literal["voc"]
@@ -85,12 +95,12 @@ class VocData(Section):
     size: Size = (512, 512)
     """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
     train_aug: bool = True
-    """Train on the frames of ``ImageSets/Segmentation/train_aug.txt`` (SBD's labels) where that list is present."""
+    """Train on the frames of SBD's list where there is one: ``ImageSets/Segmentation/{train_aug,trainaug}.txt``."""
     augment: Augment = Augment(scale=(0.5, 2.0), flip=True)
     """Augmentation of training images."""
 
 
-class FolderData(Section):
+class FolderData(FileSection):
     """A data set of your own: ``images/``, ``masks/`` and ``classes.yaml``."""
 
     name: Literal["folder"]

@@ -1,7 +1,7 @@
 """A process that decodes frames for a builder of the cache: ``python -m trainable.data.decoder SECTION``.
 
-Reads a JSON line [image, label] per frame from stdin and answers on stdout with the line ``frame`` and 4*H*W bytes,
-image and label, or with a JSON string that says what is wrong. Ends when its stdin does.
+Reads a JSON line [image, label] per frame from stdin and answers on stdout with a JSON line: a mapping of what is said
+of the frame, before 4*H*W bytes, image and label; or a string that says what is wrong. Ends when its stdin does.
 """
 
 import json
@@ -26,11 +26,12 @@ def main() -> None:
     for line in sys.stdin.buffer:
         image, label = json.loads(line)
         try:
-            image_3HW, label_HW = decoder.decode(Pair(Path(image), Path(label)))
+            frame = decoder.frame(Pair(Path(image), Path(label)))
         except DataError as error:
             sys.stdout.buffer.write(json.dumps(str(error)).encode() + b"\n")
         else:
-            sys.stdout.buffer.writelines([b"frame\n", image_3HW.tobytes(), label_HW.tobytes()])
+            said = json.dumps({"remarks": frame.remarks, "palette": list(frame.palette.items())}).encode()
+            sys.stdout.buffer.writelines([said, b"\n", frame.image.tobytes(), frame.label.tobytes()])
         sys.stdout.buffer.flush()
 
 

@@ -6,16 +6,20 @@
       - {name: road, id: 7, colour: [128, 64, 128]}   # the colour, for pictures, may be left out
       - {name: car, id: 26}
     ignore: [0, 255]                                  # ids that are no class; default [255]
+    ignore_colours: [[0, 0, 0]]                       # colours that are no class, in masks that are stored in colour
+    mask: "{name}_mask.png"                           # name of the mask of NAME.jpg; default "{name}.png"
 
-All other ids are errors: a mask that holds one was made for other classes.
+All other ids are errors: a mask that holds one was made for other classes. Masks in RGB or with a palette are read by
+colour where every class has one.
 """
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path
@@ -33,10 +37,22 @@ MAX_CLASSES = 255
 """Train ids are bytes, and 255 is kept for ignored pixels."""
 
 
+def _class_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*", name):
+        raise ValueError(f"'{name}' is no class name: letters, digits, _ . - and single spaces between them")
+    return name
+
+
+def _mask_pattern(pattern: str) -> str:
+    if pattern.count("{name}") != 1 or "/" in pattern:
+        raise ValueError(f"'{pattern}' must hold {{name}} once, and no /; for a_mask.png of a.jpg {{name}}_mask.png")
+    return pattern
+
+
 class ClassEntry(Section):
     """One class."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Annotated[str, AfterValidator(_class_name)]
     """Part of a metric's name."""
     id: LabelId
     """Value of its pixels in the masks."""
@@ -48,6 +64,9 @@ class ClassesFile(Section):
 
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     ignore: tuple[LabelId, ...] = (255,)
+    ignore_colours: tuple[Colour, ...] = ()
+    mask: Annotated[str, AfterValidator(_mask_pattern)] = "{name}.png"
+    """Name of an image's mask."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,6 +77,11 @@ class ClassesFile(Section):
     def ids(self) -> tuple[int, ...]:
         """Ids of the classes in the masks."""
         return tuple(entry.id for entry in self.classes)
+
+    @property
+    def mask_colours(self) -> tuple[Colour | None, ...]:
+        """Colours of the classes in masks, as far as the file gives them."""
+        return tuple(entry.colour for entry in self.classes)
 
     @property
     def colours(self) -> tuple[Colour, ...]:
@@ -102,8 +126,17 @@ def _repeated(file: ClassesFile) -> Iterator[tuple[tuple[Key, ...], str]]:
         entries += [(("classes", i, "name"), entry.name), (("classes", i, "id"), entry.id)]
     for keys, value in entries:
         if value in seen:
-            yield keys, f"{'name' if isinstance(value, str) else 'id'} {value} stands there twice"
+            yield keys, f"{'name' if isinstance(value, str) else 'id'} {value} stands there twice{_advice(file, value)}"
         seen.add(value)
+
+
+def _advice(file: ClassesFile, value: str | int) -> str:
+    """What to write where an id is a class and ignored; 255 is ignored without a word in the file."""
+    if value not in file.ignore or value not in file.ids:
+        return ""
+    default = " by default" if "ignore" not in file.model_fields_set else ""
+    rest = [label_id for label_id in file.ignore if label_id != value]
+    return f": it is a class, and ignored{default}; write `ignore: {rest}` to keep the class"
 
 
 def voc_colour(index: int) -> Colour:

@@ -1,8 +1,8 @@
 """Where the frames of a data set lie on disk. Imports no torch and decodes nothing: checking a data set is fast."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -21,21 +21,18 @@ from trainable.data.config import (
     read_data,
 )
 from trainable.data.errors import DataError as DataError
+from trainable.data.files import IMAGE_SUFFIXES, files_below, folder, lines, printable, refusals, user_path
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
+from trainable.data.listing import Listing, complete, some
+from trainable.data.listing import Pair as Pair
 
 Split = Literal["train", "val"]
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Files of one frame."""
-
-    image: Path
-    label: Path
+SBD_LISTS = ("train_aug.txt", "trainaug.txt")
+"""The list of SBD's frames goes by both names."""
+SBD_LABELS = "SegmentationClassAug"
 
 
 def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
@@ -44,19 +41,44 @@ def pairs(data: FileData, split: Split) -> tuple[Pair, ...]:
     Raises:
         DataError: a missing or unreadable folder, an empty split, an image without its label.
     """
-    root = Path(data.root).expanduser()
-    if not root.is_dir():
-        raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
+    return _listing(data, split).pairs
+
+
+def layout_notes(data: FileData) -> tuple[str, ...]:
+    """What a data set's folder holds and nobody reads, a line each; raises as ``pairs``."""
+    with refusals():
+        listings = [_listing(data, split) for split in SPLITS]
+        return tuple(note for listing in listings for note in (*listing.notes, *listing.passed_over()))
+
+
+def _listing(data: FileData, split: Split) -> Listing:
+    root = user_path(data.root, "data.root")
+    with refusals():
+        if not root.is_dir():
+            raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
+        listing = _listing_in(data, root, split)
+    for pair in listing.pairs:
+        try:
+            str(pair.image).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{printable(pair.image)}: the name is not UTF-8; rename it", "data.root") from error
+    return listing
+
+
+def _listing_in(data: FileData, root: Path, split: Split) -> Listing:
     match data:
         case CamVidData():
-            return _camvid_pairs(root, split if split == "train" else data.eval_split)
+            return _camvid(root, split if split == "train" else data.eval_split)
         case CityscapesData():
-            coarse = _cityscapes_pairs(root, "gtCoarse", "train_extra") if data.coarse and split == "train" else ()
-            return _cityscapes_pairs(root, "gtFine", split) + coarse
+            fine = _cityscapes(root, "gtFine", split)
+            if not data.coarse or split != "train":
+                return fine
+            coarse = _cityscapes(root, "gtCoarse", "train_extra")
+            return Listing(fine.pairs + coarse.pairs, searched=fine.searched + coarse.searched)
         case VocData():
-            return _voc_pairs(root, split, data.train_aug)
+            return _voc(root, split, data.train_aug)
         case FolderData():
-            return _folder_pairs(root, split)
+            return _folder(root, split)
         case _:
             assert_never(data)
 
@@ -81,10 +103,17 @@ def check_data(data: DataConfig) -> None:
     Raises:
         DataError: the first thing that is missing.
     """
-    if not isinstance(data, ShapesData):
-        _check_splits(data)
-    if isinstance(data, FolderData):
-        read_classes(Path(data.root).expanduser())
+    if isinstance(data, ShapesData):
+        return
+    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
+    both = [path for real, path in train.items() if real in val]
+    if both:
+        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
+
+
+def _real(path: Path) -> str:
+    """The path with the links of its folders followed."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def data_mistakes(root: Node) -> list[Mistake]:
@@ -101,13 +130,6 @@ def data_mistakes(root: Node) -> list[Mistake]:
     return []
 
 
-def _check_splits(data: FileData) -> None:
-    train, val = pairs(data, "train"), pairs(data, "val")
-    both = {pair.image for pair in train} & {pair.image for pair in val}
-    if both:
-        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
-
-
 def _contents(data: FileData) -> str:
     match data:
         case CamVidData():
@@ -122,105 +144,108 @@ def _contents(data: FileData) -> str:
             assert_never(data)
 
 
-def _camvid_pairs(root: Path, split: str) -> tuple[Pair, ...]:
+def _camvid(root: Path, split: str) -> Listing:
     """``<split>/NAME.png`` with ``<split>annot/NAME.png``."""
-    images, labels = _folder(root / split), _folder(root / f"{split}annot")
-    frames = [Pair(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-    return _complete(frames, f"{images} holds no *.png")
+    images, labels = folder(root / split), folder(root / f"{split}annot")
+    paths = [path for path in files_below(images).paths if path.parent == images and path.suffix == ".png"]
+    frames = complete([Pair(path, labels / path.name) for path in paths], f"{images} holds no *.png")
+    return Listing(frames, searched=_searched(images, "*.png", labels, ""))
 
 
-def _cityscapes_pairs(root: Path, labelling: str, split: str) -> tuple[Pair, ...]:
+def _cityscapes(root: Path, labelling: str, split: str) -> Listing:
     """``leftImg8bit/<split>/CITY/FRAME_leftImg8bit.png`` with ``gtFine/<split>/CITY/FRAME_gtFine_labelIds.png``."""
-    images, labels = _folder(root / "leftImg8bit" / split), _folder(root / labelling / split)
-    suffix = "_leftImg8bit.png"
+    images, labels = folder(root / "leftImg8bit" / split), folder(root / labelling / split)
+    suffix, label_suffix = "_leftImg8bit.png", f"_{labelling}_labelIds.png"
     frames = [
-        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}_{labelling}_labelIds.png")
-        for city in sorted(images.iterdir())
-        if city.is_dir()
-        for path in sorted(_folder(city).glob(f"*{suffix}"))
+        Pair(path, labels / path.parent.name / f"{path.name.removesuffix(suffix)}{label_suffix}")
+        for path in files_below(images).paths
+        if path.name.endswith(suffix) and path.parent.parent == images
     ]
-    return _complete(frames, f"{images} holds no CITY/*{suffix}")
+    searched = _searched(images, f"CITY/*{suffix}", labels, label_suffix)
+    return Listing(complete(frames, f"{images} holds no CITY/*{suffix}"), searched=searched)
 
 
-def _voc_pairs(root: Path, split: Split, train_aug: bool) -> tuple[Pair, ...]:
-    """Frames of ``ImageSets/Segmentation/<split>.txt``; for training of ``train_aug.txt`` where it is present.
+def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
+    """Frames of ``ImageSets/Segmentation/<split>.txt``; for training of SBD's list where it is present.
 
     SBD's lists come as names or as ``/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png``.
     """
     inside = [root / "VOCdevkit" / "VOC2012", root / "VOC2012"]
     root = next((path for path in inside if path.is_dir()), root)
-    lists = _folder(root / "ImageSets" / "Segmentation")
-    augmented = lists / "train_aug.txt"
-    use_augmented = split == "train" and train_aug and augmented.is_file()
-    names = augmented if use_augmented else lists / f"{split}.txt"
-    images = _folder(root / "JPEGImages")
-    plain = not (use_augmented and (root / "SegmentationClassAug").is_dir())
-    labels = _folder(root / ("SegmentationClass" if plain else "SegmentationClassAug"))
+    lists = folder(root / "ImageSets" / "Segmentation")
+    wanted = split == "train" and train_aug
+    augmented = next((lists / name for name in SBD_LISTS if wanted and (lists / name).is_file()), None)
+    names, has_sbd = augmented or lists / f"{split}.txt", (root / SBD_LABELS).is_dir()
+    images = folder(root / "JPEGImages")
+    labels = folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass"))
     frames = []
-    for line in _lines(names):
-        image, _, label = line.partition(" ")
-        listed = Pair(root / image.lstrip("/"), root / label.strip().lstrip("/"))
-        frames.append(listed if label else Pair(images / f"{image}.jpg", labels / f"{image}.png"))
+    for line in lines(names):
+        image, *label = line.split(maxsplit=1)
+        stem = image if (images / f"{image}.jpg").is_file() else Path(image).stem
+        listed = Pair(root / image.lstrip("/"), root / label[0].lstrip("/")) if label else None
+        frames.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
         if not frames[-1].image.is_file():
             raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
-    return _complete(frames, f"{names} lists no frame")
+    unused = f"{root / SBD_LABELS} is not used: {lists} holds neither of {', '.join(SBD_LISTS)}"
+    notes = [unused] if wanted and has_sbd and augmented is None else []
+    return Listing(complete(frames, f"{names} lists no frame"), (*notes, *_repeated(names, frames)))
 
 
-def _folder_pairs(root: Path, split: Split) -> tuple[Pair, ...]:
-    """``images/<split>/NAME.png|jpg`` with ``masks/<split>/NAME.png``, folders within them kept.
+def _folder(root: Path, split: Split) -> Listing:
+    """``images/<split>/NAME.png`` with ``masks/<split>/NAME.png``, folders within them kept.
 
-    Or, where ``<split>.txt`` is present, the frames it names: ``images/NAME.png|jpg`` with ``masks/NAME.png``.
+    Or, where ``<split>.txt`` is present, the frames it names: ``images/NAME.png`` with ``masks/NAME.png``. ``mask`` of
+    ``classes.yaml`` is the pattern of a mask's name.
     """
     images, masks, names = root / "images", root / "masks", root / f"{split}.txt"
+    pattern = read_classes(root).mask
     if names.is_file():
-        _folder(masks)
-        by_name = {_stem(path, images): path for path in _images(_folder(images))}
-        unknown = [name for name in _lines(names) if name not in by_name]
-        if unknown:
-            wanted = images / unknown[0]
-            raise DataError(f"{names} names {unknown[0]}, but there is no {wanted}.png or .jpg", "data.root")
-        frames = [Pair(by_name[name], masks / f"{name}.png") for name in _lines(names)]
-        return _complete(frames, f"{names} lists no frame")
-    images, masks = _folder(images / split), _folder(masks / split)
-    frames = [Pair(path, masks / f"{_stem(path, images)}.png") for path in _images(images)]
-    return _complete(frames, f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        folder(masks)
+        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
+        return Listing(complete(frames, f"{names} lists no frame", pattern), _repeated(names, frames))
+    for other in SPLITS:
+        if (root / f"{other}.txt").is_file():
+            present = f"{root / other}.txt is there"
+            raise DataError(f"{present}, but no {names.name}; write both lists, or neither", "data.root")
+    images, masks = folder(images / split), folder(masks / split)
+    frames = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
+    types = ", ".join(IMAGE_SUFFIXES)
+    several = sorted(label for label, count in Counter(pair.label for pair in frames).items() if count > 1)
+    note = f"{masks}: {len(several)} are the mask of several images, each a frame: {some(several, masks)}"
+    searched = _searched(images, types, masks, pattern.rpartition("}")[2])
+    return Listing(
+        complete(frames, f"{images} holds no image ({types})", pattern), (note,) if several else (), searched
+    )
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+def _named(names: Path, images: Path) -> list[Path]:
+    """The images that a list names, with or without their suffix or the name of their folder."""
+    by_name: dict[str, list[Path]] = {}
+    for path in files_below(images).images:
+        relative = path.relative_to(images)
+        for name in (relative.with_suffix("").as_posix(), relative.as_posix()):
+            by_name.setdefault(name, []).append(path)
+    frames = []
+    for name in lines(names):
+        plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
+        paths = by_name.get(name, by_name.get(plain, []))
+        if not paths:
+            raise DataError(f"{names} names {name}, but there is no {images / plain}.png or .jpg", "data.root")
+        if len(paths) > 1:
+            raise DataError(f"{names} names {name}, which may be {some(paths, images)}; add the type", "data.root")
+        frames.append(paths[0])
+    return frames
 
 
-def _stem(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+def _mask(image: Path, images: Path, pattern: str) -> Path:
+    relative = image.relative_to(images)
+    return relative.with_name(pattern.replace("{name}", relative.stem))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise DataError(f"{path}: cannot be read ({reason})", "data.root") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _searched(images: Path, read: str, labels: Path, ending: str) -> tuple[tuple[Path, str, str], ...]:
+    return (images, "", f"not read (images are {read})"), (labels, ending, "without an image")
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise DataError(f"no folder {path}; data.root must be the folder that holds it", "data.root")
-    try:
-        os.scandir(path).close()
-    except OSError as error:  # a glob would pass over it in silence
-        raise DataError(f"{path}: cannot be read ({error.strerror})", "data.root") from error
-    return path
-
-
-def _complete(frames: Sequence[Pair], empty: str) -> tuple[Pair, ...]:
-    if not frames:
-        raise DataError(empty, "data.root")
-    missing = [pair for pair in frames if not pair.label.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(frames)} images have no label; "
-            f"the first is {missing[0].image.name}, expected at {missing[0].label}",
-            "data.root",
-        )
-    return tuple(frames)
+def _repeated(names: Path, frames: Sequence[Pair]) -> tuple[str, ...]:
+    twice = [pair.image for pair, count in Counter(frames).items() if count > 1]
+    return (f"{names}: {len(twice)} frames stand there more than once: {some(twice, names.parent)}",) if twice else ()

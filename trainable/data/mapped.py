@@ -1,7 +1,8 @@
 """The cache file of a data set, memory-mapped: frames are views of the file, never copies. Imports no torch.
 
 An Arrow IPC file with one record batch per frame and the columns ``image`` [3*H*W], ``label`` [H*W], both uint8, and
-``class_pixels`` [C], int64, each of fixed size and uncompressed. Its schema says how many frames each split holds.
+``class_pixels`` [C], int64, each of fixed size and uncompressed. Its schema says how many frames each split holds; what
+the decoder said of a frame is custom metadata of its batch.
 
 All processes of a node share one copy of the pages, the kernel's. ``release`` takes pages out of a process's own
 account (the kernel keeps them), so that a process never looks larger than the frames it works on.
@@ -24,6 +25,8 @@ from trainable.data.layout import SPLITS, Split
 
 Counts = npt.NDArray[np.int64]
 
+REMARKS = "remarks"
+"""Key of a batch's metadata."""
 LARGEST_PAGE = 2 << 20
 """Bytes around an address that the kernel may map when one of them is read."""
 
@@ -124,6 +127,14 @@ def open_mapped(path: Path) -> dict[Split, MappedSplit]:
         )
         begin = part.stop
     return splits
+
+
+def read_remarks(path: Path) -> list[list[str]]:
+    """What the decoder said of each frame of a complete cache file, in their order."""
+    with pa.memory_map(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        said = [reader.get_batch_with_custom_metadata(index)[1] for index in range(reader.num_record_batches)]
+        return [json.loads(metadata[REMARKS]) if metadata else [] for metadata in said]
 
 
 def _values(batch: pa.RecordBatch, name: str) -> pa.Buffer:

@@ -29,7 +29,9 @@ SAMPLES = {"train": 3, "val": 1}
 DPI = 110
 LEGEND_COLUMNS = 6
 MAX_NUMBERED_CLASSES = 32
-"""Up to so many classes the cells of the heat map bear their numbers."""
+"""Up to so many classes the cells of the heat map bear their numbers; its side grows no further."""
+MAX_NAMED_CLASSES = 60
+"""Up to so many classes each row of the heat map has its name; beyond, some of them."""
 
 
 def draw(data: DataConfig, folder: Path) -> list[Path]:
@@ -139,13 +141,16 @@ def _co_occurrence(data: DataConfig, classes: ClassMap, statistics: ClassStatist
     """Share of the training images with the row's class that hold the column's class too."""
     share_CC = 100 * conditional(statistics)
     count = len(classes.names)
-    side = 0.36 * count + 2.2
+    side = 0.36 * min(count, MAX_NUMBERED_CLASSES) + 2.2
+    named = range(0, count, -(-count // MAX_NAMED_CLASSES))
+    font_size = min(8.0, 12 * MAX_NUMBERED_CLASSES / len(named))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axis = figure.subplots()
     shown = axis.imshow(np.ma.masked_invalid(share_CC), cmap="YlGnBu", vmin=0, vmax=100)
     axis.set_facecolor("#ddd")
-    axis.set_xticks(range(count), classes.names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    axis.set_yticks(range(count), classes.names, fontsize=8)
+    names = [classes.names[c] for c in named]
+    axis.set_xticks(named, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=font_size)
+    axis.set_yticks(named, names, fontsize=font_size)
     axis.set_xlabel("… hold this class too")
     axis.set_ylabel("of the images with this class …")
     axis.set_title(f"{data.name}: co-occurrence in the training images, %", fontsize=11)

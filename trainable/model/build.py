@@ -20,6 +20,12 @@ from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
 
+DILATED_ARCHS = ("deeplabv3", "deeplabv3plus", "pan")
+DILATED_RULE = (
+    "this architecture needs an encoder that can be dilated, such as resnet50, efficientnet-b0, mobilenet_v2, mit_b0, "
+    "tu-convnext_tiny or tu-regnety_002"
+)
+
 
 def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig | None) -> Segmenter:
     """Model with ``classes`` outputs on the CPU; random weights come from torch's global generator.
@@ -110,5 +116,12 @@ def _create(model: ModelConfig, classes: int, weights: Any) -> Any:
     try:
         return smp.create_model(model.arch, model.encoder, encoder_weights=weights, classes=classes)
     except Exception as error:  # smp and timm raise any type for a pair that does not fit
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"model: '{model.arch}' cannot be built on encoder '{model.encoder}': {reason}") from error
+        pair = f"'{model.arch}' cannot be built on encoder '{model.encoder}'"
+        raise ModelError(f"model: {pair}: {_reason(model, error)}") from error
+
+
+def _reason(model: ModelConfig, error: Exception) -> str:
+    """The rule that a pair breaks, where the libraries only stumble over it; else what they say."""
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    stumbled = isinstance(error, AssertionError) or "dilated" in message or "output_stride" in message
+    return DILATED_RULE if model.arch in DILATED_ARCHS and stumbled else message

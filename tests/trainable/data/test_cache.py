@@ -126,12 +126,12 @@ def test_it_is_built_once(camvid: CamVidData, monkeypatch: pytest.MonkeyPatch) -
 
 def test_decoding_processes_give_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = camvid_tree(tmp_path / "camvid", frames=9)
-    alone = [(image.copy(), label.copy()) for image, label in build.decoded(data, pairs(data, "train"))]
+    alone = list(build.decoded(data, pairs(data, "train")))
     monkeypatch.setattr(build, "FEW_FRAMES", 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     together = list(build.decoded(data, pairs(data, "train")))
     for ours, theirs in zip(alone, together, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(ours[:2], theirs[:2], strict=True))
     broken = pairs(data, "train")[5].label
     broken.write_bytes(b"nothing")
     with pytest.raises(DataError, match=rf"^{broken}: cannot be decoded"):

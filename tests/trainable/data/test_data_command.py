@@ -1,5 +1,6 @@
 """``python -m trainable.data``: tables, pictures, one line for a mistake."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from trees import camvid_tree, cityscapes_tree, folder_tree, voc_tree
 
+from trainable.__main__ import main as run_trial
 from trainable.data.__main__ import main
 from trainable.data.cache import ensure_cache
 from trainable.data.config import ShapesData
@@ -61,6 +63,18 @@ def test_co_occurrence_by_hand() -> None:
     statistics = ClassStatistics.of([[1, 1, 0], [1, 0, 0], [4, 0, 0]])
     expected = np.array([[1, 1 / 3, 0], [1, 1, 0], [np.nan] * 3])
     np.testing.assert_allclose(conditional(statistics), expected)
+
+
+def test_a_trial_tells_the_notes_of_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = camvid_tree(tmp_path / "camvid")
+    (tmp_path / "camvid/train/x.gif").write_bytes(b"")
+    path = tmp_path / "trial.json"
+    model = {"arch": "unet", "encoder": "resnet18", "encoder_weights": None}
+    train = {"epochs": 1, "batch_size": 2, "lr": 0.001}
+    path.write_text(json.dumps({"data": data.model_dump(mode="json"), "model": model, "train": train}))
+    assert run_trial([str(path), "--device", "cpu", "--threads", "1"]) == 0
+    note = f"note: {tmp_path}/camvid/train: 1 not read (images are *.png): x.gif"
+    assert note in capsys.readouterr().err.splitlines()
 
 
 MISTAKES = {

@@ -180,14 +180,14 @@ def test_a_folder_lists_its_classes_and_its_splits(folder: FolderData) -> None:
 
 
 WRONG_CLASSES = {
-    "": ":1: the file is empty; classes.yaml is a mapping with the keys classes, ignore",
+    "": ":1: the file is empty; classes.yaml is a mapping with the keys classes, ignore,",
     "classes: [": ":1: YAML syntax: while parsing a flow node",
     "classes: []": ":1 classes: expected at least 1 value, got 0",
     "classes: [{name: a, id: 256}]": ":1 classes[0].id: must be <= 255, got 256",
-    "classes: [{name: a b, id: 1}]": ":1 classes[0].name: String should match",
+    "classes: [{name: a/b, id: 1}]": ":1 classes[0].name: 'a/b' is no class name: letters,",
     "classes: [{name: a, id: 1}, {name: a, id: 2}]": ":1 classes[1].name: name a stands there twice",
     "classes:\n- {name: a, id: 1}\n- {name: b, id: 1}\n": ":3 classes[1].id: id 1 stands there twice",
-    "classes: [{name: a, id: 255}]": ":1 classes[0].id: id 255 stands there twice",
+    "classes: [{name: a, id: 255}]": ":1 classes[0].id: id 255 stands there twice: it is a class, and ignored by",
     "classes: [{name: a, id: 1, color: [0, 0, 0]}]": ":1 classes[0].color: unknown key 'color'; one of name, id,",
     "classes: [{name: a, id: 1, colour: [0, 0]}]": ":1 classes[0].colour[2]: missing",
     "classes: [{name: a, id: 1, id: 2}]": ":1 classes[0].id: duplicate key 'id'; first written at ",
@@ -210,7 +210,8 @@ def test_all_mistakes_of_a_classes_yaml_come_at_once(folder: FolderData) -> None
         f"{path}:2 classes[0].id: expected a whole number, got 'on'",
         f"{path}:3 classes[1].name: expected text, got 10; quote it",
         f"{path}:3 classes[1].id: must be <= 255, got 256",
-        f"{path}:4 ignored: unknown key 'ignored'; one of classes, ignore (did you mean 'ignore'?)",
+        f"{path}:4 ignored: unknown key 'ignored'; one of classes, ignore, ignore_colours, mask "
+        "(did you mean 'ignore'?)",
     ]
     path.write_text("classes:\n- {name: a, id: 1}\n- {name: a, id: 1}\nignore: [0, 0]\n")
     with pytest.raises(DataError) as caught:
@@ -300,8 +301,8 @@ def test_a_label_id_outside_the_map_is_named(name: str, unknown: int, tmp_path: 
 
 
 def test_void_is_ignored(camvid: CamVidData, tmp_path: Path) -> None:
-    assert Decoder.of(camvid).table[[0, 10, 11]].tolist() == [0, 10, 255]
-    cityscapes = Decoder.of(CityscapesData(name="cityscapes", root="."))
+    assert Decoder.of(camvid).masks.table[[0, 10, 11]].tolist() == [0, 10, 255]
+    cityscapes = Decoder.of(CityscapesData(name="cityscapes", root=".")).masks
     assert cityscapes.table[[0, 7, 26, 29, 33, 255]].tolist() == [255, 0, 13, 255, 18, 255]
     assert cityscapes.known[:34].all()
 

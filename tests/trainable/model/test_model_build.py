@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from trainable.model import build, weights
-from trainable.model.build import build_model, check_model
+from trainable.model.build import DILATED_ARCHS, DILATED_RULE, build_model, check_model
 from trainable.model.config import Arch, ModelConfig
 from trainable.model.encoders import ENCODERS, ModelError
 from trainable.model.weights import fetch_weights
@@ -77,6 +77,10 @@ def test_a_layer_that_exists_passes() -> None:
     check_model(model(encoder="tu-test_resnet"), ["encoder.5", "decoder"])
 
 
+UNDILATED = ("tu-vgg11", "tu-hrnet_w18", "tu-pvt_v2_b0", "tu-edgenext_xx_small", "densenet121")
+"""Encoders at which the libraries stumble with an assertion, an unexpected keyword and words of their own."""
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -92,6 +96,7 @@ def test_a_layer_that_exists_passes() -> None:
         (model("unetplusplus", "mit_b0"), "'unetplusplus' cannot be built on encoder 'mit_b0'"),
         (model("pan", "vgg11"), "'pan' cannot be built on encoder 'vgg11'"),
         (model("unet", "tu-test_vit"), "cannot be built on encoder 'tu-test_vit'"),
+        *((model(arch, encoder), DILATED_RULE) for arch in DILATED_ARCHS for encoder in UNDILATED),
     ],
 )
 def test_mistakes_are_one_clear_line(config: ModelConfig, said: str) -> None:
@@ -100,6 +105,14 @@ def test_mistakes_are_one_clear_line(config: ModelConfig, said: str) -> None:
     assert said in str(caught.value)
     assert str(caught.value).startswith("model")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", DILATED_ARCHS)
+def test_the_encoders_that_a_rule_names_can_be_built(arch: str) -> None:
+    names = DILATED_RULE.partition("such as ")[2].replace(" or ", ", ").split(", ")
+    assert len(names) == 6
+    for encoder in names:
+        check_model(model(arch, encoder))
 
 
 @pytest.mark.parametrize("config", [model(), model("fpn", "tu-resnet18.a1_in1k"), model("segformer", "mit_b0")])

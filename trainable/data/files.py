@@ -1,0 +1,98 @@
+"""Folders and lists of a data set as they lie on disk: what may be a frame, under which names. Imports no torch.
+
+Links to folders are followed, once round a loop. What begins with a dot is no frame: macOS leaves ``._x.png`` beside
+``x.png``, Jupyter ``.ipynb_checkpoints/``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainable.data.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+Inode = tuple[int, int]
+
+
+@dataclass
+class FolderFiles:
+    """The files below a folder."""
+
+    paths: list[Path] = field(default_factory=list)
+    """Sorted."""
+    hidden: list[Path] = field(default_factory=list)
+    """Images and folders that begin with a dot."""
+
+    @property
+    def images(self) -> list[Path]:
+        """Those that a data set of one's own is read from."""
+        return [path for path in self.paths if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def user_path(text: str, owner: str) -> Path:
+    """The path that a user wrote, ``~`` expanded; ``owner`` is named by the ``DataError`` where that fails."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{text}: there is no such home folder; write the path from / on", owner) from error
+
+
+def printable(path: Path | str) -> str:
+    """The path in a line: bytes that are no UTF-8, and what would break the line, as escapes."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what the file system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+        raise DataError(f"{printable(error.filename or '')}: {reason}", "data.root") from error
+
+
+def folder(path: Path) -> Path:
+    """The path, which is a folder that can be read; raises ``DataError`` or ``OSError``."""
+    if not path.is_dir():
+        raise DataError(f"no folder {path}; data.root must be the folder that holds it", "data.root")
+    os.scandir(path).close()  # a glob would pass over it in silence
+    return path
+
+
+def files_below(path: Path) -> FolderFiles:
+    """All files below a folder; raises ``OSError`` for a folder that cannot be read."""
+    files = FolderFiles()
+    _collect(path, files, frozenset(_inode(above) for above in (path, *path.resolve().parents)))
+    files.paths.sort()
+    return files
+
+
+def _collect(path: Path, files: FolderFiles, above: frozenset[Inode]) -> None:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            is_folder, below = entry.is_dir(), path / entry.name
+            if entry.name.startswith("."):
+                files.hidden += [below] if is_folder or below.suffix.lower() in IMAGE_SUFFIXES else []
+            elif not is_folder:
+                files.paths.append(below)
+            elif (inode := _inode(below)) not in above:
+                _collect(below, files, above | {inode})
+
+
+def _inode(path: Path) -> Inode:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a list that are not empty, without a byte order mark; raises ``DataError``."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: cannot be read (not text in UTF-8)", "data.root") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,52 @@
+"""What a user should know of a data set that can be used: files that are not read, values that were changed.
+
+Told once per command, never by a trial. Imports no torch.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import assert_never
+
+import numpy as np
+
+from trainable.data.cache import ensure_cache
+from trainable.data.classes import class_map
+from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
+from trainable.data.files import printable
+from trainable.data.layout import SPLITS, layout_notes, pairs
+from trainable.data.mapped import open_mapped, read_remarks
+
+
+def data_notes(data: DataConfig) -> tuple[str, ...]:
+    """A line for everything about a data set that is easily taken for something else; builds its cache.
+
+    Raises:
+        DataError: missing or broken files, or a cache that cannot be written.
+    """
+    match data:
+        case ShapesData():
+            return ()
+        case CamVidData() | CityscapesData() | VocData() | FolderData():
+            return (*layout_notes(data), *_remark_notes(data), *_class_notes(data))
+        case _:
+            assert_never(data)
+
+
+def _remark_notes(data: FileData) -> Iterator[str]:
+    images = [pair.image for split in SPLITS for pair in pairs(data, split)]
+    by_remark = defaultdict(list)
+    for image, remarks in zip(images, read_remarks(ensure_cache(data)), strict=True):
+        for remark in remarks:
+            by_remark[remark].append(image)
+    for remark, concerned in by_remark.items():
+        yield f"{len(concerned)} of {len(images)} images: {remark}; the first is {printable(concerned[0])}"
+
+
+def _class_notes(data: FileData) -> Iterator[str]:
+    """Classes that training never sees, and what may have swallowed them."""
+    classes, counts_NC = class_map(data), open_mapped(ensure_cache(data))["train"].counts
+    absent = [f"{classes.names[c]} (id {classes.ids[c]})" for c in np.flatnonzero(counts_NC.sum(axis=0) == 0)]
+    if absent:
+        ignored = f"; ignored ids: {', '.join(map(str, sorted(classes.ignored)))}" if classes.ignored else ""
+        hint = " (if one is a class, give the class that id and take it out of `ignore`)"
+        yield f"no training label holds {', '.join(absent)}{ignored}{hint if isinstance(data, FolderData) else ''}"
