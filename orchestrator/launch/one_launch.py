@@ -1,5 +1,6 @@
 """One launch of a study: from the loaded file to the summary."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from orchestrator.launch.preflight import check_models, fetch_weights, open_stor
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
+from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
@@ -254,7 +256,9 @@ def _write_report(opened: OpenStudy) -> str | None:
         return write_report(opened.store)[0]
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        say(opened.console, f"No report: {reason}; try  python -m orchestrator.report {opened.store.study}")
+        storage = shlex.quote(redacted(opened.store.storage))
+        command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
+        say(opened.console, f"No report: {reason}; try  {command}")
         return None
 
 
