@@ -1,5 +1,6 @@
 """A Ray cluster to run on, and how many trials of a study it can hold at a time."""
 
+import gc
 import io
 import logging
 import os
@@ -52,7 +53,17 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            _shut_down()
+
+
+def _shut_down() -> None:
+    """Leave Ray without its handles: one that the collector frees meanwhile, in any thread, aborts the process."""
+    gc.collect()  # Tune's handles sit in cycles
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _check_reachable(address: str | None) -> None:
