@@ -243,8 +243,9 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(layout.REPORT))
-    report = _write_report(opened) if stale else None
+    pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
+    stale = outcome.undisturbed and (outcome.changed or not pages)
+    report = _write_report(opened) if stale else None if outcome.changed else pages[0]
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
 

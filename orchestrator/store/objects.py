@@ -49,6 +49,10 @@ class Objects:
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector))
 
+    def is_file(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return bool(self._fs.get_file_info(f"{self._root}/{name}").type == arrow_fs.FileType.File)
+
     def files(self, folder: str) -> list[str]:
         """Names of all objects below a folder, ``folder`` included, sorted; none where it does not exist."""
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=True)
