@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import signal
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
@@ -41,19 +42,36 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         try:
-            ray.init(
-                address=address or "local",
-                num_cpus=os.cpu_count() if address is None else None,
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _own_signals():
+                ray.init(
+                    address=address or "local",
+                    num_cpus=os.cpu_count() if address is None else None,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except (ValueError, ConnectionError) as error:
             raise InputError(f"--address {address}: {one_line(error)}") from error
         try:
             yield
         finally:
             _shut_down()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the process's own handlers: Ray sets one for SIGTERM that exits in silence, also while Ray starts."""
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    terminated = False
+    try:
+        yield
+    except SystemExit:
+        terminated = True
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _shut_down() -> None:
