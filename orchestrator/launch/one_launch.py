@@ -102,7 +102,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             missing = _finish_tracking(opened, records, outcome)
             results["page"] = outcome.tracker.page if outcome.tracker else None
     except OSError as error:
-        raise InputError(f"--storage {storage}: cannot be used: {one_line(error)}") from error
+        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)

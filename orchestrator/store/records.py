@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from orchestrator.errors import InputError, storage_errors
+from orchestrator.errors import InputError
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, join, redacted
+from orchestrator.store.addresses import absolute, join, redacted, storage_errors
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects

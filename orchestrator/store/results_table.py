@@ -39,7 +39,7 @@ def table(records: Sequence[Record]) -> pa.Table:
 def write_table(store: Store, records: Sequence[Record]) -> str:
     """Write ``results.parquet`` of records as they may be shown; returns its address."""
     buffer = io.BytesIO()
-    pq.write_table(table(records), buffer)
+    pq.write_table(table(records), buffer, write_page_checksum=True)
     store.write_bytes(layout.TABLE, buffer.getvalue())
     return store.path(layout.TABLE)
 
