@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.errors import InputError, storage_errors
+from orchestrator.errors import InputError
 from orchestrator.launch.plan_changes import registered_plan
+from orchestrator.store.addresses import storage_errors
 from orchestrator.store.lease import Holder, holder
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store, open_study

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
     command = f"python -m orchestrator.sweep {shlex.join(arguments)}"
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _terminate)
     try:
         study = load(options.spec, options.set)
         if options.dry_run:
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """SIGTERM outside the running of trials, which has handlers of its own."""
+    """SIGTERM or SIGUSR1 outside the running of trials, which has handlers of its own."""
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.errors import InputError, storage_errors
-from orchestrator.store.addresses import redacted
+from orchestrator.errors import InputError
+from orchestrator.store.addresses import redacted, storage_errors
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store, open_study
 from orchestrator.terminal.console import open_console, say

@@ -1,5 +1,6 @@
 """One launch of a study: from the loaded file to the summary."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from orchestrator.launch.preflight import check_models, fetch_weights, open_stor
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
+from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
@@ -100,7 +102,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             missing = _finish_tracking(opened, records, outcome)
             results["page"] = outcome.tracker.page if outcome.tracker else None
     except OSError as error:
-        raise InputError(f"--storage {storage}: cannot be used: {one_line(error)}") from error
+        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
@@ -241,8 +243,9 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    stale = outcome.undisturbed and (outcome.changed or not store.objects.files(layout.REPORT))
-    report = _write_report(opened) if stale else None
+    pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
+    stale = outcome.undisturbed and (outcome.changed or not pages)
+    report = _write_report(opened) if stale else None if outcome.changed else pages[0]
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
 
@@ -254,7 +257,9 @@ def _write_report(opened: OpenStudy) -> str | None:
         return write_report(opened.store)[0]
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        say(opened.console, f"No report: {reason}; try  python -m orchestrator.report {opened.store.study}")
+        storage = shlex.quote(redacted(opened.store.storage))
+        command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
+        say(opened.console, f"No report: {reason}; try  {command}")
         return None
 
 

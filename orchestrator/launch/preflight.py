@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from orchestrator.errors import InputError, storage_errors
+from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
+from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from trainable.model.config import ModelConfig, is_surely_buildable

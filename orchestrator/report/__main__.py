@@ -7,9 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from orchestrator.errors import InputError, storage_errors
+from orchestrator.errors import InputError
 from orchestrator.report.build import FORMATS, write_report
 from orchestrator.report.pages.document import Format
+from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import open_study
 from orchestrator.terminal.options import add_study
 

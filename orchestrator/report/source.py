@@ -176,7 +176,7 @@ def _read_table(store: Store) -> pa.Table:
     if content is None:
         raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
     try:
-        table = pq.read_table(io.BytesIO(content))
+        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error

@@ -1,9 +1,11 @@
 """A Ray cluster to run on, and how many trials of a study it can hold at a time."""
 
+import gc
 import io
 import logging
 import os
 import re
+import signal
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
@@ -40,19 +42,46 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         try:
-            ray.init(
-                address=address or "local",
-                num_cpus=os.cpu_count() if address is None else None,
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _own_signals():
+                ray.init(
+                    address=address or "local",
+                    num_cpus=os.cpu_count() if address is None else None,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except (ValueError, ConnectionError) as error:
             raise InputError(f"--address {address}: {one_line(error)}") from error
         try:
             yield
         finally:
-            ray.shutdown()
+            _shut_down()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the process's own handlers: Ray sets one for SIGTERM that exits in silence, also while Ray starts."""
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    terminated = False
+    try:
+        yield
+    except SystemExit:
+        terminated = True
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _shut_down() -> None:
+    """Leave Ray without its handles: one that the collector frees meanwhile, in any thread, aborts the process."""
+    gc.collect()  # Tune's handles sit in cycles
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _check_reachable(address: str | None) -> None:

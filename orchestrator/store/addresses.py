@@ -2,11 +2,16 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from orchestrator.errors import InputError, one_line
 
 
 def redacted(text: str) -> str:
-    """The text with user names and passwords of addresses left out."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+    """The text with user names and passwords of addresses left out, and options that are secrets by their names."""
+    named = re.sub(r"(?i)([?&][^=&\s]*(?:password|secret|token|key)[^=&\s]*=)[^&\s]*", r"\1***", text)
+    return re.sub(r"//[^/\s]*@", "//***@", named)
 
 
 def join(uri: str, name: str) -> str:
@@ -17,4 +22,13 @@ def join(uri: str, name: str) -> str:
 
 def absolute(path: str) -> str:
     """A local path made absolute; an address with a scheme stays as it is."""
-    return path if "://" in path else os.path.abspath(path)
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+@contextmanager
+def storage_errors(option: str) -> Iterator[None]:
+    """Raise InputError in place of OSError: what a storage or a folder cannot do, by the option that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(redacted(f"{option}: {one_line(error)}")) from error

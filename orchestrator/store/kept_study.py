@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -46,10 +46,20 @@ class KeptStudy:
             ) from error
         if content is None:
             return None
-        number = content.get("format", 1)  # none: written before formats had numbers
-        if number > layout.FORMAT:
+        number = content.get("format", 1) if isinstance(content, dict) else None  # none: from before there were any
+        if isinstance(number, int) and number > layout.FORMAT:
             raise InputError(
                 f"{objects.address(layout.STUDY)}: written by a newer version (format {number}; this one reads "
                 f"{layout.FORMAT})"
             )
-        return TypeAdapter(cls).validate_python(content)
+        try:
+            return TypeAdapter(cls).validate_python(content)
+        except ValidationError as error:
+            where = objects.address(layout.STUDY)
+            raise InputError(f"{where}: not as any version writes it ({_first(error)}); restore it") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's complaints."""
+    detail = error.errors(include_url=False)[0]
+    return ": ".join(filter(None, [".".join(map(str, detail["loc"])), detail["msg"]]))

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 import psutil
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -100,7 +100,7 @@ def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[
 
 
 def _read(objects: Objects) -> Holder | None:
-    with suppress(DamagedError):  # whoever wrote it writes it anew within a heartbeat
+    with suppress(DamagedError, ValidationError):  # whoever wrote it writes it anew within a heartbeat
         return TypeAdapter(Holder | None).validate_python(objects.read_json(layout.LEASE))
     return None
 

@@ -45,9 +45,16 @@ class Objects:
         return redacted(join(self.uri, name))
 
     def names(self, folder: str) -> list[str]:
-        """Names of the objects and folders in a folder, sorted; none where it does not exist."""
+        """Names of the objects and folders in a folder, sorted; none where it does not exist or is a file."""
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        return sorted(info.base_name for info in self._fs.get_file_info(selector))
+        try:
+            return sorted(info.base_name for info in self._fs.get_file_info(selector))
+        except NotADirectoryError:
+            return []
+
+    def is_file(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return bool(self._fs.get_file_info(f"{self._root}/{name}").type == arrow_fs.FileType.File)
 
     def files(self, folder: str) -> list[str]:
         """Names of all objects below a folder, ``folder`` included, sorted; none where it does not exist."""
@@ -65,7 +72,7 @@ class Objects:
         try:
             with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
                 content: bytes = stream.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a file lies where a folder is looked for
             return None
         return content
 

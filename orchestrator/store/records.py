@@ -8,14 +8,17 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from orchestrator.errors import InputError, storage_errors
+from orchestrator.errors import InputError
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, join, redacted
+from orchestrator.store.addresses import absolute, join, redacted, storage_errors
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.trial_record import Checkpoint, Planned, Record, State
 from trainable.configfile.node import JsonObject
+
+MOST_LISTED = 50
+"""Entries of the folder of studies among which a mistyped name is looked for."""
 
 
 class Store:
@@ -60,8 +63,14 @@ class Store:
         """Read the same of a study that must be there; raises InputError too where it is not."""
         kept = self.read_study()
         if kept is None:
-            raise InputError(f"{self.address}: no study there; --storage names the folder of the studies")
+            names = ", ".join(self._studies_beside())
+            message = "no study there; --storage names the folder of the studies"
+            raise InputError(f"{self.address}: {message}{f', which holds {names}' if names else ''}")
         return kept
+
+    def _studies_beside(self) -> list[str]:
+        beside = Objects(self.storage)
+        return [name for name in beside.names("")[:MOST_LISTED] if beside.is_file(f"{name}/{layout.STUDY}")]
 
     def write_study(
         self,

@@ -1,6 +1,7 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
+import shlex
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
@@ -38,14 +39,14 @@ def table(records: Sequence[Record]) -> pa.Table:
 def write_table(store: Store, records: Sequence[Record]) -> str:
     """Write ``results.parquet`` of records as they may be shown; returns its address."""
     buffer = io.BytesIO()
-    pq.write_table(table(records), buffer)
+    pq.write_table(table(records), buffer, write_page_checksum=True)
     store.write_bytes(layout.TABLE, buffer.getvalue())
     return store.path(layout.TABLE)
 
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
     """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    command = f"python -m trainable {store.path(layout.BEST)} --threads {threads}"
+    command = f"python -m trainable {shlex.quote(store.path(layout.BEST))} --threads {threads}"
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
         f"{len(record.epochs)}\n# Run it alone:  {command}\n"

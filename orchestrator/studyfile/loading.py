@@ -156,7 +156,8 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
     if isinstance(node.value, str) and re.fullmatch(STUDY_NAME, node.value):
         return node.value
     rule = "expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'"
-    mistakes.append(Mistake(node.place, "study", f"{rule}; got {node}"))
+    hint = "; quote it" if isinstance(node.value, int | float) else ""
+    mistakes.append(Mistake(node.place, "study", f"{rule}; got {node}{hint}"))
     return None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Sequence
 
 from orchestrator.errors import InputError
@@ -30,7 +31,7 @@ def ui_command(uri: str) -> str | None:
     """The command that serves MLflow's pages; None where ``uri`` is a server already."""
     if uri.startswith("http"):
         return None
-    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {redacted(uri)}"
+    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {shlex.quote(redacted(uri))}"
 
 
 def tracked_at(specification: JsonObject) -> str | None:
@@ -72,7 +73,7 @@ def _digest(uri: str) -> str:
 
 def track_command(store: Store) -> str:
     """What sends MLflow what it lacks of the study."""
-    return f"python -m orchestrator.track {store.study} --storage {redacted(store.storage)}"
+    return f"python -m orchestrator.track {store.study} --storage {shlex.quote(redacted(store.storage))}"
 
 
 def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:

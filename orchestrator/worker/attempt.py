@@ -92,8 +92,9 @@ class Attempt:
         """Let go of the model, after what is in flight is kept; of a trial that was stopped early nothing is."""
         try:
             self._flush()
-            if self._store.was_pruned(self._planned.key):
-                self._store.drop_checkpoints(self._planned.key)
+            with _storage_errors():
+                if self._store.was_pruned(self._planned.key):
+                    self._store.drop_checkpoints(self._planned.key)
         finally:
             self._results.close()
             self._writer.shutdown()

@@ -92,9 +92,8 @@ def test_an_unknown_study_is_one_line_and_code_2(
     assert main(["s", "--storage", "nowhere"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert [line.split(": ")[1] for line in captured.err.splitlines()] == [
-        "no study there; --storage names the folder of the studies"
-    ] * 2
+    message = "no study there; --storage names the folder of the studies"
+    assert [line.split(": ")[1] for line in captured.err.splitlines()] == [f"{message}, which holds s", message]
     assert sorted(tmp_path.rglob("*")) == before, "looking creates nothing"
 
 

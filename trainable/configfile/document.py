@@ -20,6 +20,8 @@ _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fals
 _INT = re.compile(r"[-+]?[0-9]{1,300}")  # longer ones are floats, that is infinite
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
+DEEPEST = 100
+"""Levels of a file: whoever walks its tree recurses."""
 _STRING_TAG = "tag:yaml.org,2002:str"
 
 
@@ -62,6 +64,8 @@ class _Reader:
 
     def node(self, source: yaml.Node, path: tuple[Key, ...], place: Place | None = None) -> Node:
         place = place or self._place(source)
+        if len(path) > DEEPEST:
+            raise RecursionError
         if id(source) in self.open:
             return self._refused(place, path, f"the alias '{show_path(path)}' contains itself")
         self.open.add(id(source))

@@ -76,6 +76,8 @@ class MaskReader:
         """
         raster = open_raster(path, max_megapixels)
         try:
+            if raster.image.format in ("JPEG", "MPO"):
+                raise DataError("JPEG changes the values of pixels, which are ids; save labels as PNG")
             image = _opaque(raster.image)
             if image.mode == "RGB":
                 return Mask(raster, self._by_colour(image), np.arange(256, dtype=np.uint8), {})

@@ -57,6 +57,8 @@ def open_raster(path: Path, max_megapixels: int) -> Raster:
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # Pillow warns of EXIF it cannot read
+            if image.format == "PNG":  # Pillow decodes broken ones into other pixels
+                _verify(path)
             _check(image, max_megapixels)
             coding, orientation = _coding(image), _orientation(image)
             image.load()
@@ -101,6 +103,12 @@ def peculiarity(path: Path) -> str:
             return f"{deep} {orientation if orientation > 1 else ''}".strip()
     except Exception:  # as in open_raster, which tells
         return ""
+
+
+def _verify(path: Path) -> None:
+    """Check the checksums of a file; an image that was verified can no longer be read."""
+    with Image.open(path) as image:
+        image.verify()
 
 
 def _check(image: Image.Image, max_megapixels: int) -> None:

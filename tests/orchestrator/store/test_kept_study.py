@@ -11,6 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.launch.history import best_elsewhere
 from orchestrator.report.__main__ import main as report_main
 from orchestrator.store import layout
+from orchestrator.store.addresses import absolute
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.stage_plan import Arm, StagePlan
@@ -88,6 +89,34 @@ def test_a_launch_refuses_it(
 def test_so_does_another_study_that_would_import_from_it(newer: str, study: Make) -> None:
     with pytest.raises(InputError, match="written by a newer version"):
         best_elsewhere(study(), Store("studies", "other"), "s")
+
+
+@pytest.mark.parametrize("content", [[], "x", 3, {}, {"id": "1"}, {"id": 1, "specification": []}])
+def test_content_of_another_shape_is_one_line(content: object, tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.objects.write_json("study.json", content)
+    with pytest.raises(InputError, match=r"study\.json: not as any version writes it \(.+\); restore it$"):
+        store.read_study()
+
+
+def test_a_secret_of_an_address_is_in_no_error() -> None:
+    for address in ("weird://u:secretpw@h/x", "weird://h/x?client_secret=secretpw", "weird://u:sec@retpw@h/x"):
+        with pytest.raises(InputError) as refused:
+            open_study(address, "s")
+        assert "retpw" not in str(refused.value)
+
+
+def test_a_stray_file_among_the_trials_is_no_trial(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "s")
+    store.write_text("trials/.DS_Store", "finder")
+    store.write_text("trials/notes.txt", "mine")
+    assert store.records() == []
+
+
+def test_a_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute("~/studies") == f"{tmp_path}/studies"
+    assert Store("~/studies", "s").path("study.json") == f"{tmp_path}/studies/s/study.json"
 
 
 def test_an_address_that_is_none_is_told_by_its_option(tmp_path: Path) -> None:

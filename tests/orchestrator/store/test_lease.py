@@ -34,6 +34,13 @@ def dead_pid() -> int:
     return done.pid
 
 
+@pytest.mark.parametrize("content", [{}, [], {"owner": "x", "host": "h", "pid": "x", "time": 0.0}])
+def test_a_lease_of_another_shape_holds_nobody(content: object, tmp_path: Path) -> None:
+    objects = Objects(str(tmp_path))
+    objects.write_json("lease.json", content)
+    assert module.holder(objects) is None
+
+
 def test_it_is_held_and_released(objects: Objects, tmp_path: Path) -> None:
     said: list[str] = []
     assert holder(objects) is None

@@ -51,6 +51,9 @@ def test_a_launch_finds_it_finished_and_writes_it_anew(storage: Path, capsys: py
     before, after = (pq.read_table(place / "fixed/results.parquet") for place in (HERE / "study_of_version_0", storage))
     assert after.select(before.column_names).equals(before), "bit for bit, but for the columns that are new"
     assert report.main(["fixed", "--storage", str(storage), "--out", "pages"]) == 0
+    capsys.readouterr()
+    assert sweep([FILE, *untracked]) == 0
+    assert f"report  {storage}/fixed/report/report.html" in capsys.readouterr().out, "which is as it was"
 
 
 def test_a_comparison_refuses_an_altered_copy(storage: Path, tmp_path: Path) -> None:

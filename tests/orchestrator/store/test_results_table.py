@@ -1,3 +1,4 @@
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,12 @@ def test_best_yaml_is_a_trial_configuration_that_says_where_it_comes_from(tmp_pa
     assert command in text
     config = TrialConfig.model_validate(yaml.safe_load(text), strict=False)
     assert config.seed == 11
+
+
+def test_the_command_of_best_yaml_can_be_pasted(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "my stüdies"), "s")
+    command = write_best(store, trial(0, (0.1, 1.0)), "s", MIOU, threads=2)
+    assert shlex.split(command)[3:] == [str(tmp_path / "my stüdies/s/best.yaml"), "--threads", "2"]
 
 
 def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:

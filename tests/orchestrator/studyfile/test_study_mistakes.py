@@ -72,7 +72,7 @@ MISTAKES = [
     # the study
     ({"study": ".s"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got '.s'"),
     ({"study": "a b"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 'a b'"),
-    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 3"),
+    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 3; quote it"),
     ({"seed": "3"}, "10 seed: the seeds of trials derive from search.seed; write that"),
     # objectives
     ({"objective": "{metric: val/iou/sandd, mode: max}"}, "2 objective.metric: unknown metric 'val/iou/sandd'; one of"),

@@ -96,3 +96,10 @@ def test_what_is_written_is_read_as_it_was(value):
     assert not mistakes
     assert tree == {"a": value}
     assert json.dumps(tree) == json.dumps({"a": value})
+
+
+def test_what_is_nested_deeper_than_a_reader_recurses_is_one_mistake() -> None:
+    text = "".join(f"{' ' * level}k:\n" for level in range(300)) + f"{' ' * 300}k: 1"
+    mistakes: list[Mistake] = []
+    assert read_yaml(text, lambda line: Place("f", line), mistakes) is None
+    assert [mistake.message for mistake in mistakes] == ["YAML syntax: nested too deeply"]

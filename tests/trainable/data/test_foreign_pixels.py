@@ -323,3 +323,23 @@ def test_a_palette_that_contradicts_the_one_colour_given_is_refused(tmp_path: Pa
     indexed.putpalette(COLOURS.ravel().tolist())
     indexed.save(mask)
     assert refusal(data) == f"{mask}: index 1 has colour (0, 255, 0) in the file's palette, but 'b' (1, 1, 2)"
+
+
+@pytest.mark.parametrize("which", ["image", "mask"])
+def test_a_png_whose_checksum_is_wrong_is_refused(which: str, tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path)
+    png(image, np.tile([10, 200], (32, 32)))
+    png(mask, np.tile([0, 1], (32, 32)))
+    path = image if which == "image" else mask
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 6] ^= 4
+    path.write_bytes(content)
+    assert refusal(data).startswith(f"{path}: cannot be decoded (broken PNG file")
+
+
+@pytest.mark.parametrize("quality", [50, 100])
+def test_a_mask_that_was_a_jpeg_is_refused(quality: int, tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path)
+    png(image, np.tile([10, 200], (32, 32)))
+    Image.fromarray(IDS).save(mask, format="JPEG", quality=quality)
+    assert refusal(data) == f"{mask}: JPEG changes the values of pixels, which are ids; save labels as PNG"
