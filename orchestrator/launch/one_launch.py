@@ -15,6 +15,7 @@ from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
+from orchestrator.run.stop import Stop
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
@@ -31,8 +32,8 @@ from orchestrator.tracking.destination import final_metrics_of_study, is_behind,
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
-"""How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""
+PATIENCE_S = 600.0
+"""How long MLflow may take for one step at the end of a launch, such as a model."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,15 @@ class OpenStudy:
     store: Store
     stages: Stages
     console: Console
+    stop: Stop
 
 
 @dataclass(frozen=True)
 class RunOutcome:
     """How the running of trials ended."""
 
-    exit_code: int | None = None
-    """130 or 143 after an interruption, else None."""
+    interrupted: bool = False
+    """Whether a stop was asked for while there was something left to run."""
     problem: str | None = None
     """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
     tracker: Tracker | None = None
@@ -75,24 +77,39 @@ class RunOutcome:
     @property
     def undisturbed(self) -> bool:
         """Whether everything ran that could."""
-        return self.exit_code is None and self.problem is None
+        return not self.interrupted and self.problem is None
 
 
-def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
-    """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
+def launch(study: Study, *, storage: str, target: Target, command: str, stop: Stop | None = None) -> int:
+    """Run what is left of a study; returns the command's exit code.
+
+    Args:
+        study: The study.
+        storage: Where studies lie, as the user gave it.
+        target: Where and how trials run.
+        command: What the user types to continue.
+        stop: Who owns the signals; None: the launch does.
 
     Raises:
         InputError: Something the user can mend; nothing was written.
+        KeyboardInterrupt: A signal asked to stop before the first trial, or before anything of the launch was done.
     """
+    with stop or Stop(command) as owner:
+        return _launch(study, storage, target, command, owner)
+
+
+def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop) -> int:
     began = time.monotonic()
     console = open_console()
+    stop.say = partial(say, console)
     store = open_store(study, storage)
     new = store.read_study() is None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
     try:
-        with lease(store.objects, partial(say, console)):
-            opened = _open(study, store, console, retry_failed=target.retry_failed)
+        with stop.shielded(lease(store.objects, partial(say, console))) as release:
+            stop.lastly(release)
+            opened = _open(study, store, console, stop, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
                 _prepare(study)
@@ -106,7 +123,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
-    return _exit_code(outcome, records, console, command)
+    return _exit_code(outcome, records, console, command, stop)
 
 
 def _prepare(study: Study) -> None:
@@ -116,7 +133,7 @@ def _prepare(study: Study) -> None:
     cache_data(study)
 
 
-def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -> OpenStudy:
+def _open(study: Study, store: Store, console: Console, stop: Stop, *, retry_failed: bool) -> OpenStudy:
     """Read what earlier launches and other studies left; damaged files are named before anything starts."""
     history = read_history(study, store, retry_failed=retry_failed)
     imported, notes = import_trials(study, store, (*history.records, *history.outside))
@@ -124,12 +141,13 @@ def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -
         say(console, line)
     store.warnings.clear()
     history = replace(history, records=(*imported, *history.records))
-    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console)
+    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console, stop)
 
 
 def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
     """Keep the file of a finished study as it is now written, and tell MLflow what it lacks."""
     study, store = opened.study, opened.store
+    opened.stop.settle()
     say(opened.console, f"Study {study.spec.study} is finished: nothing is left to run.")
     opened.stages.register()
     kept = store.read_study()
@@ -148,7 +166,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources.stop_grace_s):
+    with cluster(target.address, resources.stop_grace_s, opened.stop):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
@@ -158,8 +176,15 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         tracker = _tracker(opened)
         measured = settings.measures_machine(resources)
         execute = partial(
-            run, store=store, resources=resources, concurrency=concurrency, fit=target.fit, system_metrics=measured
+            run,
+            store=store,
+            resources=resources,
+            concurrency=concurrency,
+            fit=target.fit,
+            system_metrics=measured,
+            stop=opened.stop,
         )
+        opened.stop.settle()
         return _run_rounds(opened, first_round, tracker, concurrency, execute)
 
 
@@ -178,7 +203,7 @@ def _run_rounds(
     first_round: Round,
     tracker: Tracker | None,
     concurrency: int,
-    execute: Callable[[Session], int | None],
+    execute: Callable[[Session], None],
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
     following: Round | None = first_round
@@ -192,12 +217,14 @@ def _run_rounds(
         try:
             following = opened.stages.next()
         except InputError as error:  # its arms do not fit the winner
-            return RunOutcome(None, str(error), tracker)
+            return RunOutcome(problem=str(error), tracker=tracker)
+        if following is not None and opened.stop.requested:
+            return RunOutcome(interrupted=True, tracker=tracker)
     return RunOutcome(tracker=tracker)
 
 
 def _run_round(
-    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], int | None]
+    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], None]
 ) -> RunOutcome:
     """Run the trials of a round."""
     progress = Progress(
@@ -209,10 +236,11 @@ def _run_round(
         stage=current.stage,
     )
     with build_display(progress, opened.console) as display:
+        opened.stop.lastly(partial(display.__exit__, None, None, None))
         listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
         session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
-        exit_code = execute(session)
-    return RunOutcome(exit_code, session.problem, tracker)
+        execute(session)
+    return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
 
 
 def _tracker(opened: OpenStudy) -> Tracker | None:
@@ -224,6 +252,7 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     tracker = Tracker(
         tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
     )
+    opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
     for record in opened.stages.known:
         tracker.update(record)
     return tracker
@@ -243,24 +272,44 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
-    stale = outcome.undisturbed and (outcome.changed or not pages)
-    report = _write_report(opened) if stale else None if outcome.changed else pages[0]
+    report = _bring_report_up_to_date(opened, outcome)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
+
+
+def _bring_report_up_to_date(opened: OpenStudy, outcome: RunOutcome) -> str | None:
+    """Write the report of a finished study where it is outdated; returns where it lies."""
+    store = opened.store
+    pages = [store.path(name) for name in filter(_is_page, store.objects.files(layout.REPORT))]
+    if not outcome.undisturbed or (pages and not outcome.changed):
+        return None if outcome.changed else pages[0]
+    return _write_report(opened)
 
 
 def _write_report(opened: OpenStudy) -> str | None:
     """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
-    from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds to import
-
+    objects, stop = opened.store.objects, opened.stop
     try:
-        return write_report(opened.store)[0]
+        for name in filter(_is_page, objects.files(layout.REPORT)):  # without one, the next launch writes the report
+            objects.delete(name)
+        with stop.section(lambda: "leaving the report to the next launch", patience_s=0.0, limit_s=20.0):
+            if stop.requested:
+                raise KeyboardInterrupt
+            from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds
+
+            return write_report(opened.store)[0]
+    except KeyboardInterrupt:
+        say(opened.console, "The report is left to the next launch.")
+        return None
     except Exception as error:
         reason = one_line(error) or type(error).__name__
         storage = shlex.quote(redacted(opened.store.storage))
         command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
         say(opened.console, f"No report: {reason}; try  {command}")
         return None
+
+
+def _is_page(name: str) -> bool:
+    return name.endswith(".html")
 
 
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:
@@ -272,17 +321,18 @@ def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunO
     problem = outcome.tracker.close(
         status="FINISHED" if whole else "KILLED",
         summary=final_metrics_of_study(records, study.spec.objectives[0]),
-        patience=PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S,
+        patience=PATIENCE_S,
+        hurried=lambda: opened.stop.requested,
     )
     with suppress(OSError):  # the storage failed: the next launch finds out by itself
         note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
-def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str) -> int:
-    if outcome.exit_code is not None:
+def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str, stop: Stop) -> int:
+    if stop.exit_code is not None:
         say(console, f"\nInterrupted. Continue with:  {command}")
-        return outcome.exit_code
+        return stop.exit_code
     if outcome.problem is not None:
         say(console, f"\nStopped: {outcome.problem}. Once that is mended, continue with:  {command}")
         return 3

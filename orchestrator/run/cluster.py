@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import re
-import signal
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from threading import Thread
 import ray
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.run.stop import Stop
 from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
@@ -31,7 +31,7 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
+def cluster(address: str | None, stop_grace_s: float, stop: Stop) -> Iterator[None]:
     """A connection to the Ray cluster at ``address``, or a Ray of our own on this machine."""
     os.environ.update(_RAY_ENVIRONMENT | {"TUNE_FORCE_TRIAL_CLEANUP_S": str(max(1, round(stop_grace_s)))})
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -42,36 +42,25 @@ def cluster(address: str | None, stop_grace_s: float = 30.0) -> Iterator[None]:
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with redirect_stdout(io.StringIO()):
         try:
-            with _own_signals():
-                ray.init(
-                    address=address or "local",
-                    num_cpus=os.cpu_count() if address is None else None,
-                    include_dashboard=False if address is None else None,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-        except (ValueError, ConnectionError) as error:
-            raise InputError(f"--address {address}: {one_line(error)}") from error
-        try:
+            _start(address, stop)
             yield
         finally:
-            _shut_down()
+            with stop.shield():
+                _shut_down()
 
 
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the process's own handlers: Ray sets one for SIGTERM that exits in silence, also while Ray starts."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    terminated = False
+def _start(address: str | None, stop: Stop) -> None:
     try:
-        yield
-    except SystemExit:
-        terminated = True
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if terminated:
-        signal.raise_signal(signal.SIGTERM)
+        with stop.shield():
+            ray.init(
+                address=address or "local",
+                num_cpus=os.cpu_count() if address is None else None,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ValueError, ConnectionError) as error:
+        raise InputError(f"--address {address}: {one_line(error)}") from error
 
 
 def _shut_down() -> None:
