@@ -15,7 +15,7 @@ from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
-from orchestrator.run.stop import Stop
+from orchestrator.run.stop import Interruption, Stop
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
@@ -293,7 +293,7 @@ def _write_report(opened: OpenStudy) -> str | None:
             objects.delete(name)
         with stop.section(lambda: "leaving the report to the next launch", patience_s=0.0, limit_s=20.0):
             if stop.requested:
-                raise KeyboardInterrupt
+                raise Interruption
             from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds
 
             return write_report(opened.store)[0]

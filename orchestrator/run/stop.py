@@ -36,6 +36,14 @@ LAST_WORD_S = 4.0
 T = TypeVar("T")
 
 
+class Interruption(KeyboardInterrupt):
+    """What a stop raises in the main thread.
+
+    Ray's C++ lets only a ``KeyboardInterrupt`` through. It is none itself: Python exits with 130 where one of these
+    came by a string that ``exec`` runs, though it was caught.
+    """
+
+
 @dataclass(frozen=True)
 class Section:
     """A stretch of a launch, and what a stop does in it."""
@@ -207,7 +215,7 @@ class Stop(AbstractContextManager["Stop"]):
         """Interrupt the main thread, in which this runs, if it can be and is due."""
         if self._is_due() and not self._shields and not _is_in_extension(frame):
             self._interrupted = time.monotonic()
-            raise KeyboardInterrupt
+            raise Interruption
 
     def _is_due(self) -> bool:
         recently = time.monotonic() - self._interrupted < SWALLOWED_S
@@ -302,7 +310,7 @@ def _apart(action: Callable[[], object]) -> threading.Thread:
 
 
 def _is_in_extension(frame: FrameType | None) -> bool:
-    """Whether a compiled module is being loaded: interrupted, it fails as anything, and may print a traceback from C."""
+    """Whether a compiled module is being loaded: interrupted, it fails as anything, and may print a traceback."""
     while frame is not None:
         if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True
