@@ -120,9 +120,10 @@ class Stop(AbstractContextManager["Stop"]):
     def __exit__(self, *exc: object) -> None:
         """Give the signals back to whoever had them."""
         self._entered -= 1
-        if self._entered == 0 and self._watcher is not None:
+        if self._entered == 0:
             self._over.set()
-            self._give_back(self._watcher)
+            if self._watcher is not None:
+                self._give_back(self._watcher)
 
     def finished(self, code: int) -> int:
         """The launch has ended and told everything: a signal from now on only hastens the exit, with this code."""
