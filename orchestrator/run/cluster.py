@@ -3,6 +3,7 @@
 import gc
 import io
 import logging
+import math
 import os
 import re
 import socket
@@ -20,6 +21,8 @@ from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
 """How long a cluster may take to answer."""
+SHUTDOWN_SECONDS = 12
+"""How long a launch that is stopped waits for Ray to be left: a raylet that hangs holds it up for ever."""
 _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directories are the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
@@ -45,7 +48,7 @@ def cluster(address: str | None, stop_grace_s: float, stop: Stop) -> Iterator[No
             _start(address, stop)
             yield
         finally:
-            with stop.shield():
+            with stop.section(lambda: "leaving Ray", patience_s=math.inf, limit_s=SHUTDOWN_SECONDS), stop.shield():
                 _shut_down()
 
 

@@ -63,7 +63,8 @@ def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningSche
 
     def awaits() -> str:
         count = scheduler.in_flight
-        return f"waiting up to {grace_s:g} s for {count} epoch{'s' * (count != 1)} in flight"
+        epochs = f"{count} epoch{'s' * (count != 1)} in flight"
+        return f"waiting up to {grace_s:g} s for {epochs}" if count else "no epoch is in flight"
 
     stop.lastly(lambda: session.seize(_reason(stop)))
     with stop.section(awaits, patience_s=grace_s, limit_s=grace_s + MARGIN_S):

@@ -117,7 +117,7 @@ def test_a_fit_that_hangs_is_judged_from_the_records(
     stop.finished(0)
     assert time.monotonic() - began < 10
     again = "Ctrl-C again" if name == "SIGINT" else "a second signal"
-    assert said == [f"stopping: waiting up to 0.2 s for 0 epochs in flight; {again} stops now"]
+    assert said == [f"stopping: no epoch is in flight; {again} stops now"]
     assert codes == [130 if name == "SIGINT" else 143]
     assert hung.late == [{"search-0000": State.INTERRUPTED}]
     (record,) = store.records()

@@ -32,7 +32,7 @@ def deaf():
             print("interrupted", flush=True)
 
 def tell(line):
-    print(line, flush=True)
+    os.write(1, f"{line}\\n".encode())
 """
 GUARDED = """
 code = 0
