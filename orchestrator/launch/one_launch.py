@@ -1,6 +1,5 @@
 """One launch of a study: from the loaded file to the summary."""
 
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,9 +13,9 @@ from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw
 from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
+from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
-from orchestrator.run.stop import Interruption, Stop
-from orchestrator.store import layout
+from orchestrator.run.stop import Stop
 from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import shown
@@ -81,18 +80,13 @@ class RunOutcome:
 
 
 def launch(study: Study, *, storage: str, target: Target, command: str, stop: Stop | None = None) -> int:
-    """Run what is left of a study; returns the command's exit code.
+    """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
 
-    Args:
-        study: The study.
-        storage: Where studies lie, as the user gave it.
-        target: Where and how trials run.
-        command: What the user types to continue.
-        stop: Who owns the signals; None: the launch does.
+    ``stop`` owns the signals; without one, the launch does.
 
     Raises:
         InputError: Something the user can mend; nothing was written.
-        KeyboardInterrupt: A signal asked to stop before the first trial, or before anything of the launch was done.
+        KeyboardInterrupt: A signal asked to stop before the first trial.
     """
     with stop or Stop(command) as owner:
         return _launch(study, storage, target, command, owner)
@@ -175,15 +169,8 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         _keep_study(opened)
         tracker = _tracker(opened)
         measured = settings.measures_machine(resources)
-        execute = partial(
-            run,
-            store=store,
-            resources=resources,
-            concurrency=concurrency,
-            fit=target.fit,
-            system_metrics=measured,
-            stop=opened.stop,
-        )
+        machine = partial(run, resources=resources, concurrency=concurrency, system_metrics=measured)
+        execute = partial(machine, store=store, fit=target.fit, stop=opened.stop)
         opened.stop.settle()
         return _run_rounds(opened, first_round, tracker, concurrency, execute)
 
@@ -272,44 +259,9 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    report = _bring_report_up_to_date(opened, outcome)
+    whole, changed = outcome.undisturbed, outcome.changed
+    report = bring_report_up_to_date(store, opened.console, opened.stop, whole=whole, changed=changed)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
-
-
-def _bring_report_up_to_date(opened: OpenStudy, outcome: RunOutcome) -> str | None:
-    """Write the report of a finished study where it is outdated; returns where it lies."""
-    store = opened.store
-    pages = [store.path(name) for name in filter(_is_page, store.objects.files(layout.REPORT))]
-    if not outcome.undisturbed or (pages and not outcome.changed):
-        return None if outcome.changed else pages[0]
-    return _write_report(opened)
-
-
-def _write_report(opened: OpenStudy) -> str | None:
-    """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
-    objects, stop = opened.store.objects, opened.stop
-    try:
-        for name in filter(_is_page, objects.files(layout.REPORT)):  # without one, the next launch writes the report
-            objects.delete(name)
-        with stop.section(lambda: "leaving the report to the next launch", patience_s=0.0, limit_s=20.0):
-            if stop.requested:
-                raise Interruption
-            from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds
-
-            return write_report(opened.store)[0]
-    except KeyboardInterrupt:
-        say(opened.console, "The report is left to the next launch.")
-        return None
-    except Exception as error:
-        reason = one_line(error) or type(error).__name__
-        storage = shlex.quote(redacted(opened.store.storage))
-        command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
-        say(opened.console, f"No report: {reason}; try  {command}")
-        return None
-
-
-def _is_page(name: str) -> bool:
-    return name.endswith(".html")
 
 
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:

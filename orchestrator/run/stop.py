@@ -1,12 +1,8 @@
-"""The one owner of the signals that ask a launch to stop, from its first line to its last.
+"""Whether a launch is asked to stop, and how it then ends; from its first line to its last.
 
-SIGINT, SIGTERM, SIGUSR1 (SLURM's warning) and SIGHUP (unless it is ignored, as under nohup) are blocked in all threads,
-and one thread of ours waits for them. Handlers alone would not do: Ray's C++ takes SIGTERM over while it starts and
-leaves it deadly when it is left, Tune takes SIGUSR1, and the main thread runs no handler while it waits in C.
-
-A launch is a row of sections: each says how long a stop waits before it interrupts the main thread (with a
-``KeyboardInterrupt``), and when it waits no longer but ends the process from a thread of its own. A second signal does
-that at once. Imports neither Ray nor anything heavy.
+A launch is a row of sections: each says how long a stop waits before it interrupts the main thread (with an
+`Interruption`), and when it waits no longer but ends the process from a thread of its own. A second signal does that at
+once. Imports neither Ray nor anything heavy.
 """
 
 import math
@@ -18,13 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that ask a launch to stop."""
-_INTERRUPT = signal.SIGURG
-"""From our thread to the main thread: nobody else's, and without a handler it does nothing."""
+from orchestrator.run.signal_owner import SignalOwner
+
 BOUNCE_S = 0.2
 """A signal this soon after the first is the same one: ``timeout`` sends it to the command and to its group."""
 POLL_S = 0.1
@@ -93,10 +87,7 @@ class Stop(AbstractContextManager["Stop"]):
         self._over = threading.Event()
         self._leaving = threading.Lock()
         self._last: list[Callable[[], object]] = []
-        self._main = threading.get_ident()
-        self._watcher: threading.Thread | None = None
-        self.owned: set[signal.Signals] = set()
-        """Signals that come here."""
+        self._signals = SignalOwner(self.take, self._interrupt)
 
     @property
     def requested(self) -> bool:
@@ -114,7 +105,7 @@ class Stop(AbstractContextManager["Stop"]):
         """Own the signals; once more inside, nothing happens."""
         self._entered += 1
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
-            self._own()
+            self._signals.own()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -122,8 +113,7 @@ class Stop(AbstractContextManager["Stop"]):
         self._entered -= 1
         if self._entered == 0:
             self._over.set()
-            if self._watcher is not None:
-                self._give_back(self._watcher)
+            self._signals.give_back()
 
     def finished(self, code: int) -> int:
         """The launch has ended and told everything: a signal from now on only hastens the exit, with this code."""
@@ -156,8 +146,7 @@ class Stop(AbstractContextManager["Stop"]):
         try:
             yield
         finally:
-            if self._watcher is not None:
-                self._arm()
+            self._signals.arm()
             self._shields -= 1
 
     def lastly(self, action: Callable[[], object]) -> None:
@@ -174,47 +163,9 @@ class Stop(AbstractContextManager["Stop"]):
         elif time.monotonic() - self._asked > BOUNCE_S:
             _apart(self._leave_now)
 
-    def _own(self) -> None:
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        self.owned = {number for number in ASKING if not (ignored and number is signal.SIGHUP)}
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self.owned, _INTERRUPT})
-        self._handlers = {number: signal.getsignal(number) for number in (*self.owned, _INTERRUPT)}
-        self._main = threading.get_ident()
-        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
-        self._watcher.start()
-        self._arm()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {_INTERRUPT})
-        _owners.add(self)
-
-    def _arm(self) -> None:
-        signal.signal(_INTERRUPT, self._interrupt)
-        for number in self.owned:  # for threads that were there before us, in whom they are not blocked
-            signal.signal(number, self._forward)
-
-    def _give_back(self, watcher: threading.Thread) -> None:
-        assert watcher.ident is not None
-        signal.pthread_kill(watcher.ident, _INTERRUPT)
-        watcher.join()
-        self._watcher = None
-        _owners.discard(self)
-        for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-
-    def _watch(self) -> None:
-        while True:
-            number = signal.sigwait({*self.owned, _INTERRUPT})
-            if number == _INTERRUPT:
-                return
-            self.take(signal.Signals(number))
-
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
-        if self._watcher is not None and self._watcher.ident is not None:
-            signal.pthread_kill(self._watcher.ident, number)
-
-    def _interrupt(self, _number: int, frame: FrameType | None) -> None:
+    def _interrupt(self) -> None:
         """Interrupt the main thread, in which this runs, if it can be and is due."""
-        if self._is_due() and not self._shields and not _is_in_extension(frame):
+        if self._is_due() and not self._shields:
             self._interrupted = time.monotonic()
             raise Interruption
 
@@ -235,7 +186,7 @@ class Stop(AbstractContextManager["Stop"]):
             if waited > section.limit_s:
                 return self._leave_now()
             if self._is_due():
-                signal.pthread_kill(self._main, _INTERRUPT)
+                self._signals.wake_main_thread()
             if waited >= section.quiet_s and not told:
                 told = True
                 _apart(partial(self._tell, section.awaits))
@@ -279,25 +230,6 @@ class _Shielded(AbstractContextManager[T], Generic[T]):
             self._stop._shields -= 1
 
 
-_owners: set[Stop] = set()
-
-
-def _after_fork() -> None:
-    """Let a child end as any process does; SIGUSR1 and SIGHUP sent to the whole group stay the launch's matter.
-
-    Ray's processes are forked in this way, and die of either signal. What ``subprocess`` starts without a
-    ``preexec_fn`` keeps the mask: end it with SIGKILL.
-    """
-    for owner in _owners:
-        for number in owner.owned:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    _owners.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 def _apart(action: Callable[[], object]) -> threading.Thread:
     """Do something in a thread, so that it cannot hold up its caller."""
 
@@ -308,15 +240,6 @@ def _apart(action: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
-
-
-def _is_in_extension(frame: FrameType | None) -> bool:
-    """Whether a compiled module is being loaded: interrupted, it fails as anything, and may print a traceback."""
-    while frame is not None:
-        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _to_stderr(line: str) -> None:
