@@ -81,6 +81,7 @@ class Stop(AbstractContextManager["Stop"]):
         self._section = _preparing()
         self._settled = False
         self._shields = 0
+        self._told = False
         self._interrupted = -math.inf
         self._entered = 0
         self._finished: int | None = None
@@ -179,19 +180,20 @@ class Stop(AbstractContextManager["Stop"]):
 
     def _see_it_through(self) -> None:
         """Tell the user, interrupt the main thread in time, and end the process where that does not help."""
-        told = False
-        while True:
-            section = self._section
-            waited = self._waited(section)
-            if waited > section.limit_s:
-                return self._leave_now()
-            if self._is_due():
-                self._signals.wake_main_thread()
-            if waited >= section.quiet_s and not told:
-                told = True
-                _apart(partial(self._tell, section.awaits))
-            if self._over.wait(POLL_S):
-                return None
+        while not self._over.is_set():
+            self._look()  # a section is not kept while this thread waits: it may hold handles of Ray's
+            self._over.wait(POLL_S)
+
+    def _look(self) -> None:
+        section = self._section
+        waited = self._waited(section)
+        if waited > section.limit_s:
+            self._leave_now()
+        if self._is_due():
+            self._signals.wake_main_thread()
+        if waited >= section.quiet_s and not self._told:
+            self._told = True
+            _apart(partial(self._tell, section.awaits))
 
     def _tell(self, awaits: Callable[[], str]) -> None:
         again = "Ctrl-C again" if self.signal is signal.SIGINT else "a second signal"

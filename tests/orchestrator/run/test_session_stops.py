@@ -127,9 +127,7 @@ def test_a_fit_that_hangs_is_judged_from_the_records(
 
 def test_once_it_is_seized_nobody_else_has_a_say(session: Session, store: Store) -> None:
     session.start()
-    judge = threading.Thread(target=session.seize, args=("interrupted by SIGTERM",))
-    judge.start()
-    judge.join()
+    session.seize("interrupted by SIGTERM")
     driver = threading.Thread(target=session.end, args=("search-0000", epoch(4, last=True)), daemon=True)
     driver.start()
     driver.join(0.5)
