@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainable.config import TrialConfig
+from trainable.configfile.environment import hide_values
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake
 from trainable.configfile.node import Place
-from trainable.configfile.reading import read_mapping
+from trainable.configfile.reading import read_mapping, types_of
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
@@ -78,11 +79,11 @@ def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str
         ConfigError: the file cannot be read or run; holds every mistake in it.
     """
     mistakes: list[Mistake] = []
-    root = read_mapping(path, "a trial's configuration", (*TrialConfig.model_fields,), mistakes, overrides, env)
+    root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
     if config is None or mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(hide_values(mistakes, root))
     return config
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from trainable.configfile.mistakes import printable
 from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
-from trainable.data.files import printable
 from trainable.data.layout import check_data
 
 
@@ -51,7 +51,8 @@ def _section(options: argparse.Namespace) -> DataConfig:
     except ValidationError as error:
         detail = error.errors()[0]
         option = f"--{detail['loc'][1]}".replace("_", "-") if len(detail["loc"]) > 1 else "section"
-        raise DataError(f"{option}: {detail['msg'][:1].lower()}{detail['msg'][1:]}") from error
+        message = detail["msg"].removeprefix("Value error, ")
+        raise DataError(f"{option}: {message[:1].lower()}{message[1:]}") from error
 
 
 def _describe(data: DataConfig, folder: Path) -> None:

@@ -21,6 +21,7 @@ from trainable.data.raster import open_raster, rgb
 
 PADDING_COLOUR = (124, 116, 104)
 """ImageNet's mean colour, zero after normalisation: what is shown beyond a frame."""
+TURNED_MASK = "their masks are turned upright, as the EXIF orientations of the masks say"
 
 
 class Frame(NamedTuple):
@@ -62,6 +63,8 @@ class Decoder:
         """
         raster, mask = open_raster(pair.image, self.max_megapixels), self.masks.read(pair.label, self.max_megapixels)
         image, remarks = rgb(pair.image, raster)
+        if mask.raster.orientation > 1:
+            remarks = (*remarks, TURNED_MASK)
         if raster.image.size != mask.indices.size:
             raise DataError(
                 f"{pair.label}: {mask.raster.size} pixels, but its image {pair.image.name} has {raster.size}"

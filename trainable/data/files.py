@@ -5,16 +5,20 @@ Links to folders are followed, once round a loop. What begins with a dot is no f
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainable.configfile.mistakes import printable
 from trainable.data.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 Inode = tuple[int, int]
+Names = dict[Path, dict[str, str]]
+"""Names in folders that were looked into: as they are, by what they are once composed."""
 
 
 @dataclass
@@ -38,12 +42,6 @@ def user_path(text: str, owner: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise DataError(f"{text}: there is no such home folder; write the path from / on", owner) from error
-
-
-def printable(path: Path | str) -> str:
-    """The path in a line: bytes that are no UTF-8, and what would break the line, as escapes."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 @contextmanager
@@ -89,8 +87,39 @@ def _inode(path: Path) -> Inode:
     return stat.st_dev, stat.st_ino
 
 
+def identity(path: Path) -> Inode | str:
+    """Which file it is, under whatever name: links lead to it, and several names may be one file's."""
+    stat = path.stat()
+    return (stat.st_dev, stat.st_ino) if stat.st_nlink > 1 else os.path.realpath(path)
+
+
+def composed(name: str) -> str:
+    """The name with its letters and accents in one: macOS takes them apart."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def stored(path: Path, known: Names) -> Path:
+    """The path as the disk spells it, up to the composition of letters; as it is where nothing is like it."""
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    parent = stored(path.parent, known)
+    if parent not in known:
+        known[parent] = {composed(name): name for name in os.listdir(parent)} if parent.is_dir() else {}
+    return parent / known[parent].get(composed(path.name), path.name)
+
+
+def check_file(path: Path, expected: str) -> None:
+    """Refuse what is there and is no file: reading it may never end."""
+    if path.is_file() or not os.path.lexists(path):
+        return
+    kind = "a folder" if path.is_dir() else "no file but a pipe, a socket or a device"
+    kind = kind if path.exists() else f"a link to {os.readlink(path)}, which is not there"
+    raise DataError(f"{path} is {kind}; {expected} is expected there", "data.root")
+
+
 def lines(path: Path) -> list[str]:
     """The lines of a list that are not empty, without a byte order mark; raises ``DataError``."""
+    check_file(path, "a list")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

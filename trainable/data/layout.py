@@ -1,6 +1,5 @@
 """Where the frames of a data set lie on disk. Imports no torch and decodes nothing: checking a data set is fast."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Literal, assert_never
 
 from pydantic import ValidationError
 
-from trainable.configfile.mistakes import Mistake
+from trainable.configfile.mistakes import Mistake, printable
 from trainable.configfile.node import Node, child_of, has_broken, plain
 from trainable.data.config import (
     CamVidData,
@@ -21,7 +20,7 @@ from trainable.data.config import (
     read_data,
 )
 from trainable.data.errors import DataError as DataError
-from trainable.data.files import IMAGE_SUFFIXES, files_below, folder, lines, printable, refusals, user_path
+from trainable.data.files import IMAGE_SUFFIXES, composed, files_below, folder, identity, lines, refusals, user_path
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
 from trainable.data.listing import Listing, complete, some
@@ -105,15 +104,13 @@ def check_data(data: DataConfig) -> None:
     """
     if isinstance(data, ShapesData):
         return
-    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
-    both = [path for real, path in train.items() if real in val]
+    with refusals():
+        train, val = ({identity(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
+    both = [(path, val[file]) for file, path in train.items() if file in val]
     if both:
-        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
-
-
-def _real(path: Path) -> str:
-    """The path with the links of its folders followed."""
-    return os.path.join(os.path.realpath(path.parent), path.name)
+        path, other = min(both)
+        name = "" if path.name == other.name else f" (in val as {other.name})"
+        raise DataError(f"{path} is in both splits{name}; scores on training images say nothing", "data.root")
 
 
 def data_mistakes(root: Node) -> list[Mistake]:
@@ -210,12 +207,11 @@ def _folder(root: Path, split: Split) -> Listing:
     images, masks = folder(images / split), folder(masks / split)
     frames = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
     types = ", ".join(IMAGE_SUFFIXES)
-    several = sorted(label for label, count in Counter(pair.label for pair in frames).items() if count > 1)
+    complete_frames = complete(frames, f"{images} holds no image ({types})", pattern)
+    several = sorted(label for label, count in Counter(pair.label for pair in complete_frames).items() if count > 1)
     note = f"{masks}: {len(several)} are the mask of several images, each a frame: {some(several, masks)}"
     searched = _searched(images, types, masks, pattern.rpartition("}")[2])
-    return Listing(
-        complete(frames, f"{images} holds no image ({types})", pattern), (note,) if several else (), searched
-    )
+    return Listing(complete_frames, (note,) if several else (), searched)
 
 
 def _named(names: Path, images: Path) -> list[Path]:
@@ -224,11 +220,11 @@ def _named(names: Path, images: Path) -> list[Path]:
     for path in files_below(images).images:
         relative = path.relative_to(images)
         for name in (relative.with_suffix("").as_posix(), relative.as_posix()):
-            by_name.setdefault(name, []).append(path)
+            by_name.setdefault(composed(name), []).append(path)
     frames = []
     for name in lines(names):
         plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
-        paths = by_name.get(name, by_name.get(plain, []))
+        paths = by_name.get(composed(name), by_name.get(composed(plain), []))
         if not paths:
             raise DataError(f"{names} names {name}, but there is no {images / plain}.png or .jpg", "data.root")
         if len(paths) > 1:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.configfile.mistakes import printable
 from trainable.data.errors import DataError
-from trainable.data.files import files_below, printable
+from trainable.data.files import Names, check_file, files_below, stored
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 
 NAMED = 3
@@ -58,10 +59,14 @@ def complete(frames: Sequence[Pair], empty: str, pattern: str | None = None) -> 
         pattern: The pattern of the names of masks that ``classes.yaml`` may change.
 
     Raises:
-        DataError: no frame, or an image without its label.
+        DataError: no frame, an image without its label, links to nothing and pipes in place of pictures.
     """
     if not frames:
         raise DataError(empty, "data.root")
+    known: Names = {}
+    frames = [pair if pair.label.is_file() else Pair(pair.image, stored(pair.label, known)) for pair in frames]
+    for path in (path for pair in frames for path in (pair.image, pair.label)):
+        check_file(path, "a picture")
     missing = [pair for pair in frames if not pair.label.is_file()]
     if missing:
         raise DataError(

@@ -10,6 +10,7 @@ import logging
 import struct
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +98,25 @@ def peculiarity(path: Path) -> str:
     """What makes a file read otherwise than as 8-bit values row by row; empty where nothing does. Reads its header."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            lazy = image.format != "PNG" or image.info.keys() & {"exif", "xmp", "Raw profile type exif"}
-            orientation = _orientation(image) if lazy else 1  # else Pillow would decode it to look behind the pixels
+            orientation = _known_orientation(image)
             deep = image.mode if image.mode.startswith(("I", "F")) else ""
             return f"{deep} {orientation if orientation > 1 else ''}".strip()
     except Exception:  # as in open_raster, which tells
         return ""
+
+
+def orientation_of(file: BytesIO) -> int:
+    """EXIF's orientation of a picture, by its header; 1 where there is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+            return _known_orientation(image)
+    except Exception:  # as in open_raster, which tells
+        return 1
+
+
+def _known_orientation(image: Image.Image) -> int:
+    lazy = image.format != "PNG" or image.info.keys() & {"exif", "xmp", "Raw profile type exif"}
+    return _orientation(image) if lazy else 1  # else Pillow would decode it to look behind the pixels
 
 
 def _verify(path: Path) -> None:

@@ -1,17 +1,32 @@
 """The ``search`` section of a study file: sampler, budget, pruner, reference trials."""
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from trainable.section import Section
 
 Reference: TypeAlias = Literal["plain", "official"]
 """plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
 
-STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
-"""A study's name: it names a folder, an MLflow experiment and a URL."""
-StudyName: TypeAlias = Annotated[str, Field(pattern=STUDY_NAME)]
+STUDY_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$"
+"""A study's name: it names a folder, an MLflow experiment and a URL, and is a word of commands, no option."""
+STUDY_NAME_RULE = (
+    "expected a plain word of at most 200 letters, digits, '.', '-', '_' that "
+    "does not begin with '.' or '-' nor end with '.'"
+)
+
+
+def _study_name(name: str) -> str:
+    if not re.fullmatch(STUDY_NAME, name):
+        raise ValueError(f"{STUDY_NAME_RULE}; got '{name}'")
+    return name
+
+
+StudyName: TypeAlias = Annotated[
+    str, AfterValidator(_study_name), WithJsonSchema({"type": "string", "pattern": STUDY_NAME})
+]
 
 AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]

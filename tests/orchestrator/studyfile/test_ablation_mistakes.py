@@ -64,7 +64,7 @@ MISTAKES = [
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, seeds: 1}}", "7 ablation.seeds: must be >= 2, got 1"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, baseline: winner}}", "7 ablation.baseline: winner is that of a search, and the file has no search"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, baseline: wnner}}", "7 ablation.baseline: expected winner, {best: STUDY} or a mapping of dotted paths to values"),
-    (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, baseline: {{best: a b}}}}", "7 ablation.baseline.best: 'a b' is no name of a study"),
+    (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, baseline: {{best: a b}}}}", "7 ablation.baseline.best: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got 'a b'"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, baseline: {{suppression.p_max: 3}}}}", "7 ablation.baseline.suppression.p_max: must be <= 1, got 3"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, sedes: 3}}", "7 ablation.sedes: unknown key 'sedes'; one of design, baseline, factors, arms, seeds, seed (did you mean 'seeds'?)"),
 ]  # fmt: skip

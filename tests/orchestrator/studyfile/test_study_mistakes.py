@@ -70,9 +70,9 @@ MISTAKES = [
     ({"resources": "{gpu: 1.5}"}, "8 resources.gpu: must be a fraction below 1 or a whole number of GPUs, got 1.5"),
     ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
     # the study
-    ({"study": ".s"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got '.s'"),
-    ({"study": "a b"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 'a b'"),
-    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 3; quote it"),
+    ({"study": ".s"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got '.s'"),
+    ({"study": "a b"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got 'a b'"),
+    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got 3; quote it"),
     ({"seed": "3"}, "10 seed: the seeds of trials derive from search.seed; write that"),
     # objectives
     ({"objective": "{metric: val/iou/sandd, mode: max}"}, "2 objective.metric: unknown metric 'val/iou/sandd'; one of"),

@@ -54,7 +54,7 @@ def test_anchors_aliases_and_merge_keys():
     ("text", "mistake"),
     [
         ("a: [1,\nb: 2", "x:2: YAML syntax: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
-        ("a: 1\n\tb: 2", "x:2: YAML syntax: while scanning for the next token, found character '\\t' that cannot start any token"),
+        ("a: 1\n\tb: 2", "x:2: YAML syntax: while scanning for the next token, found character '\\t' that cannot start any token; indent with spaces, or let the name of a JSON file end in .json"),
         ("a: 1\n---\nb: 2", "x:2: YAML syntax: expected a single document in the stream, but found another document"),
         ("a: *b", "x:1: YAML syntax: found undefined alias 'b'"),
         ("a: 1\nb: \x01", "x:2: YAML syntax: the character '\\x01' is not allowed"),
