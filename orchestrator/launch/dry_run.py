@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
 
-import yaml
 from rich.console import Console
 
 from orchestrator.errors import InputError
@@ -24,6 +23,7 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration, picks
 from orchestrator.tracking import tracking_uri
 from trainable.config import read_trial
+from trainable.configfile.trees import write_yaml
 
 SAMPLED = 3
 
@@ -49,7 +49,7 @@ def dry_run(study: Study, *, storage: str) -> int:
     console, spec = open_console(), study.spec
     open_store(study, storage)
     check_models(study)
-    say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip() + "\n")
+    say(console, write_yaml(study.resolved(), short=True).rstrip() + "\n")
     stages = [_search(study, console)] if spec.searched else []
     stages += [_confirmation(study, spec.confirm, console)] if spec.confirm else []
     stages += [_ablation(study, spec.ablation, console)] if spec.ablation else []

@@ -24,8 +24,8 @@ DEEPEST = 100
 """Levels of a file: whoever walks its tree recurses."""
 MOST_VALUES = 100_000
 """Values of a file: aliases of aliases grow beyond any memory."""
-_WIDER = {"\t": " ", "\x7f": "\\x7f"} | {char: f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
-"""What JSON takes for what it is and YAML does not: tabs between values; within texts, ends of lines."""
+_NO_YAML = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\x85\u2028\u2029]")
+"""What a text of JSON may hold and one of YAML may not, or not as it stands: ends of lines."""
 
 
 def read_yaml(text: str, place_of: PlaceOf, mistakes: list[Mistake]) -> Node | None:
@@ -42,8 +42,8 @@ def read_yaml(text: str, place_of: PlaceOf, mistakes: list[Mistake]) -> Node | N
 
 
 def as_yaml(json_text: str) -> str:
-    """JSON as YAML that says the same, line by line: YAML holds JSON but for a few characters."""
-    return "".join(_WIDER.get(char, char) for char in json_text)
+    """JSON as YAML that says the same, line by line; a tab stands only between values there."""
+    return _NO_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json_text.replace("\t", " "))
 
 
 def read_scalar(text: str) -> Scalar:

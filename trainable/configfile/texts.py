@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -15,8 +15,7 @@ def as_texts(node: Node, *kinds: object) -> Node:
     text = node.env.get((node.raw or "")[2:-1])
     if text is not None:
         leaves = list(_members(kinds))
-        taken = isinstance(node.value, tuple(kind for kind in leaves if kind in (bool, int, NoneType)))
-        taken |= float in leaves and isinstance(node.value, int | float)
+        taken = type(node.value) in leaves or (float in leaves and type(node.value) is int)
         return replace(node, value=text) if str in leaves and not taken else node
     return with_children(node, lambda key, child: as_texts(child, *(tuple(_below(kinds, key)) or kinds)))
 

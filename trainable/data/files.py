@@ -38,6 +38,8 @@ class FolderFiles:
 
 def user_path(text: str, owner: str) -> Path:
     """The path that a user wrote, ``~`` expanded; ``owner`` is named by the ``DataError`` where that fails."""
+    if "\0" in text:
+        raise DataError(f"expected the path of a folder, got '{text}'", owner)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -12,7 +12,7 @@ from trainable.configfile.document import read_yaml
 from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place, plain
-from trainable.configfile.trees import escaped, write_yaml
+from trainable.configfile.trees import escaped, read_tree, write_yaml
 
 
 def read(text: str):
@@ -78,7 +78,52 @@ def test_any_text_is_read_or_refused(text):
 
 
 words = st.sampled_from(
-    ["1e5", "08", "007", "on", "1_000", ".5", "~", "", "${X}", "$${", "a: b", "x\ny", "<<", "-", "#", "TRUE"]
+    [
+        "1e5",
+        "1e3",
+        "08",
+        "007",
+        "010",
+        "on",
+        "1_000",
+        ".5",
+        "~",
+        "",
+        "null",
+        "2020-01-01",
+        "0x10",
+        "0o7",
+        ".inf",
+        "-.inf",
+        ".nan",
+        "+1",
+        "1:30",
+        "yes",
+        "TRUE",
+        "${X}",
+        "$${",
+        "a: b",
+        "x\ny",
+        "<<",
+        "-",
+        "#",
+        "2001-12-14t21:59:43.10-05:00",
+        "!!int 3",
+        "&a",
+        "*a",
+        "%",
+        "@",
+        "`",
+        "[",
+        "{",
+        ",",
+        "? ",
+        "---",
+        "...",
+        "\t",
+        "\x85",
+        "\u2028",
+    ]
 )
 keys = (words | st.text()).filter(lambda key: "${" not in key)
 
@@ -90,12 +135,14 @@ keys = (words | st.text()).filter(lambda key: "${" not in key)
     max_leaves=8,
 ))  # fmt: skip
 def test_what_is_written_is_read_as_it_was(value):
-    mistakes: list[Mistake] = []
-    root, _ = read(write_yaml(escaped({"a": value})))
-    tree = plain(expand(root, {}, mistakes))
-    assert not mistakes
-    assert tree == {"a": value}
-    assert json.dumps(tree) == json.dumps({"a": value})
+    for style in ({}, {"short": True}, {"ascii_only": False}):
+        mistakes: list[Mistake] = []
+        text = write_yaml(escaped({"a": value}), **style)
+        tree = plain(expand(read(text)[0], {}, mistakes))
+        assert not mistakes
+        assert tree == {"a": value}
+        assert json.dumps(tree) == json.dumps({"a": value})
+        assert json.dumps(read_tree(text)) == json.dumps(escaped({"a": value}))
 
 
 def test_what_is_nested_deeper_than_a_reader_recurses_is_one_mistake() -> None:
