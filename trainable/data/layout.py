@@ -20,7 +20,19 @@ from trainable.data.config import (
     read_data,
 )
 from trainable.data.errors import DataError as DataError
-from trainable.data.files import IMAGE_SUFFIXES, composed, files_below, folder, identity, lines, refusals, user_path
+from trainable.data.files import (
+    IMAGE_SUFFIXES,
+    Names,
+    check_file,
+    composed,
+    files_below,
+    folder,
+    identity,
+    lines,
+    refusals,
+    stored,
+    user_path,
+)
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
 from trainable.data.listing import Listing, complete, some
@@ -175,12 +187,14 @@ def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
     names, has_sbd = augmented or lists / f"{split}.txt", (root / SBD_LABELS).is_dir()
     images = folder(root / "JPEGImages")
     labels = folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass"))
-    frames = []
+    frames: list[Pair] = []
+    known: Names = {}
     for line in lines(names):
         image, *label = line.split(maxsplit=1)
         stem = image if (images / f"{image}.jpg").is_file() else Path(image).stem
         listed = Pair(root / image.lstrip("/"), root / label[0].lstrip("/")) if label else None
-        frames.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
+        frames.append(listed or Pair(stored(images / f"{stem}.jpg", known), labels / f"{stem}.png"))
+        check_file(frames[-1].image, "a picture")
         if not frames[-1].image.is_file():
             raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
     unused = f"{root / SBD_LABELS} is not used: {lists} holds neither of {', '.join(SBD_LISTS)}"
@@ -196,6 +210,7 @@ def _folder(root: Path, split: Split) -> Listing:
     """
     images, masks, names = root / "images", root / "masks", root / f"{split}.txt"
     pattern = read_classes(root).mask
+    check_file(names, "a list")
     if names.is_file():
         folder(masks)
         frames = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
