@@ -16,6 +16,9 @@ from trainable.data.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
+NAMED = 3
+"""So many files are named by a note, the rest is counted."""
+
 Inode = tuple[int, int]
 Names = dict[Path, dict[str, str]]
 """Names in folders that were looked into: as they are, by what they are once composed."""
@@ -59,9 +62,15 @@ def refusals() -> Iterator[None]:
 def folder(path: Path) -> Path:
     """The path, which is a folder that can be read; raises ``DataError`` or ``OSError``."""
     if not path.is_dir():
-        raise DataError(f"no folder {path}; data.root must be the folder that holds it", "data.root")
+        raise DataError(f"no folder {path}; data.root must be the folder that holds it{_beside(path)}", "data.root")
     os.scandir(path).close()  # a glob would pass over it in silence
     return path
+
+
+def _beside(path: Path) -> str:
+    """The folders that lie where one is missing."""
+    names = sorted(p.name for p in path.parent.iterdir() if p.is_dir()) if path.parent.is_dir() else []
+    return f"; there is {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}" if names else ""
 
 
 def files_below(path: Path) -> FolderFiles:

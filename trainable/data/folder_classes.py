@@ -34,7 +34,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 LabelId = Annotated[int, Field(ge=0, le=255)]
 
-FILE = "classes.yaml"
+FILE, YML = "classes.yaml", "classes.yml"
 MAX_CLASSES = 255
 """Train ids are bytes, and 255 is kept for ignored pixels."""
 
@@ -103,7 +103,9 @@ def read_classes(root: Path) -> ClassesFile:
         stat = path.stat()
         return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); it names the classes", "data.root") from error
+        other = f"; there is {YML}: rename it" if (root / YML).is_file() else ""
+        message = f"{path}: cannot be read ({error.strerror}); it names the classes{other}"
+        raise DataError(message, "data.root") from error
     except ConfigError as error:
         raise DataError([str(mistake) for mistake in error.mistakes], "data.root") from error
 

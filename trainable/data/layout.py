@@ -24,7 +24,6 @@ from trainable.data.files import (
     IMAGE_SUFFIXES,
     Names,
     check_file,
-    composed,
     files_below,
     folder,
     identity,
@@ -35,6 +34,7 @@ from trainable.data.files import (
 )
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
+from trainable.data.folder_lists import named_images, unread_lists
 from trainable.data.listing import Listing, complete, some
 from trainable.data.listing import Pair as Pair
 
@@ -213,39 +213,22 @@ def _folder(root: Path, split: Split) -> Listing:
     check_file(names, "a list")
     if names.is_file():
         folder(masks)
-        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
+        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in named_images(names, folder(images))]
         return Listing(complete(frames, f"{names} lists no frame", pattern), _repeated(names, frames))
     for other in SPLITS:
         if (root / f"{other}.txt").is_file():
             present = f"{root / other}.txt is there"
             raise DataError(f"{present}, but no {names.name}; write both lists, or neither", "data.root")
+    notes = list(unread_lists(root, split))
     images, masks = folder(images / split), folder(masks / split)
     frames = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
     types = ", ".join(IMAGE_SUFFIXES)
     complete_frames = complete(frames, f"{images} holds no image ({types})", pattern)
     several = sorted(label for label, count in Counter(pair.label for pair in complete_frames).items() if count > 1)
     note = f"{masks}: {len(several)} are the mask of several images, each a frame: {some(several, masks)}"
+    notes += [note] if several else []
     searched = _searched(images, types, masks, pattern.rpartition("}")[2])
-    return Listing(complete_frames, (note,) if several else (), searched)
-
-
-def _named(names: Path, images: Path) -> list[Path]:
-    """The images that a list names, with or without their suffix or the name of their folder."""
-    by_name: dict[str, list[Path]] = {}
-    for path in files_below(images).images:
-        relative = path.relative_to(images)
-        for name in (relative.with_suffix("").as_posix(), relative.as_posix()):
-            by_name.setdefault(composed(name), []).append(path)
-    frames = []
-    for name in lines(names):
-        plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
-        paths = by_name.get(composed(name), by_name.get(composed(plain), []))
-        if not paths:
-            raise DataError(f"{names} names {name}, but there is no {images / plain}.png or .jpg", "data.root")
-        if len(paths) > 1:
-            raise DataError(f"{names} names {name}, which may be {some(paths, images)}; add the type", "data.root")
-        frames.append(paths[0])
-    return frames
+    return Listing(complete_frames, tuple(notes), searched)
 
 
 def _mask(image: Path, images: Path, pattern: str) -> Path:

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from trainable.configfile.mistakes import printable
 from trainable.data.errors import DataError
-from trainable.data.files import Names, check_file, files_below, stored
+from trainable.data.files import NAMED, Names, check_file, files_below, stored
 from trainable.data.folder_classes import FILE as CLASSES_FILE
-
-NAMED = 3
-"""So many files are named by a note, the rest is counted."""
 
 
 @dataclass(frozen=True)
