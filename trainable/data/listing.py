@@ -60,6 +60,8 @@ def complete(frames: Sequence[Pair], empty: str, pattern: str | None = None) -> 
     """
     if not frames:
         raise DataError(empty, "data.root")
+    if all(path.is_file() for pair in frames for path in (pair.image, pair.label)):
+        return tuple(frames)
     known: Names = {}
     frames = [pair if pair.label.is_file() else Pair(pair.image, stored(pair.label, known)) for pair in frames]
     for path in (path for pair in frames for path in (pair.image, pair.label)):

@@ -82,7 +82,7 @@ class MaskReader:
             if image.mode == "RGB":
                 return Mask(raster, self._by_colour(image), np.arange(256, dtype=np.uint8), {})
             indices = _indices(image, raster.coding)
-            counts = np.bincount(np.asarray(indices).ravel(), minlength=256)
+            counts = np.array(indices.histogram())
             palette = _palette(image, counts) if image.mode == "P" else {}
             if palette and self.by_colour:
                 return Mask(raster, indices, self._palette_table(palette), {})
