@@ -42,7 +42,7 @@ def storage_address(text: str) -> str:
             raise OSError("there is no such home folder; write the path from / on")
         return absolute(text)
     if scheme not in FORMS:
-        raise OSError(f"unknown scheme '{scheme}'; one of {', '.join(FORMS)}")
+        raise OSError(f"Unrecognized filesystem '{scheme}'; one of {', '.join(FORMS)}")
     return f"{scheme}://{_checked(scheme, parts)}"
 
 

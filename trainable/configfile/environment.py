@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from trainable.configfile.document import read_scalar
-from trainable.configfile.mistakes import Mistake, printable, show_path
+from trainable.configfile.mistakes import Mistake, is_utf8, printable, show_path
 from trainable.configfile.node import Key, Node, scalars, with_children
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
@@ -44,11 +44,7 @@ def _problem(name: str, env: Mapping[str, str]) -> str | None:
         return f"'${{{name}}}' names no environment variable; a literal is written $${{"
     if not env.get(name):
         return f"the environment variable {name} is {'empty' if name in env else 'not set'}"
-    return None if env[name].isascii() or _is_utf8(env[name]) else f"the environment variable {name} is not UTF-8 text"
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+    return None if is_utf8(env[name]) else f"the environment variable {name} is not UTF-8 text"
 
 
 def masked(text: str, root: Node) -> str:

@@ -54,6 +54,11 @@ def printable(text: object) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in str(text))
 
 
+def is_utf8(text: str) -> bool:
+    """Whether the text can be written as UTF-8: Python keeps other bytes of the environment as lone surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _escaped(char: str) -> str:
     byte = ord(char) - 0xDC00  # how Python keeps a byte of a file's name that is no UTF-8
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode()

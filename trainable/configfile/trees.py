@@ -63,7 +63,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if read_scalar(text) == text else "'")
+    style = None if read_scalar(text) == text else "'"
+    if not _BREAKS.isdisjoint(text):
+        style = '"'  # the only one in which PyYAML escapes them
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+_BREAKS = frozenset("\x85\u2028\u2029\ufeff")
+"""What YAML takes for ends of lines besides those of Unix, and for the beginning of a file."""
 _Dumper.add_representer(str, _text)

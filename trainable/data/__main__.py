@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from trainable.configfile.mistakes import printable
+from trainable.configfile.mistakes import is_utf8
 from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
 from trainable.data.layout import check_data
@@ -43,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _section(options: argparse.Namespace) -> DataConfig:
-    if options.root is not None and printable(options.root) != options.root:
-        raise DataError(f"--root: {printable(options.root)}: the name is not UTF-8; rename the folder")
+    if options.root is not None and not is_utf8(options.root):
+        raise DataError(f"--root: {options.root}: the name is not UTF-8; rename the folder")
     given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")} | {"name": options.dataset}
     try:
         return read_data({key: value for key, value in given.items() if value is not None})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainable.configfile.mistakes import printable
+from trainable.configfile.mistakes import is_utf8
 from trainable.data.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -41,8 +41,8 @@ class FolderFiles:
 
 def user_path(text: str, owner: str) -> Path:
     """The path that a user wrote, ``~`` expanded; ``owner`` is named by the ``DataError`` where that fails."""
-    if "\0" in text:
-        raise DataError(f"expected the path of a folder, got '{text}'", owner)
+    if "\0" in text or not is_utf8(text):
+        raise DataError(f"expected the path of a folder in UTF-8, got '{text}'", owner)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -56,7 +56,7 @@ def refusals() -> Iterator[None]:
         yield
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
-        raise DataError(f"{printable(error.filename or '')}: {reason}", "data.root") from error
+        raise DataError(f"{error.filename or ''}: {reason}", "data.root") from error
 
 
 def folder(path: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 
 from pydantic import ValidationError
 
-from trainable.configfile.mistakes import Mistake, printable
+from trainable.configfile.mistakes import Mistake, is_utf8
 from trainable.configfile.node import Node, child_of, has_broken, plain
 from trainable.data.config import (
     CamVidData,
@@ -69,10 +69,8 @@ def _listing(data: FileData, split: Split) -> Listing:
             raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
         listing = _listing_in(data, root, split)
     for pair in listing.pairs:
-        try:
-            str(pair.image).encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{printable(pair.image)}: the name is not UTF-8; rename it", "data.root") from error
+        if not is_utf8(str(pair.image)):
+            raise DataError(f"{pair.image}: the name is not UTF-8; rename it", "data.root")
     return listing
 
 

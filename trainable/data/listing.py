@@ -87,4 +87,4 @@ def _near_miss(pair: Pair, pattern: str | None) -> str:
         return ""
     before, _, after = ("", stem, names[0][len(stem) :]) if names[0].startswith(stem) else names[0].rpartition(stem)
     wanted = f"{before}{{name}}{after}" if pattern is not None and stem in names[0] else ""
-    return f"; there is {printable(names[0])}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")
+    return f"; there is {names[0]}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")

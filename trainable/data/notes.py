@@ -39,7 +39,7 @@ def _remark_notes(data: FileData) -> Iterator[str]:
         for remark in remarks:
             by_remark[remark].append(image)
     for remark, concerned in by_remark.items():
-        yield f"{len(concerned)} of {len(images)} images: {remark}; the first is {printable(concerned[0])}"
+        yield f"{len(concerned)} of {len(images)} images: {remark}; the first is {concerned[0]}"
 
 
 def _class_notes(data: FileData) -> Iterator[str]:

@@ -29,8 +29,8 @@ from orchestrator.store.records import Store, open_study
         ("file://host/x", "an address is written file:///FOLDER, got a host"),
         ("file:///x?y", "# and ? stand for themselves only as %23 and %3F in an address"),
         ("gs://b/x#y", "# and ? stand for themselves only as %23 and %3F in an address"),
-        ("mock://x", "unknown scheme 'mock'; one of file, s3, gs, gcs, hdfs, viewfs, abfs, abfss"),
-        ("HTTPS://h/x", "unknown scheme 'https'; one of file, s3, gs, gcs, hdfs, viewfs, abfs, abfss"),
+        ("mock://x", "Unrecognized filesystem 'mock'; one of file, s3, gs, gcs, hdfs, viewfs, abfs, abfss"),
+        ("HTTPS://h/x", "Unrecognized filesystem 'https'; one of file, s3, gs, gcs, hdfs, viewfs, abfs, abfss"),
         ("~nosuchuser/x", "there is no such home folder; write the path from / on"),
     ],
 )

@@ -248,6 +248,22 @@ def test_a_name_that_is_no_utf_8_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "folder: --root: /tmp/\\xff: the name is not UTF-8; rename the folder\n"
 
 
+@pytest.mark.parametrize("root", ["", " ", "a\0b"])
+def test_a_root_that_is_no_path_is_one_line(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["folder", "--root", root]) == 2
+    printed = root.replace("\0", "\\x00")
+    assert capsys.readouterr().err == f"folder: --root: expected the path of a folder, got '{printed}'\n"
+
+
+def test_a_cache_whose_name_is_no_utf_8_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPCLASS_CACHE", f"{tmp_path}/\udcff")
+    assert main(["camvid", "--root", camvid_tree(tmp_path).root]) == 2
+    expected = f"camvid: DROPCLASS_CACHE: expected the path of a folder in UTF-8, got '{tmp_path}/\\xff'\n"
+    assert capsys.readouterr().err == expected
+
+
 @pytest.mark.parametrize("root", ["~nosuchuser", "~nosuchuser/data"])
 def test_no_such_home_is_one_line(
     root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
