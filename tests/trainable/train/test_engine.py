@@ -87,10 +87,12 @@ def test_a_cpu_trial_repeats_bit_for_bit_in_one_process(make_trial, sampling: di
 @pytest.mark.parametrize("layer", ["decoder", "encoder.2"])
 @pytest.mark.parametrize("arch", get_args(Arch))
 def test_every_architecture_trains_with_suppression(make_trial, arch: str, layer: str) -> None:
-    size = 128 if arch == "pan" else 64
+    size, model = 128 if arch == "pan" else 64, {"arch": arch}
+    if arch == "hrnet":
+        layer, model = layer.replace("encoder", "branch"), {"arch": arch, "encoder": "tu-hrnet_w18_small"}
     config = make_trial(
         data={"size": [size, size], "train_images": 2, "val_images": 1},
-        model={"arch": arch},
+        model=model,
         train={"epochs": 1, "batch_size": 2},
         suppression={**SUPPRESSION, "layer": layer},
     )
