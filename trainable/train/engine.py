@@ -21,6 +21,7 @@ from trainable.evaluate.evaluate import evaluate, evaluate_test
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
+from trainable.failure import TrialFailed
 from trainable.model.build import build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
@@ -92,6 +93,9 @@ def fit(
     compute = choose_compute(device, config.train.precision)
     try:
         yield from _epochs(config, compute, resume_from)
+    except torch.OutOfMemoryError as error:  # a training step says it itself, with its number
+        reason = "the GPU is out of memory before the first step or in an evaluation"
+        raise TrialFailed(f"{reason}; lower data.size, or set evaluation.window") from error
     finally:
         compute.release()
 

@@ -162,6 +162,16 @@ def test_out_of_memory_fails_with_advice(make_trial, monkeypatch: pytest.MonkeyP
         run(make_trial())
 
 
+@pytest.mark.parametrize("part", ["evaluate", "prepare"])
+def test_out_of_memory_outside_of_a_step_fails_with_advice(part: str, make_trial, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr(f"trainable.train.engine.{part}", full)
+    with pytest.raises(TrialFailed, match=r"^the GPU is out of memory before .* evaluation; lower data\.size"):
+        run(make_trial())
+
+
 def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_trial(train={"epochs": 2})
     results = fit(config, device="cpu")
