@@ -20,9 +20,16 @@ from gpu_sections.trials import SUPPRESSION, Row, device, large_trial, small_tri
 from trainable.config import TrialConfig
 from trainable.data import augment
 from trainable.data.frames import load_splits
+from trainable.data.statistics import train_statistics
+from trainable.evaluate.diagnostics import diagnose
+from trainable.evaluate.evaluate import evaluation_batch_size
+from trainable.evaluate.metrics.calibration import Calibration
+from trainable.evaluate.metrics.confusion import confusion_matrix
 from trainable.evaluate.metrics.names import SUPPRESSION_SECONDS, TRAIN_SECONDS, VAL_SECONDS
+from trainable.evaluate.predict import frame_logits
 from trainable.train import seeds
-from trainable.train.engine import fit
+from trainable.train.compute import choose_compute
+from trainable.train.engine import fit, prepare
 from trainable.train.epoch import Training, _step, steps_per_epoch
 from trainable.train.step import Batch
 
@@ -40,6 +47,7 @@ def measure(tiny: bool) -> Iterator[Row]:
             yield _row("crops", model, crops)
         with patch.object(augment, "_to_device", lambda pixels, device: pixels.to(device)):
             yield _row("crops", "decoder, copies that wait", crops)
+        yield from _evaluation(crops)
         torch.backends.cudnn.benchmark = True
         yield _row("whole frames", "plain, cudnn.benchmark", large_trial(tiny, folder, crop=False))
         torch.backends.cudnn.benchmark = False
@@ -109,3 +117,31 @@ def alone(training: Training, steps: int) -> tuple[float, float, float]:
 
     step_times(step, 2)
     return step_times(step, steps)
+
+
+def _evaluation(config: TrialConfig) -> Iterator[Row]:
+    """What the parts of an evaluation take, for one batch; the diagnostics are made once per evaluation."""
+    splits, statistics = load_splits(config.data), train_statistics(config.data)
+    training = prepare(config, choose_compute(str(device()), "auto"), len(splits.train), statistics)
+    model, compute, count = training.model.eval(), training.compute, evaluation_batch_size(config)
+    images, labels = (part.to(device()) for part in next(iter(splits.val.batches([torch.arange(count)]))))
+    calibration = Calibration(device())
+    with torch.inference_mode():
+
+        def predicted() -> torch.Tensor:
+            with compute.autocast():
+                return frame_logits(model, compute.network_input(images), config.evaluation)
+
+        logits = predicted()
+        classes = logits.argmax(dim=1)
+        parts = {
+            "prediction": predicted,
+            "calibration": lambda: calibration.add(logits, labels),
+            "confusion matrix": lambda: confusion_matrix(labels, classes, CLASSES),
+            "diagnostics": lambda: diagnose(model, compute, splits.val, count),
+        }
+        for name, part in parts.items():
+            step_times(part, 1)
+            milliseconds, host, peak = step_times(part, 3)
+            shape = f"{count} x {config.data.size[0]}x{config.data.size[1]}"
+            yield {"evaluation of": shape, "part": name, "ms": milliseconds, "host ms": host, "peak MiB": round(peak)}

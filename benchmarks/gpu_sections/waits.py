@@ -1,8 +1,8 @@
 """The places of the product that wait for the GPU, as ``torch.cuda.set_sync_debug_mode`` sees them.
 
 Three training steps of trials that cover every strategy of sampling, mechanism, layer and source of importance; then
-an evaluation. A step should wait nowhere: the CPU then prepares the next one while the GPU computes. Copies that a pageable
-tensor makes with ``non_blocking`` are not seen; "host ms" of the other sections shows whether they matter.
+an evaluation. A step should wait nowhere: the CPU then prepares the next one while the GPU computes. Copies of pageable
+memory with ``non_blocking`` are not seen; "host ms" of the other sections shows whether they matter.
 """
 
 import json
