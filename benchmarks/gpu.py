@@ -23,7 +23,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, str | float | None]
-MACHINE = "machine"
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,15 @@ class Section:
 
 
 SECTIONS = (
-    Section(MACHINE, 60),
-    Section("cost", 150),
-    Section("throughput", 120),
-    Section("sharing", 120),
+    Section("machine", 60),
     Section("waits", 120, timed=False),
     Section("equality", 120, timed=False),
     Section("memory", 120, timed=False),
-    Section("suite", 180, timed=False),
-    Section("compiled", 150),
+    Section("suite", 150, timed=False),
+    Section("cost", 120),
+    Section("throughput", 120),
+    Section("sharing", 100),
+    Section("compiled", 120),
 )
 
 

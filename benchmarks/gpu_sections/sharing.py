@@ -18,7 +18,7 @@ TRIALS = 4
 
 def measure(tiny: bool) -> Iterator[Row]:
     """Yield a row per trial."""
-    epochs = 1 if tiny else 8
+    epochs = 1 if tiny else 6
     many = 1 + 2 * epochs
     yield _row("FPN ResNet-18, shapes 64x64, batch 16", small_trial(tiny, epochs=many), epochs)
     size, images = ([32, 64], 8) if tiny else ([352, 480], 96)

@@ -59,7 +59,7 @@ def measure(tiny: bool) -> Iterator[Row]:
 
 def write_folder(folder: Path, tiny: bool) -> Path:
     """Write frames of random blotches, images in JPEG and labels in PNG."""
-    size, train, val = ((128, 256), 4, 2) if tiny else ((1024, 2048), 128, 8)
+    size, train, val = ((128, 256), 4, 2) if tiny else ((1024, 2048), 96, 8)
     names = "".join(f"  - {{name: c{index}, id: {index}}}\n" for index in range(CLASSES))
     (folder / "classes.yaml").write_text(f"classes:\n{names}")
     frames = [("train", index) for index in range(train)] + [("val", index) for index in range(val)]
