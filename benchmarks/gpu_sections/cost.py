@@ -7,6 +7,7 @@ of the repeats' own ratios. "x plain" compares with the plain trial of the same 
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import get_args
 
 import torch
 from pydantic import ValidationError
@@ -61,7 +62,8 @@ def measure(tiny: bool) -> Iterator[Row]:
     except ValidationError as error:
         yield {"model": f"hrnet {HRNET}", "skipped": f"no such architecture here ({error.errors()[0]['type']})"}
         return
-    yield from _of_model(Case(f"hrnet {HRNET}", hrnet, 19, batch, size), ("decoder",), tiny)
+    layers = tuple(layer for layer in get_args(Layer) if layer in ("decoder", "branch.1"))
+    yield from _of_model(Case(f"hrnet {HRNET}", hrnet, 19, batch, size), layers, tiny)
 
 
 def _of_model(case: Case, layers: tuple[Layer, ...], tiny: bool) -> Iterator[Row]:

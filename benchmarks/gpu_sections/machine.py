@@ -23,15 +23,15 @@ def measure(tiny: bool) -> Iterator[Row]:
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True
     ).stdout
     yield _named("packages", ", ".join(line for line in listed.split() if line.lower().startswith(PACKAGES)))
+    yield from _rates(256 if tiny else 8192)
     if device().type == "cuda":
-        command = ["nvidia-smi", f"--query-gpu={CARD}", "--format=csv,noheader"]
-        yield _named(CARD, subprocess.run(command, capture_output=True, text=True).stdout.strip())
         properties = torch.cuda.get_device_properties(0)
         yield _named("capability", f"{properties.major}.{properties.minor}")
         yield _named("multiprocessors", properties.multi_processor_count)
         yield _named("TF32 in matmul", str(torch.backends.cuda.matmul.allow_tf32))
         yield _named("TF32 in convolutions", str(torch.backends.cudnn.allow_tf32))
-    yield from _rates(256 if tiny else 8192)
+        command = ["nvidia-smi", f"--query-gpu={CARD}", "--format=csv,noheader"]
+        yield _named(CARD, subprocess.run(command, capture_output=True, text=True).stdout.strip())
 
 
 def _named(what: str, value: str | float) -> Row:
