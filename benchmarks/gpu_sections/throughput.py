@@ -7,6 +7,7 @@ of 1024x2048 at random places and scales.
 
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ from trainable.evaluate.metrics.confusion import confusion_matrix
 from trainable.evaluate.metrics.names import SUPPRESSION_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.evaluate.predict import frame_logits
 from trainable.train import seeds
+from trainable.train.checkpoint import to_bytes
 from trainable.train.compute import choose_compute
 from trainable.train.engine import fit, prepare
 from trainable.train.epoch import Training, _step, steps_per_epoch
@@ -88,6 +90,9 @@ def _row(data: str, model: str, config: TrialConfig) -> Row:
     milliseconds, host, peak = alone(last.training, min(steps, 10))
     alone_rate = config.train.batch_size * 1e3 / milliseconds
     suppressed = last.metrics.get(SUPPRESSION_SECONDS)
+    begun = time.perf_counter()
+    to_bytes(last.state())
+    checkpoint = time.perf_counter() - begun
     return {
         "data": data,
         "model": model,
@@ -99,6 +104,7 @@ def _row(data: str, model: str, config: TrialConfig) -> Row:
         "peak MiB": round(peak),
         "suppression's share": None if suppressed is None else suppressed / last.metrics[TRAIN_SECONDS],
         "evaluation, s": last.metrics[VAL_SECONDS],
+        "checkpoint, s": checkpoint,
     }
 
 
