@@ -4,6 +4,7 @@ Every mistake raises ``ModelError`` with one line that names the field, the valu
 """
 
 import difflib
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,9 @@ DILATED_RULE = (
     "this architecture needs an encoder that can be dilated, such as resnet50, efficientnet-b0, mobilenet_v2, mit_b0, "
     "tu-convnext_tiny or tu-regnety_002"
 )
+
+# timm warns of the classification head's weights, which no encoder has
+logging.getLogger("timm.models._builder").addFilter(lambda record: "Unexpected keys" not in record.getMessage())
 
 SMALL = 0.001
 """Standard deviation of the official code's initial weights; it then loads those of ImageNet into the backbone."""
