@@ -125,6 +125,8 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
         metrics = result.metrics
         if options.export is not None and result.epoch == config.train.epochs:
             save(result.training.model, config.model, options.export)
+            wanted = result.training.compute.normalization
+            print(f"{options.export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
     for name in sorted(metrics):

@@ -7,7 +7,7 @@ repeats bit for bit with the same number of threads, whatever ran in the process
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
 from trainable.model.build import build_model
+from trainable.model.input_statistics import input_statistics
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
@@ -117,6 +118,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
     training = prepare(config, compute, len(splits.train), statistics)
+    compute = training.compute  # with the input that the encoder wants
     if resume_from is not None:
         training.load_state_dict(dict(resume_from))
     done = 0 if resume_from is None else int(resume_from["epoch"])
@@ -146,6 +148,7 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
+    compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
         model.compile_parts()

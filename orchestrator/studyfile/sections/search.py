@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from trainable.section import Section
 
-Reference: TypeAlias = Literal["plain", "official"]
-"""plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
+Reference: TypeAlias = Literal["plain", "plain_small", "official"]
+"""Presets: no suppression, the same from official's initial weights, and the official DropClass setting."""
 
 STUDY_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$"
 """A study's name: it names a folder, an MLflow experiment and a URL, and is a word of commands, no option."""
@@ -145,7 +145,7 @@ class SearchSection(Section):
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()
     """Names of other studies in the same storage; their complete trials that lie in this space are imported."""
-    references: tuple[Reference, ...] = ("plain", "official")
+    references: tuple[Reference, ...] = ("plain", "plain_small", "official")
     """Reference trials that run beside the search and are never pruned."""
 
     @field_validator("references")
