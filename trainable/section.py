@@ -1,6 +1,8 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
+
+from trainable.configfile.node import JsonObject
 
 
 class Section(BaseModel):
@@ -13,6 +15,27 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def all_settings(section: Section) -> JsonObject:
+    """A section as plain values, with the defaults that ``model_dump`` leaves out (``exclude_if``).
+
+    Settings that came after a version was released are left out at their default, so that trials which older versions
+    kept stay equal to those of today.
+    """
+    return {name: _plain(getattr(section, name)) for name in type(section).model_fields}
+
+
+def _plain(value: object) -> JsonValue:
+    match value:
+        case Section():
+            return all_settings(value)
+        case tuple() | list():
+            return [_plain(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            raise TypeError(f"no plain value: {value!r}")
 
 
 def _with_name(value: object) -> object:

@@ -127,6 +127,7 @@ def test_every_mechanism_and_importance_resumes(
     suppression = {
         "mechanism": mechanism, "importance": importance, "layer": layer, "num_classes": 2, "granularity": "image",
         "progress": "iteration", "gate_norm": "mean", "schedule": "constant", "p_max": 0.7,
+        "recalibrate": True,
         "gradient_every": 2,  # the checkpoint after 3 steps lies between two that compute gradients
     }  # fmt: skip
     _assert_resumes(make_trial(data=DATA, train=TRAIN, suppression=suppression), draws)

@@ -4,12 +4,16 @@ Its three knobs are the suppression probability (``p_max``, ``schedule`` and wha
 strategy and the feature layer. Defaults are the official setting.
 """
 
+from operator import not_
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, field_validator, model_validator
 
 from trainable.configfile.mistakes import RuleError
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
+
+NORM_MOMENTUM = 0.01
+"""The official code's, in torch's convention: the share of a new batch in the running statistics."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -210,6 +214,12 @@ class SuppressionConfig(Section):
     stands in."""
     mechanism: Mechanism = Gate(name="gate")
     """How the map is suppressed."""
+    norm_momentum: Annotated[float, Field(gt=0, le=1, exclude_if=NORM_MOMENTUM.__eq__)] = NORM_MOMENTUM
+    """Share of a step's batch statistics in the running ones of the block's batch norm (official: 0.01, which takes
+    some 500 steps to forget where it began)."""
+    recalibrate: Annotated[bool, Field(exclude_if=not_)] = False
+    """Before an evaluation, recompute the running statistics of the block's batch norm on training images as they are,
+    every class kept: short schedules need it. Training goes on as without it."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:

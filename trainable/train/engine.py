@@ -18,7 +18,13 @@ from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
-from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
+from trainable.evaluate.metrics.names import (
+    EPOCH_SECONDS,
+    RECALIBRATION_SECONDS,
+    SETUP_SECONDS,
+    TRAIN_SECONDS,
+    VAL_SECONDS,
+)
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.model.build import build_model
@@ -27,6 +33,7 @@ from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
+from trainable.train.recalibration import recalibrate
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,15 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
+        if config.suppression and config.suppression.recalibrate:
+            recalibrate(training, splits.train)
+            timing[RECALIBRATION_SECONDS] = time.perf_counter() - between
+        calibrated = time.perf_counter()
         evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
         if test is not None and epoch == config.train.epochs:
             evaluated |= evaluate_test(config, training.model, compute, test, rare)
         end = time.perf_counter()
-        timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - between}
+        timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
         yield EpochResult(epoch, {**evaluated, **trained, **timing}, training, splits.val, rare, confusion_CC)
         timing = {}
 

@@ -62,6 +62,8 @@ VAL_SECONDS = "val_seconds"
 """Wall time of the evaluation."""
 SUPPRESSION_SECONDS = "suppression_seconds"
 """Device time of the suppressed path in training, forward and backward, without what it shares with the plain path."""
+RECALIBRATION_SECONDS = "recalibration_seconds"
+"""Wall time of recomputing the batch statistics of the suppression block before the evaluation."""
 SETUP_SECONDS = "setup_seconds"
 """Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
 
