@@ -13,8 +13,8 @@ from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
 
 Preset = Literal[
-    "none", "official", "official_recalibrated", "plain", "class_weighted", "block", "two_path", "dropped_path", "full",
-    "random_channels",
+    "none", "official", "official_recalibrated", "official_ranks", "plain", "class_weighted", "block", "two_path",
+    "dropped_path", "full", "random_channels",
 ]  # fmt: skip
 
 _RECALIBRATED: Mapping[str, JsonValue] = {"suppression.recalibrate": True}
@@ -23,6 +23,7 @@ PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "none": {"suppression": None},
     "official": {"suppression": {}},
     "official_recalibrated": {"suppression": {"recalibrate": True}},
+    "official_ranks": {"suppression": {"granularity": "groups"}},
     "plain": {"suppression": None},
     "class_weighted": {"suppression": None, "train.class_weights": "log_frequency"},
     "block": {
@@ -39,13 +40,14 @@ PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
 """Settings of each preset by dotted path.
 
 none: no suppression · official: the paper's setting · official_recalibrated: the same, judged on batch statistics that
-fit the evaluation · (a) plain: cross-entropy, the same as none · (b) class_weighted:
-weighted by class, where the trial writes no class weights of its own (those hold in all arms) · (c) block: the extra
-conv-BN-ReLU alone (capacity: its mechanism leaves the map as it is where nothing is dropped, and the suppressed path
-has all the weight; the plain path is still computed, so its time is that of two paths) · (d) two_path: the two-path
-loss without a drop · (e) dropped_path: drops without the suppression term · (f) full: as written · (g)
-random_channels: the control. Arms with the extra block recompute its batch statistics before each evaluation: plain
-training has no such handicap, and a comparison without it would be unfair to all of them.
+fit the evaluation · official_ranks: as the official code runs on four ranks, which draw two classes a step · (a)
+plain: cross-entropy, the same as none · (b) class_weighted: weighted by class, where the trial writes no class weights
+of its own (those hold in all arms) · (c) block: the extra conv-BN-ReLU alone (capacity: its mechanism leaves the map
+as it is where nothing is dropped, and the suppressed path has all the weight; the plain path is still computed, so its
+time is that of two paths) · (d) two_path: the two-path loss without a drop · (e) dropped_path: drops without the
+suppression term · (f) full: as written · (g) random_channels: the control. Arms with the extra block recompute its
+batch statistics before each evaluation: plain training has no such handicap, and a comparison without it would be
+unfair to all of them.
 """
 
 REPLACE_SUPPRESSION = tuple(name for name, settings in PRESETS.items() if "suppression" in settings)
@@ -57,6 +59,7 @@ COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
     "none": (),
     "official": _FULL,
     "official_recalibrated": _FULL,
+    "official_ranks": _FULL,
     "plain": (),
     "class_weighted": ("class weights",),
     "block": _DROPPED[:1],

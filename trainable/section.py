@@ -2,8 +2,6 @@
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
 
-from trainable.configfile.node import JsonObject
-
 
 class Section(BaseModel):
     """A frozen section of a configuration.
@@ -17,25 +15,17 @@ class Section(BaseModel):
     )
 
 
-def all_settings(section: Section) -> JsonObject:
+def all_settings(section: Section) -> JsonValue:
     """A section as plain values, with the defaults that ``model_dump`` leaves out (``exclude_if``).
 
     Settings that came after a version was released are left out at their default, so that trials which older versions
     kept stay equal to those of today.
     """
-    return {name: _plain(getattr(section, name)) for name in type(section).model_fields}
-
-
-def _plain(value: object) -> JsonValue:
-    match value:
-        case Section():
-            return all_settings(value)
-        case tuple() | list():
-            return [_plain(item) for item in value]
-        case None | bool() | int() | float() | str():
-            return value
-        case _:
-            raise TypeError(f"no plain value: {value!r}")
+    dumped = section.model_dump(mode="json")
+    if not isinstance(dumped, dict):  # a section that is written by its name alone
+        return dumped
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return {n: all_settings(v) if isinstance(v, Section) else dumped.get(n, v) for n, v in values.items()}
 
 
 def _with_name(value: object) -> object:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
-from trainable.suppression.config import Layer, Mechanism, Sampling
+from trainable.suppression.config import Granularity, Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
 from trainable.train.engine import fit
@@ -97,7 +97,7 @@ def _assert_valid(drop: Drop, groups: int, num_classes: int) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer if isinstance(layer, str) else "+".join(layer))
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", _names(Granularity))
 @pytest.mark.parametrize("sampling", _names(Sampling))
 def test_every_sampling_granularity_and_layer_resumes(
     make_trial, draws: list[Drop | None], sampling: str, granularity: str, layer: Any
@@ -107,7 +107,7 @@ def test_every_sampling_granularity_and_layer_resumes(
     _assert_resumes(config, draws)
     for drop in draws:
         if drop is not None:
-            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)
+            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)  # groups: rows of each image
 
 
 MECHANISM_CELLS = [

@@ -12,6 +12,7 @@ from trainable.suppression.config import (
     Constant,
     ConstantWeight,
     Gate,
+    Groups,
     Hard,
     Present,
     RandomChannels,
@@ -51,6 +52,7 @@ OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "none": (None, KEPT),
     "official": (OFFICIAL, KEPT),
     "official_recalibrated": (SuppressionConfig(recalibrate=True), KEPT),
+    "official_ranks": (SuppressionConfig(granularity=Groups(name="groups", shares=(1, 3))), KEPT),
     "plain": (None, KEPT),
     "class_weighted": (None, KEPT),
     "block": (
@@ -100,8 +102,8 @@ def test_a_preset_with_a_suppressed_path_builds_on_official(preset: Preset, with
         changed: dict[str, Any] = dict(PRESETS[preset].get("suppression") or {})  # type: ignore[arg-type]
         changed |= {path.partition(".")[2]: value for path, value in PRESETS[preset].items() if "." in path}
         assert found == SuppressionConfig.model_validate(changed)
-        assert found.recalibrate == (preset != "official"), "or its block is judged on statistics that do not fit"
-        assert found.model_copy(update={"recalibrate": False}) == OFFICIAL or "official" not in preset
+        plain_official = {"recalibrate": False, "granularity": OFFICIAL.granularity}
+        assert found.model_copy(update=plain_official) == OFFICIAL or "official" not in preset
 
 
 def test_arms_with_the_extra_block_are_judged_on_statistics_that_fit() -> None:
@@ -109,7 +111,7 @@ def test_arms_with_the_extra_block_are_judged_on_statistics_that_fit() -> None:
     tree = {**TREE, "suppression": {**WRITTEN, "recalibrate": False}}
     sections = {preset: validated({**tree, "preset": preset}).suppression for preset in PRESETS}
     without = {preset for preset, section in sections.items() if section is not None and not section.recalibrate}
-    assert without == {"official"}, "the paper's"
+    assert without == {"official", "official_ranks"}, "the paper's"
 
 
 @pytest.mark.parametrize("preset", OUTCOMES)

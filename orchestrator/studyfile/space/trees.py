@@ -57,7 +57,9 @@ def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tu
     same = [level for level in levels if content(trial_of(base, {path: level})) == baseline]
     if same:
         return (same[0], *(level for level in levels if level is not same[0])), True
-    return (value_at(all_settings(trial_of(base)), path), *levels), False
+    settings = all_settings(trial_of(base))
+    assert isinstance(settings, dict)
+    return (value_at(settings, path), *levels), False
 
 
 def value_at(tree: Mapping[str, JsonValue], path: str) -> JsonValue:
