@@ -51,8 +51,8 @@ def test_every_epoch_reports_names_from_names_py(make_trial) -> None:
     assert 0 < first.metrics[names.SUPPRESSION_SECONDS] < first.metrics[names.TRAIN_SECONDS]
     assert first.metrics[names.TRAIN_SECONDS] <= first.metrics[names.EPOCH_SECONDS]
     about_suppression = {
-        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.KEPT_PROBABILITY, names.DROPPED_PROBABILITY,
-        names.COLLATERAL, names.SUPPRESSION_SECONDS,
+        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.PURITY_ABOVE_CHANCE, names.KEPT_PROBABILITY,
+        names.DROPPED_PROBABILITY, names.COLLATERAL, names.SUPPRESSION_SECONDS,
     }  # fmt: skip
     assert about_suppression <= set(first.metrics)
     assert about_suppression.isdisjoint(run(make_trial(train={"epochs": 1}))[0].metrics)
