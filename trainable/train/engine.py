@@ -28,7 +28,7 @@ from trainable.evaluate.metrics.names import (
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.model.build import build_model
-from trainable.optim.build import build_optimizer, build_schedule, class_weights
+from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
@@ -144,10 +144,9 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
         model.compile_parts()
-    optimizer = build_optimizer(config.train, model.parameters())
-    steps = config.train.epochs * steps_per_epoch(images, config.train.batch_size)
+    optimizer = build_optimizer(config.train, parameter_groups(config.train, model))
     weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
-    schedule = build_schedule(config.train, optimizer, steps)
+    schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
     sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, sampler)

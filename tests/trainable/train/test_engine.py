@@ -224,7 +224,7 @@ def test_optimizers_and_schedule() -> None:
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
     adamw = build_optimizer(train.model_copy(update={"optimizer": AdamW(name="adamw")}), [nn.Parameter(torch.ones(1))])
     assert isinstance(adamw, torch.optim.AdamW)
-    schedule = build_schedule(train, sgd, steps=4)
+    schedule = build_schedule(train, sgd, steps_per_epoch=4)
     rates = []
     for _ in range(5):
         rates.append(schedule.get_last_lr()[0])
