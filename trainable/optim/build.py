@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,7 +20,8 @@ def parameter_groups(train: TrainConfig, model: nn.Module) -> ParamsT:
     encoder = list(model.get_submodule("encoder").parameters())
     of_encoder = set(map(id, encoder))
     others = [parameter for parameter in model.parameters() if id(parameter) not in of_encoder]
-    return [{"params": others}, {"params": encoder, "lr": train.lr * train.encoder_lr_factor}]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": encoder, "lr": train.lr * train.encoder_lr_factor}]
+    return groups
 
 
 def build_optimizer(train: TrainConfig, parameters: ParamsT) -> optim.Optimizer:
