@@ -17,9 +17,14 @@ def batch_statistics(results: Results, runs: Sequence[Run]) -> Iterator[str]:
             "In a short schedule they do not fit the evaluation, a handicap that plain training does not have "
             "(suppression.recalibrate)."
         )
-    behind = [run for run in recalibrated if "encoder." in str(results.setting(run, "suppression.layer"))]
+    behind = [run for run in recalibrated if _is_inner(str(results.setting(run, "suppression.layer")))]
     if behind:
         yield (
             "Before each evaluation the statistics of the suppression block were recomputed with every class kept. "
             "Batch norm of the network behind a block in the encoder kept those of training, drops among them."
         )
+
+
+def _is_inner(layers: str) -> bool:
+    """Whether a layer, or one in the JSON of a list, lies before the decoder."""
+    return "encoder." in layers or "branch." in layers
