@@ -13,6 +13,7 @@ from orchestrator.plan.ablation import ablation
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.samplers import early_stopping
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted
@@ -70,6 +71,7 @@ def _search(study: Study, console: Console) -> Forecast:
     planner = Planner(study)
     search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
     say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
+    say(console, f"stops early {early_stopping(search.pruner, study.space)}")
     first = list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
     for trial in [trial for trial in first if trial.kind == "search"][:SAMPLED]:
         say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
