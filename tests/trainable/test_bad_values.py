@@ -61,10 +61,19 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"layer": []}, "suppression.layer", "at least 1 item"),
     ({"layer": "encoder.6"}, "suppression.layer", "'encoder.5'"),
     ({"layer": ["encoder.0"]}, "suppression.layer", "'encoder.1'"),
+    (
+        {"layer": ["decoder", "branch.2"]},
+        "",
+        "suppression.layer: 'linknet' has no 'branch.2'; it has decoder, encoder.1,",
+    ),
     ({"layer": "encoder.2", "importance": "classifier"}, "suppression", "fit the decoder's channels only"),
     ({"layer": ["decoder", "encoder.4"], "importance": "classifier"}, "suppression", "or gradient at encoder.4"),
     ({"importance": "cam"}, "suppression.importance", "'gradient'"),
-    ({"granularity": "pixel"}, "suppression.granularity", "'batch' or 'image'"),
+    ({"granularity": "pixel"}, "suppression.granularity", "'batch', 'image', 'groups'"),
+    ({"granularity": {"name": "groups", "shares": []}}, "suppression.granularity.groups.shares", "at least 1 item"),
+    ({"granularity": {"name": "groups", "shares": [1, 0]}}, "suppression.granularity.groups.shares.1", "equal to 1"),
+    ({"granularity": {"name": "groups", "shares": [0.5]}}, "suppression.granularity.groups.shares.0", "valid integer"),
+    ({"granularity": {"name": "batch", "shares": [1]}}, "suppression.granularity.batch.shares", "not permitted"),
     ({"progress": "step"}, "suppression.progress", "'epoch' or 'iteration'"),
     ({"gate_norm": "max"}, "suppression.gate_norm", "'none' or 'mean'"),
     ({"sampling": "unifrom"}, "suppression.sampling", "'uniform', 'present'"),
@@ -83,6 +92,22 @@ def test_a_bad_value_is_refused_with_the_rule(suppression: dict[str, Any], place
         TrialConfig.model_validate_json(json.dumps({**TREE, "suppression": suppression}))
     told = [(".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in caught.value.errors()]
     assert any(where.startswith(place) and rule in message for where, message in told), told
+
+
+HRNET = {**TREE, "model": {"arch": "hrnet", "encoder": "tu-hrnet_w18_small", "encoder_weights": None}}
+
+
+def test_hrnet_has_layers_and_encoders_of_its_own() -> None:
+    """Told before anything is built, with what would be right."""
+    assert TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": ["branch.4", "decoder"]}}))
+    with pytest.raises(ValidationError) as caught:
+        TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": "encoder.2"}}))
+    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has decoder, branch.1, branch.2," in str(caught.value)
+    for encoder in ("resnet18", "tu-resnet18", "mit_b0", "tu-hrnets"):
+        with pytest.raises(
+            ValidationError, match=r"model\.encoder: 'hrnet' takes the branches of an HRNet, tu-hrnet_w18"
+        ):
+            TrialConfig.model_validate_json(json.dumps({**HRNET, "model": {"arch": "hrnet", "encoder": encoder}}))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
@@ -105,7 +130,7 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
 STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(get_args(Sampling)[0])]
 
 
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", ["batch", "image", "groups"])
 @pytest.mark.parametrize("sampling", STRATEGIES)
 def test_only_ignored_pixels_train_without_nan(make_trial, sampling: str, granularity: str) -> None:
     """Not one labelled pixel in the training set: no statistics, no class present, no cross-entropy."""

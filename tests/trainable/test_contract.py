@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
-from trainable.suppression.config import Layer, Mechanism, Sampling
+from trainable.suppression.config import Granularity, Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
 from trainable.train.engine import fit
@@ -26,7 +27,12 @@ def _names(union: Any) -> list[str]:
     return [get_args(member.model_fields["name"].annotation)[0] for member in get_args(members)]
 
 
-LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"]]
+LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"], ["branch.1", "branch.4"]]
+
+
+def _model(layer: Any) -> dict[str, str]:
+    """What replaces the usual model where a layer asks for it."""
+    return {"arch": "hrnet", "encoder": tiny_hrnet.ENCODER} if "branch" in str(layer) else {}
 
 
 @pytest.fixture
@@ -97,23 +103,26 @@ def _assert_valid(drop: Drop, groups: int, num_classes: int) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer if isinstance(layer, str) else "+".join(layer))
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", _names(Granularity))
 @pytest.mark.parametrize("sampling", _names(Sampling))
 def test_every_sampling_granularity_and_layer_resumes(
     make_trial, draws: list[Drop | None], sampling: str, granularity: str, layer: Any
 ) -> None:
     suppression = {"sampling": sampling, "granularity": granularity, "layer": layer}
-    config = make_trial(data=DATA, train=TRAIN, suppression={**suppression, "schedule": "constant", "p_max": 0.7})
+    suppression |= {"schedule": "constant", "p_max": 0.7}
+    config = make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression)
     _assert_resumes(config, draws)
     for drop in draws:
         if drop is not None:
-            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)
+            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)  # groups: rows of each image
 
 
 MECHANISM_CELLS = [
     (mechanism, importance, layer)
     for mechanism, importance, layer in product(
-        _names(Mechanism), ("classifier", "gradient", "auxiliary"), ("decoder", "encoder.2", ["encoder.3", "decoder"])
+        _names(Mechanism),
+        ("classifier", "gradient", "auxiliary"),
+        ("decoder", "encoder.2", ["encoder.3", "decoder"], ["branch.2", "decoder"]),
     )
     if importance != "classifier" or layer == "decoder"
 ]
@@ -127,9 +136,10 @@ def test_every_mechanism_and_importance_resumes(
     suppression = {
         "mechanism": mechanism, "importance": importance, "layer": layer, "num_classes": 2, "granularity": "image",
         "progress": "iteration", "gate_norm": "mean", "schedule": "constant", "p_max": 0.7,
+        "recalibrate": True,
         "gradient_every": 2,  # the checkpoint after 3 steps lies between two that compute gradients
     }  # fmt: skip
-    _assert_resumes(make_trial(data=DATA, train=TRAIN, suppression=suppression), draws)
+    _assert_resumes(make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression), draws)
     for drop in draws:
         if drop is not None:
             _assert_valid(drop, groups=2, num_classes=2)
