@@ -149,6 +149,7 @@ class Stop(AbstractContextManager["Stop"]):
         finally:
             self._signals.arm()
             self._shields -= 1
+        self._interrupt()  # at once, not when our thread looks again: the next section may be another
 
     def lastly(self, action: Callable[[], object]) -> None:
         """Do this also when nothing is waited for any more, before what was named earlier; in another thread."""

@@ -145,6 +145,7 @@ def test_no_trial_begins_and_every_epoch_is_the_last_once_a_stop_is_asked_for(se
     from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
 
     stop = Stop("again", lambda _: None)
+    stop.settle()
     searcher = PlannedSearcher(session, lambda planned: planned, stop)  # type: ignore[arg-type, return-value]
     scheduler = PruningScheduler(session, searcher, stop)
     end = LoopEnd(stop, scheduler)

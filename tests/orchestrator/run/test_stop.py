@@ -105,6 +105,7 @@ def work():
         send(signal.SIGTERM)
         time.sleep(1)
         tell("whole")
+    stop.settle()
     time.sleep(50)
 """
     ended = run(body)
