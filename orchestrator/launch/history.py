@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import InputError
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
@@ -17,10 +18,11 @@ from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
+from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
-    "data.root",
+    "data.root", "model.encoder_weights.path",
 )  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
@@ -163,7 +165,9 @@ def _changes(study: Study, store: Store) -> list[str]:
         return []
     before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    changed = [name for name in changed if not name.startswith(FREE)]
+    changed = [
+        name for name in changed if not name.startswith(FREE) and not _both_files(before.get(name), now.get(name))
+    ]
     fixed = [name for name in changed if name.startswith(FIXED)]
     if fixed:
         raise InputError(
@@ -171,6 +175,11 @@ def _changes(study: Study, store: Store) -> list[str]:
             "compared with these; give this one another name (--set study=NAME); search.warm_start imports what fits"
         )
     return changed
+
+
+def _both_files(before: object, now: object) -> bool:
+    """Whether a file has another name: what is in it decides of each trial whether it lies in the space."""
+    return all(isinstance(value, str) and value.endswith(WEIGHT_SUFFIXES) for value in (before, now))
 
 
 def _with_defaults(kept: JsonObject) -> JsonObject:
@@ -203,11 +212,22 @@ def _fitted(study: Study, record: Record) -> Record | None:
 
 
 def _moved(study: Study, record: Record) -> Record:
-    """The record with the data's root as it is on this machine, for the trials that are still to run."""
+    """The record with data and weights where they lie on this machine, for the trials that are still to run."""
     root = _written_root(study, record.planned)
-    if record.state.final or root is None:
+    if record.state.final:
         return record
-    return replace(record, planned=replace(record.planned, config=_with_root(record.planned, absolute(root))))
+    config = _with_root(record.planned, None if root is None else absolute(root))
+    return replace(record, planned=replace(record.planned, config=_with_weights(study, config)))
+
+
+def _with_weights(study: Study, config: JsonObject) -> JsonObject:
+    """The configuration with its file of weights where the study now names an equal one."""
+    model = read_trial(config).model
+    if not isinstance(model.encoder_weights, WeightsFile):
+        return config
+    same = (m.encoder_weights for m in foreseen(study).models if m.encoder_weights == model.encoder_weights)
+    now = model.model_copy(update={"encoder_weights": next(same, model.encoder_weights)})
+    return config | {"model": now.model_dump(mode="json")}
 
 
 def _written_root(study: Study, planned: Planned) -> str | None:

@@ -13,11 +13,12 @@ import timm
 import torch
 from torch import nn
 
-from trainable.model.config import ModelConfig
+from trainable.model.config import ModelConfig, WeightsFile
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
 from trainable.model.hrnet import branch_tap, create_hrnet
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
+from trainable.model.weight_files import load_encoder
 from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
@@ -46,7 +47,7 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     """
     _check_names(model)
     fetch_weights(model)
-    network = create(model, classes, _weights_argument(model))
+    network = _pretrained(model, classes)
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
     if model.init == "small":
@@ -59,6 +60,14 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     if model.init == "small":
         _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
+
+
+def _pretrained(model: ModelConfig, classes: int) -> Any:
+    weights = model.encoder_weights
+    network = create(model, classes, _weights_argument(model.encoder, weights) if isinstance(weights, str) else None)
+    if isinstance(weights, WeightsFile):
+        load_encoder(network.encoder, weights)
+    return network
 
 
 def _draw_small(parts: Iterable[nn.Module]) -> None:
@@ -98,13 +107,17 @@ def _tap(model: ModelConfig, encoder: nn.Module, layer: Layer) -> Tap:
 def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
     """Check every name of the section, that the architecture takes the encoder, and that it has the suppressed layers.
 
-    Downloads nothing. The model is built on torch's meta device, which allocates no weights; the few encoders that need
-    real numbers while they are built are built on the CPU, and so are those of which a stage is suppressed.
+    Downloads nothing; a file of weights is loaded. The model is built on torch's meta device, which allocates no
+    weights; the few encoders that need real numbers while they are built are built on the CPU, and so are those of
+    which a stage is suppressed or that load a file.
 
     Raises:
         ModelError: the first mistake.
     """
     _check_names(model)
+    if isinstance(model.encoder_weights, WeightsFile):
+        _taps(model, _pretrained(model, 2).encoder, layers)
+        return
     if set(layers) - {"decoder"}:
         _taps(model, create(model, 2).encoder, layers)
         return
@@ -134,9 +147,9 @@ def _suggestion(encoder: str) -> str:
     return f"{hint}valid: any encoder of segmentation-models-pytorch, as resnet18 or mit_b0, or {TIMM_PREFIX}TIMM_MODEL"
 
 
-def _weights_argument(model: ModelConfig) -> Any:
+def _weights_argument(encoder: str, weights: str) -> str | bool:
     """What smp takes as ``encoder_weights``: for timm encoders True, any string makes it warn."""
-    return True if model.encoder_weights and model.encoder.startswith(TIMM_PREFIX) else model.encoder_weights
+    return True if encoder.startswith(TIMM_PREFIX) else weights
 
 
 def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:

@@ -40,10 +40,21 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
 
 
 def content(config: TrialConfig) -> str:
-    """Equal for trials that train alike, seed aside: presets are applied, data may lie elsewhere."""
-    tree = config.model_dump(mode="json", exclude={"preset", "seed"})
-    tree["data"].pop("root", None)
-    return json.dumps(tree, sort_keys=True)
+    """Equal for trials that train alike, seed aside: presets are applied, files may lie elsewhere."""
+    return json.dumps(without_places(config.model_dump(mode="json", exclude={"preset", "seed"})), sort_keys=True)
+
+
+def without_places(tree: JsonObject) -> JsonObject:
+    """A trial's tree without where its data and weights lie: weights are known by their content."""
+    placed = {"data": ("root",), "model": ("encoder_weights", "path")}
+    return {**tree, **{name: _without(tree[name], keys) for name, keys in placed.items() if name in tree}}
+
+
+def _without(value: JsonValue, keys: tuple[str, ...]) -> JsonValue:
+    if not isinstance(value, dict) or keys[0] not in value:
+        return value
+    rest = {key: child for key, child in value.items() if key != keys[0]}
+    return rest if len(keys) == 1 else {**rest, keys[0]: _without(value[keys[0]], keys[1:])}
 
 
 def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tuple[Levels, bool]:

@@ -143,6 +143,57 @@ def test_a_reference_is_located_in_the_space_as_it_now_is(study: Make, place: st
     assert planner.next() is not None
 
 
+@pytest.fixture
+def weights(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """Writes a file of weights, which no planner reads, and names it in an override."""
+
+    def write(name: str, content: bytes = b"one") -> str:
+        (tmp_path / name).write_bytes(content)
+        return f"model.encoder_weights={tmp_path / name}"
+
+    return write
+
+
+def test_weights_in_another_place_are_the_same_and_open_trials_find_them(
+    study: Make, place: str, weights: Callable[..., str]
+) -> None:
+    store = finished(study(PLAIN, weights("a.pt")), place, 2)
+    open_trial = Planner(study(PLAIN, weights("a.pt")), store.records()).next()
+    assert open_trial is not None
+    store.plan(open_trial)
+    moved = study(PLAIN, weights("b.pth"))
+    planner, notes = launched(moved, store)
+    assert notes == ()
+    again = planner.next()
+    assert again is not None
+    assert again.key == open_trial.key
+    assert again.config["model"] == {
+        **open_trial.config["model"],
+        "encoder_weights": again.config["model"]["encoder_weights"],
+    }
+    assert str(again.config["model"]["encoder_weights"]["path"]).endswith("/b.pth")
+
+
+def test_trials_from_other_weights_are_left_out(study: Make, place: str, weights: Callable[..., str]) -> None:
+    store = finished(study(PLAIN, weights("a.pt")), place, 2)
+    planner, notes = launched(study(PLAIN, weights("a.pt", b"other")), store)
+    assert "0 of 2 earlier trials lie in it and are used, 2 are left out" in notes[0]
+    assert len(list(iter(planner.next, None))) == 6
+    with pytest.raises(InputError, match=r"differs in model\.encoder_weights: "):
+        launched(study(PLAIN), store)
+
+
+def test_weights_may_be_searched(study: Make, place: str, weights: Callable[..., str]) -> None:
+    one, other = (weights(name, name.encode()).partition("=")[2] for name in ("a.pt", "b.pt"))
+    space = study(PLAIN, f"model.encoder_weights={{choice: [null, {one}, {other}]}}", "search.trials=12")
+    store = finished(space, place, 12)
+    picks = {(record.planned.picks or {})["model.encoder_weights"] for record in store.records()}
+    assert picks == {None, one, other} or picks == {"null", one, other}
+    history = read_history(space, store)
+    assert [record.planned.picks for record in history.records] == [r.planned.picks for r in store.records()]
+    assert history.outside == ()
+
+
 def test_a_space_that_is_widened_again_takes_the_others_back(study: Make, place: str) -> None:
     store = finished(study(PLAIN), place, 6)
     launched(study(PLAIN, NARROW), store)
