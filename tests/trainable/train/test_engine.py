@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 from typing import get_args
 
 import pytest
@@ -18,7 +20,7 @@ from trainable.optim.config import SGD, AdamW, TrainConfig
 from trainable.suppression.loss import PathLosses
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.engine import EpochResult, fit, prepare
-from trainable.train.epoch import index_batches, seeds, train_epoch
+from trainable.train.epoch import Training, index_batches, seeds, train_epoch
 from trainable.train.meter import Meter
 from trainable.train.probe import probe
 
@@ -51,8 +53,8 @@ def test_every_epoch_reports_names_from_names_py(make_trial) -> None:
     assert 0 < first.metrics[names.SUPPRESSION_SECONDS] < first.metrics[names.TRAIN_SECONDS]
     assert first.metrics[names.TRAIN_SECONDS] <= first.metrics[names.EPOCH_SECONDS]
     about_suppression = {
-        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.KEPT_PROBABILITY, names.DROPPED_PROBABILITY,
-        names.COLLATERAL, names.SUPPRESSION_SECONDS,
+        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.PURITY_ABOVE_CHANCE, names.KEPT_PROBABILITY,
+        names.DROPPED_PROBABILITY, names.COLLATERAL, names.SUPPRESSION_SECONDS,
     }  # fmt: skip
     assert about_suppression <= set(first.metrics)
     assert about_suppression.isdisjoint(run(make_trial(train={"epochs": 1}))[0].metrics)
@@ -164,6 +166,41 @@ def test_out_of_memory_fails_with_advice(make_trial, monkeypatch: pytest.MonkeyP
         run(make_trial())
 
 
+@pytest.mark.parametrize("part", ["evaluate", "prepare"])
+def test_out_of_memory_outside_of_a_step_fails_with_advice(part: str, make_trial, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr(f"trainable.train.engine.{part}", full)
+    with pytest.raises(TrialFailed, match=r"^the GPU is out of memory before .* evaluation; lower data\.size"):
+        run(make_trial())
+
+
+STEP, EVALUATION = "trainable.train.epoch.plain_losses", "trainable.train.engine.evaluate"
+
+
+@pytest.mark.parametrize("failing", [None, STEP, EVALUATION])
+def test_a_failed_trial_lets_go_of_its_model_though_its_error_is_kept(failing, make_trial, monkeypatch) -> None:
+    models: list[weakref.ref[nn.Module]] = []
+
+    def watched(*arguments) -> Training:
+        training = prepare(*arguments)
+        models.append(weakref.ref(training.model))
+        return training
+
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr("trainable.train.engine.prepare", watched)
+    if failing is not None:
+        monkeypatch.setattr(failing, full)
+    with pytest.raises(TrialFailed) as failure:
+        next(fit(make_trial(train={} if failing else {"lr": 1e30}), device="cpu"))
+    gc.collect()
+    assert failure.value.__traceback__ is not None
+    assert [model() for model in models] == [None]
+
+
 def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_trial(train={"epochs": 2})
     results = fit(config, device="cpu")
@@ -226,7 +263,7 @@ def test_optimizers_and_schedule() -> None:
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
     adamw = build_optimizer(train.model_copy(update={"optimizer": AdamW(name="adamw")}), [nn.Parameter(torch.ones(1))])
     assert isinstance(adamw, torch.optim.AdamW)
-    schedule = build_schedule(train, sgd, steps=4)
+    schedule = build_schedule(train, sgd, steps_per_epoch=4)
     rates = []
     for _ in range(5):
         rates.append(schedule.get_last_lr()[0])
