@@ -22,11 +22,13 @@ from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
-    "data.root", "model.encoder_weights.path",
+    "data.root", "model.encoder_weights.path", "model.weights.path",
 )  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
+NEW_OF_MODEL: JsonObject = {"init": "torch", "weights": None}
+"""Settings of the model that a study of an earlier version does not have, as it was trained."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _both_files(before: object, now: object) -> bool:
 
 def _with_defaults(kept: JsonObject) -> JsonObject:
     """A study as it was kept, with the settings that came later: their defaults change nothing."""
-    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": {"init": "torch"}}
+    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": NEW_OF_MODEL}
     sections = {name: section for name in later if isinstance(section := kept.get(name), dict)}
     return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
@@ -221,13 +223,15 @@ def _moved(study: Study, record: Record) -> Record:
 
 
 def _with_weights(study: Study, config: JsonObject) -> JsonObject:
-    """The configuration with its file of weights where the study now names an equal one."""
+    """The configuration with its files of weights where the study now names equal ones."""
     model = read_trial(config).model
-    if not isinstance(model.encoder_weights, WeightsFile):
-        return config
-    same = (m.encoder_weights for m in foreseen(study).models if m.encoder_weights == model.encoder_weights)
-    now = model.model_copy(update={"encoder_weights": next(same, model.encoder_weights)})
-    return config | {"model": now.model_dump(mode="json")}
+    known = [file for other in foreseen(study).models for file in (other.encoder_weights, other.weights)]
+    now = {
+        name: next((other for other in known if other == file), file)
+        for name, file in (("encoder_weights", model.encoder_weights), ("weights", model.weights))
+        if isinstance(file, WeightsFile)
+    }
+    return config | {"model": model.model_copy(update=now).model_dump(mode="json")} if now else config
 
 
 def _written_root(study: Study, planned: Planned) -> str | None:

@@ -22,7 +22,7 @@ MAX_VALUE, MAX_KEY, MAX_DIGEST = 6000, 250, 36
 """Characters of a value, of a name, and of a data set's digest."""
 _REFUSED = re.compile(r"[^\w./: -]", re.ASCII)
 """What MLflow takes in no name: it would refuse the whole batch."""
-MACHINE_DEPENDENT = ("data.root", "model.encoder_weights.path")
+MACHINE_DEPENDENT = ("data.root", "model.encoder_weights.path", "model.weights.path")
 """Settings that say where and not what: no part of a configuration's hash."""
 
 

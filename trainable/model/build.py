@@ -18,7 +18,7 @@ from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
 from trainable.model.hrnet import branch_tap, create_hrnet
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
-from trainable.model.weight_files import load_encoder
+from trainable.model.weight_files import load_encoder, load_network
 from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
@@ -52,6 +52,8 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     assert isinstance(classifier, nn.Conv2d)
     if model.init == "small":
         _draw_small([network.decoder, classifier] if model.arch == "hrnet" else [classifier])
+    if model.weights is not None:
+        load_network(network, model.weights)
     layers = suppression.layers if suppression else ()
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
@@ -105,7 +107,7 @@ def _tap(model: ModelConfig, encoder: nn.Module, layer: Layer) -> Tap:
     return branch_tap(int(number)) if kind == "branch" else find_tap(encoder, int(number))
 
 
-def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
+def check_model(model: ModelConfig, layers: Iterable[Layer] = (), classes: int = 2) -> None:
     """Check every name of the section, that the architecture takes the encoder, and that it has the suppressed layers.
 
     Downloads nothing; a file of weights is loaded. The model is built on torch's meta device, which allocates no
@@ -116,8 +118,8 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
         ModelError: the first mistake.
     """
     _check_names(model)
-    if isinstance(model.encoder_weights, WeightsFile):
-        _taps(model, _pretrained(model, 2).encoder, layers)
+    if isinstance(model.encoder_weights, WeightsFile) or model.weights is not None:
+        _check_files(model, layers, classes)
         return
     if set(layers) - {"decoder"}:
         _taps(model, create(model, 2).encoder, layers)
@@ -127,6 +129,15 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
             create(model, 2)
     except Exception:  # whatever meta tensors cannot do; the real build has the last word
         create(model, 2)
+
+
+def _check_files(model: ModelConfig, layers: Iterable[Layer], classes: int) -> None:
+    network = create(model, classes)
+    if isinstance(model.encoder_weights, WeightsFile):
+        load_encoder(network.encoder, model.encoder_weights)
+    if model.weights is not None:
+        load_network(network, model.weights)
+    _taps(model, network.encoder, layers)
 
 
 def _check_names(model: ModelConfig) -> None:

@@ -65,9 +65,15 @@ def _sha256(path: Path, _size: int, _changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _name_or_content(value: object) -> object:
+    """What may name weights or a file of them: a file with its content."""
+    named = isinstance(value, str) and "/" not in value and not value.endswith(WEIGHT_SUFFIXES)
+    return value if named else _with_content(value)
+
+
 def _with_content(value: object) -> object:
     """The name of a file of weights as the section that names its content too."""
-    if not isinstance(value, str) or not ("/" in value or value.endswith(WEIGHT_SUFFIXES)):
+    if not isinstance(value, str):
         return value
     if not value.endswith(WEIGHT_SUFFIXES):
         raise ValueError(f"a file of weights ends in {', '.join(WEIGHT_SUFFIXES)}; got '{value}'")
@@ -91,9 +97,12 @@ class ModelConfig(Section):
     """Architecture, by its name in segmentation-models-pytorch; hrnet: the paper's head, on timm's HRNets."""
     encoder: Annotated[str, Field(min_length=1)]
     """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
-    encoder_weights: Annotated[EncoderWeights | None, BeforeValidator(_with_content)] = "imagenet"
+    encoder_weights: Annotated[EncoderWeights | None, BeforeValidator(_name_or_content)] = "imagenet"
     """Pretrained weights of the encoder: imagenet, or a file (.pt, .pth, .safetensors) with timm's, smp's or a whole
     network's names; null starts from random weights and downloads nothing."""
+    weights: Annotated[WeightsFile | None, BeforeValidator(_with_content)] = None
+    """A file with the weights of a whole network that was trained without suppression, from which training goes on:
+    `python -m trainable CONFIG --export FILE.safetensors` writes it. Images are normalised as encoder_weights says."""
     init: Literal["torch", "small"] = "torch"
     """Initial weights of the classifier, the suppression block and hrnet's decoder: those that smp and torch give, or
     small: N(0, 0.001) (official). Everything else is the same with both."""
@@ -125,5 +134,5 @@ def is_surely_buildable(model: ModelConfig, encoder_layers: Collection[str]) -> 
 
     All but pspnet, which ends at stage 3, have its five stages. False says nothing.
     """
-    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
-    return resnet and (model.arch != "pspnet" or not encoder_layers)
+    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet")
+    return resnet and model.encoder_weights is model.weights is None and (model.arch != "pspnet" or not encoder_layers)

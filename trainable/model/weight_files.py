@@ -1,7 +1,7 @@
-"""Pretrained weights of an encoder from a file: read, matched by name or by order, told by key and shape where not.
+"""Weights from a file, of an encoder or a whole network: matched by name or order, told by key and shape where not.
 
-Names may be timm's, smp's or those of a whole network, with any prefix; where they are others, the entries fit by their
-order if every shape and every last part of a name agrees (``_bn0.running_mean`` for ``bn1.running_mean``).
+An encoder's names may be timm's, smp's or those of a whole network, with any prefix; where they are others, the entries
+fit by their order if every shape and every last part of a name agrees (``_bn0.running_mean`` for ``bn1.running_mean``).
 """
 
 import re
@@ -40,6 +40,47 @@ def load_encoder(encoder: nn.Module, file: WeightsFile) -> None:
     with torch.no_grad():
         for key, value in own.items():
             value.copy_(matched[key])
+
+
+def load_network(network: nn.Module, file: WeightsFile) -> None:
+    """Copy the weights of an exported plain network, or of a trial's checkpoint, into one of smp's.
+
+    Raises:
+        ModelError: no such file, another content than planned, no weights in it, or those of another network.
+    """
+    try:
+        own = {_exported(key): value for key, value in network.state_dict().items() if _counts(key)}
+        entries = {_exported(key): value for key, value in _read(file).items()}
+        _check_whole(own, entries)
+    except _MisfitError as misfit:
+        raise ModelError(f"model.weights: {file.path}: {misfit}") from misfit
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(entries[key])
+
+
+def _exported(key: str) -> str:
+    """The key as the training network has it, of whichever form of the same network."""
+    for ours, theirs in (("classifier.", "segmentation_head.0."), ("decoder.", "decoder.decoder.")):
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
+
+
+def _check_whole(own: Entries, entries: Entries) -> None:
+    foreign = [key for key in entries if key not in own]
+    if any(key.startswith("blocks.") for key in foreign):
+        raise _MisfitError("is of a network with a suppression block; export one that was trained without")
+    missing = [key for key in own if key not in entries]
+    if missing:
+        raise _MisfitError(f"has no {_entry(missing[0], own)}{_more(missing)}")
+    wrong = [key for key in own if entries[key].shape != own[key].shape]
+    if wrong:
+        raise _MisfitError(
+            f"has {_entry(wrong[0], entries)} where the network has {_entry(wrong[0], own)}{_more(wrong)}"
+        )
+    if foreign:
+        raise _MisfitError(f"is of another network: it has {_entry(foreign[0], entries)} besides{_more(foreign)}")
 
 
 class _MisfitError(ValueError):

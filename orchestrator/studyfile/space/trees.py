@@ -47,15 +47,16 @@ def content(config: TrialConfig) -> str:
 
 def without_places(tree: JsonObject) -> JsonObject:
     """A trial's tree without where its data and weights lie: weights are known by their content."""
-    placed = {"data": ("root",), "model": ("encoder_weights", "path")}
-    return {**tree, **{name: _without(tree[name], keys) for name, keys in placed.items() if name in tree}}
+    placed = (("data", "root"), ("model", "encoder_weights", "path"), ("model", "weights", "path"))
+    return reduce(_without, placed, tree)
 
 
-def _without(value: JsonValue, keys: tuple[str, ...]) -> JsonValue:
-    if not isinstance(value, dict) or keys[0] not in value:
-        return value
-    rest = {key: child for key, child in value.items() if key != keys[0]}
-    return rest if len(keys) == 1 else {**rest, keys[0]: _without(value[keys[0]], keys[1:])}
+def _without(tree: JsonObject, path: tuple[str, ...]) -> JsonObject:
+    child = tree.get(path[0])
+    rest = {key: value for key, value in tree.items() if key != path[0]}
+    if len(path) == 1:
+        return rest
+    return {**rest, path[0]: _without(child, path[1:])} if isinstance(child, dict) else tree
 
 
 def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tuple[Levels, bool]:
