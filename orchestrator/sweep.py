@@ -8,6 +8,7 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -71,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
     return int(text)
 
 

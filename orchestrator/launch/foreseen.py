@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
 
@@ -10,7 +10,8 @@ from orchestrator.plan.ablation import expected
 from orchestrator.plan.confirmation import usable_test_split
 from orchestrator.store.data_fingerprints import frames_section
 from orchestrator.studyfile import SearchSpace, Study
-from orchestrator.studyfile.space.domain import Choice, Float, Tree
+from orchestrator.studyfile.space.domain import Choice, Tree
+from orchestrator.studyfile.space.trees import frames_only
 from trainable.config import TrialConfig
 from trainable.data.config import Augment, DataConfig
 from trainable.model.config import ModelConfig
@@ -58,28 +59,13 @@ def _written_layers(study: Study) -> Iterator[object]:
 
 
 def _data(study: Study, arms: Sequence[TrialConfig]) -> tuple[DataConfig, ...]:
-    sections = [frames_section(tree) for tree in _values(_frames_only(study.space.tree["data"]))]
+    sections = [frames_section(tree) for tree in _values(frames_only(study.space.tree["data"]))]
     sections += [trial.data.model_copy(update={"augment": Augment()}) for trial in arms]
     evaluation = study.space.tree.get("evaluation")
     tested = isinstance(evaluation, dict) and evaluation.get("test_at_end") is True
     if study.spec.confirm is not None or tested or any(trial.evaluation.test_at_end for trial in arms):
         sections += [split for data in sections if (split := usable_test_split(data)) is not None]
     return tuple(dict.fromkeys(sections))
-
-
-def _frames_only(tree: Tree) -> Tree:
-    """The tree without what does not decide the frames of files: augmentation, and (of shapes alone) real numbers."""
-    match tree:
-        case Choice():
-            return replace(tree, options=tuple(_frames_only(option) for option in tree.options))
-        case Float():
-            return tree.center()
-        case dict():
-            return {key: _frames_only(child) for key, child in tree.items() if key != "augment"}
-        case list():
-            return [_frames_only(child) for child in tree]
-        case _:
-            return tree
 
 
 def _values(part: Tree) -> Iterator[object]:

@@ -16,11 +16,9 @@ from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, Value, reference
 from orchestrator.studyfile.sections.search import Grid
+from orchestrator.studyfile.space.space import MOST_CELLS
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
-
-MAX_ENUMERATED_CELLS = 10_000
-"""A finite space up to this size is searched without repeating a configuration."""
 
 
 class Planner(TrialSource):
@@ -99,8 +97,8 @@ class Planner(TrialSource):
 
     def _enumerate(self) -> list[dict[str, Value]] | None:
         size = self._study.space.size()
-        if isinstance(self._search.sampler, Grid) or (size is not None and size <= MAX_ENUMERATED_CELLS):
-            cells = islice(self._study.space.cells(), MAX_ENUMERATED_CELLS)
+        if isinstance(self._search.sampler, Grid) or (size is not None and size <= MOST_CELLS):
+            cells = islice(self._study.space.cells(), MOST_CELLS)
             return list({self._identity(cell): cell for cell in reversed(list(cells))}.values())[::-1]
         return None
 

@@ -145,7 +145,7 @@ def test_wrong_options_are_told(trial_file: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as caught:
         main([str(trial_file), "--threads", "0"])
     assert caught.value.code == 2
-    assert "'0' is not a positive integer" in capsys.readouterr().err
+    assert "must be a whole number from 1 to 1024, got '0'" in capsys.readouterr().err
 
 
 def test_a_dumped_config_is_valid_json(trial_file: Path) -> None:

@@ -10,6 +10,9 @@ from trainable.configfile.mistakes import ConfigError, Mistake
 from trainable.configfile.node import Node, Place
 from trainable.configfile.overrides import override
 
+LARGEST = 250_000
+"""Bytes of a file: whoever takes another file for this one should not wait for a minute."""
+
 
 def read_mapping(
     path: str | Path,
@@ -48,6 +51,8 @@ def read_mapping(
 
 def _read_text(path: str | Path) -> str:
     try:
+        if (size := Path(path).stat().st_size) > LARGEST:
+            raise ConfigError([Mistake(Place(str(path)), "", f"{size} bytes; a file has at most {LARGEST}")])
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 text: {error.reason}, byte {error.start}"

@@ -11,7 +11,7 @@ class AdamW(Section):
     """AdamW with torch's default betas."""
 
     name: Literal["adamw"]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """Decoupled weight decay."""
 
 
@@ -21,7 +21,7 @@ class SGD(Section):
     name: Literal["sgd"]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
     """L2 penalty, as torch.optim.SGD defines it."""
 
 
@@ -29,7 +29,8 @@ Optimizer = Annotated[AdamW | SGD, BY_NAME, NAME_ALONE]
 
 
 ClassWeights = Annotated[
-    Annotated[Literal["log_frequency"], Tag("one")] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Tag("list")],
+    Annotated[Literal["log_frequency"], Tag("one")]
+    | Annotated[tuple[Annotated[float, Field(ge=0, le=1e6)], ...], Tag("list")],
     ONE_OR_LIST,
 ]
 
@@ -37,15 +38,15 @@ ClassWeights = Annotated[
 class TrainConfig(Section):
     """How a trial trains."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    """Passes over the training images."""
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the training images; each is a row of tables and pages."""
+    batch_size: Annotated[int, Field(ge=1, le=100_000)]
     """Images per optimizer step."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Learning rate at the first step."""
+    lr: Annotated[float, Field(gt=0, le=1e20)] = 1e-3
+    """Learning rate at the first step; float32 ends at 1e38."""
     optimizer: Optimizer = AdamW(name="adamw")
     """Optimizer and its own settings."""
-    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    poly_power: Annotated[float, Field(ge=0, le=100)] = 0.9
     """The learning rate decays as (1 - t/T)^poly_power per step; 0 keeps it constant."""
     class_weights: ClassWeights | None = None
     """Weight of each class in the cross-entropy, one per class of the data; log_frequency: 1 / ln(1.02 + share of the

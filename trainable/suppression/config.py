@@ -196,7 +196,7 @@ class SuppressionConfig(Section):
     """Weight of the suppression term, the mean probability of the suppressed class."""
     granularity: Literal["batch", "image"] = "batch"
     """Whether a draw is shared by the batch (official) or made for each image."""
-    num_classes: Annotated[int, Field(ge=1)] = 1
+    num_classes: Annotated[int, Field(ge=1, le=254)] = 1
     """Classes that a drop suppresses at once (official: 1); fewer than the data has."""
     gate_norm: GateNorm = "none"
     """mean: normalise the gate to mean 1 over channels (short schedules need it); none: official."""
@@ -205,7 +205,7 @@ class SuppressionConfig(Section):
     importance: Literal["auto", "classifier", "gradient", "auxiliary"] = "auto"
     """Importance of a channel to a class: the classifier's weights (official; decoder only), gradient (Grad-CAM,
     2002.11434) or the weights of an auxiliary classifier; auto: classifier at the decoder, auxiliary elsewhere."""
-    gradient_every: Annotated[int, Field(ge=1)] = 1
+    gradient_every: Annotated[int, Field(ge=1, le=100_000)] = 1
     """gradient: steps from one Grad-CAM to the next, which takes a backward pass per class; in between the running mean
     stands in."""
     mechanism: Mechanism = Gate(name="gate")

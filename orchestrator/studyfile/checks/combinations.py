@@ -3,12 +3,17 @@
 Optuna would refuse some of them in the middle of a study and silently sample at random in others.
 """
 
+import math
 from collections.abc import Iterator
 
 from orchestrator.studyfile.sections.search import ASHA, CMAES, GP, QMC, Grid, Hyperband, Median
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.domain import Choice, Float, Int
-from orchestrator.studyfile.space.space import SearchSpace
+from orchestrator.studyfile.space.space import MOST_CELLS, SearchSpace
+from orchestrator.studyfile.space.trees import frames_only
+
+MOST_MODELS, MOST_DATA_SETS = 1000, 250
+"""What may be searched: each model is built once before the first trial, each data set is a cache of its own."""
 
 
 def broken_rules(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str]]:
@@ -18,6 +23,7 @@ def broken_rules(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str
         yield "search.sampler", reason
     for reason in _budget_rules(spec, space):
         yield "search.trials", reason
+    yield from _extent_rules(space)
     evaluation = space.tree.get("evaluation")
     if spec.searched and isinstance(evaluation, dict) and evaluation.get("test_at_end") is True:
         yield "evaluation.test_at_end", "a search must not see the test split; confirm: scores the confirmed runs on it"
@@ -62,3 +68,14 @@ def _budget_rules(spec: StudySpec, space: SearchSpace) -> Iterator[str]:
     if trials is not None and trials > 1 and not space.domains():
         repeats = f"{trials} trials of a study without a domain would repeat one configuration"
         yield f"{repeats}; write trials: 1 or add a domain"
+    size, wanted = space.size(), math.inf if trials is None else trials
+    if isinstance(spec.search.sampler, Grid) and size is not None and min(size, wanted) > MOST_CELLS:
+        yield f"the grid has {size} configurations; at most {MOST_CELLS} are tried: use random or qmc, or fewer values"
+
+
+def _extent_rules(space: SearchSpace) -> Iterator[tuple[str, str]]:
+    """A slip of some zeros must not become hours of checks before the first trial."""
+    for key, most, why in (("model", MOST_MODELS, "models"), ("data", MOST_DATA_SETS, "data sets")):
+        count = SearchSpace({key: frames_only(space.tree[key])}).size()
+        if count is not None and count > most:
+            yield key, f"{count} different {why}; at most {most}: each is made ready before the first trial"

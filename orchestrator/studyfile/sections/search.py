@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from trainable.section import Section
+from trainable.section import Section, Seed
 
 Reference: TypeAlias = Literal["plain", "official"]
 """plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
@@ -13,8 +13,10 @@ STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
 """A study's name: it names a folder, an MLflow experiment and a URL."""
 StudyName: TypeAlias = Annotated[str, Field(pattern=STUDY_NAME)]
 
-AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
-AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]
+MOST_TRIALS = 100_000
+"""Every trial is a folder, and whatever continues a study reads all of them."""
+AtLeast0: TypeAlias = Annotated[int, Field(ge=0, le=MOST_TRIALS)]
+AtLeast1: TypeAlias = Annotated[int, Field(ge=1, le=MOST_TRIALS)]
 
 
 class TPE(Section):
@@ -49,7 +51,7 @@ class NSGAII(Section):
     """NSGA-II: an evolutionary search, made for several objectives."""
 
     name: Literal["nsgaii"]
-    population: Annotated[int, Field(ge=2)] = 50
+    population: Annotated[int, Field(ge=2, le=MOST_TRIALS)] = 50
     """Trials per generation."""
 
 
@@ -84,7 +86,7 @@ class ASHA(_Graceful):
     """Asynchronous successive halving."""
 
     name: Literal["asha"]
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
     """One in so many trials passes each rung."""
 
 
@@ -92,7 +94,7 @@ class Hyperband(_Graceful):
     """Hyperband: successive halving with several grace periods."""
 
     name: Literal["hyperband"]
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
     """One in so many trials passes each rung."""
 
 
@@ -110,7 +112,7 @@ class Patient(Section):
     name: Literal["patient"]
     patience: AtLeast0 = 5
     """Epochs without improvement that are tolerated."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """A smaller change of the objective is no improvement."""
 
 
@@ -124,7 +126,7 @@ class SearchSection(Section):
     """Strategy: its name, or a mapping with its name and settings."""
     trials: AtLeast1 | None = None
     """Trials of the study, reference trials not counted; null only with grid: the whole grid."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the study; the seeds of its trials derive from it."""
     pruner: Pruner | None = None
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
