@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import fitted, import_trials, read_history
+from orchestrator.launch.history import fitted, import_trials, keep_retried, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
@@ -170,6 +170,7 @@ def _keep_study(opened: OpenStudy) -> None:
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    keep_retried(store, opened.stages.known)
     opened.stages.register()
 
 
