@@ -9,13 +9,13 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 import argparse
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
 from orchestrator.errors import InputError
+from orchestrator.store.commands import again
 from orchestrator.studyfile import ConfigError, load
 from orchestrator.terminal.options import add_storage
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
-    command = f"python -m orchestrator.sweep {shlex.join(arguments)}"
+    command = again(arguments, options.spec)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _terminate)
     try:

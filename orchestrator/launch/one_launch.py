@@ -1,6 +1,5 @@
 """One launch of a study: from the loaded file to the summary."""
 
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
+from orchestrator.store.commands import of_study
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
@@ -258,8 +258,7 @@ def _write_report(opened: OpenStudy) -> str | None:
         return write_report(opened.store)[0]
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        storage = shlex.quote(redacted(opened.store.storage))
-        command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
+        command = of_study("orchestrator.report", opened.store.study, opened.store.storage)
         say(opened.console, f"No report: {reason}; try  {command}")
         return None
 

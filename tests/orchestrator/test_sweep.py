@@ -218,7 +218,7 @@ def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr == ""
     assert "One seed per configuration: no evidence" in done.stdout
-    assert re.search(r"^runs +mlflow ui$", done.stdout, re.MULTILINE)
+    assert re.search(r"^runs +\S*( -m )?mlflow ui$", done.stdout, re.MULTILINE)
     assert "val/context_gap" in done.stdout
     assert (place / "mlflow.db").exists(), "MLflow's default store"
     rows = pq.read_table(place / "studies/shapes/results.parquet").to_pylist()
