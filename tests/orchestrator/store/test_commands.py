@@ -12,7 +12,8 @@ from orchestrator.store.commands import again, interpreter, mlflow_ui, module, o
 
 BASH = shutil.which("bash") or "/bin/bash"
 AWKWARD = [
-    "plain", "two words", "my stüdies", "it's", 'say "hi"', "$HOME/x", "`id`", "a;b", "a&b", "*", "~", "-x", "--storage",
+    "plain", "two words", "my stüdies", "it's", 'say "hi"', "$HOME/x", "`id`",
+    "a;b", "a&b", "*", "~", "-x", "--storage",
     "a=[1, 2]", "line\nbreak", "tab\there", "back\\slash\nnew",
     "quote'\nline", "", "#no", "!history", "\udcff", "a b",
 ]  # fmt: skip
