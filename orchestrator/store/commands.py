@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.store.addresses import redacted
 
@@ -35,10 +35,15 @@ def mlflow_ui(uri: str | None) -> str:
     return f"{program} ui" if uri is None else f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
 
 
-def again(arguments: Iterable[str], spec: str) -> str:
-    """The command line of a launch, to which options can be appended."""
-    words = [f"./{word}" if word == spec and spec.startswith("-") else word for word in arguments if word != "--"]
-    return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, words)])
+def again(arguments: Sequence[str]) -> str:
+    """The command line of a launch, to which options can be appended; a file that begins with a dash gets a folder.
+
+    A dry run's becomes that of the launch.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [word for word in arguments[:end] if not (word.startswith("--d") and "--dry-run".startswith(word))]
+    files = [f"./{word}" if word.startswith("-") else word for word in arguments[end + 1 :]]
+    return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
 
 
 def shown_address(address: str) -> str:

@@ -141,6 +141,12 @@ class FolderData(FileSection):
     """Augmentation of training images."""
 
 
+def scaled_size(size: Size, scale: float) -> Size:
+    """A size at a scale, its sides rounded to what every architecture accepts."""
+    height, width = (max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in size)
+    return height, width
+
+
 FileData = CamVidData | CityscapesData | VocData | FolderData
 """Data sets that lie in files, and are cached."""
 DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]

@@ -52,8 +52,8 @@ def test_addresses_lose_their_secrets_and_paths_nothing() -> None:
 
 
 def test_a_launch_is_repeated_with_its_options_and_takes_more() -> None:
-    typed = ["--set", "a=[1, 2]", "--", "-x.yaml"]
-    assert words(again(typed, "-x.yaml") + " --retry-failed")[3:] == [
+    typed = ["--dry", "--set", "a=[1, 2]", "--", "-x.yaml"]
+    assert words(again(typed) + " --retry-failed")[3:] == [
         "--set",
         "a=[1, 2]",
         "./-x.yaml",
