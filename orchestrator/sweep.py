@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _terminate)
     try:
         study = load(options.spec, options.set)
-        if options.dry_run:
-            from orchestrator.launch.dry_run import dry_run
-
-            return dry_run(study, storage=options.storage)
         from orchestrator.launch.one_launch import Target, launch
 
         address = options.address or os.environ.get("RAY_ADDRESS")
         target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
+        if options.dry_run:
+            from orchestrator.launch.dry_run import dry_run
+
+            return dry_run(study, storage=options.storage, target=target, command=command)
         return launch(study, storage=options.storage, target=target, command=command)
     except (ConfigError, InputError) as error:
         print(error, file=sys.stderr)

@@ -38,6 +38,8 @@ class Planner(TrialSource):
         sizes = (None if self._cells is None else len(self._cells), self._search.trials)
         self.budget = min(size for size in sizes if size is not None)  # only a grid may leave out ``trials``
         """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
+        self.cap = _cap(self._search.trials, self.budget)
+        """Why fewer trials run than the study asks for, in a line; None where all run."""
         self.total = self.budget + len(self._search.references)
         self.objectives = study.spec.objectives
         self._optuna = OptunaStudy(study)
@@ -161,6 +163,12 @@ class Planner(TrialSource):
             return None
         untried = [cell for cell in self._cells if self._identity(cell) not in self._seen]
         return random.Random(seed).choice(untried) if untried else None
+
+
+def _cap(trials: int | None, budget: int) -> str | None:
+    if trials is None or budget == trials:
+        return None
+    return f"search.trials is {trials}, but the space has {budget} configurations: {budget} will run"
 
 
 def dump(config: TrialConfig) -> JsonObject:
