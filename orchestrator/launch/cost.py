@@ -78,6 +78,11 @@ class Costs:
         )
 
     @property
+    def remark(self) -> str:
+        """How trials are estimated that were not probed."""
+        return "" if self.cheapest is self.dearest else "; kinds that were not probed by their arithmetic"
+
+    @property
     def mean_epoch_seconds(self) -> float:
         """Of the trials that may be."""
         return fmean(map(self.epoch_seconds, self.work))

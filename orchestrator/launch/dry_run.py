@@ -118,7 +118,8 @@ def _say_cost(
     with refusals.collected():
         slots, where = _slots(study, target)
         total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
-        say(console, f"estimate    {duration(total)} for {sum(left.values())} trials {where}, early stopping aside")
+        line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
+        say(console, f"estimate    {line}{costs.remark}")
 
 
 def _slots(study: Study, target: Target) -> tuple[int, str]:

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,18 @@ ROOT = Path(__file__).parents[2]
 SPEC = """
 study: s
 objective: {metric: val/miou, mode: max}
-data: {name: camvid, root: "${THE ROOT}", size: [32, 64]}
+data: {name: camvid, root: "${THE_ROOT}", size: [32, 64]}
 model: {arch: linknet, encoder: tu-test_resnet, encoder_weights: null}
 train: {epochs: 1, batch_size: 2}
 suppression: {p_max: {uniform: [0, 1]}}
 search: {sampler: random, trials: 1, references: []}
 tracking: {uri: "sqlite:///ml flow.db", model: false}
-""".replace("THE ROOT", "THE_ROOT")
+"""
 COMMAND = re.compile(r"(\S*python -m .*|\S*mlflow ui.*)$")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     camvid_tree(tmp_path / "my $HOME" / "it's data")
     (tmp_path / "where I am" / "my specs").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "where I am")
@@ -36,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    yield tmp_path / "where I am"
+    return tmp_path / "where I am"
 
 
 def paste(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
