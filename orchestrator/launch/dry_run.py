@@ -102,10 +102,7 @@ def _say_cost(
     """Tell what is left to run and how long it takes."""
     from orchestrator.launch.cost import START_UP_S, measure  # late: torch takes seconds to import
 
-    left = {stage.stage: stage.runs if before is None else before.left(stage.stage, stage.runs) for stage in stages}
-    if before is not None:
-        runs = ", ".join(f"{left[stage.stage]} of {stage.runs} runs of the {stage.stage}" for stage in stages)
-        say(console, f"left        {runs}" if before.waiting else "left        nothing: the study is finished")
+    left = _left(stages, before, console)
     trials = [config for stage in stages if left[stage.stage] for _, configs in stage.groups for config in configs]
     if not trials:
         return
@@ -120,6 +117,16 @@ def _say_cost(
         total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
         line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
         say(console, f"estimate    {line}{costs.remark}")
+
+
+def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console) -> dict[str, int]:
+    """Runs that are left of each stage; said where some have ended."""
+    if before is None:
+        return {stage.stage: stage.runs for stage in stages}
+    left = {stage.stage: before.left(stage.stage, stage.runs) for stage in stages}
+    runs = ", ".join(f"{left[stage.stage]} of {stage.runs} runs of the {stage.stage}" for stage in stages)
+    say(console, f"left        {runs}" if before.waiting else "left        nothing: the study is finished")
+    return left
 
 
 def _slots(study: Study, target: Target) -> tuple[int, str]:

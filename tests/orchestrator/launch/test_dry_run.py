@@ -136,6 +136,17 @@ def test_what_no_trial_of_a_model_can_run_is_told_by_launch_and_dry_run(study: M
     assert probed == []
 
 
+def test_what_there_was_no_time_for_is_told(
+    study: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.preflight.REHEARSED_S", 0.0)
+    check_models(study("model.encoder={choice: [mobilenet_v2, resnet18]}"))
+    assert capsys.readouterr().out == (
+        "note: 0 sizes of images and batches were tried on their models, in shapes alone; 2 were not tried for want of "
+        "time: their trials tell\n"
+    )
+
+
 def test_every_batch_and_size_is_foreseen(study: Make) -> None:
     images = foreseen(
         study(

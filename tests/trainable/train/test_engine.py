@@ -1,4 +1,5 @@
 import math
+import time
 from typing import get_args
 
 import pytest
@@ -239,3 +240,12 @@ def test_a_probe_projects_from_a_few_steps(make_trial) -> None:
     assert found.steps_per_epoch == 3
     assert found.parameters > 10_000
     assert min(found.step_seconds, found.eval_seconds, found.setup_seconds) > 0
+
+
+def test_scenes_that_are_made_in_memory_are_projected_too(make_trial) -> None:
+    trial = make_trial(suppression={})
+    many = trial.model_copy(update={"data": trial.data.model_copy(update={"train_images": 1_000_000})})
+    began = time.monotonic()
+    found = probe(many, steps=2, device="cpu")
+    assert found.steps_per_epoch == 1_000_000 // trial.train.batch_size
+    assert found.setup_seconds > time.monotonic() - began, "not made"
