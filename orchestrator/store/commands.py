@@ -19,9 +19,11 @@ def interpreter() -> str:
 
 def module(name: str, *words: str, options: Mapping[str, str] | None = None, python: str | None = None) -> str:
     """``python -m NAME``, options, and words that may begin with a dash."""
-    before = [f"{key}{'=' if value.startswith('-') else ' '}{quoted(value)}" for key, value in (options or {}).items()]
-    dashed = any(word.startswith("-") for word in words)
-    return " ".join([python or interpreter(), "-m", name, *before, *(["--"] if dashed else []), *map(quoted, words)])
+    given = [f"{key}{'=' if value.startswith('-') else ' '}{quoted(value)}" for key, value in (options or {}).items()]
+    start = [python or interpreter(), "-m", name]
+    if any(word.startswith("-") for word in words):
+        return " ".join([*start, *given, "--", *map(quoted, words)])
+    return " ".join([*start, *map(quoted, words), *given])
 
 
 def of_study(name: str, study: str, storage: str) -> str:

@@ -79,4 +79,4 @@ def test_a_failed_report_and_a_behind_mlflow_name_commands_with_their_storage() 
     from orchestrator.tracking.destination import track_command
 
     words = shlex.split(track_command(Store("my stüdies", "s")))
-    assert words[1:] == ["-m", "orchestrator.track", "--storage", str(Path("my stüdies").absolute()), "s"]
+    assert words[1:] == ["-m", "orchestrator.track", "s", "--storage", str(Path("my stüdies").absolute())]

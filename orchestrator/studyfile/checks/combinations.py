@@ -24,7 +24,6 @@ def broken_rules(spec: StudySpec, space: SearchSpace) -> Iterator[tuple[str, str
     for reason in _budget_rules(spec, space):
         yield "search.trials", reason
     yield from _extent_rules(space)
-    yield from _preset_rules(space)
     evaluation = space.tree.get("evaluation")
     if spec.searched and isinstance(evaluation, dict) and evaluation.get("test_at_end") is True:
         yield "evaluation.test_at_end", "a search must not see the test split; confirm: scores the confirmed runs on it"
@@ -82,8 +81,8 @@ def _extent_rules(space: SearchSpace) -> Iterator[tuple[str, str]]:
             yield key, f"{count} different {why}; at most {most}: each is made ready before the first trial"
 
 
-def _preset_rules(space: SearchSpace) -> Iterator[tuple[str, str]]:
-    """A domain whose value every preset replaces searches nothing."""
+def void_domains(space: SearchSpace) -> Iterator[tuple[str, str]]:
+    """The same for every domain of a space of valid trials that searches nothing: each preset replaces its value."""
     preset = space.tree.get("preset")
     names = [name for name in (preset.labels if isinstance(preset, Choice) else (preset,)) if isinstance(name, str)]
     for name, domain, conditional in space.domains() if names else ():

@@ -37,8 +37,9 @@ def test_every_word_survives_the_shell() -> None:
 def test_a_command_on_a_study_names_it_and_its_storage(name: str) -> None:
     command = of_study("orchestrator.report", name, "/my stüdies/-x")
     got = words(command)
-    assert got[1:5] == ["-m", "orchestrator.report", "--storage", "/my stüdies/-x"]
-    assert got[5:] == (["--", name] if name.startswith("-") else [name])
+    assert got[1:3] == ["-m", "orchestrator.report"]
+    storage = ["--storage", "/my stüdies/-x"]
+    assert got[3:] == ([*storage, "--", name] if name.startswith("-") else [name, *storage])
 
 
 def test_an_option_whose_value_begins_with_a_dash_is_one_word() -> None:
