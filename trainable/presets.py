@@ -13,13 +13,15 @@ from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
 
 Preset = Literal[
-    "none", "official", "plain", "class_weighted", "block", "two_path", "dropped_path", "full", "random_channels"
-]
+    "none", "official", "plain", "plain_small", "class_weighted", "block", "two_path", "dropped_path", "full",
+    "random_channels",
+]  # fmt: skip
 
 PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "none": {"suppression": None},
-    "official": {"suppression": {}},
+    "official": {"suppression": {}, "model.init": "small"},
     "plain": {"suppression": None},
+    "plain_small": {"suppression": None, "model.init": "small"},
     "class_weighted": {"suppression": None, "train.class_weights": "log_frequency"},
     "block": {
         "suppression.p_max": 0.0,
@@ -33,8 +35,9 @@ PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
 }
 """Settings of each preset by dotted path.
 
-none: no suppression · official: the paper's setting · (a) plain: cross-entropy, the same as none · (b) class_weighted:
-weighted by class, where the trial writes no class weights of its own (those hold in all arms) · (c) block: the extra
+none: no suppression · official: the paper's setting, initial weights too · (a) plain: cross-entropy, the same as none ·
+plain_small: plain from official's initial weights, which cost a short training much · (b) class_weighted: weighted by
+class, where the trial writes no class weights of its own (those hold in all arms) · (c) block: the extra
 conv-BN-ReLU alone (capacity: its mechanism leaves the map as it is where nothing is dropped, and the suppressed path
 has all the weight; the plain path is still computed, so its time is that of two paths) · (d) two_path: the two-path
 loss without a drop · (e) dropped_path: drops without the suppression term · (f) full: as written · (g)
@@ -48,8 +51,9 @@ _DROPPED = ("extra block", "two-path loss", "class dropped")
 _FULL = (*_DROPPED, "suppression term", "channels by class")
 COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
     "none": (),
-    "official": _FULL,
+    "official": (*_FULL, "small initial weights"),
     "plain": (),
+    "plain_small": ("small initial weights",),
     "class_weighted": ("class weights",),
     "block": _DROPPED[:1],
     "two_path": _DROPPED[:2],

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import yaml
 from rich.console import Console
 
 from orchestrator.errors import InputError
@@ -23,6 +22,7 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration
 from orchestrator.tracking import tracking_uri
+from trainable.configfile.trees import write_yaml
 
 
 @dataclass
@@ -58,7 +58,7 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     console, spec = open_console(), study.spec
     store = open_store(study, storage)
     check_models(study)
-    say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip() + "\n")
+    say(console, write_yaml(study.resolved(), short=True).rstrip() + "\n")
     stages, refusals = forecasts(study, console), Refusals()
     before = _before(study, store, storage, target, console, refusals)
     _say_cost(study, stages, before, target, console, refusals)

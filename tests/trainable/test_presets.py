@@ -51,6 +51,7 @@ OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "none": (None, KEPT),
     "official": (OFFICIAL, KEPT),
     "plain": (None, KEPT),
+    "plain_small": (None, KEPT),
     "class_weighted": (None, KEPT),
     "block": (
         as_written(p_max=0.0, mechanism=Hard(name="hard"), loss_ramp=ConstantWeight(name="constant", weight=1.0)),
@@ -83,7 +84,9 @@ def test_a_preset_changes_what_it_names_and_nothing_else(preset: Preset) -> None
     assert found.preset == preset
     assert found.suppression == suppression
     assert found.train == plain.train.model_copy(update={"class_weights": class_weights})
-    assert (found.data, found.model, found.seed) == (plain.data, plain.model, plain.seed)
+    assert (found.data, found.seed) == (plain.data, plain.seed)
+    init = "small" if preset in ("official", "plain_small") else "torch"
+    assert found.model == plain.model.model_copy(update={"init": init})
 
 
 @pytest.mark.parametrize("preset", OUTCOMES)
@@ -93,10 +96,11 @@ def test_a_preset_with_a_suppressed_path_builds_on_official(preset: Preset, with
     if without == "null":
         tree["suppression"] = None
     found = validated({**tree, "preset": preset}).suppression
-    if preset in ("none", "plain", "class_weighted"):
+    if preset in ("none", "plain", "plain_small", "class_weighted"):
         assert found is None
     else:
-        changed = {path.partition(".")[2]: value for path, value in PRESETS[preset].items() if "." in path}
+        settings = {path.partition("."): value for path, value in PRESETS[preset].items()}
+        changed = {key: value for (section, dot, key), value in settings.items() if dot and section == "suppression"}
         assert found == SuppressionConfig.model_validate(changed)
         assert found == OFFICIAL or preset not in ("official", "full")
 
@@ -160,7 +164,7 @@ def test_the_arms_train_what_they_are_named_after() -> None:
         halves = (arm[names.TRAIN_CE] + arm[names.TRAIN_SUPPRESSED_CE]) / 2
         assert arm[names.TRAIN_LOSS] == pytest.approx(halves + alpha * arm[names.TRAIN_SUPPRESSION])
     assert full[names.TRAIN_LOSS] != control[names.TRAIN_LOSS]
-    for arm in ("none", "plain", "class_weighted"):
+    for arm in ("none", "plain", "plain_small", "class_weighted"):
         plain = _last(arm)
         assert plain[names.TRAIN_LOSS] == plain[names.TRAIN_CE]
         assert names.TRAIN_SUPPRESSED_CE not in plain

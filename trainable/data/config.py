@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, field_validator, model_validator
 
 from trainable.configfile.mistakes import RuleError
 from trainable.section import Section, Seed
@@ -28,6 +28,15 @@ Size = tuple[Side, Side]
 """(height, width) in pixels."""
 Factor = Annotated[float, Field(ge=0.05, le=20)]
 """Of a scale: beyond these an image is a dot, or a dot is an image."""
+
+
+def _is_path(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"expected the path of a folder, got '{text}'")
+    return text
+
+
+Root = Annotated[str, AfterValidator(_is_path)]
 
 
 class Augment(Section):
@@ -90,7 +99,7 @@ class CamVidData(FileSection):
     """CamVid as the SegNet tutorial distributes it: ``train/``, ``trainannot/``, ``val/``, ``valannot/``."""
 
     name: Literal["camvid"]
-    root: str
+    root: Root
     """Folder that holds ``train/``, ``trainannot/``, ``val/`` and ``valannot/``."""
     size: Size = (352, 480)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
@@ -104,7 +113,7 @@ class CityscapesData(FileSection):
     """Cityscapes in its official layout, ``leftImg8bit/`` and ``gtFine/``; 19 train ids."""
 
     name: Literal["cityscapes"]
-    root: str
+    root: Root
     """Folder that holds ``leftImg8bit/`` and ``gtFine/``."""
     size: Size = (1024, 2048)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
@@ -118,7 +127,7 @@ class VocData(FileSection):
     """Pascal VOC 2012 as the devkit holds it: 20 classes and background."""
 
     name: Literal["voc"]
-    root: str
+    root: Root
     """Folder that holds ``JPEGImages/``, ``SegmentationClass/`` and ``ImageSets/`` (or ``VOCdevkit/VOC2012`` above)."""
     size: Size = (512, 512)
     """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
@@ -132,7 +141,7 @@ class FolderData(FileSection):
     """A data set of your own: ``images/``, ``masks/`` and ``classes.yaml``."""
 
     name: Literal["folder"]
-    root: str
+    root: Root
     """Folder with ``classes.yaml``, ``images/{train,val}/`` and ``masks/{train,val}/``, or ``train.txt`` and
     ``val.txt`` that list the names of frames in ``images/`` and ``masks/``."""
     size: Size = (512, 512)

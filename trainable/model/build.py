@@ -1,9 +1,10 @@
-"""Build a model of segmentation-models-pytorch from its section, split as encoder, decoder, classifier, upsampling.
+"""Build a model from its section, split as encoder, decoder, classifier and upsampling.
 
 Every mistake raises ``ModelError`` with one line that names the field, the value and what would be right.
 """
 
 import difflib
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
+from trainable.model.hrnet import branch_tap, create_hrnet
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
 from trainable.model.weights import check_weights, fetch_weights
@@ -25,6 +27,12 @@ DILATED_RULE = (
     "this architecture needs an encoder that can be dilated, such as resnet50, efficientnet-b0, mobilenet_v2, mit_b0, "
     "tu-convnext_tiny or tu-regnety_002"
 )
+
+# timm warns of the classification head's weights, which no encoder has
+logging.getLogger("timm.models._builder").addFilter(lambda record: "Unexpected keys" not in record.getMessage())
+
+SMALL = 0.001
+"""Standard deviation of the official code's initial weights; it then loads those of ImageNet into the backbone."""
 
 
 def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig | None) -> Segmenter:
@@ -38,15 +46,27 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     """
     _check_names(model)
     fetch_weights(model)
-    network = _create(model, classes, _weights_argument(model))
+    network = create(model, classes, _weights_argument(model))
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
+    if model.init == "small":
+        _draw_small([network.decoder, classifier] if model.arch == "hrnet" else [classifier])
     layers = suppression.layers if suppression else ()
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
     channels["decoder"] = classifier.in_channels
     blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in layers if suppression}
+    if model.init == "small":
+        _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
+
+
+def _draw_small(parts: Iterable[nn.Module]) -> None:
+    """Draw the weights of all convolutions anew, in the order in which they were created; biases stay."""
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=SMALL)
 
 
 def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes: int) -> SuppressionBlock:
@@ -61,11 +81,18 @@ def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> di
     for layer in layers:
         if layer != "decoder":
             try:
-                taps[layer] = find_tap(encoder, int(layer.removeprefix("encoder.")))
+                taps[layer] = _tap(model, encoder, layer)
             except TapError as error:
                 where = f"'{layer}' cannot be suppressed in '{model.encoder}' under '{model.arch}'"
                 raise ModelError(f"suppression.layer: {where}: {error}") from error
     return taps
+
+
+def _tap(model: ModelConfig, encoder: nn.Module, layer: Layer) -> Tap:
+    kind, _, number = layer.partition(".")
+    if layer not in model.inner_layers:
+        raise TapError(f"the architecture has {', '.join(model.inner_layers)}")
+    return branch_tap(int(number)) if kind == "branch" else find_tap(encoder, int(number))
 
 
 def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
@@ -79,13 +106,13 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
     """
     _check_names(model)
     if set(layers) - {"decoder"}:
-        _taps(model, _create(model, 2, weights=None).encoder, layers)
+        _taps(model, create(model, 2).encoder, layers)
         return
     try:
         with torch.device("meta"):
-            smp.create_model(model.arch, model.encoder, encoder_weights=None, classes=2)
+            create(model, 2)
     except Exception:  # whatever meta tensors cannot do; the real build has the last word
-        _create(model, 2, weights=None)
+        create(model, 2)
 
 
 def _check_names(model: ModelConfig) -> None:
@@ -112,8 +139,15 @@ def _weights_argument(model: ModelConfig) -> Any:
     return True if model.encoder_weights and model.encoder.startswith(TIMM_PREFIX) else model.encoder_weights
 
 
-def _create(model: ModelConfig, classes: int, weights: Any) -> Any:
+def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:
+    """The plain network as smp builds it, or as smp would.
+
+    Raises:
+        ModelError: the architecture does not take the encoder.
+    """
     try:
+        if model.arch == "hrnet":
+            return create_hrnet(model.encoder, classes, pretrained=weights is not None)
         return smp.create_model(model.arch, model.encoder, encoder_weights=weights, classes=classes)
     except Exception as error:  # smp and timm raise any type for a pair that does not fit
         pair = f"'{model.arch}' cannot be built on encoder '{model.encoder}'"

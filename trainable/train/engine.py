@@ -5,8 +5,9 @@ repeats bit for bit with the same number of threads, whatever ran in the process
 """
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from trainable.evaluate.evaluate import evaluate, evaluate_test
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
+from trainable.failure import TrialFailed
 from trainable.model.build import build_model
+from trainable.model.input_statistics import input_statistics
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
@@ -92,8 +95,22 @@ def fit(
     compute = choose_compute(device, config.train.precision)
     try:
         yield from _epochs(config, compute, resume_from)
+    except TrialFailed as error:
+        _forget_frames(error)
+        raise
+    except torch.OutOfMemoryError as error:  # a training step says it itself, with its number
+        _forget_frames(error)
+        reason = "the GPU is out of memory before the first step or in an evaluation"
+        raise TrialFailed(f"{reason}; lower data.size, or set evaluation.window") from error
     finally:
         compute.release()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop the variables of an error's frames: whoever keeps the error would keep the trial's memory with it."""
+    traceback.clear_frames(error.__traceback__)
+    if error.__cause__ is not None:
+        _forget_frames(error.__cause__)
 
 
 def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any] | None) -> Iterator[EpochResult]:
@@ -101,6 +118,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
     training = prepare(config, compute, len(splits.train), statistics)
+    compute = training.compute  # with the input that the encoder wants
     if resume_from is not None:
         training.load_state_dict(dict(resume_from))
     done = 0 if resume_from is None else int(resume_from["epoch"])
@@ -130,6 +148,7 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
+    compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
         model.compile_parts()

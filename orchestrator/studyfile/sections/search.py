@@ -1,17 +1,32 @@
 """The ``search`` section of a study file: sampler, budget, pruner, reference trials."""
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from trainable.section import Section, Seed
 
-Reference: TypeAlias = Literal["plain", "official"]
-"""plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
+Reference: TypeAlias = Literal["plain", "plain_small", "official"]
+"""Presets: no suppression, the same from official's initial weights, and the official DropClass setting."""
 
-STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
-"""A study's name: it names a folder, an MLflow experiment and a URL."""
-StudyName: TypeAlias = Annotated[str, Field(pattern=STUDY_NAME)]
+STUDY_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$"
+"""A study's name: it names a folder, an MLflow experiment and a URL, and is a word of commands, no option."""
+STUDY_NAME_RULE = (
+    "expected a plain word of at most 200 letters, digits, '.', '-', '_' that "
+    "does not begin with '.' or '-' nor end with '.'"
+)
+
+
+def _study_name(name: str) -> str:
+    if not re.fullmatch(STUDY_NAME, name):
+        raise ValueError(f"{STUDY_NAME_RULE}; got '{name}'")
+    return name
+
+
+StudyName: TypeAlias = Annotated[
+    str, AfterValidator(_study_name), WithJsonSchema({"type": "string", "pattern": STUDY_NAME})
+]
 
 MOST_TRIALS = 100_000
 """Every trial is a folder, and whatever continues a study reads all of them."""
@@ -132,7 +147,7 @@ class SearchSection(Section):
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()
     """Names of other studies in the same storage; their complete trials that lie in this space are imported."""
-    references: tuple[Reference, ...] = ("plain", "official")
+    references: tuple[Reference, ...] = ("plain", "plain_small", "official")
     """Reference trials that run beside the search and are never pruned."""
 
     @field_validator("references")

@@ -114,7 +114,9 @@ def test_locate_finds_nothing_outside_the_space(read):
     assert space.locate(read(model="{arch: unet, encoder: resnet18}").space.trial(space.center(), 0)) is None
     assert space.locate(read(train="{epochs: 12, batch_size: 8, lr: 0.5}").space.trial(space.center(), 0)) is None
     assert space.locate(reference(read(), "plain", 0)) is None
-    assert space.locate(reference(read(), "official", 7)) == {"suppression.p_max": 1.0}
+    assert space.locate(reference(read(), "official", 7)) is None, "it starts from other weights"
+    small = read(model="{arch: fpn, encoder: resnet18, init: small}")
+    assert small.space.locate(reference(small, "official", 7)) == {"suppression.p_max": 1.0}
 
 
 def test_locate_tells_options_apart_that_differ_in_a_default(read):
@@ -132,6 +134,9 @@ def test_references(read):
     plain, official = reference(study, "plain", 3), reference(study, "official", 4)
     assert (plain.suppression, plain.seed) == (None, 3)
     assert (official.suppression, official.seed) == (SuppressionConfig(), 4)
+    small = reference(study, "plain_small", 3)
+    assert (small.suppression, small.model) == (None, official.model)
+    assert (plain.model.init, official.model.init) == ("torch", "small")
     assert plain.model.arch == official.model.arch == "unet"
     assert plain.train.lr == pytest.approx(1e-3)
 

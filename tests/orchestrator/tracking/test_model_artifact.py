@@ -29,6 +29,7 @@ from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import folded
 from trainable.train.checkpoint import from_bytes
+from trainable.train.compute import Normalization
 
 STUDY = """
 study: s
@@ -36,10 +37,11 @@ objective: {metric: val/miou, mode: max}
 data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
 model: {arch: ARCH}
 train: {epochs: 1, batch_size: 4, lr: 6.0e-3}
-suppression: {layer: encoder.4, p_max: 0.7}
+suppression: {layer: LAYER, p_max: 0.7}
 search: {trials: 1, references: []}
 """
 PLAIN = "linknet, encoder: tu-test_resnet, encoder_weights: null"
+HRNET = "hrnet, encoder: tu-hrnet_w18_small, encoder_weights: null"
 CARRIED = "linknet, encoder: efficientnet-b0, encoder_weights: null"
 LOAD = """
 import json, sys
@@ -56,7 +58,8 @@ print(json.dumps([sys.modules[n].__file__ for n in ("trainable", "orchestrator")
 
 def train(folder: Path, arch: str) -> tuple[Store, Record]:
     """A real trial of an epoch, its checkpoint kept."""
-    (folder / "s.yaml").write_text(STUDY.replace("ARCH", arch))
+    layer = "[branch.2, decoder]" if arch == HRNET else "encoder.4"
+    (folder / "s.yaml").write_text(STUDY.replace("ARCH", arch).replace("LAYER", layer))
     store = Store(str(folder / "out"), "s")
     planned = Planner(load(folder / "s.yaml", env={})).next()
     assert planned is not None
@@ -131,10 +134,11 @@ def images_of(batch: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
 
 
+@pytest.mark.parametrize("arch", [PLAIN, HRNET])
 def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
-    trained: tuple[Store, Record], database: str, tmp_path: Path
+    arch: str, trained: tuple[Store, Record], database: str, tmp_path: Path
 ) -> None:
-    store, record = trained
+    store, record = trained if arch == PLAIN else train(tmp_path, arch)
     client = MlflowClient(database)
     address = log_best_model(client, a_run(client, tmp_path, record), store, record, register=None)
     assert address is not None
@@ -146,9 +150,11 @@ def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
 
 
 def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
-    trained: tuple[Store, Record], database: str, tmp_path: Path
+    trained: tuple[Store, Record], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, record = trained
+    wanted = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    monkeypatch.setattr("orchestrator.tracking.model.input_statistics", lambda _: wanted)
     client = MlflowClient(database)
     run_id = a_run(client, tmp_path, record)
     before = client.get_metric_history(run_id, "val/miou")
@@ -168,6 +174,7 @@ def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
     assert info.signature.inputs.inputs[0].shape == (-1, 3, -1, -1)
     assert info.signature.outputs.inputs[0].shape == (-1, 6, -1, -1)
     assert info.metadata["trial"] == record.key
+    assert (info.metadata["mean"], info.metadata["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert info.metadata["classes"][:2] == ["meadow", "sand"]
     assert info.load_input_example(place).shape == (1, 3, 32, 32)
     lines = Path(place, "requirements.txt").read_text().splitlines()
