@@ -16,6 +16,7 @@ from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import few_leaders
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.samplers import early_stopping
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
@@ -59,6 +60,7 @@ def _search(study: Study, console: Console) -> Forecast:
     planner = Planner(study)
     search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
     say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
+    say(console, f"stops early {early_stopping(search.pruner, study.space)}")
     if planner.cap:
         say(console, f"capped      {planner.cap}")
     first = list(islice(iter(planner.next, None), planner.total - planner.budget + SHOWN))

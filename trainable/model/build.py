@@ -72,8 +72,9 @@ def _draw_small(parts: Iterable[nn.Module]) -> None:
 def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes: int) -> SuppressionBlock:
     source = suppression.importance_at(layer)
     return SuppressionBlock(
-        channels, classes, suppression.mechanism, suppression.gate_norm, source, suppression.gradient_every
-    )
+        channels, classes, suppression.mechanism, suppression.gate_norm, source,
+        suppression.gradient_every, suppression.norm_momentum,
+    )  # fmt: skip
 
 
 def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> dict[Layer, Tap]:

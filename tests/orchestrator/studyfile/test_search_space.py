@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.studyfile import Choice, Float, Int, Study, load, reference
+from orchestrator.studyfile.space.trees import order_levels
 from trainable.suppression.config import SuppressionConfig
 
 SAMPLING = """
@@ -124,6 +125,28 @@ def test_locate_tells_options_apart_that_differ_in_a_default(read):
     space = read(train=f"{{epochs: 1, batch_size: 1, optimizer: {{choice: {options}}}}}", suppression="null").space
     for cell in space.cells():
         assert space.locate(space.trial(lambda name, _, cell=cell: cell[name], 0)) == cell
+
+
+@pytest.mark.parametrize(
+    "suppression",
+    ["{recalibrate: {choice: [false, true]}}", "{norm_momentum: {choice: [0.01, 0.1]}}"],
+)
+def test_locate_sees_defaults_that_are_left_out_of_what_is_kept(read, suppression):
+    space = read(suppression=suppression, search="{trials: 2}").space
+    for cell in space.cells():
+        config = space.trial(lambda name, _, cell=cell: cell[name], 0)
+        assert space.locate(config) == cell
+
+
+def test_a_default_that_is_left_out_of_what_is_kept_is_a_level_like_others():
+    base = {
+        "data": {"name": "shapes"},
+        "model": {"arch": "fpn", "encoder": "resnet18"},
+        "train": {"epochs": 1, "batch_size": 2},
+        "suppression": {},
+    }
+    assert order_levels(base, "suppression.recalibrate", (True,)) == ((False, True), False)
+    assert order_levels(base, "suppression.norm_momentum", (0.1, 0.01)) == ((0.01, 0.1), True)
 
 
 def test_references(read):
