@@ -64,6 +64,7 @@ def _seen(model: ModelConfig, data: DataConfig, batch: int, evaluation: Evaluati
     """What a model meets in a trial, the training batch first."""
     if isinstance(data, ShapesData):
         batch = min(batch, data.train_images)
+    model = ModelConfig(arch=model.arch, encoder=model.encoder, encoder_weights=None)  # weights decide no shape
     trained = Images(model, batch, data.augment.crop or data.size, training=True)
     sizes = [scaled_size(data.size, scale) for scale in evaluation.scales]
     if (window := evaluation.window) is not None:

@@ -30,7 +30,8 @@ from trainable.config import TrialConfig
 from trainable.train.probe import Probe
 
 Make = Callable[..., Study]
-TINY = ("model.arch=linknet", "model.encoder=tu-test_resnet", "data.train_images=40", "data.val_images=4")
+PAIR = "search.references=[plain, official]"
+TINY = ("model.arch=linknet", "model.encoder=tu-test_resnet", "data.train_images=40", "data.val_images=4", PAIR)
 TWO = (
     "model={choice: [{arch: linknet, encoder: tu-test_resnet, encoder_weights: null}, "
     "{arch: fpn, encoder: resnet18, encoder_weights: null}]}"
@@ -95,7 +96,7 @@ def files(place: Path) -> dict[str, bytes]:
 def test_the_cheapest_and_the_dearest_kind_are_probed(
     study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
-    lines = said(study(TWO, "data.train_images=40"), capsys)
+    lines = said(study(TWO, "data.train_images=40", PAIR), capsys)
     assert sorted({config.model.encoder for config in probed}) == ["resnet18", "tu-test_resnet"]
     assert len(probed) == 2
     models = [each for each in lines if each.startswith("model ")]
