@@ -122,7 +122,9 @@ def test_a_dry_run_of_the_papers_network_searches_its_branches(place: Path, caps
     overrides += ["suppression.layer={choice: [decoder, branch.1, [branch.2, branch.4]]}"]
     assert main([SHAPES, "--dry-run", *(part for override in overrides for part in ("--set", override))]) == 0
     out = capsys.readouterr().out
-    assert "hrnet / tu-hrnet_w18_small: 1." in out
+    assert re.search(
+        r"^model +hrnet / tu-hrnet_w18_small, 4 x 64 x 64 pixels .*: 1\.\d+ M parameters$", out, re.MULTILINE
+    )
     assert re.search(r"^sampled .*suppression.layer=.*branch", out, re.MULTILINE)
 
 
