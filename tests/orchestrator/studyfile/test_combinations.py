@@ -80,7 +80,6 @@ def test_the_default_grace_period(read):
          ["suppression.schedule", "suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [full, block]}"}, ["suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [plain, full]}"}, []),
-        ({"suppression": "{schedule: {choice: [linear, constant]}}", "resources": "{cpu: 1}\npreset: {choice: [plain, official]}"}, []),
         ({"suppression": "{schedule: constant}", "resources": "{cpu: 1}\npreset: {choice: [full, official]}"}, ["suppression.schedule"]),
     ],
 )  # fmt: skip
