@@ -26,6 +26,9 @@ FREE = (
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
 
+AGAIN = "run again after: "
+"""How the reason of a trial begins whose verdict was taken back."""
+
 
 @dataclass(frozen=True)
 class History:
@@ -50,7 +53,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     changed = _changes(study, store)
     records = [_moved(study, record) for record in store.records()]
     if retry_failed:
-        records = [_retried(record, store) if record.state is State.FAILED else record for record in records]
+        records = [_retried(record) if record.state is State.FAILED else record for record in records]
     compared = tuple(record for record in records if record.planned.kind in STAGES)
     searched = [record for record in records if record.planned.kind not in STAGES]
     fits = [(record, _fitted(study, record)) for record in searched]
@@ -180,11 +183,16 @@ def _with_defaults(kept: JsonObject) -> JsonObject:
     return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
 
-def _retried(record: Record, store: Store) -> Record:
+def keep_retried(store: Store, records: Iterable[Record]) -> None:
+    """Take back the verdicts of failed trials that run again: once nothing refuses the launch any more."""
+    for record in records:
+        if record.state is State.INTERRUPTED and (record.reason or "").startswith(AGAIN):
+            store.judge(record, record.planned.system_attrs)
+
+
+def _retried(record: Record) -> Record:
     """A failed trial that is run again."""
-    again = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
-    store.judge(again, again.planned.system_attrs)
-    return again
+    return record.ended(State.INTERRUPTED, f"{AGAIN}{record.reason}")
 
 
 def _fitted(study: Study, record: Record) -> Record | None:

@@ -1,6 +1,5 @@
 """One launch of a study: from the loaded file to the summary."""
 
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,12 +10,13 @@ from rich.console import Console
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import fitted, import_trials, read_history
+from orchestrator.launch.history import fitted, import_trials, keep_retried, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
+from orchestrator.store.commands import of_study
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import shown
 from orchestrator.store.records import Store
@@ -170,6 +170,7 @@ def _keep_study(opened: OpenStudy) -> None:
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    keep_retried(store, opened.stages.known)
     opened.stages.register()
 
 
@@ -257,8 +258,7 @@ def _write_report(opened: OpenStudy) -> str | None:
         return write_report(opened.store)[0]
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        storage = shlex.quote(redacted(opened.store.storage))
-        command = f"python -m orchestrator.report {opened.store.study} --storage {storage}"
+        command = of_study("orchestrator.report", opened.store.study, opened.store.storage)
         say(opened.console, f"No report: {reason}; try  {command}")
         return None
 

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from threading import Thread
@@ -16,6 +16,7 @@ from threading import Thread
 import ray
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.run.capacity import trials_at_a_time
 from orchestrator.studyfile import ResourcesSection
 
 REACH_SECONDS = 5
@@ -95,28 +96,6 @@ def _check_reachable(address: str | None) -> None:
 
 
 def slots(resources: ResourcesSection) -> int:
-    """How many trials the cluster can run at a time.
-
-    Raises:
-        InputError: No node is large enough for one trial.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    fitting = sum(_fits(node, resources) for node in nodes)
-    if fitting == 0:
-        largest = ", ".join(f"{name.lower()}: {max(n.get(name, 0) for n in nodes):g}" for name in ("CPU", "GPU"))
-        raise InputError(
-            f"resources: {{cpu: {resources.cpu:g}, gpu: {resources.gpu:g}}}: no node can ever meet this; "
-            f"the largest has {{{largest}}}"
-        )
-    return min(fitting, resources.max_concurrent or fitting)
-
-
-def _fits(node: Mapping[str, float], resources: ResourcesSection) -> int:
-    cpus = node.get("CPU", 0) / resources.cpu
-    if resources.gpu == 0:
-        return int(cpus)
-    if resources.gpu < 1:  # fractions pack within one GPU, never across two
-        gpus = int(node.get("GPU", 0)) * int(1 / resources.gpu)
-    else:
-        gpus = int(node.get("GPU", 0) / resources.gpu)
-    return min(int(cpus), gpus)
+    """How many trials the cluster can run at a time; raises InputError as `trials_at_a_time`."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return trials_at_a_time([node["Resources"] for node in nodes if node["Alive"]], resources)

@@ -87,6 +87,12 @@ def holder(objects: Objects) -> Holder | None:
     return latest if latest is not None and latest.alive else None
 
 
+def held_elsewhere(objects: Objects) -> str | None:
+    """Why a launch would be refused: another one holds the study; None where nobody does."""
+    latest = holder(objects)
+    return None if latest is None else _refusal(objects, latest)
+
+
 def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Renew the lease; where another launch has taken it (this one slept too long), stop as after SIGTERM."""
     while not stop.wait(HEARTBEAT_S):

@@ -1,13 +1,13 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
-import shlex
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.store import layout
+from orchestrator.store.commands import PYTHON, module
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
@@ -46,13 +46,16 @@ def write_table(store: Store, records: Sequence[Record]) -> str:
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
     """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    command = f"python -m trainable {shlex.quote(store.path(layout.BEST))} --threads {threads}"
+    place, options = store.path(layout.BEST), {"--threads": str(threads)}
+    if "://" in place:  # to be copied first
+        place = layout.BEST
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
-        f"{len(record.epochs)}\n# Run it alone:  {command}\n"
+        f"{len(record.epochs)}\n# Run it alone:  "
+        f"{module('trainable', place, options=options, python=PYTHON)}\n"
     )
     store.write_text(layout.BEST, head + write_yaml(escaped(record.planned.config)))
-    return command
+    return module("trainable", place, options=options)
 
 
 def _rows(record: Record) -> Iterable[Row]:

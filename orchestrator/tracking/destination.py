@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-import shlex
 from collections.abc import Sequence
 
 from orchestrator.errors import InputError
-from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, redacted
+from orchestrator.store import commands, layout
+from orchestrator.store.addresses import absolute
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
@@ -31,7 +30,7 @@ def ui_command(uri: str) -> str | None:
     """The command that serves MLflow's pages; None where ``uri`` is a server already."""
     if uri.startswith("http"):
         return None
-    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {shlex.quote(redacted(uri))}"
+    return commands.mlflow_ui(None if uri == DEFAULT_URI else uri)
 
 
 def tracked_at(specification: JsonObject) -> str | None:
@@ -73,7 +72,7 @@ def _digest(uri: str) -> str:
 
 def track_command(store: Store) -> str:
     """What sends MLflow what it lacks of the study."""
-    return f"python -m orchestrator.track {store.study} --storage {shlex.quote(redacted(store.storage))}"
+    return commands.of_study("orchestrator.track", store.study, store.storage)
 
 
 def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:

@@ -10,6 +10,7 @@ from orchestrator.studyfile import Objective, Study
 from orchestrator.terminal.display import LiveDisplay, PlainDisplay, Progress, build_display
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 OBJECTIVE = Objective(metric="val/miou", mode="max")
 
@@ -41,6 +42,48 @@ def test_counts_best_and_forecast() -> None:
     eta = progress.eta_seconds()
     assert eta is not None
     assert eta == pytest.approx(30, abs=1)
+
+
+def timed(planned: Record, *seconds: float) -> Record:
+    """A running trial whose epochs took so long."""
+    return replace(planned, epochs=tuple({"val/miou": 0.5, EPOCH_SECONDS: each} for each in seconds))
+
+
+def test_the_forecast_after_a_resume_knows_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    interrupted = replace(timed(record("search-0000"), 9, 9, 9), state=State.INTERRUPTED)
+    waiting = replace(timed(record("search-0001"), 9, 9), state=State.INTERRUPTED)
+    progress = Progress(3, 4, OBJECTIVE, known=[interrupted, waiting])
+    assert "5/12 epochs" in progress.line()
+    now[0] += 100  # Ray and the workers start
+    progress.update(replace(interrupted, state=State.RUNNING))
+    assert progress.eta_seconds() is None, "no epoch of this launch yet"
+    assert "5/12 epochs" in progress.line()
+    now[0] += 10
+    progress.update(replace(timed(record("search-0000"), 9, 9, 9, 10), state=State.COMPLETE))
+    assert progress.eta_seconds() == pytest.approx(60), "two epochs and four, 10 s each; no start-up, no earlier epoch"
+    assert "6/12 epochs" in progress.line()
+
+
+def test_the_first_forecast_counts_the_trials_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    progress = Progress(2, 4, OBJECTIVE)
+    for key in ("search-0000", "search-0001"):
+        progress.update(record(key))
+    now[0] = 10.0
+    progress.update(timed(record("search-0000"), 10))
+    assert progress.eta_seconds() == pytest.approx(35), "7 epochs, two in 10 s"
+
+
+def test_epochs_that_are_run_again_are_counted_again() -> None:
+    failed = replace(timed(record("search-0000"), 1, 1, 1), state=State.INTERRUPTED)
+    progress = Progress(1, 4, OBJECTIVE, known=[failed])
+    progress.update(record("search-0000"))
+    progress.update(timed(record("search-0000"), 1))
+    assert "1/4 epochs" in progress.line()
+    assert progress.eta_seconds() is not None
 
 
 def test_lines_without_a_terminal_have_no_control_codes() -> None:
