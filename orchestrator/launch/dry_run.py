@@ -23,6 +23,7 @@ from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, B
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration, picks
 from orchestrator.tracking import tracking_uri
+from orchestrator.tracking.address_check import check_tracking
 from trainable.config import read_trial
 
 SAMPLED = 3
@@ -48,6 +49,7 @@ def dry_run(study: Study, *, storage: str) -> int:
     """
     console, spec = open_console(), study.spec
     open_store(study, storage)
+    warning = check_tracking(study)
     check_models(study)
     say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip() + "\n")
     stages = [_search(study, console)] if spec.searched else []
@@ -61,6 +63,8 @@ def dry_run(study: Study, *, storage: str) -> int:
     if spec.tracking.enabled:
         experiment = spec.tracking.experiment or spec.study
         say(console, f"tracks      {redacted(tracking_uri(spec.tracking.uri))}, experiment {experiment}")
+    if warning:
+        say(console, warning)
     say(console, "Nothing was started and nothing was written.")
     return 0
 

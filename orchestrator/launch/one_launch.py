@@ -3,7 +3,6 @@
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,13 +25,15 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
-from orchestrator.tracking.destination import final_metrics_of_study, is_behind, note_tracking, track_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, where_runs_are
+from orchestrator.tracking.address_check import check_tracking
+from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
+from orchestrator.tracking.ending import PATIENCE_S, end_runs
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
-"""How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""
+STOPPED_PATIENCE_S = 15.0
+"""How long MLflow may take for one step at the end of a launch that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
+    if (warning := check_tracking(study)) is not None:
+        say(console, warning)
     new = store.read_study() is None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
@@ -100,7 +103,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             records = opened.stages.belonging(store.records())
             results = _write_results(opened, records, outcome)
             missing = _finish_tracking(opened, records, outcome)
-            results["page"] = outcome.tracker.page if outcome.tracker else None
+            results["page"] = outcome.tracker.page if outcome.tracker else noted_page(store, study.spec.tracking)
     except OSError as error:
         raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
@@ -242,7 +245,7 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
             raise
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
-    runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
+    runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
     stale = outcome.undisturbed and (outcome.changed or not pages)
     report = _write_report(opened) if stale else None if outcome.changed else pages[0]
@@ -267,15 +270,10 @@ def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunO
     """End MLflow's runs; returns what it could not take, in one line."""
     if outcome.tracker is None:
         return None
-    study, store = opened.study, opened.store
+    store, objective = opened.store, opened.study.spec.objectives[0]
     whole = outcome.undisturbed and all(record.state.final for record in records)
-    problem = outcome.tracker.close(
-        status="FINISHED" if whole else "KILLED",
-        summary=final_metrics_of_study(records, study.spec.objectives[0]),
-        patience=PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S,
-    )
-    with suppress(OSError):  # the storage failed: the next launch finds out by itself
-        note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
+    patience = PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S
+    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, patience=patience)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
