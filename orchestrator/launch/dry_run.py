@@ -1,7 +1,7 @@
 """``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import assert_never
 
@@ -17,6 +17,7 @@ from orchestrator.plan.planner import Planner
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted
+from orchestrator.store.masking import shown_plan
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
@@ -104,7 +105,7 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     known = len(comparison.plan.arms)
     arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
-    _say_arms(comparison, console)
+    _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
     say(console, f"evidence    {evidence(arms - 1, seeds)}")
     return Forecast(arms * seeds, comparison.cells()[0])
 

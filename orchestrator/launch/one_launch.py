@@ -17,7 +17,7 @@ from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
-from orchestrator.store.masking import shown
+from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -237,8 +237,7 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
     try:
-        from_env = opened.study.from_env
-        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
+        table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
         best = write_best(store, champion, spec.study, objective, threads) if champion else None
     except OSError as error:
         if outcome.problem is None:  # else that is told at the end
@@ -250,6 +249,13 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
     stale = outcome.undisturbed and (outcome.changed or not pages)
     report = _write_report(opened) if stale else None if outcome.changed else pages[0]
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
+
+
+def _shown(opened: OpenStudy, record: Record) -> Record:
+    """A trial as the table may show it."""
+    planned, from_env = record.planned, opened.study.from_env
+    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == planned.kind), None)
+    return shown(record, from_env_of(planned, from_env, plan))
 
 
 def _write_report(opened: OpenStudy) -> str | None:

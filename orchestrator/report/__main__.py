@@ -54,6 +54,8 @@ def _write(options: argparse.Namespace) -> list[str]:
     Raises:
         InputError: bad input, or a storage or folder that cannot be used.
     """
+    if options.out is not None and not options.out.strip():
+        raise InputError("--out: names no folder")
     metrics = [name for text in options.metric or () for name in text.split(",") if name]
     store, _ = open_study(options.storage, options.study)
     with storage_errors(f"--out {options.out}" if options.out else f"--storage {options.storage}"):
