@@ -26,7 +26,7 @@ from orchestrator.studyfile import Study
 from orchestrator.tracking.study_info import StudyInfo
 
 Make = Callable[..., Study]
-JUNK: tuple[Any, ...] = (None, [], {}, "x", -1, math.nan, 10**400, True, [[]], {"x": {}}, 1e300)
+JUNK: tuple[Any, ...] = (None, [], "x", -1, math.nan, 10**400, True, {"x": {}})
 SETTINGS = (
     "search.references=[]",
     "search.trials=3",
@@ -85,6 +85,7 @@ def epochs(planned: Planned) -> tuple[dict[str, float], ...]:
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.store.lease.SETTLE_S", 0.0)
     monkeypatch.setattr(track, "Tracker", Reads)
     monkeypatch.setattr(one_launch, "_run", train)
     monkeypatch.setattr(one_launch, "_prepare", lambda _study: None)
