@@ -113,7 +113,7 @@ def _checked(planned: Planned, info: ValidationInfo) -> Planned:
         raise ValueError("config.train.epochs: no number of epochs")
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         raise ValueError("config.data.name: no name of a data set")
-    if not isinstance(planned.config.get("seed"), int):
+    if not isinstance(seed := planned.config.get("seed"), int) or abs(seed) >= 2**63:
         raise ValueError("config.seed: no seed")
     return planned
 

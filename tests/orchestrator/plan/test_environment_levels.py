@@ -27,7 +27,14 @@ model: {arch: fpn, encoder: "${MAIN}", encoder_weights: null}
 train: {epochs: 4, batch_size: 20, lr: "${LR}"}
 ablation: {%s, seeds: 2}
 """
-ENV = {"MAIN": "resnet18", "NET": "resnet34", "OTHER": "resnet50", "LR": "0.0125", "RATE": "0.375", "WARM": "class_weighted"}
+ENV = {
+    "MAIN": "resnet18",
+    "NET": "resnet34",
+    "OTHER": "resnet50",
+    "LR": "0.0125",
+    "RATE": "0.375",
+    "WARM": "class_weighted",
+}
 VALUES = ("resnet34", "resnet50", "0.0125", "0.375", "resnet18")
 
 

@@ -139,9 +139,11 @@ def without(tree: Any) -> Iterator[Any]:
 
 
 def variants(tree: Any, depth: int) -> Iterator[Any]:
+    """The whole replaced by everything, its entries too; those of its entries by a few."""
     yield from without(tree)
-    for path in places(tree, depth):
-        yield from (replaced(tree, path, junk) for junk in JUNK)
+    for number, path in enumerate(places(tree, depth)):
+        junk = JUNK if len(path) < 2 else (JUNK[number % len(JUNK)], 10**400)
+        yield from (replaced(tree, path, one) for one in junk)
 
 
 def commands(loaded: Study) -> dict[str, Callable[[], int]]:
