@@ -113,7 +113,7 @@ def test_an_arm_is_shown_with_its_own_level(tmp_path: Path) -> None:
     [
         'design: arms, arms: {small: {model.encoder: "${NET}"}, plain: {model.encoder: vgg11}, warm: "${WARM}"}',
         'design: arms, arms: {small: {model: {arch: fpn, encoder: "${NET}", encoder_weights: null}}}',
-        'design: arms, baseline: {model.encoder: "${OTHER}"}, arms: {small: {model.encoder: "${NET}", train.lr: "${RATE}"}}',
+        'design: arms, baseline: {model.encoder: "${OTHER}"}, arms: {small: {model.encoder: "${NET}", train.lr: 0.5}}',
     ],
 )
 def test_named_arms(arms: str, tmp_path: Path) -> None:
