@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
+from orchestrator.store.masking import shown_text
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from trainable.data.classes import class_names
@@ -30,7 +31,8 @@ def cache_data(study: Study) -> None:
         try:
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
         except DataError as error:
-            raise InputError(f"{study.path}: {error}") from error
+            text = shown_text(str(error), {"data": data.model_dump(mode="json")}, study.from_env)
+            raise InputError(f"{study.path}: {text}") from error
     for note in notes:
         say(open_console(), note)
 

@@ -9,11 +9,10 @@ from pydantic import JsonValue
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record
+from trainable.configfile.environment import SHORTEST_SECRET
 from trainable.configfile.node import JsonObject
 
 _BASELINE = "ablation.baseline."
-SHORTEST_SECRET = 4
-"""Characters: shorter values of the environment are no secret, and are found in words that mean something else."""
 
 
 def shown(record: Record, from_env: Mapping[str, str]) -> Record:

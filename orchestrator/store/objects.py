@@ -12,9 +12,10 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
+from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
-from orchestrator.store.addresses import join, redacted
+from orchestrator.store.addresses import form_of, join, redacted
 
 DIGEST_BYTES = 32
 
@@ -33,8 +34,10 @@ class Objects:
         self.uri = uri
         try:
             filesystem, root = arrow_fs.FileSystem.from_uri(uri)
-        except ValueError as error:  # pyarrow's own error: the address is none
-            raise OSError(str(error)) from error
+            if filesystem.type_name == "abfs":  # without credentials it aborts the process at the first read, not here
+                filesystem.get_file_info(root)
+        except (ValueError, ArrowException) as error:  # pyarrow's own errors
+            raise OSError(f"{error}; {form_of(uri)}" if "://" in uri else str(error)) from error
         self._fs: arrow_fs.FileSystem = filesystem
         self._root: str = root
         self._local = isinstance(filesystem, arrow_fs.LocalFileSystem)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -24,8 +23,9 @@ from orchestrator.studyfile import TrackingSection, first_objective
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
+from trainable.configfile.mistakes import ConfigError
 from trainable.configfile.node import JsonObject, Scalar
-from trainable.configfile.trees import write_yaml
+from trainable.configfile.trees import read_tree, write_yaml
 from trainable.data.errors import DataError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class StudyInfo:
 
     def write_study(self, folder: Path) -> None:
         """Write the study file, its results and its report into a folder."""
-        text = redacted(yaml.safe_dump(self._kept.specification, sort_keys=False))
+        text = redacted(write_yaml(self._kept.specification))
         (folder / "study.yaml").write_text(text)
         for name in (layout.BEST, layout.TABLE, *self._store.objects.files(layout.REPORT)):
             content = self._store.objects.read(name)
@@ -133,8 +133,8 @@ class StudyInfo:
         """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
         from_env = self._kept.from_env
         try:
-            config = TypeAdapter(JsonObject).validate_python(yaml.safe_load(text))
-        except (yaml.YAMLError, ValidationError) as error:
+            config = read_tree(text)
+        except ConfigError as error:
             where = self._store.path(layout.BEST)
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
         head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
