@@ -22,6 +22,7 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration
 from orchestrator.tracking import tracking_uri
+from orchestrator.tracking.address_check import check_tracking
 from trainable.configfile.trees import write_yaml
 
 
@@ -67,6 +68,9 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     if spec.tracking.enabled:
         experiment = spec.tracking.experiment or spec.study
         say(console, f"tracks      {redacted(tracking_uri(spec.tracking.uri))}, experiment {experiment}")
+    with refusals.collected():
+        if (warning := check_tracking(study)) is not None:
+            say(console, warning)
     say(console, "Nothing was started and nothing was written.")
     if refusals.lines:
         raise InputError("\n".join(refusals.lines))

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import assert_never
@@ -18,6 +18,7 @@ from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.plan.samplers import early_stopping
 from orchestrator.report.statistics.sign_flip import evidence
+from orchestrator.store.masking import shown_plan
 from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
 from orchestrator.terminal.console import say
@@ -100,7 +101,7 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     known = len(comparison.plan.arms)
     arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
-    _say_arms(comparison, console)
+    _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
     say(console, f"evidence    {evidence(arms - 1, seeds)}")
     return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),))
 

@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from orchestrator.errors import InputError
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.layout import TrialFiles
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
+from orchestrator.store.shapes import unlike
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
@@ -51,7 +55,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         InputError: the study has changed in what cannot change.
     """
     changed = _changes(study, store)
-    records = [_moved(study, record) for record in store.records()]
+    records = [_moved(study, _readable(study, store, record)) for record in store.records()]
     if retry_failed:
         records = [_retried(record) if record.state is State.FAILED else record for record in records]
     compared = tuple(record for record in records if record.planned.kind in STAGES)
@@ -68,6 +72,29 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, compared, (note,))
+
+
+def _readable(study: Study, store: Store, record: Record) -> Record:
+    """The record; refuses, by its file, one that no trial of this version can be.
+
+    Raises:
+        InputError: its configuration is none, or it is complete without an objective.
+    """
+    files = TrialFiles(record.key)
+    file = store.path(files.verdict if record.state.final else files.config)
+    problem = "" if record.state is not State.COMPLETE else _without(study, record)
+    try:
+        read_trial(record.planned.config)
+    except ValidationError as error:
+        problem = unlike(error)
+    if problem:
+        raise InputError(f"{file}: {problem}; restore it, or remove the folder to run the trial anew")
+    return record
+
+
+def _without(study: Study, record: Record) -> str:
+    lacking = [objective.metric for objective in study.spec.objectives if not record.has(objective.metric)]
+    return f"complete, but its last epoch has no {', '.join(lacking)}" if lacking else ""
 
 
 def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
@@ -232,4 +259,4 @@ def _with_root(planned: Planned, root: str | None) -> JsonObject:
 
 
 def _has_values(study: Study, record: Record) -> bool:
-    return all(record.last(objective.metric) is not None for objective in study.spec.objectives)
+    return all(record.has(objective.metric) for objective in study.spec.objectives)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,7 +17,7 @@ from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.commands import of_study
 from orchestrator.store.lease import lease
-from orchestrator.store.masking import shown
+from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -26,13 +25,15 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
-from orchestrator.tracking.destination import final_metrics_of_study, is_behind, note_tracking, track_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, where_runs_are
+from orchestrator.tracking.address_check import check_tracking
+from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
+from orchestrator.tracking.ending import PATIENCE_S, end_runs
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
-"""How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""
+STOPPED_PATIENCE_S = 15.0
+"""How long MLflow may take for one step at the end of a launch that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     began = time.monotonic()
     console = open_console()
     store = open_store(study, storage)
+    if (warning := check_tracking(study)) is not None:
+        say(console, warning)
     new = store.read_study() is None
     if new:  # what is wrong with it is told before anything is written
         _prepare(study)
@@ -100,7 +103,7 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
             records = opened.stages.belonging(store.records())
             results = _write_results(opened, records, outcome)
             missing = _finish_tracking(opened, records, outcome)
-            results["page"] = outcome.tracker.page if outcome.tracker else None
+            results["page"] = outcome.tracker.page if outcome.tracker else noted_page(store, study.spec.tracking)
     except OSError as error:
         raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
@@ -235,19 +238,25 @@ def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOut
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
     try:
-        from_env = opened.study.from_env
-        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
+        table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
         best = write_best(store, champion, spec.study, objective, threads) if champion else None
     except OSError as error:
         if outcome.problem is None:  # else that is told at the end
             raise
         say(opened.console, f"No results are written: {one_line(error)}")
         return {}
-    runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
+    runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
     stale = outcome.undisturbed and (outcome.changed or not pages)
     report = _write_report(opened) if stale else None if outcome.changed else pages[0]
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
+
+
+def _shown(opened: OpenStudy, record: Record) -> Record:
+    """A trial as the table may show it."""
+    planned, from_env = record.planned, opened.study.from_env
+    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == planned.kind), None)
+    return shown(record, from_env_of(planned, from_env, plan))
 
 
 def _write_report(opened: OpenStudy) -> str | None:
@@ -267,15 +276,10 @@ def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunO
     """End MLflow's runs; returns what it could not take, in one line."""
     if outcome.tracker is None:
         return None
-    study, store = opened.study, opened.store
+    store, objective = opened.store, opened.study.spec.objectives[0]
     whole = outcome.undisturbed and all(record.state.final for record in records)
-    problem = outcome.tracker.close(
-        status="FINISHED" if whole else "KILLED",
-        summary=final_metrics_of_study(records, study.spec.objectives[0]),
-        patience=PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S,
-    )
-    with suppress(OSError):  # the storage failed: the next launch finds out by itself
-        note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
+    patience = PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S
+    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, patience=patience)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 

@@ -31,10 +31,10 @@ def of_study(name: str, study: str, storage: str) -> str:
     return module(name, study, options={"--storage": shown_address(storage)})
 
 
-def mlflow_ui(uri: str | None) -> str:
-    """What serves MLflow's pages; without an address those of its default database."""
+def mlflow_ui(uri: str) -> str:
+    """What serves the pages of MLflow's runs in a database."""
     program = _beside("mlflow") or f"{interpreter()} -m mlflow"
-    return f"{program} ui" if uri is None else f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
+    return f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
 
 
 def again(arguments: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ class Objects:
         content = self.read(name)
         if content is None:
             return None
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             envelope = json.loads(content)
             if envelope["sha256"] == _digest(envelope["content"]).hex():
                 return envelope["content"]

@@ -74,8 +74,13 @@ def _rows(record: Record) -> Iterable[Row]:
 
 
 def _column(values: Sequence[Scalar]) -> pa.Array:
-    """A column of one type; where trials differ in type (a number here, a name there) all become text."""
+    """A column of one type; where trials differ in type (a number here, a name there) all become text.
+
+    So do whole numbers that no column holds.
+    """
     kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and any(abs(int(value)) >= 2**63 for value in values if value is not None):
+        values = [None if value is None else str(value) for value in values]
     if len(kinds) > 1:
         common = float if kinds == {int, float} else str
         return pa.array([None if value is None else common(value) for value in values])
