@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return dry_run(study, storage=options.storage)
         from orchestrator.launch.one_launch import Target, launch
 
-        address = options.address or os.environ.get("RAY_ADDRESS")
-        target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
+        address, source = options.address, "--address"
+        if address is None:
+            address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
+        target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
         return launch(study, storage=options.storage, target=target, command=command)
     except (ConfigError, InputError) as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,8 @@
 """The data sets of a study, on the driver: cached before the first trial, described and fingerprinted for MLflow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import InputError
@@ -27,26 +28,36 @@ def cache_data(study: Study) -> None:
     for data in foreseen(study).data:
         if isinstance(data, ShapesData):  # made in memory
             continue
-        try:
+        with _refusals(study):
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
-        except DataError as error:
-            raise InputError(f"{study.path}: {error}") from error
     for note in notes:
         say(open_console(), note)
+
+
+@contextmanager
+def _refusals(study: Study) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise InputError(f"{study.path}: {error}") from error
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Names of the rare classes of every data set, by ``section_key``: reports mark them long after the data are gone.
 
-    Those that an earlier launch found are known; fingerprints see to it that the data are the same. Raises DataError.
+    Those that an earlier launch found are known; fingerprints see to it that the data are the same.
+
+    Raises:
+        InputError: A broken file, a cache that cannot be used.
     """
     from trainable.data.statistics import train_statistics  # late: numpy and pyarrow take half a second to import
 
     rare = dict(known)
     for data in foreseen(study).data:
         if section_key(data) not in rare:
-            names = class_names(data)
-            rare[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
+            with _refusals(study):
+                names = class_names(data)
+                rare[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
     return rare
 
 
@@ -54,9 +65,10 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
     """Fingerprints of the study's data sets, equal to those of earlier launches.
 
     Raises:
-        InputError: files have changed since: trials on them cannot be compared with earlier ones.
+        InputError: files have changed since: trials on them cannot be compared with earlier ones; files are gone.
     """
-    now = {section_key(data): fingerprint_of(data) for data in foreseen(study).data}
+    with _refusals(study):
+        now = {section_key(data): fingerprint_of(data) for data in foreseen(study).data}
     for section, fingerprint in now.items():
         if before.get(section, fingerprint) != fingerprint:
             raise InputError(

@@ -2,14 +2,15 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from rich.console import Console
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import InputError, MachineError, StorageError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
@@ -41,6 +42,8 @@ class Target:
 
     address: str | None = None
     """Ray cluster; None is a Ray of this machine."""
+    address_source: str = "--address"
+    """What names it: the option, or RAY_ADDRESS."""
     max_concurrent: int | None = None
     """Trials at a time; None takes the file's."""
     fit: str = ENGINE
@@ -77,6 +80,11 @@ class RunOutcome:
         """Whether everything ran that could."""
         return self.exit_code is None and self.problem is None
 
+    def disturbed_by(self, error: OSError) -> Self:
+        """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
+        whose = "the storage failed: " if isinstance(error, StorageError) else ""
+        return replace(self, problem=self.problem or f"{whose}{one_line(error)}")
+
 
 def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
@@ -88,25 +96,36 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     console = open_console()
     store = open_store(study, storage)
     new = store.read_study() is None
-    if new:  # what is wrong with it is told before anything is written
-        _prepare(study)
-    try:
+    with _refusals(storage):
+        if new:  # what is wrong with it is told before anything is written
+            _prepare(study)
         with lease(store.objects, partial(say, console)):
             opened = _open(study, store, console, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
                 _prepare(study)
             outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
-            records = opened.stages.belonging(store.records())
-            results = _write_results(opened, records, outcome)
+            outcome, records = _read_records(opened, outcome)
+            outcome, results = _write_results(opened, records, outcome)
             missing = _finish_tracking(opened, records, outcome)
             results["page"] = outcome.tracker.page if outcome.tracker else None
-    except OSError as error:
-        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
     return _exit_code(outcome, records, console, command)
+
+
+@contextmanager
+def _refusals(storage: str) -> Iterator[None]:
+    """Say in one line whose an error of the operating system is."""
+    try:
+        yield
+    except StorageError as error:
+        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
+    except MachineError as error:
+        raise InputError(one_line(error)) from error
+    except OSError as error:
+        raise InputError(f"this machine: {one_line(error)}") from error
 
 
 def _prepare(study: Study) -> None:
@@ -143,12 +162,14 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
     from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
+    from orchestrator.run.reach import Address
 
     study, store = opened.study, opened.store
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources.stop_grace_s):
+    address = Address.of(target.address, target.address_source)
+    with cluster(address, resources.stop_grace_s, partial(say, opened.console)):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
@@ -182,17 +203,23 @@ def _run_rounds(
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
     following: Round | None = first_round
+    ran = False
     while following is not None:
-        opened.stages.register()
         title = f"{following.title}, {concurrency} at a time; {opened.store.address}"
         say(opened.console, f"Study {opened.study.spec.study}: {title}")
-        outcome = _run_round(opened, following, tracker, execute)
-        if not outcome.undisturbed:
-            return outcome
         try:
+            outcome = _run_round(opened, following, tracker, execute)
+            if not outcome.undisturbed:
+                return outcome
+            ran = True
             following = opened.stages.next()
+            opened.stages.register()
         except InputError as error:  # its arms do not fit the winner
             return RunOutcome(None, str(error), tracker)
+        except OSError as error:
+            if not ran:  # not a trial has begun
+                raise
+            return RunOutcome(tracker=tracker).disturbed_by(error)
     return RunOutcome(tracker=tracker)
 
 
@@ -229,19 +256,35 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     return tracker
 
 
-def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
-    """Write tables and report; returns where everything lies."""
+def _read_records(opened: OpenStudy, outcome: RunOutcome) -> tuple[RunOutcome, list[Record]]:
+    """The study's records; where the storage cannot be read, what this launch knows, and the outcome says so."""
+    known = {record.key: record for record in opened.stages.known}
+    try:
+        kept = {record.key: record for record in opened.store.records()}
+        if gone := known.keys() - kept.keys():
+            raise StorageError(f"{opened.store.address}: {len(gone)} of {len(known)} trials are no longer there")
+    except OSError as error:
+        return outcome.disturbed_by(error), list(known.values())
+    return outcome, opened.stages.belonging(kept.values())
+
+
+def _write_results(
+    opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome
+) -> tuple[RunOutcome, dict[str, str | None]]:
+    """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+    try:
+        return outcome, _written_results(opened, records, outcome)
+    except OSError as error:
+        say(opened.console, f"No results are written: {one_line(error)}")
+        return outcome.disturbed_by(error), {}
+
+
+def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
-    try:
-        from_env = opened.study.from_env
-        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
-        best = write_best(store, champion, spec.study, objective, threads) if champion else None
-    except OSError as error:
-        if outcome.problem is None:  # else that is told at the end
-            raise
-        say(opened.console, f"No results are written: {one_line(error)}")
-        return {}
+    from_env = opened.study.from_env
+    table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
+    best = write_best(store, champion, spec.study, objective, threads) if champion else None
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
     stale = outcome.undisturbed and (outcome.changed or not pages)

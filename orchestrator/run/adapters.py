@@ -82,7 +82,12 @@ class PruningScheduler(FIFOScheduler):
 
 def _last_failure(trial: Trial) -> str:
     """The telling line of what Ray wrote down of a trial's last failure: of a traceback the last, else the first."""
-    lines = Path(trial.error_file).read_text().strip().splitlines()
+    try:
+        lines = Path(trial.error_file or "").read_text(errors="replace").splitlines()
+    except OSError:  # the temporary folder was full, or is gone
+        lines = []
     starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
-    block = lines[starts[-1] + 1 :]
-    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0].strip()
+    block = [line.strip() for line in lines[starts[-1] + 1 if starts else 0 :] if line.strip()]
+    if not block:
+        return "Ray does not say why"
+    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0]
