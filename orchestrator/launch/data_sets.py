@@ -9,10 +9,10 @@ from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.console import announced, open_console, say
 from trainable.data.classes import class_names
-from trainable.data.config import ShapesData
-from trainable.data.layout import DataError
+from trainable.data.config import FileData, ShapesData
+from trainable.data.layout import SPLITS, DataError, pairs
 from trainable.evaluate.metrics.rare import rare_classes
 
 
@@ -24,14 +24,18 @@ def cache_data(study: Study) -> None:
     """
     from trainable.data.notes import data_notes  # late: numpy and pyarrow take half a second to import
 
-    notes: dict[str, None] = {}
+    console, notes = open_console(), dict[str, None]()
     for data in foreseen(study).data:
         if isinstance(data, ShapesData):  # made in memory
             continue
-        with _refusals(study):
+        with _refusals(study), announced(console, f"Reading the {_frames(data)} frames of {data.name}"):
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
     for note in notes:
-        say(open_console(), note)
+        say(console, note)
+
+
+def _frames(data: FileData) -> int:
+    return sum(len(pairs(data, split)) for split in SPLITS)
 
 
 @contextmanager

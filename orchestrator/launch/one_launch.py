@@ -12,6 +12,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError, MachineError, StorageError, one_line
 from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import fitted, import_trials, read_history
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.stages import Round, Stages
@@ -24,7 +25,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.console import announced, open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
@@ -98,12 +99,12 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     new = store.read_study() is None
     with _refusals(storage):
         if new:  # what is wrong with it is told before anything is written
-            _prepare(study)
+            _prepare(study, console)
         with lease(store.objects, partial(say, console)):
             opened = _open(study, store, console, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
-                _prepare(study)
+                _prepare(study, console)
             outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
             outcome, records = _read_records(opened, outcome)
             outcome, results = _write_results(opened, records, outcome)
@@ -128,10 +129,14 @@ def _refusals(storage: str) -> Iterator[None]:
         raise InputError(f"this machine: {one_line(error)}") from error
 
 
-def _prepare(study: Study) -> None:
+def _prepare(study: Study, console: Console) -> None:
     """Check the models, and bring weights and data here once, before many trials would do so at the same time."""
-    check_models(study)
-    fetch_weights(study)
+    models = foreseen(study).models
+    encoders = dict.fromkeys(model.encoder for model in models if model.encoder_weights is not None)
+    with announced(console, f"Checking {len(models)} model{'s' * (len(models) != 1)}"):
+        check_models(study)
+    with announced(console, f"Looking for the weights of {', '.join(encoders)}"):
+        fetch_weights(study)
     cache_data(study)
 
 

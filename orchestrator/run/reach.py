@@ -107,11 +107,11 @@ def _check(answer: _Answer, address: Address, target: str) -> None:
         )
     if (answer.ray, answer.python) != here:
         raise InputError(
-            f"{address}: the cluster has ray {answer.ray} and Python {answer.python}, here are ray {here[0]} and Python "
-            f"{here[1]}; install the same versions everywhere"
+            f"{address}: the cluster has ray {answer.ray} and Python {answer.python}, here are ray {here[0]} and "
+            f"Python {here[1]}; install the same versions everywhere"
         )
     if not answer.local:
         raise InputError(
-            f"{address}: no node of that cluster runs on this machine; run the command on one of its nodes, or make this "
-            "machine one (ray start --address=...)"
+            f"{address}: no node of that cluster runs on this machine; run the command on one of its nodes, or make "
+            "this machine one (ray start --address=...)"
         )
