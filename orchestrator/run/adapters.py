@@ -9,8 +9,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.run.session import Session
+from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
-from orchestrator.worker.job import EpochDone, Job, Outcome
+from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
 
 
 class PlannedSearcher(Searcher):
@@ -43,7 +44,12 @@ class PlannedSearcher(Searcher):
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.keys[trial_id]
         if error or result is None:
-            self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+            why = self.lost.get(trial_id, "Ray does not say why")
+            obstacle = ray_obstacle()
+            if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
+                self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
+            else:
+                self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
         else:
             self._session.end(key, result["outcome"])
 

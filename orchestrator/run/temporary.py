@@ -30,10 +30,10 @@ def ray_folder(say: Callable[[str], None]) -> Iterator[str]:
     Raises:
         MachineError: it cannot be written, or its disk is full.
     """
-    whose, base = _base()
-    problem = _obstacle(base)
+    problem = ray_obstacle()
     if problem:
-        raise MachineError(f"{whose}: {problem}; Ray keeps its sockets and logs there: {_remedy(whose)}")
+        raise MachineError(problem)
+    whose, base = _base()
     folder = os.path.join(base, "ray")
     excess = len(os.fsencode(os.path.join(folder, SOCKET))) - SOCKET_BYTES
     if excess <= 0:
@@ -42,6 +42,17 @@ def ray_folder(say: Callable[[str], None]) -> Iterator[str]:
     with _short_folder() as short:
         say(f"{whose} is {excess} bytes too long for Ray's sockets: Ray keeps them and its logs in {short}")
         yield short
+
+
+def ray_obstacle() -> str | None:
+    """What keeps Ray from writing on this machine now, and what would be right; None where it can."""
+    whose, base = _base()
+    problem = _obstacle(base)
+    if problem is None:
+        return None
+    variable = "RAY_TMPDIR" if whose.startswith("RAY_TMPDIR") else "TMPDIR"
+    remedy = f"make room there, or let {variable} name a folder that can be written"
+    return f"{whose}: {problem}; Ray keeps its sockets and logs there: {remedy}"
 
 
 @contextmanager
@@ -78,11 +89,6 @@ def _base() -> tuple[str, str]:
     return "/tmp", "/tmp"
 
 
-def _remedy(whose: str) -> str:
-    variable = "RAY_TMPDIR" if whose.startswith("RAY_TMPDIR") else "TMPDIR"
-    return f"let {variable} name a folder that can be written and has room"
-
-
 def _obstacle(folder: str, room: int = ROOM_BYTES) -> str | None:
     """Why a folder, which is made if need be, cannot take ``room`` bytes; None where it can."""
     try:
@@ -96,7 +102,7 @@ def _obstacle(folder: str, room: int = ROOM_BYTES) -> str | None:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         return refusal(error)
-    return None if free >= room else f"{free / 1e6:.1f} MB free of {room / 1e6:.1f} that are needed"
+    return None if free >= room else f"{free / 1e6:.1f} MB free of {room / 1e6:.1f} MB that are needed"
 
 
 @contextmanager

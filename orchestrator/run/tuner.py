@@ -11,10 +11,10 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
-from orchestrator.errors import MachineError, one_line
+from orchestrator.errors import MachineError
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
-from orchestrator.run.temporary import scratch_folder
+from orchestrator.run.temporary import ray_obstacle, scratch_folder
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
@@ -91,7 +91,8 @@ def _ray_failures(session: Session) -> Iterator[None]:
     try:
         yield
     except (OSError, RayError, TuneError) as error:
-        reason = f"Ray failed: {one_line(error) or type(error).__name__}"
+        lines = str(error).split("\n")  # Tune's are tracebacks
+        reason = ray_obstacle() or f"Ray failed: {next(filter(None, reversed(lines)), type(error).__name__).strip()}"
         if not session.begun:
             raise MachineError(reason) from error
         session.abandon(reason)
