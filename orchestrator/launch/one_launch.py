@@ -270,7 +270,9 @@ def _read_records(opened: OpenStudy, outcome: RunOutcome) -> tuple[RunOutcome, l
             raise StorageError(f"{opened.store.address}: {len(gone)} of {len(known)} trials are no longer there")
     except OSError as error:
         return outcome.disturbed_by(error), list(known.values())
-    return outcome, opened.stages.belonging(kept.values())
+    # no trial runs any more: where its record says so, its verdict could not be written
+    latest = [known.get(key, record) if record.state is State.RUNNING else record for key, record in kept.items()]
+    return outcome, opened.stages.belonging(latest)
 
 
 def _write_results(

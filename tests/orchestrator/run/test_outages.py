@@ -2,16 +2,17 @@
 
 import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import JsonValue
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
-from orchestrator.errors import InputError, MachineError
+from orchestrator.errors import InputError, MachineError, StorageError
 from orchestrator.launch.one_launch import Target, launch
 from orchestrator.plan.planner import Planner
 from orchestrator.run import temporary
@@ -20,7 +21,7 @@ from orchestrator.run.session import Session
 from orchestrator.run.tuner import _ray_failures
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Planned, State
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.worker.job import EpochDone, Failed, Job
 
@@ -260,6 +261,25 @@ def test_a_storage_that_fails_after_the_last_trial_is_told_at_the_end(
     out = capsys.readouterr().out
     assert "Study s: 3 complete" in out
     assert "Stopped: x: Read-only file system. Once that is mended, continue with:  again" in out
+
+
+def test_a_verdict_that_could_not_be_written_is_shown_as_it_is_known(
+    study: Make,
+    without_ray: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = Store.judge
+
+    def judge(store: Store, record: Record, *rest: Mapping[str, JsonValue]) -> None:
+        if record.key == "search-0001":
+            raise StorageError("verdict.json: No space left on device")
+        whole(store, record, *rest)
+
+    monkeypatch.setattr(Store, "judge", judge)
+    assert launched(study(*PLAIN)) == 3
+    assert "Study s: 2 complete; " in capsys.readouterr().out
+    assert Store("out", "s").records()[1].state is State.RUNNING
 
 
 def test_trials_that_vanish_are_told(
