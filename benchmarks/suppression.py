@@ -146,6 +146,14 @@ class Bench:
         self.batch = Batch(compute.network_input(images), labels)
         self.drop = Drop.of(DROPPED, case.classes, compute.device)
 
+    def advance(self, losses: Losses) -> None:
+        """Take one optimizer step, without waiting for a GPU."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.compute.autocast():
+            loss = losses(self.model, self.batch, self.drop).total(0.5, 1.0)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+
     def step(self, losses: Losses) -> tuple[float, float]:
         """Seconds and peak memory (MiB above the resting state) of one optimizer step."""
         gpu = self.compute.device.type == "cuda"
@@ -157,10 +165,7 @@ class Bench:
             rest = torch.cuda.memory_allocated()
         clock = time.perf_counter if gpu else time.process_time
         start = clock()
-        with self.compute.autocast():
-            loss = losses(self.model, self.batch, self.drop).total(0.5, 1.0)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
+        self.advance(losses)
         if gpu:
             torch.cuda.synchronize()
         seconds = clock() - start

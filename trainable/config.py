@@ -53,6 +53,15 @@ class TrialConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_the_layers(self) -> Self:
+        layers = self.suppression.layers if self.suppression else ()
+        for layer in layers:
+            if layer not in ("decoder", *self.model.inner_layers):
+                names = ", ".join(("decoder", *self.model.inner_layers))
+                raise RuleError(f"'{self.model.arch}' has no '{layer}'; it has {names}", "suppression.layer")
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_classes(self) -> Self:
         weights = self.train.class_weights
         try:

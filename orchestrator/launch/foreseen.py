@@ -24,7 +24,7 @@ class Foreseen:
 
     models: tuple[ModelConfig, ...]
     layers: tuple[Layer, ...]
-    """Encoder stages that may be suppressed, the first stage first."""
+    """Encoder stages and branches that may be suppressed, the first stage first."""
     data: tuple[DataConfig, ...]
     """Without augmentation; of real domains only the middle; labelled test splits where some trial is scored on one."""
 

@@ -22,7 +22,8 @@ def check_models(study: Study) -> None:
     if unsure:
         from trainable.model.build import check_model  # late: smp takes 6 s to import
 
-        _collect(unsure, lambda model: check_model(model, layers), study)
+        # of an arm with another architecture, which has been refused where it does not have its own
+        _collect(unsure, lambda model: check_model(model, [n for n in layers if n in model.inner_layers]), study)
 
 
 def fetch_weights(study: Study) -> None:

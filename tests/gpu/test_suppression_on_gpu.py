@@ -27,7 +27,14 @@ SAMPLING = [
     "uniform", "present", "frequency", "inverse_frequency", "effective_number", "temperature", "difficulty",
     "co_occurrence", "round_robin",
 ]  # fmt: skip
-LAYERS: list[Any] = ["decoder", "encoder.1", "encoder.5", ["encoder.3", "decoder"]]
+LAYERS: list[Any] = [
+    "decoder",
+    "encoder.1",
+    "encoder.5",
+    ["encoder.3", "decoder"],
+    "branch.2",
+    ["branch.1", "branch.4"],
+]
 STATISTICS = ClassStatistics.of([[900, 50, 0, 10], [800, 0, 30, 5], [700, 90, 3, 0]])
 
 
@@ -57,7 +64,8 @@ def test_both_devices_draw_the_same_classes(sampling: str, granularity: str) -> 
 def test_both_devices_compute_the_same_losses(mechanism: str, layer: Any, importance: str) -> None:
     config = suppression(mechanism=mechanism, layer=layer, importance=importance)
     torch.manual_seed(0)
-    model = build_model(ModelConfig(arch="fpn", encoder="resnet18", encoder_weights=None), 4, config).double()
+    arch, encoder = ("hrnet", "tu-hrnet_w18_small") if "branch" in str(layer) else ("fpn", "resnet18")
+    model = build_model(ModelConfig(arch=arch, encoder=encoder, encoder_weights=None), 4, config).double()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout2d | torch.nn.Dropout):
             module.p = 0.0

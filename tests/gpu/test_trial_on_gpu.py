@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from trainable.config import TrialConfig
+from trainable.data.augment import augmented_batches
+from trainable.data.frames import load_splits
+from trainable.data.statistics import train_statistics
 from trainable.evaluate.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.failure import TrialFailed
-from trainable.train.engine import fit
+from trainable.train.clock import PartClock
+from trainable.train.compute import choose_compute
+from trainable.train.engine import fit, prepare
+from trainable.train.epoch import _step
 from trainable.train.probe import probe
+from trainable.train.step import Batch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,6 +66,42 @@ def test_memory_is_free_afterwards(finish: str) -> None:
     results.close()  # type: ignore[attr-defined]
     torch.cuda.empty_cache()
     assert torch.cuda.memory_reserved() <= before + 64 * 2**20  # cuDNN keeps workspaces
+
+
+def test_a_trainers_steps_do_not_wait_for_the_gpu() -> None:
+    """Augmentation, copies, normalisation, draws, steps and the clock; only an epoch's end may wait."""
+    config = trial(class_weights="log_frequency")
+    frames, statistics = load_splits(config.data).train, train_statistics(config.data)
+    training = prepare(config, choose_compute("cuda", "auto"), len(frames), statistics)
+    augment = config.data.augment.model_copy(update={"flip": True, "photometric": 0.5})
+
+    def steps() -> None:
+        clock, drawn = PartClock(training.compute.device), torch.Generator().manual_seed(0)
+        batches = [torch.arange(16), torch.arange(16, 32)]
+        for images, labels in augmented_batches(frames, batches, augment, drawn, training.compute.device):
+            _step(training, Batch(training.compute.network_input(images), labels.long()), 0.5, drawn, clock)
+
+    training.model.train()
+    steps()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        steps()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_both_devices_cut_the_same_crops() -> None:
+    config = trial()
+    frames, batches = load_splits(config.data).train, [torch.arange(64)]
+    augment = config.data.augment.model_copy(update={"crop": (32, 96), "flip": True})
+    pixels = []
+    for device in ("cpu", "cuda"):
+        drawn = torch.Generator().manual_seed(0)
+        ((images, labels),) = augmented_batches(frames, batches, augment, drawn, torch.device(device))
+        pixels.append((images.cpu().int(), labels.cpu()))
+    assert (pixels[0][0] - pixels[1][0]).abs().max() <= 1  # rounding of the resized image
+    assert (pixels[0][1] != pixels[1][1]).double().mean() < 1e-3
 
 
 def test_a_probe_on_the_gpu() -> None:

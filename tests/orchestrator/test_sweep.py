@@ -116,6 +116,16 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(place: Path, capsys: pytest
     assert not ray.is_initialized()
 
 
+def test_a_dry_run_of_the_papers_network_searches_its_branches(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["data.train_images=8", "data.val_images=4", "train.batch_size=4", "search.trials=3"]
+    overrides += ["model={arch: hrnet, encoder: tu-hrnet_w18_small, encoder_weights: null}"]
+    overrides += ["suppression.layer={choice: [decoder, branch.1, [branch.2, branch.4]]}"]
+    assert main([SHAPES, "--dry-run", *(part for override in overrides for part in ("--set", override))]) == 0
+    out = capsys.readouterr().out
+    assert "hrnet / tu-hrnet_w18_small: 1." in out
+    assert re.search(r"^sampled .*suppression.layer=.*branch", out, re.MULTILINE)
+
+
 def test_weights_that_cannot_be_had_are_one_line_with_the_way_out(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

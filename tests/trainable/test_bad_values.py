@@ -61,6 +61,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"layer": []}, "suppression.layer", "at least 1 item"),
     ({"layer": "encoder.6"}, "suppression.layer", "'encoder.5'"),
     ({"layer": ["encoder.0"]}, "suppression.layer", "'encoder.1'"),
+    (
+        {"layer": ["decoder", "branch.2"]},
+        "",
+        "suppression.layer: 'linknet' has no 'branch.2'; it has decoder, encoder.1,",
+    ),
     ({"layer": "encoder.2", "importance": "classifier"}, "suppression", "fit the decoder's channels only"),
     ({"layer": ["decoder", "encoder.4"], "importance": "classifier"}, "suppression", "or gradient at encoder.4"),
     ({"importance": "cam"}, "suppression.importance", "'gradient'"),
@@ -83,6 +88,22 @@ def test_a_bad_value_is_refused_with_the_rule(suppression: dict[str, Any], place
         TrialConfig.model_validate_json(json.dumps({**TREE, "suppression": suppression}))
     told = [(".".join(map(str, mistake["loc"])), mistake["msg"]) for mistake in caught.value.errors()]
     assert any(where.startswith(place) and rule in message for where, message in told), told
+
+
+HRNET = {**TREE, "model": {"arch": "hrnet", "encoder": "tu-hrnet_w18_small", "encoder_weights": None}}
+
+
+def test_hrnet_has_layers_and_encoders_of_its_own() -> None:
+    """Told before anything is built, with what would be right."""
+    assert TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": ["branch.4", "decoder"]}}))
+    with pytest.raises(ValidationError) as caught:
+        TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": "encoder.2"}}))
+    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has decoder, branch.1, branch.2," in str(caught.value)
+    for encoder in ("resnet18", "tu-resnet18", "mit_b0", "tu-hrnets"):
+        with pytest.raises(
+            ValidationError, match=r"model\.encoder: 'hrnet' takes the branches of an HRNet, tu-hrnet_w18"
+        ):
+            TrialConfig.model_validate_json(json.dumps({**HRNET, "model": {"arch": "hrnet", "encoder": encoder}}))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

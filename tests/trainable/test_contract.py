@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
 from trainable.suppression.config import Layer, Mechanism, Sampling
@@ -26,7 +27,12 @@ def _names(union: Any) -> list[str]:
     return [get_args(member.model_fields["name"].annotation)[0] for member in get_args(members)]
 
 
-LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"]]
+LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"], ["branch.1", "branch.4"]]
+
+
+def _model(layer: Any) -> dict[str, str]:
+    """What replaces the usual model where a layer asks for it."""
+    return {"arch": "hrnet", "encoder": tiny_hrnet.ENCODER} if "branch" in str(layer) else {}
 
 
 @pytest.fixture
@@ -103,7 +109,8 @@ def test_every_sampling_granularity_and_layer_resumes(
     make_trial, draws: list[Drop | None], sampling: str, granularity: str, layer: Any
 ) -> None:
     suppression = {"sampling": sampling, "granularity": granularity, "layer": layer}
-    config = make_trial(data=DATA, train=TRAIN, suppression={**suppression, "schedule": "constant", "p_max": 0.7})
+    suppression |= {"schedule": "constant", "p_max": 0.7}
+    config = make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression)
     _assert_resumes(config, draws)
     for drop in draws:
         if drop is not None:
@@ -113,7 +120,9 @@ def test_every_sampling_granularity_and_layer_resumes(
 MECHANISM_CELLS = [
     (mechanism, importance, layer)
     for mechanism, importance, layer in product(
-        _names(Mechanism), ("classifier", "gradient", "auxiliary"), ("decoder", "encoder.2", ["encoder.3", "decoder"])
+        _names(Mechanism),
+        ("classifier", "gradient", "auxiliary"),
+        ("decoder", "encoder.2", ["encoder.3", "decoder"], ["branch.2", "decoder"]),
     )
     if importance != "classifier" or layer == "decoder"
 ]
@@ -129,7 +138,7 @@ def test_every_mechanism_and_importance_resumes(
         "progress": "iteration", "gate_norm": "mean", "schedule": "constant", "p_max": 0.7,
         "gradient_every": 2,  # the checkpoint after 3 steps lies between two that compute gradients
     }  # fmt: skip
-    _assert_resumes(make_trial(data=DATA, train=TRAIN, suppression=suppression), draws)
+    _assert_resumes(make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression), draws)
     for drop in draws:
         if drop is not None:
             _assert_valid(drop, groups=2, num_classes=2)

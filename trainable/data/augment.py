@@ -44,14 +44,22 @@ def augment_batch(
     is padded, on a uniformly drawn side, with pixels that are ignored.
     """
     images, labels = zip(*(_scaled_crop(*view, augment, generator, device) for view in views), strict=True)
-    images_B3hw, labels_Bhw = torch.stack(images).to(device), torch.stack(labels).to(device)
+    images_B3hw, labels_Bhw = _to_device(torch.stack(images), device), _to_device(torch.stack(labels), device)
     if augment.flip:
-        flip_B = (torch.rand(len(labels_Bhw), generator=generator) < 0.5).to(device)
+        flip_B = (torch.rand(len(labels_Bhw), generator=generator) < 0.5).to(device, non_blocking=True)
         images_B3hw = torch.where(flip_B[:, None, None, None], images_B3hw.flip(-1), images_B3hw)
         labels_Bhw = torch.where(flip_B[:, None, None], labels_Bhw.flip(-1), labels_Bhw)
     if augment.photometric:
         images_B3hw = torch.stack([_recoloured(image, augment.photometric, generator) for image in images_B3hw])
     return images_B3hw, labels_Bhw
+
+
+def _to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """The pixels on ``device``; by way of pinned memory: a copy from elsewhere waits for all that the GPU has to do."""
+    if pixels.device.type == device.type or device.type != "cuda":
+        return pixels.to(device)
+    pinned = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+    return pinned.copy_(pixels).to(device, non_blocking=True)
 
 
 def _scaled_crop(
@@ -71,7 +79,7 @@ def _scaled_crop(
     label_1hw = _cut(label_HW[None], top, left, box, [IGNORE_INDEX])
     if augment.scale is None:
         return image_3hw, label_1hw[0]
-    image_3hw, label_1hw = image_3hw.to(device), label_1hw.to(device)
+    image_3hw, label_1hw = _to_device(image_3hw, device), _to_device(label_1hw, device)
     if box == crop:
         return image_3hw, label_1hw[0]
     image_3hw = F.resize(image_3hw, list(crop), interpolation=F.InterpolationMode.BILINEAR, antialias=True)

@@ -1,4 +1,4 @@
-"""Build a model of segmentation-models-pytorch from its section, split as encoder, decoder, classifier, upsampling.
+"""Build a model from its section, split as encoder, decoder, classifier and upsampling.
 
 Every mistake raises ``ModelError`` with one line that names the field, the value and what would be right.
 """
@@ -14,6 +14,7 @@ from torch import nn
 
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
+from trainable.model.hrnet import branch_tap, create_hrnet
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
 from trainable.model.weights import check_weights, fetch_weights
@@ -38,7 +39,7 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     """
     _check_names(model)
     fetch_weights(model)
-    network = _create(model, classes, _weights_argument(model))
+    network = create(model, classes, _weights_argument(model))
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
     layers = suppression.layers if suppression else ()
@@ -61,11 +62,18 @@ def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> di
     for layer in layers:
         if layer != "decoder":
             try:
-                taps[layer] = find_tap(encoder, int(layer.removeprefix("encoder.")))
+                taps[layer] = _tap(model, encoder, layer)
             except TapError as error:
                 where = f"'{layer}' cannot be suppressed in '{model.encoder}' under '{model.arch}'"
                 raise ModelError(f"suppression.layer: {where}: {error}") from error
     return taps
+
+
+def _tap(model: ModelConfig, encoder: nn.Module, layer: Layer) -> Tap:
+    kind, _, number = layer.partition(".")
+    if layer not in model.inner_layers:
+        raise TapError(f"the architecture has {', '.join(model.inner_layers)}")
+    return branch_tap(int(number)) if kind == "branch" else find_tap(encoder, int(number))
 
 
 def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
@@ -79,13 +87,13 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
     """
     _check_names(model)
     if set(layers) - {"decoder"}:
-        _taps(model, _create(model, 2, weights=None).encoder, layers)
+        _taps(model, create(model, 2).encoder, layers)
         return
     try:
         with torch.device("meta"):
-            smp.create_model(model.arch, model.encoder, encoder_weights=None, classes=2)
+            create(model, 2)
     except Exception:  # whatever meta tensors cannot do; the real build has the last word
-        _create(model, 2, weights=None)
+        create(model, 2)
 
 
 def _check_names(model: ModelConfig) -> None:
@@ -112,8 +120,15 @@ def _weights_argument(model: ModelConfig) -> Any:
     return True if model.encoder_weights and model.encoder.startswith(TIMM_PREFIX) else model.encoder_weights
 
 
-def _create(model: ModelConfig, classes: int, weights: Any) -> Any:
+def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:
+    """The plain network as smp builds it, or as smp would.
+
+    Raises:
+        ModelError: the architecture does not take the encoder.
+    """
     try:
+        if model.arch == "hrnet":
+            return create_hrnet(model.encoder, classes, pretrained=weights is not None)
         return smp.create_model(model.arch, model.encoder, encoder_weights=weights, classes=classes)
     except Exception as error:  # smp and timm raise any type for a pair that does not fit
         pair = f"'{model.arch}' cannot be built on encoder '{model.encoder}'"

@@ -12,12 +12,13 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
+from trainable.model.build import create
 from trainable.model.config import ModelConfig
+from trainable.model.hrnet import HRNetEncoder, without_own_classes
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap
 from trainable.suppression.block import SuppressionBlock
@@ -44,7 +45,7 @@ class Then(nn.Module):
 @torch.no_grad()
 def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
     """A copy of the network as smp's model in evaluation mode; images as ``Compute.network_input`` makes them."""
-    plain = smp.create_model(config.arch, config.encoder, encoder_weights=None, classes=model.classifier.out_channels)
+    plain = create(config, model.classifier.out_channels)
     plain.encoder, plain.decoder = copy.deepcopy(model.encoder), copy.deepcopy(model.decoder)
     head: list[nn.Module] = [copy.deepcopy(model.classifier), copy.deepcopy(model.upsample), nn.Identity()]
     for layer in model.layers:
@@ -53,6 +54,8 @@ def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
             head = [block, nn.ReLU(), *head]
         else:
             _append(plain.encoder, model.taps[layer], nn.Sequential(block, nn.ReLU()))
+    if isinstance(plain.encoder, HRNetEncoder):
+        plain.encoder, plain.decoder = without_own_classes(plain.encoder, plain.decoder)
     plain.segmentation_head = nn.Sequential(*head)
     plain.eval()
     assert isinstance(plain, nn.Module)

@@ -166,7 +166,11 @@ class RandomChannels(Section):
 
 Mechanism = Annotated[Gate | Hard | Projection | RandomChannels, BY_NAME, NAME_ALONE]
 
-Layer = Literal["decoder", "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5"]
+Layer = Literal[
+    "decoder",
+    "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5",
+    "branch.1", "branch.2", "branch.3", "branch.4",
+]  # fmt: skip
 GateNorm = Literal["none", "mean"]
 ImportanceSource = Literal["classifier", "gradient", "auxiliary"]
 
@@ -183,7 +187,7 @@ class SuppressionConfig(Section):
 
     layer: Layers = "decoder"
     """Feature map that is suppressed, or a list of them; decoder: the input of the classifier (official); encoder.k:
-    stage k of the encoder, the rest of the network runs on the suppressed map."""
+    stage k of the encoder, the rest of the network runs on the suppressed map; branch.k: branch k of hrnet."""
     p_max: Share = 1.0
     """Largest probability that a training step suppresses a class."""
     schedule: Schedule = Linear(name="linear")

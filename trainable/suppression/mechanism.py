@@ -71,7 +71,7 @@ def random_gates(importance_CK: Tensor, keep_GC: Tensor | None, norm: GateNorm, 
     open_1K = full_1K > 0
     factor_GK = torch.where(open_1K, gates(importance_CK, keep_GC, norm) / torch.where(open_1K, full_1K, 1), 1)
     order_K = torch.randperm(importance_CK.shape[1], generator=torch.Generator().manual_seed(seed))
-    return full_1K * factor_GK[:, order_K.to(factor_GK.device)]
+    return full_1K * factor_GK[:, order_K.to(factor_GK.device, non_blocking=True)]
 
 
 def hard_mask(importance_CK: Tensor, keep_GC: Tensor, q: float) -> Tensor:

@@ -132,7 +132,7 @@ class ClassSampler:
         if isinstance(self.strategy, Turn):
             chosen_GC = self.strategy.take(drops_G, self.suppression.num_classes)
         else:
-            chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device)
+            chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device, non_blocking=True)
         keep_GC = (1 - chosen_GC).float().to(self.device, non_blocking=True)
         return Drop(keep_GC, seed, share=float(drops_G.double().mean()))
 
@@ -173,10 +173,10 @@ class ClassSampler:
         """Draw ``num_classes`` without replacement by the Gumbel top-k trick; bool [G,C]."""
         weights_GC = self.weights(labels_BHW)
         gumbel_GC = -torch.log(-torch.log(noise_GC.clamp(1e-300, 1 - 1e-16)))
-        scores_GC = weights_GC.log() + gumbel_GC.to(weights_GC.device)
+        scores_GC = weights_GC.log() + gumbel_GC.to(weights_GC.device, non_blocking=True)
         best_GN = scores_GC.topk(self.suppression.num_classes, dim=1).indices
         chosen_GC = torch.zeros_like(scores_GC).scatter_(1, best_GN, 1)
-        return (chosen_GC * (weights_GC > 0)).to(self.device)  # fewer where fewer have a weight
+        return (chosen_GC * (weights_GC > 0)).to(self.device, non_blocking=True)  # fewer where fewer have a weight
 
     def _present(self, labels_BHW: Tensor) -> Tensor:
         labels = labels_BHW.flatten(1).long()

@@ -8,6 +8,7 @@ Shapes: B batch, H W image.
 
 import gc
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -30,10 +31,15 @@ class Compute:
 
     def network_input(self, images_B3HW: Tensor) -> Tensor:
         """Network input float32 [B,3,H,W] from bytes, normalised with ImageNet's statistics for every encoder."""
-        mean_311 = torch.tensor(IMAGENET_MEAN, device=images_B3HW.device).view(3, 1, 1)
-        std_311 = torch.tensor(IMAGENET_STD, device=images_B3HW.device).view(3, 1, 1)
+        mean_311, std_311 = self._statistics
         scaled_B3HW = images_B3HW.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return scaled_B3HW.sub_(mean_311).div_(std_311)
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation [3,1,1], made once: each time they are made the GPU is waited for."""
+        mean_311, std_311 = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=self.device).view(2, 3, 1, 1)
+        return mean_311, std_311
 
     def release(self) -> None:
         """Return the memory of tensors that nothing refers to any more to the GPU."""

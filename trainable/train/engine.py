@@ -5,6 +5,7 @@ repeats bit for bit with the same number of threads, whatever ran in the process
 """
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from trainable.evaluate.evaluate import evaluate, evaluate_test
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
+from trainable.failure import TrialFailed
 from trainable.model.build import build_model
 from trainable.optim.build import build_optimizer, build_schedule, class_weights
 from trainable.suppression.sampling import ClassSampler
@@ -92,8 +94,22 @@ def fit(
     compute = choose_compute(device, config.train.precision)
     try:
         yield from _epochs(config, compute, resume_from)
+    except TrialFailed as error:
+        _forget_frames(error)
+        raise
+    except torch.OutOfMemoryError as error:  # a training step says it itself, with its number
+        _forget_frames(error)
+        reason = "the GPU is out of memory before the first step or in an evaluation"
+        raise TrialFailed(f"{reason}; lower data.size, or set evaluation.window") from error
     finally:
         compute.release()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop the variables of an error's frames: whoever keeps the error would keep the trial's memory with it."""
+    traceback.clear_frames(error.__traceback__)
+    if error.__cause__ is not None:
+        _forget_frames(error.__cause__)
 
 
 def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any] | None) -> Iterator[EpochResult]:

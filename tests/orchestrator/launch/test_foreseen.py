@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.launch.foreseen import foreseen
+from orchestrator.launch.preflight import check_models
 from orchestrator.studyfile import Study
 from trainable.presets import PRESETS, REPLACE_SUPPRESSION
 
@@ -23,6 +24,17 @@ def test_every_model_and_layer_of_search_and_ablation_is_there_once(study: Make)
     assert ahead.layers == ("encoder.2", "encoder.4", "encoder.5")
     assert len(ahead.data) == 1
     assert foreseen(loaded) is ahead
+
+
+def test_layers_are_asked_of_the_models_that_have_them(study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainable.model import build
+
+    asked = []
+    monkeypatch.setattr(build, "check_model", lambda model, layers: asked.append((model.arch, list(layers))))
+    hrnet = "{model: {arch: hrnet, encoder: tu-hrnet_w18_small, encoder_weights: null}, suppression.layer: branch.2}"
+    fpn = "{model: {arch: fpn, encoder: mit_b0, encoder_weights: null}, suppression.layer: [decoder, encoder.4]}"
+    check_models(study("ablation.design=arms", f"ablation.arms={{hrnet: {hrnet}, fpn: {fpn}}}"))
+    assert asked == [("hrnet", ["branch.2"]), ("fpn", ["encoder.4"])]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -36,10 +36,11 @@ objective: {metric: val/miou, mode: max}
 data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
 model: {arch: ARCH}
 train: {epochs: 1, batch_size: 4, lr: 6.0e-3}
-suppression: {layer: encoder.4, p_max: 0.7}
+suppression: {layer: LAYER, p_max: 0.7}
 search: {trials: 1, references: []}
 """
 PLAIN = "linknet, encoder: tu-test_resnet, encoder_weights: null"
+HRNET = "hrnet, encoder: tu-hrnet_w18_small, encoder_weights: null"
 CARRIED = "linknet, encoder: efficientnet-b0, encoder_weights: null"
 LOAD = """
 import json, sys
@@ -56,7 +57,8 @@ print(json.dumps([sys.modules[n].__file__ for n in ("trainable", "orchestrator")
 
 def train(folder: Path, arch: str) -> tuple[Store, Record]:
     """A real trial of an epoch, its checkpoint kept."""
-    (folder / "s.yaml").write_text(STUDY.replace("ARCH", arch))
+    layer = "[branch.2, decoder]" if arch == HRNET else "encoder.4"
+    (folder / "s.yaml").write_text(STUDY.replace("ARCH", arch).replace("LAYER", layer))
     store = Store(str(folder / "out"), "s")
     planned = Planner(load(folder / "s.yaml", env={})).next()
     assert planned is not None
@@ -131,10 +133,11 @@ def images_of(batch: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(batch, 3, height, width)).astype(np.float32)
 
 
+@pytest.mark.parametrize("arch", [PLAIN, HRNET])
 def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
-    trained: tuple[Store, Record], database: str, tmp_path: Path
+    arch: str, trained: tuple[Store, Record], database: str, tmp_path: Path
 ) -> None:
-    store, record = trained
+    store, record = trained if arch == PLAIN else train(tmp_path, arch)
     client = MlflowClient(database)
     address = log_best_model(client, a_run(client, tmp_path, record), store, record, register=None)
     assert address is not None

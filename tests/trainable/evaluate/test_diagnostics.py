@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassCalibrationError
 
+from tests.trainable import tiny_hrnet
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
 from trainable.evaluate import diagnostics
@@ -202,12 +203,13 @@ def test_the_clock_sums_spans_and_starts_anew() -> None:
     assert clock.seconds() == 0
 
 
-@pytest.mark.parametrize("layer", ["decoder", "encoder.2", ("encoder.3", "decoder")])
+@pytest.mark.parametrize("layer", ["decoder", "encoder.2", ("encoder.3", "decoder"), "branch.2"])
 @pytest.mark.parametrize("importance", ["auto", "gradient"])
 def test_the_clock_times_both_passes_of_the_suppressed_path(layer: Any, importance: Any) -> None:
     torch.manual_seed(0)
     suppression = SuppressionConfig(layer=layer, importance=importance)
-    model = build_model(ModelConfig(arch="linknet", encoder="tu-test_resnet", encoder_weights=None), 3, suppression)
+    arch, encoder = ("hrnet", tiny_hrnet.ENCODER) if layer == "branch.2" else ("linknet", "tu-test_resnet")
+    model = build_model(ModelConfig(arch=arch, encoder=encoder, encoder_weights=None), 3, suppression)
     clock, begun = PartClock(torch.device("cpu")), time.perf_counter()
     batch = Batch(torch.rand(2, 3, 32, 32), torch.zeros(2, 32, 32).long())
     losses, _ = two_path_losses(model, batch, Drop.of(1, 3), None, clock)

@@ -9,10 +9,11 @@ import segmentation_models_pytorch as smp
 import torch
 import yaml
 
+from tests.trainable import tiny_hrnet
 from tests.trainable.conftest import TINY
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.model.export import folded, save
+from trainable.model.export import Then, folded, save
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import SuppressionConfig
 
@@ -26,6 +27,9 @@ from trainable.suppression.config import SuppressionConfig
         ("segformer", "mit_b0", "encoder.3", "auto"),
         ("linknet", "efficientnet-b0", "encoder.4", "auto"),  # its blocks take two arguments
         ("fpn", "tu-convnext_atto", "encoder.3", "auto"),
+        ("hrnet", tiny_hrnet.ENCODER, "decoder", "auto"),
+        ("hrnet", tiny_hrnet.ENCODER, "branch.1", "auto"),
+        ("hrnet", tiny_hrnet.ENCODER, ["branch.2", "branch.4", "decoder"], "gradient"),
     ],
 )
 def test_the_folded_model_has_equal_logits(
@@ -52,6 +56,8 @@ def test_the_folded_model_has_equal_logits(
     assert not any(isinstance(module, SuppressionBlock) for module in plain.modules())
     with torch.no_grad():
         torch.testing.assert_close(plain(images), model(images), rtol=1e-9, atol=1e-9)
+    of_this_package = [m for m in plain.modules() if type(m).__module__.startswith("trainable")]
+    assert all(isinstance(module, Then) for module in of_this_package)
     assert sum(p.numel() for p in folded(model, config).parameters()) < sum(p.numel() for p in model.parameters())
 
 

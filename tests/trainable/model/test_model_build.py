@@ -6,6 +6,7 @@ import segmentation_models_pytorch as smp
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from tests.trainable import tiny_hrnet
 from trainable.model import build, weights
 from trainable.model.build import DILATED_ARCHS, DILATED_RULE, build_model, check_model
 from trainable.model.config import Arch, ModelConfig
@@ -19,13 +20,16 @@ def model(arch: str = "linknet", encoder: str = "resnet18", encoder_weights: str
     return ModelConfig.model_construct(arch=arch, encoder=encoder, encoder_weights=encoder_weights)
 
 
+SMP_ARCHS = [arch for arch in get_args(Arch) if arch != "hrnet"]
+
+
 def test_names_are_those_of_the_installed_smp() -> None:
     assert set(ENCODERS) == set(smp.encoders.encoders)
     assert len(ENCODERS) == len(set(ENCODERS))
-    assert set(get_args(Arch)) == set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"}
+    assert set(SMP_ARCHS) == set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"}
 
 
-@pytest.mark.parametrize("arch", get_args(Arch))
+@pytest.mark.parametrize("arch", SMP_ARCHS)
 def test_the_split_model_computes_what_smp_computes(arch: str) -> None:
     torch.manual_seed(0)
     ours = build_model(model(arch), 3, None).eval()
@@ -36,12 +40,18 @@ def test_the_split_model_computes_what_smp_computes(arch: str) -> None:
         torch.testing.assert_close(ours(images), theirs(images))
 
 
-@pytest.mark.parametrize("layer", ["decoder", "encoder.3", ("encoder.4", "decoder")])
+TINY_HRNET = model("hrnet", tiny_hrnet.ENCODER)
+
+
+@pytest.mark.parametrize(
+    "layer", ["decoder", "encoder.3", ("encoder.4", "decoder"), "branch.2", ("branch.1", "decoder")]
+)
 def test_suppression_leaves_the_other_initial_weights(layer: Any) -> None:
+    config = TINY_HRNET if "branch" in str(layer) else model(encoder="tu-test_resnet")
     torch.manual_seed(0)
-    plain = build_model(model(encoder="tu-test_resnet"), 3, None).state_dict()
+    plain = build_model(config, 3, None).state_dict()
     torch.manual_seed(0)
-    built = build_model(model(encoder="tu-test_resnet"), 3, SuppressionConfig(layer=layer))
+    built = build_model(config, 3, SuppressionConfig(layer=layer))
     suppressed = built.state_dict()
     assert set(suppressed) - set(plain) == {key for key in suppressed if key.startswith("blocks.")} != set()
     assert all(torch.equal(value, suppressed[key]) for key, value in plain.items())
@@ -55,6 +65,8 @@ def test_suppression_leaves_the_other_initial_weights(layer: Any) -> None:
         (model("pspnet"), "encoder.4", "no such map; it has encoder.1, encoder.2, encoder.3"),
         (model(encoder="tu-hrnet_w18_small_v2"), "encoder.3", "does not run on this map alone"),
         (model(encoder="dpn68"), "encoder.2", "does not run on this map alone"),
+        (TINY_HRNET, "encoder.2", "has branch.1, branch.2, branch.3, branch.4"),
+        (model(), "branch.2", "has encoder.1, encoder.2, encoder.3, encoder.4, encoder.5"),
     ],
 )
 def test_a_layer_that_cannot_be_suppressed_is_one_clear_line(config: ModelConfig, layer: Any, said: str) -> None:
@@ -68,13 +80,15 @@ def test_a_layer_that_cannot_be_suppressed_is_one_clear_line(config: ModelConfig
         told.append(str(caught.value))
     assert told[0] == told[1]
     where = f"'{layer}' cannot be suppressed in '{config.encoder}' under '{config.arch}'"
-    assert told[0].startswith(f"suppression.layer: {where}: the encoder ")
+    assert told[0].startswith(f"suppression.layer: {where}: the ")
     assert said in told[0]
     assert "\n" not in told[0]
 
 
 def test_a_layer_that_exists_passes() -> None:
     check_model(model(encoder="tu-test_resnet"), ["encoder.5", "decoder"])
+    check_model(TINY_HRNET, ["branch.1", "branch.4", "decoder"])
+    check_model(TINY_HRNET)
 
 
 UNDILATED = ("tu-vgg11", "tu-hrnet_w18", "tu-pvt_v2_b0", "tu-edgenext_xx_small", "densenet121")
@@ -96,6 +110,7 @@ UNDILATED = ("tu-vgg11", "tu-hrnet_w18", "tu-pvt_v2_b0", "tu-edgenext_xx_small",
         (model("unetplusplus", "mit_b0"), "'unetplusplus' cannot be built on encoder 'mit_b0'"),
         (model("pan", "vgg11"), "'pan' cannot be built on encoder 'vgg11'"),
         (model("unet", "tu-test_vit"), "cannot be built on encoder 'tu-test_vit'"),
+        (model("hrnet", "tu-hrnet_w17"), "unknown 'tu-hrnet_w17'; did you mean tu-hrnet_w18"),
         *((model(arch, encoder), DILATED_RULE) for arch in DILATED_ARCHS for encoder in UNDILATED),
     ],
 )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.trainable import tiny_hrnet
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.model.segmenter import Segmenter
@@ -206,7 +207,9 @@ def test_finding_leaves_the_encoder_and_the_random_state_as_they_are(name: str, 
 
 def segmenter(layer: Any, encoder: str = "tu-test_resnet", **suppression: Any) -> Segmenter:
     torch.manual_seed(0)
-    config = ModelConfig(arch="linknet", encoder=encoder, encoder_weights=None)
+    hrnet = "branch" in str(layer)
+    arch, encoder = ("hrnet", tiny_hrnet.ENCODER) if hrnet else ("linknet", encoder)
+    config = ModelConfig(arch=arch, encoder=encoder, encoder_weights=None)
     return build_model(config, 4, SuppressionConfig(layer=layer, **suppression)).double()
 
 
@@ -217,6 +220,9 @@ LAYERS: list[Any] = [
     "encoder.5",
     ("encoder.2", "encoder.4"),
     ("encoder.3", "decoder"),
+    "branch.1",
+    "branch.4",
+    ("branch.2", "branch.3", "decoder"),
 ]
 
 
@@ -279,7 +285,8 @@ def test_no_patched_forward_is_left_behind(layer: Any) -> None:
         raise Broken
 
     # a module of the block, one of the encoder before or after the layer, and one of the decoder
-    for broken in (model.block(model.layers[0]).mix, model.encoder.model.layer3, model.decoder):
+    within = model.encoder.model.stage4 if "branch" in str(layer) else model.encoder.model.layer3
+    for broken in (model.block(model.layers[0]).mix, within, model.decoder):
         handle = broken.register_forward_pre_hook(fail)
         for attempt in (
             lambda: model(images_B3HW),

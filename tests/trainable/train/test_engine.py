@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 from typing import get_args
 
 import pytest
@@ -18,7 +20,7 @@ from trainable.optim.config import SGD, AdamW, TrainConfig
 from trainable.suppression.loss import PathLosses
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.engine import EpochResult, fit, prepare
-from trainable.train.epoch import index_batches, seeds, train_epoch
+from trainable.train.epoch import Training, index_batches, seeds, train_epoch
 from trainable.train.meter import Meter
 from trainable.train.probe import probe
 
@@ -87,10 +89,12 @@ def test_a_cpu_trial_repeats_bit_for_bit_in_one_process(make_trial, sampling: di
 @pytest.mark.parametrize("layer", ["decoder", "encoder.2"])
 @pytest.mark.parametrize("arch", get_args(Arch))
 def test_every_architecture_trains_with_suppression(make_trial, arch: str, layer: str) -> None:
-    size = 128 if arch == "pan" else 64
+    size, model = 128 if arch == "pan" else 64, {"arch": arch}
+    if arch == "hrnet":
+        layer, model = layer.replace("encoder", "branch"), {"arch": arch, "encoder": "tu-hrnet_w18_small"}
     config = make_trial(
         data={"size": [size, size], "train_images": 2, "val_images": 1},
-        model={"arch": arch},
+        model=model,
         train={"epochs": 1, "batch_size": 2},
         suppression={**SUPPRESSION, "layer": layer},
     )
@@ -160,6 +164,41 @@ def test_out_of_memory_fails_with_advice(make_trial, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("trainable.train.epoch.plain_losses", full)
     with pytest.raises(TrialFailed, match=r"^epoch 1, step 1: the GPU is out of memory; lower train\.batch_size"):
         run(make_trial())
+
+
+@pytest.mark.parametrize("part", ["evaluate", "prepare"])
+def test_out_of_memory_outside_of_a_step_fails_with_advice(part: str, make_trial, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr(f"trainable.train.engine.{part}", full)
+    with pytest.raises(TrialFailed, match=r"^the GPU is out of memory before .* evaluation; lower data\.size"):
+        run(make_trial())
+
+
+STEP, EVALUATION = "trainable.train.epoch.plain_losses", "trainable.train.engine.evaluate"
+
+
+@pytest.mark.parametrize("failing", [None, STEP, EVALUATION])
+def test_a_failed_trial_lets_go_of_its_model_though_its_error_is_kept(failing, make_trial, monkeypatch) -> None:
+    models: list[weakref.ref[nn.Module]] = []
+
+    def watched(*arguments) -> Training:
+        training = prepare(*arguments)
+        models.append(weakref.ref(training.model))
+        return training
+
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+
+    monkeypatch.setattr("trainable.train.engine.prepare", watched)
+    if failing is not None:
+        monkeypatch.setattr(failing, full)
+    with pytest.raises(TrialFailed) as failure:
+        next(fit(make_trial(train={} if failing else {"lr": 1e30}), device="cpu"))
+    gc.collect()
+    assert failure.value.__traceback__ is not None
+    assert [model() for model in models] == [None]
 
 
 def test_errors_that_nobody_foresaw_stay_what_they_are(make_trial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,128 @@
+"""The places of the product that wait for the GPU, as ``torch.cuda.set_sync_debug_mode`` sees them.
+
+Three training steps of trials that cover every strategy of sampling, mechanism, layer and source of importance; then
+an evaluation. A step should wait nowhere: the CPU then prepares the next one while the GPU computes. Copies of pageable
+memory with ``non_blocking`` are not seen; "host ms" of the other sections shows whether they matter.
+"""
+
+import json
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from trainable.config import TrialConfig
+from trainable.data.augment import augmented_batches
+from trainable.data.frames import Splits, load_splits
+from trainable.data.statistics import train_statistics
+from trainable.evaluate.evaluate import evaluate
+from trainable.evaluate.metrics.rare import rare_classes
+from trainable.suppression.config import Sampling
+from trainable.train import seeds
+from trainable.train.clock import PartClock
+from trainable.train.compute import choose_compute
+from trainable.train.engine import prepare
+from trainable.train.epoch import CHECK_EVERY_ON_GPU, Training, _step, index_batches
+from trainable.train.meter import Meter
+from trainable.train.step import Batch
+
+SAID = "called a synchronizing CUDA operation"
+STEPS = 3
+
+
+def measure(tiny: bool) -> Iterator[Row]:
+    """Yield a row per trial with the places where its steps wait; then the places of an evaluation."""
+    for name, config in _trials(tiny).items():
+        splits = load_splits(config.data)
+        statistics = train_statistics(config.data)
+        training = prepare(config, choose_compute(str(device()), "auto"), len(splits.train), statistics)
+        _steps(training, splits)  # allocations, kernels
+        places, stopped = _places_of_steps(training, splits)
+        yield {"three steps of": name, "waits at": _listed(places), "in mode error": stopped}
+    with _mode("warn"), _recorded() as places:
+        evaluate(config, training.model, training.compute, splits, rare_classes(statistics.pixels))
+    yield {
+        "an evaluation of": f"{len(splits.val)} frames, {len(splits.evaluated())} splits",
+        "waits at": _listed(places),
+    }
+
+
+def _trials(tiny: bool) -> dict[str, TrialConfig]:
+    """Every part that may wait, in few trials: most differ from the first in one part."""
+    samplings = [kind.model_fields["name"].annotation for kind in get_args(get_args(Sampling)[0])]
+    layers = ["decoder", "encoder.3"]
+    parts: list[Mapping[str, object]] = [
+        *({"sampling": get_args(name)[0], "granularity": "image"} for name in samplings),
+        {"sampling": "present", "granularity": "batch"},
+        *({"mechanism": name, "layer": layers} for name in ("gate", "hard", "projection", "random_channels")),
+        *({"mechanism": name, "granularity": "image"} for name in ("hard", "projection", "random_channels")),
+        *({"importance": "gradient", "layer": layer} for layer in layers),
+    ]
+    named = {"plain": None, **{json.dumps(part): {**SUPPRESSION, **part} for part in parts}}
+    augment = {"scale": [0.5, 2.0], "crop": [64, 64], "crop_max_share": 0.75, "flip": True, "photometric": 0.5}
+    data = {"name": "shapes", "train_images": 16, "val_images": 4, "augment": augment}
+    train = {"epochs": 1, "batch_size": 4, "class_weights": "log_frequency"}
+    trials = {name: trial(data, "fpn", "resnet18", train, suppression) for name, suppression in named.items()}
+    return dict(list(trials.items())[::6]) if tiny else trials
+
+
+def _steps(training: Training, splits: Splits) -> None:
+    """What ``train_epoch`` does, without its end, which looks at the losses."""
+    config = training.config
+    order, drawn = (seeds.generator(config.seed, stream, 1) for stream in ("order", "augment"))
+    batches = index_batches(len(splits.train), config.train.batch_size, order)[:STEPS]
+    meter, clock = Meter(1, CHECK_EVERY_ON_GPU), PartClock(training.compute.device)
+    training.model.train()
+    for images, labels in augmented_batches(splits.train, batches, config.data.augment, drawn, device()):
+        batch = Batch(training.compute.network_input(images), labels.long())
+        meter.add(*_step(training, batch, 0.5, order, clock if config.suppression else None))
+
+
+def _places_of_steps(training: Training, splits: Splits) -> tuple[Counter[str], str]:
+    with _mode("warn"), _recorded() as places:
+        _steps(training, splits)
+    try:
+        with _mode("error"):
+            _steps(training, splits)
+    except RuntimeError as error:
+        return places, str(error).splitlines()[0]
+    return places, "passed"
+
+
+@contextmanager
+def _mode(mode: str) -> Iterator[None]:
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode(mode)
+    try:
+        yield
+    finally:
+        if device().type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@contextmanager
+def _recorded() -> Iterator[Counter[str]]:
+    """Count the waits by the innermost place in ``trainable``."""
+    places: Counter[str] = Counter()
+
+    def note(message: Warning | str, *_: object, **__: object) -> None:
+        if SAID in str(message):
+            frames = [f for f in traceback.extract_stack() if "/trainable/" in f.filename] or traceback.extract_stack()
+            at = frames[-1]
+            places[f"{'/'.join(Path(at.filename).parts[-3:])}:{at.lineno} {at.line}"] += 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        yield places
+
+
+def _listed(places: Counter[str]) -> str:
+    return "; ".join(f"{count} x {place}" for place, count in places.most_common()) or "nowhere"
