@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainable.config import TrialConfig
+from trainable.configfile.environment import hide_values, masked
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake
-from trainable.configfile.node import Place
-from trainable.configfile.reading import read_mapping
+from trainable.configfile.node import Node, Place
+from trainable.configfile.reading import read_mapping, types_of
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        config = load_config(options.config, options.set)
+        config, root = _load(options.config, options.set)
         if options.export is not None:
             _check_export(options.export, options.config)
     except ConfigError as error:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(config, options)
     except (ModelError, DataError) as error:
-        print(f"{options.config}: {error}", file=sys.stderr)
+        print(f"{options.config}: {masked(str(error), root)}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"--export {options.export}: {error.strerror or error}", file=sys.stderr)
@@ -77,13 +78,17 @@ def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str
     Raises:
         ConfigError: the file cannot be read or run; holds every mistake in it.
     """
+    return _load(path, overrides, env)[0]
+
+
+def _load(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> tuple[TrialConfig, Node]:
     mistakes: list[Mistake] = []
-    root = read_mapping(path, "a trial's configuration", (*TrialConfig.model_fields,), mistakes, overrides, env)
+    root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
     if config is None or mistakes:
-        raise ConfigError(mistakes)
-    return config
+        raise ConfigError(hide_values(mistakes, root))
+    return config, root
 
 
 def _check_export(path: Path, config: Path) -> None:
@@ -120,6 +125,8 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
         metrics = result.metrics
         if options.export is not None and result.epoch == config.train.epochs:
             save(result.training.model, config.model, options.export)
+            wanted = result.training.compute.normalization
+            print(f"{options.export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
     for name in sorted(metrics):

@@ -1,6 +1,6 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
 
 
 class Section(BaseModel):
@@ -13,6 +13,19 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def all_settings(section: Section) -> JsonValue:
+    """A section as plain values, with the defaults that ``model_dump`` leaves out (``exclude_if``).
+
+    Settings that came after a version was released are left out at their default, so that trials which older versions
+    kept stay equal to those of today.
+    """
+    dumped = section.model_dump(mode="json")
+    if not isinstance(dumped, dict):  # a section that is written by its name alone
+        return dumped
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    return {n: all_settings(v) if isinstance(v, Section) else dumped.get(n, v) for n, v in values.items()}
 
 
 def _with_name(value: object) -> object:

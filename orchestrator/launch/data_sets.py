@@ -8,10 +8,11 @@ from pathlib import Path
 from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
+from orchestrator.store.masking import shown_text
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
 from trainable.data.classes import class_names
-from trainable.data.config import FileData, ShapesData
+from trainable.data.config import DataConfig, FileData, ShapesData
 from trainable.data.layout import SPLITS, DataError, pairs
 from trainable.evaluate.metrics.rare import rare_classes
 
@@ -28,7 +29,7 @@ def cache_data(study: Study) -> None:
     for data in foreseen(study).data:
         if isinstance(data, ShapesData):  # made in memory
             continue
-        with _refusals(study), announced(console, f"Reading the {_frames(data)} frames of {data.name}"):
+        with _refusals(study, data), announced(console, f"Reading the {_frames(data)} frames of {data.name}"):
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
     for note in notes:
         say(console, note)
@@ -39,11 +40,12 @@ def _frames(data: FileData) -> int:
 
 
 @contextmanager
-def _refusals(study: Study) -> Iterator[None]:
+def _refusals(study: Study, data: DataConfig) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise InputError(f"{study.path}: {error}") from error
+        text = shown_text(str(error), {"data": data.model_dump(mode="json")}, study.from_env)
+        raise InputError(f"{study.path}: {text}") from error
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -59,7 +61,7 @@ def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, 
     rare = dict(known)
     for data in foreseen(study).data:
         if section_key(data) not in rare:
-            with _refusals(study):
+            with _refusals(study, data):
                 names = class_names(data)
                 rare[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
     return rare
@@ -71,8 +73,10 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
     Raises:
         InputError: files have changed since: trials on them cannot be compared with earlier ones; files are gone.
     """
-    with _refusals(study):
-        now = {section_key(data): fingerprint_of(data) for data in foreseen(study).data}
+    now = {}
+    for data in foreseen(study).data:
+        with _refusals(study, data):
+            now[section_key(data)] = fingerprint_of(data)
     for section, fingerprint in now.items():
         if before.get(section, fingerprint) != fingerprint:
             raise InputError(

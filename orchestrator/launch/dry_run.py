@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import assert_never
 
-import yaml
 from rich.console import Console
 
 from orchestrator.errors import InputError
@@ -14,6 +13,7 @@ from orchestrator.plan.ablation import ablation
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.samplers import early_stopping
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted
@@ -24,6 +24,7 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration, picks
 from orchestrator.tracking import tracking_uri
 from trainable.config import read_trial
+from trainable.configfile.trees import write_yaml
 
 SAMPLED = 3
 
@@ -49,7 +50,7 @@ def dry_run(study: Study, *, storage: str) -> int:
     console, spec = open_console(), study.spec
     open_store(study, storage)
     check_models(study)
-    say(console, yaml.safe_dump(study.resolved(), sort_keys=False, default_flow_style=None).rstrip() + "\n")
+    say(console, write_yaml(study.resolved(), short=True).rstrip() + "\n")
     stages = [_search(study, console)] if spec.searched else []
     stages += [_confirmation(study, spec.confirm, console)] if spec.confirm else []
     stages += [_ablation(study, spec.ablation, console)] if spec.ablation else []
@@ -70,6 +71,7 @@ def _search(study: Study, console: Console) -> Forecast:
     planner = Planner(study)
     search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
     say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
+    say(console, f"stops early {early_stopping(search.pruner, study.space)}")
     first = list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
     for trial in [trial for trial in first if trial.kind == "search"][:SAMPLED]:
         say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")

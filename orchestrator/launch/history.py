@@ -1,6 +1,6 @@
 """What earlier launches left, as far as it belongs to the study as it is now written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import InputError
@@ -58,7 +58,8 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     outside = tuple(record for record, fitted in fits if fitted is None)
     if not searched or not (outside or changed):
         return History(inside, outside, compared)
-    why = f" ({', '.join(changed)})" if changed else ""
+    causes = [*changed, *(record.key for record in outside if record.planned.kind == "reference")]
+    why = f" ({', '.join(causes)})" if causes else ""
     note = (
         f"The search space has changed{why}: {len(inside)} of {len(searched)} earlier trials lie in it and are used, "
         f"{len(outside)} are left out"
@@ -173,11 +174,10 @@ def _changes(study: Study, store: Store) -> list[str]:
 
 
 def _with_defaults(kept: JsonObject) -> JsonObject:
-    """A study as it was kept, with the settings of the evaluation that came later: their defaults change nothing."""
-    written = kept.get("evaluation")
-    if not isinstance(written, dict) or is_domain(written):
-        return kept
-    return {**kept, "evaluation": Evaluation().model_dump(mode="json") | written}
+    """A study as it was kept, with the settings that came later: their defaults change nothing."""
+    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": {"init": "torch"}}
+    sections = {name: section for name in later if isinstance(section := kept.get(name), dict)}
+    return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
 
 def _retried(record: Record, store: Store) -> Record:

@@ -37,7 +37,7 @@ class OptunaStudy:
         self.study = optuna.create_study(
             study_name=study.spec.study,
             directions=["maximize" if objective.mode == "max" else "minimize" for objective in self._objectives],
-            pruner=build_pruner(study.spec.search.pruner, study.space.max_epochs()),
+            pruner=build_pruner(study.spec.search.pruner, study.space),
         )
         """The study itself."""
 

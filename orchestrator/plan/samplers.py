@@ -19,8 +19,9 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from orchestrator.plan.optuna_internals import SequencedQMC
-from orchestrator.studyfile import Choice, Domain, Float, Int
+from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace
 from orchestrator.studyfile.sections import search
+from orchestrator.studyfile.space.ramps import searched_ramps
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -65,18 +66,42 @@ def build_sampler(
             assert_never(config)
 
 
-def build_pruner(config: search.Pruner | None, epochs: int) -> BasePruner:
-    """The pruner of a study whose trials last at most ``epochs`` epochs."""
+def build_pruner(config: search.Pruner | None, space: SearchSpace) -> BasePruner:
+    """The pruner of a study's trials."""
+    epochs, ramps_differ = space.max_epochs(), bool(searched_ramps(space.tree))
     match config:
         case None:
             return NopPruner()
         case search.ASHA(reduction_factor=factor):
-            return SuccessiveHalvingPruner(min_resource=config.grace(epochs), reduction_factor=factor)
+            return SuccessiveHalvingPruner(
+                min_resource=config.grace(epochs, ramps_differ=ramps_differ), reduction_factor=factor
+            )
         case search.Hyperband(reduction_factor=factor):
-            return HyperbandPruner(config.grace(epochs), max_resource=epochs, reduction_factor=factor)
+            return HyperbandPruner(
+                config.grace(epochs, ramps_differ=ramps_differ), max_resource=epochs, reduction_factor=factor
+            )
         case search.Median(startup_trials=startup):
-            return MedianPruner(n_startup_trials=startup, n_warmup_steps=config.grace(epochs))
+            return MedianPruner(
+                n_startup_trials=startup, n_warmup_steps=config.grace(epochs, ramps_differ=ramps_differ)
+            )
         case search.Patient():
             return PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
+        case _:
+            assert_never(config)
+
+
+def early_stopping(config: search.Pruner | None, space: SearchSpace) -> str:
+    """From when on trials may be stopped early, and why, in words."""
+    epochs, ramps = space.max_epochs(), searched_ramps(space.tree)
+    match config:
+        case None:
+            return "none: every trial is trained to its end"
+        case search.Patient():
+            return f"{config.name}, after {config.patience} epochs without improvement"
+        case search.ASHA() | search.Hyperband() | search.Median():
+            grace = config.grace(epochs, ramps_differ=bool(ramps))
+            half = config.grace_epochs is None and grace > config.grace(epochs)
+            why = f": half the training, as trials differ in {' and '.join(ramps)}" if half else ""
+            return f"{config.name}, after epoch {grace} of {epochs}{why}"
         case _:
             assert_never(config)

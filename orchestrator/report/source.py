@@ -113,6 +113,11 @@ class Results:
         values = self.curve(run, metric)
         return float(values[-1]) if len(values) and np.isfinite(values[-1]) else None
 
+    def setting(self, run: Run, path: str) -> object:
+        """A setting of a run by its dotted path, as the table writes it; None where the run has none."""
+        column = f"{PARAM}{path}"
+        return self.table.column(column)[run.rows.start].as_py() if column in self.table.column_names else None
+
     def curve(self, run: Run, metric: str) -> Floats:
         """Values by epoch, the first is epoch 1's; NaN where there is none."""
         if metric not in self._columns:

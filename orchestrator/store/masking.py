@@ -5,10 +5,8 @@ from dataclasses import replace
 
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.trial_record import Record
+from trainable.configfile.environment import SHORTEST_SECRET
 from trainable.configfile.node import JsonObject
-
-SHORTEST_SECRET = 4
-"""Characters: shorter values of the environment are no secret, and are found in words that mean something else."""
 
 
 def shown(record: Record, from_env: Mapping[str, str]) -> Record:

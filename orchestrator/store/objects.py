@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
 from orchestrator.errors import StorageError, refusal
-from orchestrator.store.addresses import join, redacted
+from orchestrator.store.addresses import form_of, join, redacted
 
 DIGEST_BYTES = 32
 
@@ -35,8 +36,12 @@ class Objects:
         self.uri = uri
         try:
             filesystem, root = arrow_fs.FileSystem.from_uri(uri)
-        except (ValueError, OSError) as error:  # ValueError is pyarrow's own: the address is none
+            if filesystem.type_name == "abfs":  # without credentials it aborts the process at the first read, not here
+                filesystem.get_file_info(root)
+        except OSError as error:
             raise StorageError(redacted(str(error))) from error
+        except (ValueError, ArrowException) as error:  # pyarrow's own: the address is none
+            raise StorageError(redacted(f"{error}; {form_of(uri)}" if "://" in uri else str(error))) from error
         self._fs: arrow_fs.FileSystem = filesystem
         self._root: str = root
         self._local = isinstance(filesystem, arrow_fs.LocalFileSystem)

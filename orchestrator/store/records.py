@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, join, redacted, storage_errors
+from orchestrator.store.addresses import join, redacted, storage_address, storage_errors
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
@@ -28,7 +28,7 @@ class Store:
     """
 
     def __init__(self, root: str, study: str) -> None:
-        self.storage = absolute(root)
+        self.storage = storage_address(root)
         self.study = study
         self.uri = join(self.storage, study)
         self.objects = Objects(self.uri)

@@ -13,19 +13,31 @@ from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics,
 from orchestrator.studyfile.environment import from_env
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
-from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
+from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE, SearchSection
 from orchestrator.studyfile.sections.study import Objective, StudySpec
 from orchestrator.studyfile.space.notation import check_domains, is_domain, tree_of
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from orchestrator.studyfile.study import Study
 from trainable.config import TrialConfig
+from trainable.configfile.environment import hide_values
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path, unknown
 from trainable.configfile.node import JsonObject, Key, Node, child_of, entries_of, has_broken, nearest, written
 from trainable.configfile.reading import read_mapping
 
-KEYS = ("study", "objective", *TRIAL_KEYS, "search", "confirm", "ablation", "resources", "tracking")
+TYPES: Mapping[str, object] = {
+    "study": str,
+    "objective": Objective,
+    **{key: TrialConfig.model_fields[key].annotation for key in TRIAL_KEYS},
+    "search": SearchSection,
+    "confirm": ConfirmSection,
+    "ablation": AblationSection,
+    "resources": ResourcesSection,
+    "tracking": TrackingSection,
+}
+"""What may stand at each key of a study file; several objectives are a list."""
+KEYS = tuple(TYPES)
 NAMED = ("sampler", "pruner")
 """Values of search that may be written as their name alone."""
 
@@ -37,10 +49,10 @@ def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str]
         ConfigError: the file cannot be read or run; holds every mistake in it.
     """
     mistakes: list[Mistake] = []
-    root = read_mapping(path, "a study file", KEYS, mistakes, overrides, env, _name_shorthands)
+    root = read_mapping(path, "a study file", TYPES, mistakes, overrides, env, _name_shorthands)
     study = _check(root, Path(path), mistakes)
     if study is None or mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(hide_values(mistakes, root))
     return study
 
 
@@ -155,9 +167,8 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
         return None
     if isinstance(node.value, str) and re.fullmatch(STUDY_NAME, node.value):
         return node.value
-    rule = "expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'"
     hint = "; quote it" if isinstance(node.value, int | float) else ""
-    mistakes.append(Mistake(node.place, "study", f"{rule}; got {node}{hint}"))
+    mistakes.append(Mistake(node.place, "study", f"{STUDY_NAME_RULE}; got {node}{hint}"))
     return None
 
 

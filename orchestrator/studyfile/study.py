@@ -12,6 +12,7 @@ from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.space import SearchSpace
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
+from trainable.presets import apply_preset
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Study:
 
 
 def reference(study: Study, name: Reference, seed: int) -> TrialConfig:
-    """A reference trial: the plain model or the official DropClass setting, other domains at their center."""
+    """A reference trial: the preset of that name, other domains at their center."""
     tree = study.space.at_center()
     tree.pop("preset", None)
-    return read_trial({**tree, "suppression": None if name == "plain" else {}, "seed": seed})
+    return read_trial({**apply_preset(name, tree), "seed": seed})

@@ -1,19 +1,30 @@
 """What the user reads at the end: the best configuration against the reference trials, and where everything lies."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from statistics import fmean, stdev
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import block_values, ranked
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration, figures_table, number, picks
-from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU
+from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy
+from trainable.evaluate.metrics.names import (
+    CONTEXT_GAP,
+    DROPPED_PROBABILITY,
+    KEPT_PROBABILITY,
+    MIOU,
+    PIXEL_ACCURACY,
+    RARE_MIOU,
+    TRAIN_DROPPED,
+)
 
 COMPARED = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)
 """Metrics that are shown besides the objectives."""
@@ -41,6 +52,9 @@ def print_summary(
         console.print(_arms(records, plan, study.spec.objectives[0].metric))
         if plan.chosen:
             say(console, f"path: {' -> '.join(plan.chosen)}")
+    lame = _lame([*_leaders(study, records), *(r for r in records if r.planned.kind not in ("search", "imported"))])
+    if lame:
+        say(console, f"suppression hardly bites: {'; '.join(lame)}; {ADVICE}")
     for record in records:
         if record.state is State.FAILED:
             say(console, f"failed: {record.key}: {record.reason}")
@@ -51,8 +65,7 @@ def print_summary(
 
 
 def _print_leaders(console: Console, study: Study, records: Sequence[Record], *, confirmed: bool) -> None:
-    objectives = study.spec.objectives
-    leaders = ranked(records, objectives)[: None if len(objectives) > 1 else 1]
+    leaders = _leaders(study, records)
     references = [record for record in records if record.planned.kind == "reference"]
     if leaders or references:
         console.print(_comparison(study, leaders, references))
@@ -60,6 +73,12 @@ def _print_leaders(console: Console, study: Study, records: Sequence[Record], *,
         say(console, f"{record.key}: {picks(record.planned) or 'no domain: nothing was searched'}")
     if leaders and not confirmed:
         say(console, NO_EVIDENCE)
+
+
+def _leaders(study: Study, records: Sequence[Record]) -> list[Record]:
+    """The best trial of the search, or the Pareto front."""
+    objectives = study.spec.objectives
+    return ranked(records, objectives)[: None if len(objectives) > 1 else 1]
 
 
 def _comparison(study: Study, leaders: Sequence[Record], references: Sequence[Record]) -> Table:
@@ -89,6 +108,24 @@ def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
         sd = stdev(runs.values()) if len(runs) > 1 else None
         table.add_row(Text(name), number(mean), number(sd), difference, str(len(runs)))
     return table
+
+
+def _lame(records: Sequence[Record]) -> list[str]:
+    """Arms and trials whose drops hardly take anything away, with the figures; a control is not meant to."""
+    groups: dict[str, list[Efficacy]] = {}
+    for record in records:
+        efficacy = _efficacy(record)
+        if record.state is State.COMPLETE and efficacy is not None:
+            groups.setdefault(record.planned.arm or record.key, []).append(efficacy)
+    means = {name: mean for name, several in groups.items() if (mean := Efficacy.mean(several)) is not None}
+    return [f"{n}, p(z) {mean.kept:.3f} -> {mean.dropped:.3f}" for n, mean in means.items() if not mean.bites]
+
+
+def _efficacy(record: Record) -> Efficacy | None:
+    mechanism = flatten(record.planned.config).get("suppression.mechanism.name")
+    names = (KEPT_PROBABILITY, DROPPED_PROBABILITY, TRAIN_DROPPED)
+    kept, dropped, shares = ([epoch.get(name, nan) for epoch in record.epochs] for name in names)
+    return None if mechanism == "random_channels" else Efficacy.of(kept, dropped, shares)
 
 
 def _head(record: Record, role: str) -> str:

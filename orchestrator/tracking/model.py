@@ -35,8 +35,8 @@ from orchestrator.store.trial_record import Record
 from trainable.config import read_trial
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded
+from trainable.model.input_statistics import input_statistics
 from trainable.train.checkpoint import from_bytes
-from trainable.train.compute import IMAGENET_MEAN, IMAGENET_STD
 
 NAME = "model"
 """Name of the logged model: ``runs:/<run>/model`` finds it."""
@@ -160,12 +160,13 @@ def _size(record: Record) -> tuple[int, int]:
 def _metadata(store: Store, record: Record) -> dict[str, object]:
     """What a user of the model has to know; classes by name where the trial left its confusion matrix."""
     confusion = read_confusion(store.objects, record.key)
+    normalization = input_statistics(read_trial(record.planned.config).model)
     return {
         "study": store.study,
         "trial": record.key,
         "input": "RGB in [0, 1], normalised with mean and std; sides are multiples of 32",
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
+        "mean": list(normalization.mean),
+        "std": list(normalization.std),
         "output": "logits of each class at the size of the image",
         "trained_at": list(_size(record)),
         "classes": list(confusion.classes) if confusion else None,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError
@@ -25,7 +24,7 @@ from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
 from trainable.configfile.node import JsonObject, Scalar
-from trainable.configfile.trees import write_yaml
+from trainable.configfile.trees import read_tree, write_yaml
 from trainable.data.errors import DataError
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class StudyInfo:
 
     def write_study(self, folder: Path) -> None:
         """Write the study file, its results and its report into a folder."""
-        text = redacted(yaml.safe_dump(self._kept.specification, sort_keys=False))
+        text = redacted(write_yaml(self._kept.specification))
         (folder / "study.yaml").write_text(text)
         for name in (layout.BEST, layout.TABLE, *self._store.objects.files(layout.REPORT)):
             content = self._store.objects.read(name)
@@ -123,7 +122,7 @@ class StudyInfo:
 
     def _shown_best(self, text: str) -> str:
         """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
-        config, from_env = yaml.safe_load(text), self._kept.from_env
+        config, from_env = read_tree(text), self._kept.from_env
         head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
         return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 

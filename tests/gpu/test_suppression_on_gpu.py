@@ -42,7 +42,7 @@ def suppression(**settings: Any) -> SuppressionConfig:
     return SuppressionConfig.model_validate_json(json.dumps({"gate_norm": "mean", "schedule": "constant", **settings}))
 
 
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", ["batch", "image", "groups"])
 @pytest.mark.parametrize("sampling", SAMPLING)
 def test_both_devices_draw_the_same_classes(sampling: str, granularity: str) -> None:
     torch.manual_seed(0)
@@ -79,8 +79,9 @@ def test_both_devices_compute_the_same_losses(mechanism: str, layer: Any, import
     assert losses[1] == pytest.approx(losses[0], rel=1e-8)
 
 
-def test_a_step_does_not_wait_for_the_gpu() -> None:
-    config = suppression(sampling="difficulty", granularity="image", mechanism="projection")
+@pytest.mark.parametrize("granularity", ["image", "groups"])
+def test_a_step_does_not_wait_for_the_gpu(granularity: str) -> None:
+    config = suppression(sampling="difficulty", granularity=granularity, mechanism="projection")
     compute = Compute(torch.device("cuda"), bfloat16=True)
     model = build_model(ModelConfig(arch="fpn", encoder="resnet18", encoder_weights=None), 4, config)
     model = model.to("cuda").to(memory_format=torch.channels_last).train()

@@ -101,7 +101,7 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(place: Path, capsys: pytest
     assert main([SHAPES, "--dry-run", *small]) == 0
     out = capsys.readouterr().out
     for expected in (
-        "trials      14: 12 by tpe; references: plain, official",
+        "trials      15: 12 by tpe; references: plain, plain_small, official",
         "sampled     search-0002",
         "M parameters",
         "10 per epoch",

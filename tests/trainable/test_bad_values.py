@@ -69,7 +69,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"layer": "encoder.2", "importance": "classifier"}, "suppression", "fit the decoder's channels only"),
     ({"layer": ["decoder", "encoder.4"], "importance": "classifier"}, "suppression", "or gradient at encoder.4"),
     ({"importance": "cam"}, "suppression.importance", "'gradient'"),
-    ({"granularity": "pixel"}, "suppression.granularity", "'batch' or 'image'"),
+    ({"granularity": "pixel"}, "suppression.granularity", "'batch', 'image', 'groups'"),
+    ({"granularity": {"name": "groups", "shares": []}}, "suppression.granularity.groups.shares", "at least 1 item"),
+    ({"granularity": {"name": "groups", "shares": [1, 0]}}, "suppression.granularity.groups.shares.1", "equal to 1"),
+    ({"granularity": {"name": "groups", "shares": [0.5]}}, "suppression.granularity.groups.shares.0", "valid integer"),
+    ({"granularity": {"name": "batch", "shares": [1]}}, "suppression.granularity.batch.shares", "not permitted"),
     ({"progress": "step"}, "suppression.progress", "'epoch' or 'iteration'"),
     ({"gate_norm": "max"}, "suppression.gate_norm", "'none' or 'mean'"),
     ({"sampling": "unifrom"}, "suppression.sampling", "'uniform', 'present'"),
@@ -126,7 +130,7 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
 STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(get_args(Sampling)[0])]
 
 
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", ["batch", "image", "groups"])
 @pytest.mark.parametrize("sampling", STRATEGIES)
 def test_only_ignored_pixels_train_without_nan(make_trial, sampling: str, granularity: str) -> None:
     """Not one labelled pixel in the training set: no statistics, no class present, no cross-entropy."""

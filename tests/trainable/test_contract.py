@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
-from trainable.suppression.config import Layer, Mechanism, Sampling
+from trainable.suppression.config import Granularity, Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
 from trainable.train.engine import fit
@@ -103,7 +103,7 @@ def _assert_valid(drop: Drop, groups: int, num_classes: int) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer if isinstance(layer, str) else "+".join(layer))
-@pytest.mark.parametrize("granularity", ["batch", "image"])
+@pytest.mark.parametrize("granularity", _names(Granularity))
 @pytest.mark.parametrize("sampling", _names(Sampling))
 def test_every_sampling_granularity_and_layer_resumes(
     make_trial, draws: list[Drop | None], sampling: str, granularity: str, layer: Any
@@ -114,7 +114,7 @@ def test_every_sampling_granularity_and_layer_resumes(
     _assert_resumes(config, draws)
     for drop in draws:
         if drop is not None:
-            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)
+            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)  # groups: rows of each image
 
 
 MECHANISM_CELLS = [
@@ -136,6 +136,7 @@ def test_every_mechanism_and_importance_resumes(
     suppression = {
         "mechanism": mechanism, "importance": importance, "layer": layer, "num_classes": 2, "granularity": "image",
         "progress": "iteration", "gate_norm": "mean", "schedule": "constant", "p_max": 0.7,
+        "recalibrate": True,
         "gradient_every": 2,  # the checkpoint after 3 steps lies between two that compute gradients
     }  # fmt: skip
     _assert_resumes(make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression), draws)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from trees import camvid_tree
 
 from trainable.__main__ import load_config, main
 from trainable.configfile.mistakes import ConfigError
+from trainable.data.layout import pairs
 
 GOOD = """
 data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
@@ -150,3 +152,19 @@ def test_wrong_options_are_told(trial_file: Path, capsys: pytest.CaptureFixture[
 
 def test_a_dumped_config_is_valid_json(trial_file: Path) -> None:
     assert json.loads(load_config(trial_file).model_dump_json())["suppression"] is None
+
+
+def test_no_error_shows_what_a_variable_holds(tmp_path, capsys, monkeypatch):
+    data = camvid_tree(tmp_path / "hunter2")
+    pairs(data, "train")[0].image.write_bytes(b"broken")
+    monkeypatch.setenv("ROOT_OF_A_TEST", data.root)
+    monkeypatch.setenv("DROPCLASS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "trial.yaml"
+    path.write_text(
+        "data: {name: camvid, root: '${ROOT_OF_A_TEST}', size: [32, 64]}\n"
+        "model: {arch: unet, encoder: resnet18, encoder_weights: null}\ntrain: {epochs: 1, batch_size: 1, lr: 0.1}\n"
+    )
+    assert main([str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: ${{ROOT_OF_A_TEST}}/train/000.png: cannot be decoded (")
+    assert "hunter2" not in line

@@ -22,13 +22,16 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 DEEPEST = 100
 """Levels of a file: whoever walks its tree recurses."""
-_STRING_TAG = "tag:yaml.org,2002:str"
+MOST_VALUES = 100_000
+"""Values of a file: aliases of aliases grow beyond any memory."""
+_NO_YAML = re.compile(f"{yaml.reader.Reader.NON_PRINTABLE.pattern}|[\x85\u2028\u2029]")
+"""What a text of JSON may hold and one of YAML may not, or not as it stands: ends of lines."""
 
 
 def read_yaml(text: str, place_of: PlaceOf, mistakes: list[Mistake]) -> Node | None:
     """The tree of a YAML document; None, with a mistake, where it is no YAML. Adds what it finds to ``mistakes``."""
     try:
-        document = yaml.compose(text, Loader=yaml.BaseLoader)
+        document = yaml.compose(text, Loader=_Loader)
         return Node(None, place_of(1)) if document is None else _Reader(place_of, mistakes).node(document, ())
     except yaml.YAMLError as error:
         line, problem = _describe(error, text)
@@ -36,6 +39,11 @@ def read_yaml(text: str, place_of: PlaceOf, mistakes: list[Mistake]) -> Node | N
     except RecursionError:
         mistakes.append(Mistake(place_of(1), "", "YAML syntax: nested too deeply"))
     return None
+
+
+def as_yaml(json_text: str) -> str:
+    """JSON as YAML that says the same, line by line; a tab stands only between values there."""
+    return _NO_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json_text.replace("\t", " "))
 
 
 def read_scalar(text: str) -> Scalar:
@@ -53,6 +61,17 @@ def read_scalar(text: str) -> Scalar:
     return text
 
 
+class _Loader(yaml.BaseLoader):
+    """PyYAML's parser, whose nodes keep the tag that is written and none that is guessed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        if node is not None and isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):  # no alias
+            node.tag = event.tag  # type: ignore[assignment]  # None where none is written
+        return node
+
+
 class _Reader:
     """Turns PyYAML's nodes into ours, and reports what they hold that a study file may not."""
 
@@ -61,13 +80,19 @@ class _Reader:
         self.mistakes = mistakes
         self.open: set[int] = set()
         """PyYAML nodes being read: an alias to one of them would never end."""
+        self.values = 0
 
     def node(self, source: yaml.Node, path: tuple[Key, ...], place: Place | None = None) -> Node:
         place = place or self._place(source)
+        self.values += 1
         if len(path) > DEEPEST:
             raise RecursionError
+        if self.values > MOST_VALUES:
+            raise yaml.YAMLError(f"more than {MOST_VALUES} values, those of aliases counted wherever they stand")
         if id(source) in self.open:
             return self._refused(place, path, f"the alias '{show_path(path)}' contains itself")
+        if self._tagged(source, place, path):
+            return Node(None, place, broken=True)
         self.open.add(id(source))
         try:
             match source:
@@ -83,26 +108,48 @@ class _Reader:
             self.open.remove(id(source))
 
     def _scalar(self, source: yaml.ScalarNode, path: tuple[Key, ...], place: Place) -> Node:
-        if source.tag != _STRING_TAG:
-            return self._refused(place, path, f"the YAML tag '{source.tag}' is not supported; write the plain value")
-        text: str = source.value
+        text = self._text(source, place, path)
+        if text is None:
+            return Node(None, place, broken=True)
         return Node(text if source.style else read_scalar(text), place)
+
+    def _tagged(self, source: yaml.Node, place: Place, path: tuple[Key, ...]) -> bool:
+        if source.tag is not None:
+            self._refused(place, path, f"the YAML tag '{source.tag}' is not supported; write the plain value")
+        return source.tag is not None
+
+    def _text(self, source: yaml.ScalarNode, place: Place, path: tuple[Key, ...]) -> str | None:
+        """The text of a scalar; JSON writes a character beyond 0xffff as two surrogates, which are none alone."""
+        text: str = source.value
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._refused(place, path, f"'{text}' holds half of a character (a lone surrogate)")
+            return None
 
     def _entries(self, source: yaml.MappingNode, path: tuple[Key, ...]) -> dict[str, Node]:
         merged: dict[str, Node] = {}
         own: dict[str, Node] = {}
+        places: dict[str, Place] = {}
         for key, value in source.value:
-            place = self._place(key)
-            if not isinstance(key, yaml.ScalarNode):
-                self._refused(place, path, "a key is a plain word, not a list or mapping")
-            elif key.value == "<<" and not key.style:
-                merged = self._merge(value, path) | merged
-            elif key.value in own:
-                first = own[key.value].place
-                self._refused(place, (*path, key.value), f"duplicate key '{key.value}'; first written at {first}")
+            place, name = self._place(key), self._key(key, path)
+            if name is None:
+                continue
+            if name in places:
+                self._refused(place, (*path, name), f"duplicate key '{name}'; first written at {places[name]}")
+            elif name == "<<" and not key.style:
+                merged = self._merge(value, path)
             else:
-                own[key.value] = self.node(value, (*path, key.value), place)
+                own[name] = self.node(value, (*path, name), place)
+            places.setdefault(name, place)
         return merged | own
+
+    def _key(self, source: yaml.Node, path: tuple[Key, ...]) -> str | None:
+        place = self._place(source)
+        if isinstance(source, yaml.ScalarNode):
+            return None if self._tagged(source, place, path) else self._text(source, place, path)
+        self._refused(place, path, "a key is a plain word, not a list or mapping")
+        return None
 
     def _merge(self, source: yaml.Node, path: tuple[Key, ...]) -> dict[str, Node]:
         parts = source.value if isinstance(source, yaml.SequenceNode) else [source]
@@ -130,5 +177,8 @@ def _describe(error: yaml.YAMLError, text: str) -> tuple[int, str]:
         return 1, " ".join(str(error).split())
     mark = error.problem_mark
     lines = text.splitlines()
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
     hint = '; quote "${NAME}" inside [...] and {...}' if mark.line < len(lines) and "${" in lines[mark.line] else ""
-    return mark.line + 1, ", ".join(part for part in (error.context, error.problem) if part) + hint
+    if "'\\t'" in problem:
+        hint = "; indent with spaces, or let the name of a JSON file end in .json"
+    return mark.line + 1, problem + hint

@@ -31,6 +31,7 @@ _RULES = {
     "too_long": "expected {max_length} values, got {actual_length}",
     "too_short": "expected at least {min_length} value, got {actual_length}",
     "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must match {pattern}, got {node}",
 }
 """Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
@@ -107,7 +108,7 @@ def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str:
     if kind == "int_type" and node.domain:
         domain = node.domain.split()[0]
         return f"needs whole numbers: use {_WHOLE[domain]} in place of {domain}"
-    hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) else ""
+    hint = "; quote it" if kind == "string_type" and isinstance(node.value, int | float) and not node.raw else ""
     return _RULES[kind].format(**context, node=node) + hint
 
 

@@ -21,8 +21,8 @@ class Mistake:
 
     def __str__(self) -> str:
         if not self.path:
-            return f"{self.place}: {self.message}"
-        return f"{self.place}{'' if self.place.line else ':'} {self.path}: {self.message}"
+            return printable(f"{self.place}: {self.message}")
+        return printable(f"{self.place}{'' if self.place.line else ':'} {self.path}: {self.message}")
 
 
 class ConfigError(Exception):
@@ -37,15 +37,31 @@ class ConfigError(Exception):
 class RuleError(ValueError):
     """A value breaks a rule that a file cannot tell by its type: one line each, with the value to change in front."""
 
-    def __init__(self, message: str, path: str = "") -> None:
-        self.message = message
+    def __init__(self, message: str | Sequence[str], path: str = "") -> None:
+        self.lines = tuple(map(printable, [message] if isinstance(message, str) else message))
+        self.message = "\n".join(self.lines)
         self.path: tuple[Key, ...] = tuple(path.split(".")) if path else ()
-        super().__init__("\n".join(f"{path}: {line}" for line in message.splitlines()) if path else message)
+        super().__init__("\n".join(f"{path}: {line}" if path else line for line in self.lines))
 
     def mistakes(self, root: Node) -> list[Mistake]:
         """The lines, placed at the deepest part of the path that the file writes."""
         place = nearest(root, self.path).place
-        return [Mistake(place, show_path(self.path), line) for line in self.message.splitlines()]
+        return [Mistake(place, show_path(self.path), line) for line in self.lines]
+
+
+def printable(text: object) -> str:
+    """The text in a line: bytes that are no UTF-8, and what would break the line or steer a terminal, as escapes."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in str(text))
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be written as UTF-8: Python keeps other bytes of the environment as lone surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _escaped(char: str) -> str:
+    byte = ord(char) - 0xDC00  # how Python keeps a byte of a file's name that is no UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode()
 
 
 def show_path(keys: Iterable[Key]) -> str:

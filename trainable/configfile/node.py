@@ -1,8 +1,8 @@
 """The tree of a configuration file: plain values, each with the place where it was written."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -33,6 +33,8 @@ class Node:
     place: Place
     raw: str | None = None
     """The text as written, where it names environment variables."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What these variables hold."""
     broken: bool = False
     """Its mistake is already reported; what follows from it is not."""
     domain: str | None = None
@@ -93,6 +95,14 @@ def entries_of(node: Node) -> dict[str, Node]:
     """The entries of a node that is known to be a mapping."""
     assert isinstance(node.value, dict)
     return node.value
+
+
+def scalars(node: Node) -> Iterator[Node]:
+    """All values of a tree that are no mapping or list."""
+    if not isinstance(node.value, dict | list):
+        yield node
+    for child in children_of(node):
+        yield from scalars(child)
 
 
 def with_children(node: Node, change: Callable[[Key, Node], Node]) -> Node:

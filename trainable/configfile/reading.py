@@ -4,28 +4,31 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainable.configfile.document import read_yaml
+from pydantic import BaseModel
+
+from trainable.configfile.document import as_yaml, read_yaml
 from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import ConfigError, Mistake
-from trainable.configfile.node import Node, Place
+from trainable.configfile.node import Node, Place, with_children
 from trainable.configfile.overrides import override
+from trainable.configfile.texts import as_texts
 
 
 def read_mapping(
     path: str | Path,
     what: str,
-    keys: Sequence[str],
+    types: Mapping[str, object],
     mistakes: list[Mistake],
     overrides: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     in_full: Callable[[Node], Node] = lambda root: root,
 ) -> Node:
-    """The tree of a YAML file whose top is a mapping; adds what is wrong inside it to ``mistakes``.
+    """The tree of a YAML or JSON file whose top is a mapping; adds what is wrong inside it to ``mistakes``.
 
     Args:
         path: The file.
         what: What such a file is, for the message about one that holds no mapping.
-        keys: The keys of the mapping, for the same message.
+        types: The keys of the mapping, for the same message, and the type of what may stand at each.
         mistakes: Filled.
         overrides: ``PATH=VALUE`` options, applied in order.
         env: Environment variables; those of the process by default.
@@ -35,20 +38,27 @@ def read_mapping(
         ConfigError: the file cannot be read, is no YAML or no mapping.
     """
     root = read_yaml(_read_text(path), lambda line: Place(str(path), line), mistakes)
-    if root is None:
+    if root is None or root.broken:
         raise ConfigError(mistakes)
     if not isinstance(root.value, dict):
         content = "the file is empty" if root.value is None else f"got {root}"
-        message = f"{content}; {what} is a mapping with the keys {', '.join(keys)}"
+        message = f"{content}; {what} is a mapping with the keys {', '.join(types)}"
         raise ConfigError([*mistakes, Mistake(root.place, "", message)])
     for option in overrides:
         root = override(in_full(root), option, mistakes)
-    return expand(in_full(root), os.environ if env is None else env, mistakes)
+    expanded = expand(in_full(root), os.environ if env is None else env, mistakes)
+    return with_children(expanded, lambda key, child: as_texts(child, types.get(str(key))))
+
+
+def types_of(model: type[BaseModel]) -> dict[str, object]:
+    """The types of a section's values, by key."""
+    return {name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _read_text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return as_yaml(text) if Path(path).suffix.lower() == ".json" else text
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 text: {error.reason}, byte {error.start}"
     except OSError as error:

@@ -7,9 +7,9 @@ from itertools import pairwise
 import yaml
 from pydantic import JsonValue
 
-from trainable.configfile.document import read_scalar
-from trainable.configfile.mistakes import RuleError
-from trainable.configfile.node import JsonObject
+from trainable.configfile.document import read_scalar, read_yaml
+from trainable.configfile.mistakes import ConfigError, Mistake, RuleError
+from trainable.configfile.node import JsonObject, Place, entries_of, plain
 
 
 def set_at(tree: Mapping[str, JsonValue], path: str, value: JsonValue) -> JsonObject:
@@ -36,9 +36,26 @@ def escaped(tree: Mapping[str, JsonValue]) -> JsonObject:
     return copy
 
 
-def write_yaml(tree: Mapping[str, JsonValue], *, ascii_only: bool = True) -> str:
-    """YAML text of a tree; texts that this project's reader would take for numbers are quoted, ``${`` stays."""
-    return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)
+def write_yaml(tree: Mapping[str, JsonValue], *, ascii_only: bool = True, short: bool = False) -> str:
+    """YAML text of a tree; texts that this project's reader would take for numbers are quoted, ``${`` stays.
+
+    ``short`` writes mappings and lists that hold nothing but scalars on a line.
+    """
+    flow = None if short else False
+    return yaml.dump(dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only, default_flow_style=flow)
+
+
+def read_tree(text: str) -> JsonObject:
+    """The tree that `write_yaml` wrote; ``${`` stays.
+
+    Raises:
+        ConfigError: the text is of another origin, and no YAML.
+    """
+    mistakes: list[Mistake] = []
+    root = read_yaml(text, lambda line: Place("yaml", line), mistakes)
+    if root is None or mistakes:
+        raise ConfigError(mistakes)
+    return {key: plain(child) for key, child in entries_of(root).items()}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -46,7 +63,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if read_scalar(text) == text else "'")
+    style = None if read_scalar(text) == text else "'"
+    if not _BREAKS.isdisjoint(text):
+        style = '"'  # the only one in which PyYAML escapes them
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+_BREAKS = frozenset("\x85\u2028\u2029\ufeff")
+"""What YAML takes for ends of lines besides those of Unix, and for the beginning of a file."""
 _Dumper.add_representer(str, _text)

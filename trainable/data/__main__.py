@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from trainable.configfile.mistakes import is_utf8
 from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
 from trainable.data.errors import DataError
-from trainable.data.files import printable
 from trainable.data.layout import check_data
 
 
@@ -43,15 +43,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _section(options: argparse.Namespace) -> DataConfig:
-    if options.root is not None and printable(options.root) != options.root:
-        raise DataError(f"--root: {printable(options.root)}: the name is not UTF-8; rename the folder")
+    if options.root is not None and not is_utf8(options.root):
+        raise DataError(f"--root: {options.root}: the name is not UTF-8; rename the folder")
     given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")} | {"name": options.dataset}
     try:
         return read_data({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         detail = error.errors()[0]
         option = f"--{detail['loc'][1]}".replace("_", "-") if len(detail["loc"]) > 1 else "section"
-        raise DataError(f"{option}: {detail['msg'][:1].lower()}{detail['msg'][1:]}") from error
+        message = detail["msg"].removeprefix("Value error, ")
+        raise DataError(f"{option}: {message[:1].lower()}{message[1:]}") from error
 
 
 def _describe(data: DataConfig, folder: Path) -> None:

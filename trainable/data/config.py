@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from trainable.section import Section
 
@@ -16,6 +16,15 @@ MAX_MEGAPIXELS = 179
 Side = Annotated[int, Field(ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE)]
 Size = tuple[Side, Side]
 """(height, width) in pixels."""
+
+
+def _is_path(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"expected the path of a folder, got '{text}'")
+    return text
+
+
+Root = Annotated[str, AfterValidator(_is_path)]
 
 
 class Augment(Section):
@@ -62,7 +71,7 @@ class CamVidData(FileSection):
     """CamVid as the SegNet tutorial distributes it: ``train/``, ``trainannot/``, ``val/``, ``valannot/``."""
 
     name: Literal["camvid"]
-    root: str
+    root: Root
     """Folder that holds ``train/``, ``trainannot/``, ``val/`` and ``valannot/``."""
     size: Size = (352, 480)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
@@ -76,7 +85,7 @@ class CityscapesData(FileSection):
     """Cityscapes in its official layout, ``leftImg8bit/`` and ``gtFine/``; 19 train ids."""
 
     name: Literal["cityscapes"]
-    root: str
+    root: Root
     """Folder that holds ``leftImg8bit/`` and ``gtFine/``."""
     size: Size = (1024, 2048)
     """Images and labels are resized to this (height, width); scores are computed at this size."""
@@ -90,7 +99,7 @@ class VocData(FileSection):
     """Pascal VOC 2012 as the devkit holds it: 20 classes and background."""
 
     name: Literal["voc"]
-    root: str
+    root: Root
     """Folder that holds ``JPEGImages/``, ``SegmentationClass/`` and ``ImageSets/`` (or ``VOCdevkit/VOC2012`` above)."""
     size: Size = (512, 512)
     """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
@@ -104,7 +113,7 @@ class FolderData(FileSection):
     """A data set of your own: ``images/``, ``masks/`` and ``classes.yaml``."""
 
     name: Literal["folder"]
-    root: str
+    root: Root
     """Folder with ``classes.yaml``, ``images/{train,val}/`` and ``masks/{train,val}/``, or ``train.txt`` and
     ``val.txt`` that list the names of frames in ``images/`` and ``masks/``."""
     size: Size = (512, 512)

@@ -21,6 +21,10 @@ from trainable.data.raster import open_raster, rgb
 
 PADDING_COLOUR = (124, 116, 104)
 """ImageNet's mean colour, zero after normalisation: what is shown beyond a frame."""
+FROM_WHITE = (
+    "their masks are TIFFs whose values begin at white (ids are values as they stand, not as viewers show them)"
+)
+TURNED_MASK = "their masks are turned upright, as the EXIF orientations of the masks say"
 
 
 class Frame(NamedTuple):
@@ -62,10 +66,12 @@ class Decoder:
         """
         raster, mask = open_raster(pair.image, self.max_megapixels), self.masks.read(pair.label, self.max_megapixels)
         image, remarks = rgb(pair.image, raster)
+        said = {TURNED_MASK: mask.raster.orientation > 1, FROM_WHITE: mask.raster.from_white}
+        remarks = (*remarks, *(remark for remark, applies in said.items() if applies))
         if raster.image.size != mask.indices.size:
-            raise DataError(
-                f"{pair.label}: {mask.raster.size} pixels, but its image {pair.image.name} has {raster.size}"
-            )
+            pixels = "" if mask.raster.orientation > 1 else " pixels"
+            size = f"{mask.raster.size}{pixels}"
+            raise DataError(f"{pair.label}: {size}, but its image {pair.image.name} has {raster.size}")
         height, width = self._fitted(image.height, image.width)
         pixels_hw3 = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
         ids_hw = mask.table[np.asarray(mask.indices.resize((width, height), Image.Resampling.NEAREST))]

@@ -31,7 +31,7 @@ from trainable.data.errors import DataError
 from trainable.data.files import user_path
 from trainable.data.layout import SPLITS, Pair, pairs
 from trainable.data.masks import MaskReader
-from trainable.data.raster import peculiarity
+from trainable.data.raster import orientation_of, peculiarity
 
 DIGITS = 16
 """Hexadecimal digits of a fingerprint: 64 bits."""
@@ -104,7 +104,8 @@ def _read(pair: Pair, reader: MaskReader) -> tuple[str, str]:
     """Hash of a label's bytes, and what makes the frame read otherwise than as it stands."""
     content = pair.label.read_bytes()
     by_colour = _colours(reader) if reader.differs(BytesIO(content)) else ""
-    return _hash(content), f"{peculiarity(pair.image)} {by_colour}".strip()
+    turned = f"mask {orientation}" if (orientation := orientation_of(BytesIO(content))) > 1 else ""
+    return _hash(content), " ".join(filter(None, (peculiarity(pair.image), turned, by_colour)))
 
 
 def _hash(content: bytes) -> str:

@@ -21,18 +21,20 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from trainable.configfile.environment import hide_values
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path
 from trainable.configfile.node import Key, nearest
-from trainable.configfile.reading import read_mapping
+from trainable.configfile.reading import read_mapping, types_of
 from trainable.data.errors import DataError
+from trainable.data.files import check_file
 from trainable.section import Section
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
 LabelId = Annotated[int, Field(ge=0, le=255)]
 
-FILE = "classes.yaml"
+FILE, YML = "classes.yaml", "classes.yml"
 MAX_CLASSES = 255
 """Train ids are bytes, and 255 is kept for ignored pixels."""
 
@@ -97,24 +99,27 @@ def read_classes(root: Path) -> ClassesFile:
     """
     path = root / FILE
     try:
+        check_file(path, "a text")
         stat = path.stat()
         return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); it names the classes", "data.root") from error
+        other = f"; there is {YML}: rename it" if (root / YML).is_file() else ""
+        message = f"{path}: cannot be read ({error.strerror}); it names the classes{other}"
+        raise DataError(message, "data.root") from error
     except ConfigError as error:
-        raise DataError(str(error), "data.root") from error
+        raise DataError([str(mistake) for mistake in error.mistakes], "data.root") from error
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _mtime_ns: int, _size: int) -> ClassesFile:
     """Read it; remembered for as long as the file does not change: a study asks many times."""
     mistakes: list[Mistake] = []
-    root = read_mapping(path, FILE, (*ClassesFile.model_fields,), mistakes)
+    root = read_mapping(path, FILE, types_of(ClassesFile), mistakes)
     file = validate(ClassesFile, root, (), mistakes)
     for keys, message in _repeated(file) if file is not None else ():
         mistakes.append(Mistake(nearest(root, keys).place, show_path(keys), message))
     if file is None or mistakes:
-        raise ConfigError(mistakes)
+        raise ConfigError(hide_values(mistakes, root))
     return file
 
 

@@ -1,6 +1,5 @@
 """Where the frames of a data set lie on disk. Imports no torch and decodes nothing: checking a data set is fast."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Literal, assert_never
 
 from pydantic import ValidationError
 
-from trainable.configfile.mistakes import Mistake
+from trainable.configfile.mistakes import Mistake, is_utf8
 from trainable.configfile.node import Node, child_of, has_broken, plain
 from trainable.data.config import (
     CamVidData,
@@ -21,9 +20,21 @@ from trainable.data.config import (
     read_data,
 )
 from trainable.data.errors import DataError as DataError
-from trainable.data.files import IMAGE_SUFFIXES, files_below, folder, lines, printable, refusals, user_path
+from trainable.data.files import (
+    IMAGE_SUFFIXES,
+    Names,
+    check_file,
+    files_below,
+    folder,
+    identity,
+    lines,
+    refusals,
+    stored,
+    user_path,
+)
 from trainable.data.folder_classes import FILE as CLASSES_FILE
 from trainable.data.folder_classes import read_classes
+from trainable.data.folder_lists import named_images, unread_lists
 from trainable.data.listing import Listing, complete, some
 from trainable.data.listing import Pair as Pair
 
@@ -58,10 +69,8 @@ def _listing(data: FileData, split: Split) -> Listing:
             raise DataError(f"no folder {data.root}; it must hold {_contents(data)}", "data.root")
         listing = _listing_in(data, root, split)
     for pair in listing.pairs:
-        try:
-            str(pair.image).encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{printable(pair.image)}: the name is not UTF-8; rename it", "data.root") from error
+        if not is_utf8(str(pair.image)):
+            raise DataError(f"{pair.image}: the name is not UTF-8; rename it", "data.root")
     return listing
 
 
@@ -105,15 +114,13 @@ def check_data(data: DataConfig) -> None:
     """
     if isinstance(data, ShapesData):
         return
-    train, val = ({_real(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
-    both = [path for real, path in train.items() if real in val]
+    with refusals():
+        train, val = ({identity(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)
+    both = [(path, val[file]) for file, path in train.items() if file in val]
     if both:
-        raise DataError(f"{min(both)} is in both splits; scores on training images say nothing", "data.root")
-
-
-def _real(path: Path) -> str:
-    """The path with the links of its folders followed."""
-    return os.path.join(os.path.realpath(path.parent), path.name)
+        path, other = min(both)
+        name = "" if path.name == other.name else f" (in val as {other.name})"
+        raise DataError(f"{path} is in both splits{name}; scores on training images say nothing", "data.root")
 
 
 def data_mistakes(root: Node) -> list[Mistake]:
@@ -178,12 +185,14 @@ def _voc(root: Path, split: Split, train_aug: bool) -> Listing:
     names, has_sbd = augmented or lists / f"{split}.txt", (root / SBD_LABELS).is_dir()
     images = folder(root / "JPEGImages")
     labels = folder(root / (SBD_LABELS if augmented and has_sbd else "SegmentationClass"))
-    frames = []
+    frames: list[Pair] = []
+    known: Names = {}
     for line in lines(names):
         image, *label = line.split(maxsplit=1)
         stem = image if (images / f"{image}.jpg").is_file() else Path(image).stem
         listed = Pair(root / image.lstrip("/"), root / label[0].lstrip("/")) if label else None
-        frames.append(listed or Pair(images / f"{stem}.jpg", labels / f"{stem}.png"))
+        frames.append(listed or Pair(stored(images / f"{stem}.jpg", known), labels / f"{stem}.png"))
+        check_file(frames[-1].image, "a picture")
         if not frames[-1].image.is_file():
             raise DataError(f"{names} names {image}, but there is no {frames[-1].image}", "data.root")
     unused = f"{root / SBD_LABELS} is not used: {lists} holds neither of {', '.join(SBD_LISTS)}"
@@ -199,42 +208,25 @@ def _folder(root: Path, split: Split) -> Listing:
     """
     images, masks, names = root / "images", root / "masks", root / f"{split}.txt"
     pattern = read_classes(root).mask
+    check_file(names, "a list")
     if names.is_file():
         folder(masks)
-        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in _named(names, folder(images))]
+        frames = [Pair(path, masks / _mask(path, images, pattern)) for path in named_images(names, folder(images))]
         return Listing(complete(frames, f"{names} lists no frame", pattern), _repeated(names, frames))
     for other in SPLITS:
         if (root / f"{other}.txt").is_file():
             present = f"{root / other}.txt is there"
             raise DataError(f"{present}, but no {names.name}; write both lists, or neither", "data.root")
+    notes = list(unread_lists(root, split))
     images, masks = folder(images / split), folder(masks / split)
     frames = [Pair(path, masks / _mask(path, images, pattern)) for path in files_below(images).images]
     types = ", ".join(IMAGE_SUFFIXES)
-    several = sorted(label for label, count in Counter(pair.label for pair in frames).items() if count > 1)
+    complete_frames = complete(frames, f"{images} holds no image ({types})", pattern)
+    several = sorted(label for label, count in Counter(pair.label for pair in complete_frames).items() if count > 1)
     note = f"{masks}: {len(several)} are the mask of several images, each a frame: {some(several, masks)}"
+    notes += [note] if several else []
     searched = _searched(images, types, masks, pattern.rpartition("}")[2])
-    return Listing(
-        complete(frames, f"{images} holds no image ({types})", pattern), (note,) if several else (), searched
-    )
-
-
-def _named(names: Path, images: Path) -> list[Path]:
-    """The images that a list names, with or without their suffix or the name of their folder."""
-    by_name: dict[str, list[Path]] = {}
-    for path in files_below(images).images:
-        relative = path.relative_to(images)
-        for name in (relative.with_suffix("").as_posix(), relative.as_posix()):
-            by_name.setdefault(name, []).append(path)
-    frames = []
-    for name in lines(names):
-        plain = name.replace("\\", "/").removeprefix("./").removeprefix("images/")
-        paths = by_name.get(name, by_name.get(plain, []))
-        if not paths:
-            raise DataError(f"{names} names {name}, but there is no {images / plain}.png or .jpg", "data.root")
-        if len(paths) > 1:
-            raise DataError(f"{names} names {name}, which may be {some(paths, images)}; add the type", "data.root")
-        frames.append(paths[0])
-    return frames
+    return Listing(complete_frames, tuple(notes), searched)
 
 
 def _mask(image: Path, images: Path, pattern: str) -> Path:

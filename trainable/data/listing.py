@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.configfile.mistakes import printable
 from trainable.data.errors import DataError
-from trainable.data.files import files_below, printable
+from trainable.data.files import NAMED, Names, check_file, files_below, stored
 from trainable.data.folder_classes import FILE as CLASSES_FILE
-
-NAMED = 3
-"""So many files are named by a note, the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,16 @@ def complete(frames: Sequence[Pair], empty: str, pattern: str | None = None) -> 
         pattern: The pattern of the names of masks that ``classes.yaml`` may change.
 
     Raises:
-        DataError: no frame, or an image without its label.
+        DataError: no frame, an image without its label, links to nothing and pipes in place of pictures.
     """
     if not frames:
         raise DataError(empty, "data.root")
+    if all(path.is_file() for pair in frames for path in (pair.image, pair.label)):
+        return tuple(frames)
+    known: Names = {}
+    frames = [pair if pair.label.is_file() else Pair(pair.image, stored(pair.label, known)) for pair in frames]
+    for path in (path for pair in frames for path in (pair.image, pair.label)):
+        check_file(path, "a picture")
     missing = [pair for pair in frames if not pair.label.is_file()]
     if missing:
         raise DataError(
@@ -83,4 +87,4 @@ def _near_miss(pair: Pair, pattern: str | None) -> str:
         return ""
     before, _, after = ("", stem, names[0][len(stem) :]) if names[0].startswith(stem) else names[0].rpartition(stem)
     wanted = f"{before}{{name}}{after}" if pattern is not None and stem in names[0] else ""
-    return f"; there is {printable(names[0])}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")
+    return f"; there is {names[0]}" + (f': write `mask: "{wanted}"` in {CLASSES_FILE}' if wanted else "")

@@ -76,13 +76,13 @@ class MaskReader:
         """
         raster = open_raster(path, max_megapixels)
         try:
-            if raster.image.format in ("JPEG", "MPO"):
-                raise DataError("JPEG changes the values of pixels, which are ids; save labels as PNG")
+            if raster.lossy:
+                raise DataError(f"{raster.lossy} changes the values of pixels, which are ids; save labels as PNG")
             image = _opaque(raster.image)
             if image.mode == "RGB":
                 return Mask(raster, self._by_colour(image), np.arange(256, dtype=np.uint8), {})
             indices = _indices(image, raster.coding)
-            counts = np.bincount(np.asarray(indices).ravel(), minlength=256)
+            counts = np.array(indices.histogram())
             palette = _palette(image, counts) if image.mode == "P" else {}
             if palette and self.by_colour:
                 return Mask(raster, indices, self._palette_table(palette), {})
@@ -139,6 +139,10 @@ class MaskReader:
             if colours.get(index) not in (None, colour):
                 name = self.classes.names[self.classes.ids.index(index)]
                 raise DataError(f"{_entry(index, colour)}, but '{name}' {colours[index]}")
+        greys = {colour[0] for colour in palette.values() if len(set(colour)) == 1}
+        if len(greys) == len(palette) > 0 and greys <= set(self.classes.ids):
+            index, colour = next((index, colour) for index, colour in palette.items() if colour[0] != index)
+            raise DataError(f"{_entry(index, colour)}: the id may be {index} or {colour[0]}; save labels in mode L")
         return {index: colour for index, colour in palette.items() if index in self.classes.ids}
 
 

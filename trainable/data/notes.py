@@ -9,10 +9,10 @@ from typing import assert_never
 
 import numpy as np
 
+from trainable.configfile.mistakes import printable
 from trainable.data.cache import ensure_cache, open_cache, reading
 from trainable.data.classes import class_map
 from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
-from trainable.data.files import printable
 from trainable.data.layout import SPLITS, layout_notes, pairs
 from trainable.data.mapped import read_remarks
 
@@ -27,7 +27,7 @@ def data_notes(data: DataConfig) -> tuple[str, ...]:
         case ShapesData():
             return ()
         case CamVidData() | CityscapesData() | VocData() | FolderData():
-            return (*layout_notes(data), *_remark_notes(data), *_class_notes(data))
+            return tuple(map(printable, (*layout_notes(data), *_remark_notes(data), *_class_notes(data))))
         case _:
             assert_never(data)
 
@@ -41,7 +41,7 @@ def _remark_notes(data: FileData) -> Iterator[str]:
         for remark in remarks:
             by_remark[remark].append(image)
     for remark, concerned in by_remark.items():
-        yield f"{len(concerned)} of {len(images)} images: {remark}; the first is {printable(concerned[0])}"
+        yield f"{len(concerned)} of {len(images)} images: {remark}; the first is {concerned[0]}"
 
 
 def _class_notes(data: FileData) -> Iterator[str]:

@@ -5,6 +5,8 @@ Shapes: B batch, C classes, K channels, h w the logits' stride.
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,24 +19,36 @@ from trainable.evaluate.metrics.names import (
     COLLATERAL,
     DROPPED_PROBABILITY,
     KEPT_PROBABILITY,
+    PURITY_ABOVE_CHANCE,
     WEIGHT_COSINE,
 )
 from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import Compute
 
 IMAGES = 8
 """Images, evenly spread over the split, on which each of their classes is suppressed once per epoch."""
+CHANCE_CHANNELS = 2**14
+"""Channels of the random weights: chance is known to 0.002 then, and is that of any number of channels."""
+Law = Literal["uniform", "normal"]
+"""Of initial weights; purity does not depend on their scale."""
 
 
 @torch.inference_mode()
-def diagnose(model: Segmenter, compute: Compute, frames: Frames, most_images: int) -> dict[str, float]:
-    """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch."""
+def diagnose(
+    model: Segmenter, compute: Compute, frames: Frames, most_images: int, law: Law = "uniform"
+) -> dict[str, float]:
+    """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch.
+
+    ``law`` is that of the initial weights of the classifiers.
+    """
     metrics = {WEIGHT_COSINE: weight_cosine(model.classifier)}
     if model.layers:
-        importances = model.importance().values()
-        metrics[CHANNEL_PURITY] = sum(map(channel_purity, importances)) / len(importances)
+        purities = {layer: channel_purity(importance_CK) for layer, importance_CK in model.importance().items()}
+        metrics[CHANNEL_PURITY] = _mean(list(purities.values()))
+        metrics[PURITY_ABOVE_CHANCE] = _mean([purity - _chance(model, at, law) for at, purity in purities.items()])
         count = min(IMAGES, most_images, len(frames))
         images_B3HW, labels_BHW = next(iter(frames.batches([torch.linspace(0, len(frames) - 1, count).long()])))
         metrics |= effects(model, compute, images_B3HW.to(compute.device), labels_BHW.to(compute.device))
@@ -49,6 +63,27 @@ def channel_purity(importance_CK: Tensor) -> float:
     positive_CK = importance_CK.clamp_min(0).double()
     total_K = positive_CK.sum(dim=0)
     return float((positive_CK.amax(dim=0) / total_K)[total_K > 0].mean())
+
+
+def _chance(model: Segmenter, layer: Layer, law: Law) -> float:
+    """Channel purity to expect at a layer before training."""
+    classes, _, *kernel = model.classifier.weight.shape
+    if model.block(layer).source == "auxiliary":
+        return chance_purity(classes, 1, law)
+    if layer == "decoder":  # gradients there are the classifier's weights
+        return chance_purity(classes, math.prod(kernel), law)
+    return chance_purity(classes, 1, "normal")  # gradients: sums over many weights of a class
+
+
+@lru_cache
+def chance_purity(classes: int, kernel: int, law: Law) -> float:
+    """Channel purity of random weights [C,K] that are means over ``kernel`` draws; always the same."""
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.rand if law == "uniform" else torch.randn
+    weight_CK = torch.zeros(classes, CHANCE_CHANNELS)
+    for _ in range(kernel):
+        weight_CK += draw(classes, CHANCE_CHANNELS, generator=generator) - (0.5 if law == "uniform" else 0.0)
+    return channel_purity(weight_CK)
 
 
 @torch.inference_mode()

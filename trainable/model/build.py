@@ -4,6 +4,7 @@ Every mistake raises ``ModelError`` with one line that names the field, the valu
 """
 
 import difflib
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,12 @@ DILATED_RULE = (
     "tu-convnext_tiny or tu-regnety_002"
 )
 
+# timm warns of the classification head's weights, which no encoder has
+logging.getLogger("timm.models._builder").addFilter(lambda record: "Unexpected keys" not in record.getMessage())
+
+SMALL = 0.001
+"""Standard deviation of the official code's initial weights; it then loads those of ImageNet into the backbone."""
+
 
 def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig | None) -> Segmenter:
     """Model with ``classes`` outputs on the CPU; random weights come from torch's global generator.
@@ -42,19 +49,32 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     network = create(model, classes, _weights_argument(model))
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
+    if model.init == "small":
+        _draw_small([network.decoder, classifier] if model.arch == "hrnet" else [classifier])
     layers = suppression.layers if suppression else ()
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
     channels["decoder"] = classifier.in_channels
     blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in layers if suppression}
+    if model.init == "small":
+        _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
+
+
+def _draw_small(parts: Iterable[nn.Module]) -> None:
+    """Draw the weights of all convolutions anew, in the order in which they were created; biases stay."""
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=SMALL)
 
 
 def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes: int) -> SuppressionBlock:
     source = suppression.importance_at(layer)
     return SuppressionBlock(
-        channels, classes, suppression.mechanism, suppression.gate_norm, source, suppression.gradient_every
-    )
+        channels, classes, suppression.mechanism, suppression.gate_norm, source,
+        suppression.gradient_every, suppression.norm_momentum,
+    )  # fmt: skip
 
 
 def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> dict[Layer, Tap]:

@@ -40,6 +40,9 @@ class ModelConfig(Section):
     """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
     encoder_weights: str | None = "imagenet"
     """Pretrained weights of the encoder; null starts from random weights and downloads nothing."""
+    init: Literal["torch", "small"] = "torch"
+    """Initial weights of the classifier, the suppression block and hrnet's decoder: those that smp and torch give, or
+    small: N(0, 0.001) (official). Everything else is the same with both."""
 
     @field_validator("encoder")
     @classmethod

@@ -1,17 +1,30 @@
 """Optimizer, learning-rate schedule and class weights from the ``train`` section."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal, assert_never
+from collections.abc import Sequence
+from typing import Any, Literal, assert_never
 
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import ParamsT
 
+from trainable.data.errors import DataError
 from trainable.data.statistics import ClassStatistics
 from trainable.optim.config import SGD, AdamW, TrainConfig
 
 
-def build_optimizer(train: TrainConfig, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+def parameter_groups(train: TrainConfig, model: nn.Module) -> ParamsT:
+    """The weights of a model with an ``encoder``; in two groups, the encoder's last, where it has a rate of its own."""
+    if train.encoder_lr_factor == 1:
+        return model.parameters()
+    encoder = list(model.get_submodule("encoder").parameters())
+    of_encoder = set(map(id, encoder))
+    others = [parameter for parameter in model.parameters() if id(parameter) not in of_encoder]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": encoder, "lr": train.lr * train.encoder_lr_factor}]
+    return groups
+
+
+def build_optimizer(train: TrainConfig, parameters: ParamsT) -> optim.Optimizer:
     """AdamW or SGD, in torch's fused form: one pass over each parameter."""
     choice = train.optimizer
     match choice:
@@ -30,9 +43,25 @@ def poly_factor(step: int, steps: int, power: float) -> float:
     return float(max(0.0, 1 - step / steps) ** power)
 
 
-def build_schedule(train: TrainConfig, optimizer: optim.Optimizer, steps: int) -> LambdaLR:
-    """Poly schedule over ``steps`` optimizer steps in all; call ``step`` once after each."""
-    return LambdaLR(optimizer, lambda step: poly_factor(step, steps, train.poly_power))
+def warmup_factor(step: int, warmup: int) -> float:
+    """Share of the learning rate at step ``step`` (from 0): rises linearly, and is 1 from the last of ``warmup`` on."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def build_schedule(train: TrainConfig, optimizer: optim.Optimizer, steps_per_epoch: int) -> LambdaLR:
+    """Warm-up and poly schedule over all optimizer steps; call ``step`` once after each.
+
+    Raises:
+        DataError: the warm-up is as long as the training.
+    """
+    steps = train.epochs * steps_per_epoch
+    warmup = train.warmup_steps or round(train.warmup_epochs * steps_per_epoch)
+    if warmup >= steps and train.warmup_steps:
+        training = f"{train.epochs} epochs of {steps_per_epoch} steps"
+        raise DataError(
+            f"must be below the {steps} steps of the training ({training}), got {warmup}", "train.warmup_steps"
+        )
+    return LambdaLR(optimizer, lambda step: warmup_factor(step, warmup) * poly_factor(step, steps, train.poly_power))
 
 
 def class_weights(

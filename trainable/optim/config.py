@@ -1,9 +1,11 @@
 """The ``train`` section: epochs, batches, optimizer and loss weights. Imports no torch."""
 
-from typing import Annotated, Literal
+from operator import not_
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
+from trainable.configfile.mistakes import RuleError
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
 
 
@@ -42,11 +44,19 @@ class TrainConfig(Section):
     batch_size: Annotated[int, Field(ge=1)]
     """Images per optimizer step."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Learning rate at the first step."""
+    """Learning rate at the first step, or what a warm-up rises to."""
     optimizer: Optimizer = AdamW(name="adamw")
     """Optimizer and its own settings."""
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     """The learning rate decays as (1 - t/T)^poly_power per step; 0 keeps it constant."""
+    warmup_epochs: Annotated[float, Field(ge=0, exclude_if=not_)] = 0.0
+    """Epochs in which the learning rate rises linearly to what it would be without; parts of an epoch count."""
+    warmup_steps: Annotated[int, Field(ge=0, exclude_if=not_)] = 0
+    """The same in optimizer steps."""
+    encoder_lr_factor: Annotated[float, Field(ge=0, exclude_if=(1.0).__eq__)] = 1.0
+    """Learning rate of the encoder's weights in relation to ``lr``; 0 leaves them as they are."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=not_)
+    """Gradients longer than this, all weights together, are shortened to it; null shortens none."""
     class_weights: ClassWeights | None = None
     """Weight of each class in the cross-entropy, one per class of the data; log_frequency: 1 / ln(1.02 + share of the
     training pixels) (ENet, 1606.02147), scaled to mean 1; null weighs all alike."""
@@ -55,3 +65,13 @@ class TrainConfig(Section):
     suppressed only what follows the encoder is compiled."""
     precision: Literal["auto", "fp32"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
+
+    @model_validator(mode="after")
+    def _one_warm_up_within_the_training(self) -> Self:
+        if self.warmup_epochs and self.warmup_steps:
+            raise RuleError("write warmup_epochs or warmup_steps, not both", "train.warmup_steps")
+        if self.warmup_epochs >= self.epochs:
+            raise RuleError(
+                f"must be below train.epochs ({self.epochs}), got {self.warmup_epochs:g}", "train.warmup_epochs"
+            )
+        return self

@@ -10,15 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainable.suppression.config import GateNorm, ImportanceSource, Mechanism
+from trainable.suppression.config import NORM_MOMENTUM, GateNorm, ImportanceSource, Mechanism
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
 from trainable.suppression.mechanism import effective_weight
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import full_precision
-
-BN_MOMENTUM = 0.01
-"""The official code's, in torch's convention: the share of a new batch in the running statistics."""
 
 IMPORTANCE_MOMENTUM = 0.1
 """The share of a new step in the running mean of the gradient importance."""
@@ -39,13 +36,14 @@ class SuppressionBlock(nn.Module):
         gate_norm: GateNorm,
         source: ImportanceSource,
         gradient_every: int = 1,
+        norm_momentum: float = NORM_MOMENTUM,
     ) -> None:
         """Build for a map of ``channels``; ``source`` says where S comes from."""
         super().__init__()
         self.mechanism: Mechanism = mechanism
         self.gate_norm: GateNorm = gate_norm
         self.source: ImportanceSource = source
-        self.mix = ChannelMix(channels)
+        self.mix = ChannelMix(channels, norm_momentum)
         self.auxiliary = nn.Conv2d(channels, classes, kernel_size=1) if source == "auxiliary" else None
         self.running_importance: Tensor | None
         ones_CK = torch.ones(classes, channels) if source == "gradient" else None
@@ -97,20 +95,26 @@ class SuppressionBlock(nn.Module):
 
     def forward(self, maps_BKhw: Tensor, importance_CK: Tensor, drop: Drop | None) -> Tensor:
         """A_drop [B,K,h,w] of A [B,K,h,w]."""
-        with torch.autocast(maps_BKhw.device.type, enabled=False):  # it would round the gate to bfloat16
-            weight = effective_weight(self.mix.weight, importance_CK, drop, self.mechanism, self.gate_norm)
-        suppressed_BKhw: Tensor = self.mix(maps_BKhw, weight)
+        suppressed_BKhw: Tensor = self.mix(maps_BKhw, self._weight(importance_CK, drop))
         return suppressed_BKhw
+
+    def mixed(self, maps_BKhw: Tensor, importance_CK: Tensor, drop: Drop | None) -> Tensor:
+        """What ``forward`` normalises, [B,K,h,w]."""
+        return self.mix.mixed(maps_BKhw, self._weight(importance_CK, drop))
+
+    def _weight(self, importance_CK: Tensor, drop: Drop | None) -> Tensor:
+        with torch.autocast(importance_CK.device.type, enabled=False):  # it would round the gate to bfloat16
+            return effective_weight(self.mix.weight, importance_CK, drop, self.mechanism, self.gate_norm)
 
 
 class ChannelMix(nn.Module):
     """ReLU(BN(Conv1x1(A))) with a convolution weight that is given, because a mechanism is folded into it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm_momentum: float) -> None:
         """Conv1x1 K->K with bias, initialised like smp's decoders (Kaiming uniform, zero bias), and BatchNorm."""
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size=1)
-        self.norm = nn.BatchNorm2d(channels, momentum=BN_MOMENTUM)
+        self.norm = nn.BatchNorm2d(channels, momentum=norm_momentum)
         nn.init.kaiming_uniform_(self.conv.weight, mode="fan_in", nonlinearity="relu")
         nn.init.zeros_(self.bias)
 
@@ -127,16 +131,18 @@ class ChannelMix(nn.Module):
 
     def forward(self, maps_BKhw: Tensor, weight: Tensor) -> Tensor:
         """Map [B,O,h,w] for one weight [O,K], or one [B,O,K] for each image."""
+        return F.relu(self.norm(self.mixed(maps_BKhw, weight)))
+
+    def mixed(self, maps_BKhw: Tensor, weight: Tensor) -> Tensor:
+        """Conv1x1(A), before it is normalised."""
         if weight.ndim == 2:
             # strides of a channels_last weight: it decides the layout of the output where the map is not channels_last
             weight_OK11 = weight[:, None, None, :].permute(0, 3, 1, 2)
-            mixed_BOhw = F.conv2d(maps_BKhw, weight_OK11, self.bias)
-        else:
-            batch, channels, height, width = maps_BKhw.shape
-            pixels_BNK = maps_BKhw.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # channels_last: a view
-            mixed_BNO = torch.baddbmm(self.bias.to(pixels_BNK.dtype), pixels_BNK, weight.mT.to(pixels_BNK.dtype))
-            mixed_BOhw = mixed_BNO.view(batch, height, width, -1).permute(0, 3, 1, 2)
-        return F.relu(self.norm(mixed_BOhw))
+            return F.conv2d(maps_BKhw, weight_OK11, self.bias)
+        batch, channels, height, width = maps_BKhw.shape
+        pixels_BNK = maps_BKhw.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # channels_last: a view
+        mixed_BNO = torch.baddbmm(self.bias.to(pixels_BNK.dtype), pixels_BNK, weight.mT.to(pixels_BNK.dtype))
+        return mixed_BNO.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor], channel_dims: Sequence[int]) -> list[Tensor]:

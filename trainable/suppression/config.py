@@ -4,12 +4,16 @@ Its three knobs are the suppression probability (``p_max``, ``schedule`` and wha
 strategy and the feature layer. Defaults are the official setting.
 """
 
+from operator import not_
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_serializer, model_validator
 
 from trainable.configfile.mistakes import RuleError
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
+
+NORM_MOMENTUM = 0.01
+"""The official code's, in torch's convention: the share of a new batch in the running statistics."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -59,7 +63,7 @@ class Uniform(Section):
 
 
 class Present(Section):
-    """Uniform over the classes that occur in the batch, or in the image where ``granularity`` is image."""
+    """Uniform over the classes that occur in what shares the draw: the batch, the group or the image."""
 
     name: Literal["present"]
 
@@ -138,6 +142,43 @@ Sampling = Annotated[
 ]
 
 
+class _NameAlone(Section):
+    """A section without settings, kept as its name."""
+
+    name: str
+
+    @model_serializer
+    def _as_name(self) -> str:
+        return self.name
+
+
+class PerBatch(_NameAlone):
+    """One draw for the whole batch (official, on one rank)."""
+
+    name: Literal["batch"]
+
+
+class PerImage(_NameAlone):
+    """A draw for each image."""
+
+    name: Literal["image"]
+
+
+class Groups(Section):
+    """A draw for each of several groups of neighbouring images, as the ranks of a distributed training make them.
+
+    The official code on four ranks drops one class on rank 0 and another one on the other three: ``shares: [1, 3]``.
+    """
+
+    name: Literal["groups"]
+    shares: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3)
+    """Size of each group in relation to the others. Group k ends at image B (s_1 + .. + s_k) / (s_1 + .. + s_n) of the
+    batch's B, halves rounded up; in a batch of few images a group may be empty and drops nothing."""
+
+
+Granularity = Annotated[PerBatch | PerImage | Groups, BY_NAME, NAME_ALONE]
+
+
 class Gate(Section):
     """Scale each channel by the mean of the kept classes' importance (official)."""
 
@@ -198,8 +239,8 @@ class SuppressionConfig(Section):
     """Weight of the suppressed path in the loss: linear u (official), constant or cosine."""
     alpha: Annotated[float, Field(ge=0, le=30)] = 10.0
     """Weight of the suppression term, the mean probability of the suppressed class."""
-    granularity: Literal["batch", "image"] = "batch"
-    """Whether a draw is shared by the batch (official) or made for each image."""
+    granularity: Granularity = PerBatch(name="batch")
+    """What shares a draw: the batch (official), each image alone, or groups of images (official on several ranks)."""
     num_classes: Annotated[int, Field(ge=1)] = 1
     """Classes that a drop suppresses at once (official: 1); fewer than the data has."""
     gate_norm: GateNorm = "none"
@@ -214,6 +255,12 @@ class SuppressionConfig(Section):
     stands in."""
     mechanism: Mechanism = Gate(name="gate")
     """How the map is suppressed."""
+    norm_momentum: Annotated[float, Field(gt=0, le=1, exclude_if=NORM_MOMENTUM.__eq__)] = NORM_MOMENTUM
+    """Share of a step's batch statistics in the running ones of the block's batch norm (official: 0.01, which takes
+    some 500 steps to forget where it began)."""
+    recalibrate: Annotated[bool, Field(exclude_if=not_)] = False
+    """Before an evaluation, recompute the running statistics of the block's batch norm on training images as they are,
+    every class kept: short schedules need it. Training goes on as without it."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -21,6 +21,9 @@ class Drop:
     """Seed of whatever a mechanism draws for itself."""
     share: float = 1.0
     """Share of the groups that suppress any class."""
+    over_all: bool = False
+    """Whether the suppression term is a mean over all images, as over ranks of which some drop nothing; else over those
+    that drop."""
 
     @classmethod
     def of(cls, dropped: int, classes: int, device: torch.device | None = None) -> "Drop":
@@ -39,11 +42,12 @@ class Drop:
         return table_G256.to(labels_BHW.dtype).gather(1, labels_BHW.flatten(1)).view_as(labels_BHW)
 
     def shares(self) -> Tensor:
-        """Weight [G,C] of each suppressed class in the suppression term, sum 1.
+        """Weight [G,C] (float64) of each suppressed class in the suppression term, sum 1.
 
         The term is the mean over the suppressed classes, and over the groups that suppress any (METHOD, "Definitions
-        where the paper is silent").
+        where the paper is silent"); with ``over_all`` over all groups, and what sums to 1 is less.
         """
-        dropped_GC = 1 - self.keep_GC
+        dropped_GC = 1 - self.keep_GC.double()  # a third is not exact in float32
         count_G1 = dropped_GC.sum(dim=1, keepdim=True)
-        return dropped_GC / count_G1.clamp_min(1) / (count_G1 > 0).sum().clamp_min(1)
+        averaged = len(count_G1) if self.over_all else (count_G1 > 0).sum().clamp_min(1)
+        return dropped_GC / count_G1.clamp_min(1) / averaged

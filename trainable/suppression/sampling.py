@@ -4,7 +4,8 @@ All random numbers come from a CPU generator of the caller, and every step takes
 a run on a GPU suppresses the same classes as one on a CPU, and trials that differ in probability, mechanism or layer
 draw the same ones; but round_robin's turn moves on with each drop, and difficulty follows what a trial has learned.
 Nothing waits for the GPU: where weights depend on the batch, the choice is made on its device.
-Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels, h w logits.
+Shapes: B batch, C classes, G groups that share a draw (1: the batch, B: one per image, or as many as ``groups`` has),
+H W labels, h w logits.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trainable.suppression.config import (
     Difficulty,
     EffectiveNumber,
     Frequency,
+    Groups,
     InverseFrequency,
     Present,
     RoundRobin,
@@ -29,6 +31,7 @@ from trainable.suppression.config import (
     Uniform,
 )
 from trainable.suppression.drop import Drop
+from trainable.suppression.grouping import Grouping
 
 
 @dataclass
@@ -122,19 +125,21 @@ class ClassSampler:
 
     def draw(self, labels_BHW: Tensor, probability: float, generator: torch.Generator) -> Drop | None:
         """Draw for a batch; None where nothing is dropped, which each group decides with 1 - ``probability``."""
-        groups = 1 if self.suppression.granularity == "batch" else len(labels_BHW)
-        coins_G = torch.rand(groups, generator=generator, dtype=torch.float64)
-        noise_GC = torch.rand(groups, self.classes, generator=generator, dtype=torch.float64)
+        granularity = self.suppression.granularity
+        grouping = Grouping.of(granularity, len(labels_BHW))
+        coins_G = torch.rand(grouping.groups, generator=generator, dtype=torch.float64)
+        noise_GC = torch.rand(grouping.groups, self.classes, generator=generator, dtype=torch.float64)
         seed = int(torch.randint(2**62, (), generator=generator))
-        drops_G = coins_G < probability
+        drops_G = (coins_G < probability) & grouping.occupied
         if not drops_G.any():
             return None
         if isinstance(self.strategy, Turn):
             chosen_GC = self.strategy.take(drops_G, self.suppression.num_classes)
         else:
             chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device, non_blocking=True)
-        keep_GC = (1 - chosen_GC).float().to(self.device, non_blocking=True)
-        return Drop(keep_GC, seed, share=float(drops_G.double().mean()))
+        keep_GC = grouping.rows((1 - chosen_GC).float().to(self.device, non_blocking=True))
+        share = float(drops_G[grouping.occupied].double().mean())
+        return Drop(keep_GC, seed, share, over_all=isinstance(granularity, Groups))
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
         """Let difficulty learn from a training batch: logits of the suppressed path, which is the one that predicts.
@@ -181,9 +186,7 @@ class ClassSampler:
     def _present(self, labels_BHW: Tensor) -> Tensor:
         labels = labels_BHW.flatten(1).long()
         present_BC = labels.new_zeros(len(labels), 256).scatter_(1, labels, 1)[:, : self.classes]
-        if self.suppression.granularity == "batch":
-            present_BC = present_BC.amax(dim=0, keepdim=True)
-        return present_BC.double()
+        return Grouping.of(self.suppression.granularity, len(labels)).any_of(present_BC).double()
 
 
 def _count(classes: Tensor, number: int) -> Tensor:

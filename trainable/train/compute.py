@@ -14,23 +14,34 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a network's input is normalised by, per channel of RGB in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Of ImageNet's images."""
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and autocast of a trial."""
+    """Device, autocast and input of a trial."""
 
     device: torch.device
     bfloat16: bool
+    normalization: Normalization = IMAGENET
+    """``trainable.model.input_statistics`` knows that of an encoder."""
 
     def autocast(self) -> torch.autocast:
         """Context of a forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
     def network_input(self, images_B3HW: Tensor) -> Tensor:
-        """Network input float32 [B,3,H,W] from bytes, normalised with ImageNet's statistics for every encoder."""
+        """Network input float32 [B,3,H,W] from bytes, normalised."""
         mean_311, std_311 = self._statistics
         scaled_B3HW = images_B3HW.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return scaled_B3HW.sub_(mean_311).div_(std_311)
@@ -38,7 +49,9 @@ class Compute:
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation [3,1,1], made once: each time they are made the GPU is waited for."""
-        mean_311, std_311 = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=self.device).view(2, 3, 1, 1)
+        mean_311, std_311 = torch.tensor((self.normalization.mean, self.normalization.std), device=self.device).view(
+            2, 3, 1, 1
+        )
         return mean_311, std_311
 
     def release(self) -> None:

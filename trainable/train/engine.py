@@ -7,7 +7,7 @@ repeats bit for bit with the same number of threads, whatever ran in the process
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,16 +19,24 @@ from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
-from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS, TRAIN_SECONDS, VAL_SECONDS
+from trainable.evaluate.metrics.names import (
+    EPOCH_SECONDS,
+    RECALIBRATION_SECONDS,
+    SETUP_SECONDS,
+    TRAIN_SECONDS,
+    VAL_SECONDS,
+)
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
 from trainable.model.build import build_model
-from trainable.optim.build import build_optimizer, build_schedule, class_weights
+from trainable.model.input_statistics import input_statistics
+from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
+from trainable.train.recalibration import recalibrate
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
     training = prepare(config, compute, len(splits.train), statistics)
+    compute = training.compute  # with the input that the encoder wants
     if resume_from is not None:
         training.load_state_dict(dict(resume_from))
     done = 0 if resume_from is None else int(resume_from["epoch"])
@@ -127,11 +136,15 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
+        if config.suppression and config.suppression.recalibrate:
+            recalibrate(training, splits.train)
+            timing[RECALIBRATION_SECONDS] = time.perf_counter() - between
+        calibrated = time.perf_counter()
         evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
         if test is not None and epoch == config.train.epochs:
             evaluated |= evaluate_test(config, training.model, compute, test, rare)
         end = time.perf_counter()
-        timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - between}
+        timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
         yield EpochResult(epoch, {**evaluated, **trained, **timing}, training, splits.val, rare, confusion_CC)
         timing = {}
 
@@ -146,13 +159,13 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
+    compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
         model.compile_parts()
-    optimizer = build_optimizer(config.train, model.parameters())
-    steps = config.train.epochs * steps_per_epoch(images, config.train.batch_size)
+    optimizer = build_optimizer(config.train, parameter_groups(config.train, model))
     weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
-    schedule = build_schedule(config.train, optimizer, steps)
+    schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
     sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, sampler)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainable.config import TrialConfig
@@ -128,6 +128,8 @@ def _step(
         loss, terms = _losses(training, batch, u, generator, clock)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
+    if training.config.train.clip_norm is not None:
+        nn.utils.clip_grad_norm_(training.model.parameters(), training.config.train.clip_norm)
     training.optimizer.step()
     training.schedule.step()
     return loss, terms

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-Stream = Literal["weights", "order", "augment", "suppression", "layers"]
-"""weights: initial weights; order: order of the images; layers: dropout and the like inside the network."""
+Stream = Literal["weights", "order", "augment", "suppression", "layers", "recalibration"]
+"""weights: initial weights; order: order of the images; layers: dropout and the like inside the network; recalibration:
+which images. A new stream goes to the end: a stream's place is a part of its seed."""
 
 
 def stream_seed(seed: int, stream: Stream, epoch: int = 0) -> int:

@@ -9,6 +9,7 @@ from orchestrator.report.pages.numbers import count, interval, listed, mean, pro
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone, verdict
 from orchestrator.report.sections.design import design_blocks
+from orchestrator.report.sections.efficacy import efficacy_blocks
 from orchestrator.report.sections.limits import stage_limits, underpowered
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
@@ -45,6 +46,8 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         yield from _figures(stage, reported)
         yield from _classes(stage)
         yield from design_blocks(stage, reported)
+        runs = {arm.name: stage.complete(arm.name) for arm in stage.arms}
+        yield from efficacy_blocks(stage.results, stage.plan.stage, stage.title, runs)
     yield Heading(f"Limits of the {stage.noun}", level=3)
     yield Bullets(tuple(stage_limits(stage, reported)))
 

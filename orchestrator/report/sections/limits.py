@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.report.pages.document import Block, Bullets, Heading
 from orchestrator.report.pages.numbers import count, listed, probability
+from orchestrator.report.sections.batch_statistics import batch_statistics
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults
 from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.power import detectable_effect
@@ -24,6 +25,7 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         "Seeds vary the weights' start, the order of the data and the drops; the data set is one and the same. What is "
         "shown holds for this data set, model and length of training."
     )
+    yield from batch_statistics(stage.results, [run for arm in stage.arms for run in stage.complete(arm.name)])
     yield from _split_limits(stage)
     if stage.strays:
         yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
@@ -87,6 +89,7 @@ def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:
             f"{count(pruned, 'trial')} of {len(searched)} stopped early and enter no figure but the history: their "
             "last value is not that of a full training."
         )
+    yield from batch_statistics(results, [*complete, *results.runs("reference")])
     if complete and len({run.seed for run in complete}) == 1 and len(complete) > 1:
         yield "All trials have the same seed: what is best may be best for this seed alone."
 

@@ -6,6 +6,7 @@ from functools import partial
 from orchestrator.report.charts.search_charts import history, importance_bars, parallel_coordinates, pareto, slices
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.pages.numbers import NOTHING, count, number, setting
+from orchestrator.report.sections.efficacy import efficacy_blocks
 from orchestrator.report.sections.importance import Importance, importances
 from orchestrator.report.sections.limits import search_limits
 from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
@@ -37,6 +38,8 @@ def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     yield from _scores_of_trials(results, trials, complete, front)
     for metric in objectives:
         yield from _what_it_varies_with(results, knobs, complete, metric)
+    leaders = [*front[:MOST_PICKS], *(run for run in results.runs("reference") if run.complete)]
+    yield from efficacy_blocks(results, "search", "Search", {run.key: [run] for run in leaders})
     yield Heading("Limits of the search", level=3)
     yield Bullets(tuple(search_limits(results, complete)))
 

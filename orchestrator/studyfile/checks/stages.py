@@ -12,7 +12,7 @@ from pydantic import JsonValue, ValidationError
 from orchestrator.studyfile.checks.ablation_in_file import AblationFile, trial_mistakes
 from orchestrator.studyfile.checks.factors import factor_mistakes
 from orchestrator.studyfile.sections.comparison import Arms, BestOf, Values, Winner, Written
-from orchestrator.studyfile.sections.search import STUDY_NAME
+from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.space import SearchSpace
@@ -83,7 +83,7 @@ def _baseline(file: AblationFile) -> Iterator[Mistake]:
     if isinstance(baseline, Winner) and not file.searched:
         yield file.mistake("winner is that of a search, and the file has no search", "baseline")
     elif isinstance(baseline, BestOf) and not re.fullmatch(STUDY_NAME, baseline.study):
-        yield file.mistake(f"'{baseline.study}' is no name of a study", "baseline", "best")
+        yield file.mistake(f"{STUDY_NAME_RULE}; got '{baseline.study}'", "baseline", "best")
     elif isinstance(baseline, Written):
         yield from _values_mistakes(file, file.space.at_center(), baseline.values, "baseline")
         for name, _, conditional in file.space.domains() if file.searched else ():

@@ -1,17 +1,32 @@
 """The ``search`` section of a study file: sampler, budget, pruner, reference trials."""
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from trainable.section import Section
 
-Reference: TypeAlias = Literal["plain", "official"]
-"""plain: no suppression; official: the defaults of SuppressionConfig, the official DropClass setting."""
+Reference: TypeAlias = Literal["plain", "plain_small", "official"]
+"""Presets: no suppression, the same from official's initial weights, and the official DropClass setting."""
 
-STUDY_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
-"""A study's name: it names a folder, an MLflow experiment and a URL."""
-StudyName: TypeAlias = Annotated[str, Field(pattern=STUDY_NAME)]
+STUDY_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$"
+"""A study's name: it names a folder, an MLflow experiment and a URL, and is a word of commands, no option."""
+STUDY_NAME_RULE = (
+    "expected a plain word of at most 200 letters, digits, '.', '-', '_' that "
+    "does not begin with '.' or '-' nor end with '.'"
+)
+
+
+def _study_name(name: str) -> str:
+    if not re.fullmatch(STUDY_NAME, name):
+        raise ValueError(f"{STUDY_NAME_RULE}; got '{name}'")
+    return name
+
+
+StudyName: TypeAlias = Annotated[
+    str, AfterValidator(_study_name), WithJsonSchema({"type": "string", "pattern": STUDY_NAME})
+]
 
 AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
 AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]
@@ -73,11 +88,18 @@ Sampler: TypeAlias = Annotated[TPE | GP | Random | QMC | NSGAII | CMAES | Grid, 
 class _Graceful(Section):
     name: str
     grace_epochs: AtLeast1 | None = None
-    """Epochs before a trial may be pruned; null: max(3, epochs // 6), at most all of them."""
+    """Epochs before a trial may be pruned; null: max(3, epochs // 6), at most all of them, and at least half of them
+    where suppression.schedule or suppression.loss_ramp is searched."""
 
-    def grace(self, epochs: int) -> int:
-        """Epochs before a trial of this length may be pruned."""
-        return min(epochs, max(3, epochs // 6)) if self.grace_epochs is None else self.grace_epochs
+    def grace(self, epochs: int, *, ramps_differ: bool = False) -> int:
+        """Epochs before a trial of this length may be pruned.
+
+        A pruner compares trials by the path that is evaluated. Where that of one trial has the whole weight of the loss
+        from the start and that of another hardly any, it would choose the ramp, not the method.
+        """
+        if self.grace_epochs is not None:
+            return self.grace_epochs
+        return min(epochs, max(3, epochs // 6, (epochs + 1) // 2 if ramps_differ else 0))
 
 
 class ASHA(_Graceful):
@@ -130,7 +152,7 @@ class SearchSection(Section):
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()
     """Names of other studies in the same storage; their complete trials that lie in this space are imported."""
-    references: tuple[Reference, ...] = ("plain", "official")
+    references: tuple[Reference, ...] = ("plain", "plain_small", "official")
     """Reference trials that run beside the search and are never pruned."""
 
     @field_validator("references")

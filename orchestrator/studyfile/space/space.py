@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
+from trainable.section import all_settings
 
 Pick: TypeAlias = Callable[[str, Domain], Value]
 """Given a domain's name and the domain: a number, or the label of an option."""
@@ -63,7 +64,7 @@ class SearchSpace:
 
     def locate(self, config: TrialConfig) -> dict[str, Value] | None:
         """The picks that give this configuration; None where it lies outside the space."""
-        for picks in _matches(self.tree, config.model_dump(mode="json"), ""):
+        for picks in _matches(self.tree, all_settings(config), ""):
             if self.trial(lambda name, _, picks=picks: picks[name], config.seed) == config:  # type: ignore[misc]
                 return picks
         return None

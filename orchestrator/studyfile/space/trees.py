@@ -10,6 +10,7 @@ from orchestrator.studyfile.sections.comparison import AblationSection, Baseline
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
+from trainable.section import all_settings
 
 TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
 """The sections of a trial that a study file writes; its seed derives from the study's."""
@@ -56,7 +57,9 @@ def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tu
     same = [level for level in levels if content(trial_of(base, {path: level})) == baseline]
     if same:
         return (same[0], *(level for level in levels if level is not same[0])), True
-    return (value_at(trial_of(base).model_dump(mode="json"), path), *levels), False
+    settings = all_settings(trial_of(base))
+    assert isinstance(settings, dict)
+    return (value_at(settings, path), *levels), False
 
 
 def value_at(tree: Mapping[str, JsonValue], path: str) -> JsonValue:

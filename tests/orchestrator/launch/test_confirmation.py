@@ -50,7 +50,7 @@ def test_confirmed_runs_see_the_test_split_once_and_searched_ones_never(tmp_path
     png(tmp_path / "camvid/testannot/000.png", rng.integers(0, 12, (32, 64)))
     runs = confirmation(study, [leader(study)]).cells()
     assert [run.key for run in runs if run.block == 0] == [
-        "confirm-plain-s0", "confirm-official-s0", "confirm-search-0003-s0"
+        "confirm-plain-s0", "confirm-plain_small-s0", "confirm-official-s0", "confirm-search-0003-s0"
     ]  # fmt: skip
     assert all(run.config["evaluation"]["test_at_end"] for run in runs)
     assert not study.space.trial(study.space.center(), 0).evaluation.test_at_end
@@ -126,7 +126,7 @@ def test_a_leader_that_equals_a_reference_keeps_its_name_and_equal_leaders_count
     one = leader(study)
     again = replace(one, planned=replace(one.planned, key="search-0009", number=9))
     comparison = confirmation(study, [one, again])
-    assert [arm.name for arm in comparison.plan.arms] == ["plain", "official", "search-0003"]
+    assert [arm.name for arm in comparison.plan.arms] == ["plain", "plain_small", "official", "search-0003"]
 
 
 def test_what_a_plan_replaced_after_runs_had_begun_is_kept(tmp_path: Path) -> None:

@@ -152,3 +152,12 @@ def test_a_folder_gives_its_classes_to_the_metrics(
     assert main([str(write(section))]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"{place}/s.yaml:4 data.root: {data.root}/classes.yaml:1 classes[0].id: ")
+
+
+def test_no_error_of_a_launch_shows_what_a_variable_holds(place: Path, write: Write) -> None:
+    camvid_tree(place / "hunter2")
+    _cut(place / "hunter2")
+    env = {"ROOT": f"{place}/hunter2"}
+    study = load(write("{name: camvid, root: '${ROOT}', size: [32, 64]}"), (), env=env)
+    with pytest.raises(InputError, match=r"^[^\n]*s\.yaml: \$\{ROOT\}/train/001\.png: cannot be decoded[^\n]*$"):
+        cache_data(study)

@@ -77,7 +77,8 @@ def test_references_can_be_added(study: Make, place: str) -> None:
     store = finished(study(PLAIN), place, 6)
     planner, notes = launched(study(), store)
     assert notes == ()
-    assert [planned.key for planned in iter(planner.next, None)] == ["reference-plain", "reference-official"]
+    expected = [f"reference-{name}" for name in ("plain", "plain_small", "official")]
+    assert [planned.key for planned in iter(planner.next, None)] == expected
 
 
 @pytest.mark.parametrize(
@@ -131,10 +132,11 @@ def test_a_changed_space_reuses_what_fits_and_says_so_at_every_launch(study: Mak
 
 
 def test_a_reference_is_located_in_the_space_as_it_now_is(study: Make, place: str) -> None:
-    wide = study("suppression={p_max: {uniform: [0, 1]}}")
+    references = ("search.references=[plain, official]", "model.init=small")
+    wide = study("suppression={p_max: {uniform: [0, 1]}}", *references)
     store = finished(wide, place, 2)
     assert [(record.planned.picks or {}).get("suppression.p_max") for record in store.records()] == [None, 1.0]
-    other = study("suppression={alpha: {uniform: [0, 30]}}")
+    other = study("suppression={alpha: {uniform: [0, 30]}}", *references)
     planner, _ = launched(other, store)
     located = {record.key: record.planned.picks for record in read_history(other, store).records}
     assert located == {"reference-official": {"suppression.alpha": 10.0}, "reference-plain": None}

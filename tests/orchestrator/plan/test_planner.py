@@ -49,8 +49,9 @@ def run_all(planner: Planner, limit: int = 1000) -> Iterator[Record]:
 def test_references_first_then_the_budget_then_nothing(study: Make) -> None:
     planner = Planner(study())
     records = list(run_all(planner))
-    assert [r.key for r in records[:3]] == ["reference-plain", "reference-official", "search-0000"]
-    assert len(records) == planner.total == 8
+    references = [f"reference-{name}" for name in ("plain", "plain_small", "official")]
+    assert [r.key for r in records[:4]] == [*references, "search-0000"]
+    assert len(records) == planner.total == 9
     assert planner.exhausted
     assert planner.next() is None
 
@@ -61,7 +62,11 @@ def test_every_configuration_is_valid_and_the_references_are_what_they_say(study
     official = configs["reference-official"].suppression
     assert official is not None
     assert (official.p_max, official.alpha, official.schedule.name, official.gate_norm) == (1.0, 10.0, "linear", "none")
-    assert configs["reference-plain"].seed == configs["reference-official"].seed
+    small = configs["reference-plain_small"]
+    assert small.suppression is None
+    init = {key: config.model.init for key, config in configs.items() if key.startswith("reference")}
+    assert init == {"reference-plain": "torch", "reference-plain_small": "small", "reference-official": "small"}
+    assert configs["reference-plain"].seed == small.seed == configs["reference-official"].seed
     assert len({config.seed for key, config in configs.items() if key.startswith("search")}) == 6
 
 
@@ -112,7 +117,7 @@ def test_a_trial_that_never_improves_is_given_up_by_patience(study: Make) -> Non
 def test_unfinished_trials_are_handed_out_first_under_their_own_keys(study: Make) -> None:
     loaded = study()
     planner = Planner(loaded)
-    done = list(run_all(planner, limit=3))
+    done = list(run_all(planner, limit=4))
     open_trials = [planner.next(), planner.next()]
     records = [*done, *(Record(planned) for planned in open_trials if planned)]
     again = Planner(loaded, records)
@@ -156,8 +161,9 @@ def test_several_objectives_are_told_together(study: Make) -> None:
 
 
 def test_only_references_inside_the_space_are_told_to_optuna(study: Make) -> None:
-    for override, told in (("suppression.gate_norm=none", 7), ("suppression.gate_norm=mean", 6)):
-        planner = Planner(study(override))  # the official preset has gate_norm none; plain is in neither space
+    official = ["suppression.gate_norm=none", "model.init=small"]
+    for overrides, told in ((official, 7), (official[:1], 6), (["suppression.gate_norm=mean", official[1]], 6)):
+        planner = Planner(study(*overrides))  # the plain ones are in none of the spaces
         list(run_all(planner))
         assert len(planner._optuna.study.trials) == told
 

@@ -1,5 +1,6 @@
 """What leaves the store for a table, a page or MLflow holds no value of the environment."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo
 from orchestrator.tracking.entries import config_hash, trial_params, trial_tags
 from trainable.configfile.node import JsonObject
+from trainable.configfile.trees import read_tree
 
 SECRET, NET = "/home/somebody/data", "tu-hidden_net"
 FROM_ENV = {"data.root": "${DATA}", "data.size": '[32, "${SIDE}"]', "model.encoder": "${NET}", "model": "${ALL}"}
@@ -106,3 +108,16 @@ def test_logs_and_tracebacks_are_read_as_they_are(tmp_path: Path) -> None:
     store.write_text("trials/search-0000/traceback.txt", "Traceback")
     assert store.texts(RECORD) == {"log-1.txt": f"reads {SECRET}", "traceback.txt": "Traceback"}
     assert store.texts(RECORD.ended(State.COMPLETE)) == {"log-1.txt": f"reads {SECRET}"}
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "on", "010", "~", "null", "2020-01-01", "0x10", "1_000", ".inf", "a\x85b", "$${X}"]
+)
+def test_the_study_file_in_mlflow_is_read_as_it_was(text: str, tmp_path: Path) -> None:
+    tracking: JsonObject = {"uri": None, "experiment": text}
+    objective: JsonObject = {"metric": "val/miou", "mode": "max"}
+    data: JsonObject = {"size": [32, 1e-05, True]}
+    specification: JsonObject = {"study": text, "objective": objective, "data": data, "tracking": tracking}
+    StudyInfo(Store(str(tmp_path / "studies"), "s"), KeptStudy("1", specification)).write_study(tmp_path)
+    written = (tmp_path / "study.yaml").read_text(encoding="utf-8")
+    assert json.dumps(read_tree(written)) == json.dumps(specification)

@@ -10,12 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import status
+from orchestrator.launch.history import read_history
+from orchestrator.plan.planner import Planner
 from orchestrator.report import __main__ as report
+from orchestrator.store.records import Store
+from orchestrator.studyfile import load
 from orchestrator.sweep import main as sweep
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 FILE = str(ROOT / "benchmarks/fixed_study.yaml")
+OFFICIAL = ("-official", "-official-s0", "-official-s1")
 COMPARE = [sys.executable, str(ROOT / "benchmarks/compare_studies.py"), "--tables-only"]
 
 
@@ -45,15 +50,28 @@ def test_its_table_lacks_picks_and_the_report_says_so_in_one_line(
 
 
 def test_a_launch_finds_it_finished_and_writes_it_anew(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    untracked = ["--storage", str(storage), "--set", "tracking.enabled=false"]
+    """But for the official reference, which that version trained from other initial weights."""
+    untracked = ["--storage", str(storage), "--set", "tracking.enabled=false", "--set", "search.references=[plain]"]
     assert sweep([FILE, *untracked]) == 0
     assert "Study fixed is finished: nothing is left to run." in capsys.readouterr().out
     before, after = (pq.read_table(place / "fixed/results.parquet") for place in (HERE / "study_of_version_0", storage))
+    before = before.filter([not key.as_py().endswith(OFFICIAL) for key in before["trial"]])
     assert after.select(before.column_names).equals(before), "bit for bit, but for the columns that are new"
     assert report.main(["fixed", "--storage", str(storage), "--out", "pages"]) == 0
     capsys.readouterr()
     assert sweep([FILE, *untracked]) == 0
     assert f"report  {storage}/fixed/report/report.html" in capsys.readouterr().out, "which is as it was"
+
+
+def test_its_official_reference_is_trained_anew_and_the_launch_says_so(storage: Path) -> None:
+    study, store = load(Path(FILE), env={"ENCODER": "tu-test_resnet"}), Store(str(storage), "fixed")
+    history = read_history(study, store)
+    planner = Planner(study, history.records, history.outside)
+    assert [planned.key for planned in iter(planner.next, None)] == ["reference-official-2"]
+    assert history.notes == (
+        "The search space has changed (reference-official): 5 of 6 earlier trials lie in it and are used, "
+        "1 are left out",
+    )
 
 
 def test_a_comparison_refuses_an_altered_copy(storage: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:
         odd = Record(Planned("search-1", "search", 1, {**CONFIG, "data": data}, {}), record.epochs)
         write_best(Store(str(tmp_path), "s"), odd, "s", MIOU, threads=2)
         mistakes: list[Mistake] = []
-        tree = plain(read_mapping(tmp_path / "s/best.yaml", "a trial", (), mistakes, env={}))
+        tree = plain(read_mapping(tmp_path / "s/best.yaml", "a trial", {}, mistakes, env={}))
         assert (tree, mistakes) == (odd.planned.config, [])
 
 

@@ -4,6 +4,9 @@
 
 import pytest
 
+from orchestrator.plan.samplers import build_pruner, early_stopping
+from orchestrator.studyfile.space.ramps import searched_ramps
+
 TWO = "[{metric: val/miou, mode: max}, {metric: train/loss, mode: min}]"
 NUMERIC = "{p_max: {uniform: [0, 1]}, alpha: {uniform: [0, 30]}}"
 CHOICE = "{p_max: {uniform: [0, 1]}, alpha: {uniform: [0, 30]}, schedule: {choice: [linear, constant]}}"
@@ -51,6 +54,60 @@ def test_the_default_grace_period(read):
     pruner = read(search="{trials: 4, pruner: asha}").spec.search.pruner
     assert [pruner.grace(epochs) for epochs in (2, 12, 60)] == [2, 3, 10]
     assert read(search="{trials: 4, pruner: {name: asha, grace_epochs: 5}}").spec.search.pruner.grace(60) == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "ramps"),
+    [
+        ({}, []),
+        ({"suppression": "null", "search": "{trials: 1}"}, []),
+        ({"suppression": "{p_max: {uniform: [0, 1]}, alpha: {choice: [1, 10]}}"}, []),
+        ({"suppression": "{schedule: {choice: [linear, constant]}}"}, ["suppression.schedule"]),
+        ({"suppression": "{loss_ramp: {choice: [linear, {name: linear}]}}"}, []),  # one and the same
+        ({"suppression": "{loss_ramp: {name: constant, weight: {uniform: [0.2, 0.9]}}}"}, ["suppression.loss_ramp"]),
+        ({"suppression": "{schedule: {choice: [{name: warmup_constant, warmup: {choice: [0.1, 0.2]}}]}}"}, ["suppression.schedule"]),
+        ({"suppression": "{choice: [{schedule: constant}, {alpha: 1}]}"}, ["suppression.schedule"]),
+        ({"suppression": "{choice: [null, {schedule: constant, loss_ramp: cosine}]}"}, []),
+        ({"suppression": "{}", "train": "{epochs: {int: [4, 12]}, batch_size: 8}"}, []),
+        ({"suppression": "{schedule: {choice: [linear, cosine]}, loss_ramp: {choice: [linear, constant]}}"},
+         ["suppression.schedule", "suppression.loss_ramp"]),
+        ({"resources": "{cpu: 1}\npreset: {choice: [full, block]}"}, ["suppression.loss_ramp"]),
+        ({"resources": "{cpu: 1}\npreset: {choice: [plain, full]}"}, []),
+        ({"suppression": "{schedule: {choice: [linear, constant]}}", "resources": "{cpu: 1}\npreset: {choice: [plain, official]}"}, []),
+        ({"suppression": "{schedule: constant}", "resources": "{cpu: 1}\npreset: {choice: [full, official]}"}, ["suppression.schedule"]),
+    ],
+)  # fmt: skip
+def test_which_ramps_differ_between_trials(read, lines, ramps):
+    assert searched_ramps(read(**lines).space.tree) == ramps
+
+
+@pytest.mark.parametrize(("epochs", "grace"), [(2, 2), (5, 3), (12, 6), (13, 7), (60, 30)])
+def test_where_ramps_differ_the_default_grace_is_half_the_training(read, epochs, grace):
+    lines = {"train": f"{{epochs: {epochs}, batch_size: 8}}", "search": "{trials: 4, pruner: asha}"}
+    differing = {"suppression": "{loss_ramp: {choice: [linear, constant]}, alpha: {uniform: [0.1, 3]}}"}
+    study = read(**lines, **differing)
+    assert study.spec.search.pruner.grace(epochs, ramps_differ=True) == grace
+    assert build_pruner(study.spec.search.pruner, study.space)._min_resource == grace
+    told = early_stopping(study.spec.search.pruner, study.space)
+    half = ": half the training, as trials differ in suppression.loss_ramp" if epochs > 5 else ""
+    assert told == f"asha, after epoch {grace} of {epochs}{half}"
+    same = read(**lines)
+    usual = min(epochs, max(3, epochs // 6))
+    assert build_pruner(same.spec.search.pruner, same.space)._min_resource == usual
+    assert early_stopping(same.spec.search.pruner, same.space) == f"asha, after epoch {usual} of {epochs}"
+    written = read(**lines | {"search": "{trials: 4, pruner: {name: asha, grace_epochs: 1}}"}, **differing)
+    assert build_pruner(written.spec.search.pruner, written.space)._min_resource == 1
+
+
+def test_early_stopping_in_words(read):
+    def told(search: str) -> str:
+        study = read(search=search)
+        return early_stopping(study.spec.search.pruner, study.space)
+
+    assert told("{trials: 4}") == "none: every trial is trained to its end"
+    assert told("{trials: 4, pruner: patient}") == "patient, after 5 epochs without improvement"
+    assert told("{trials: 4, pruner: median}") == "median, after epoch 3 of 12"
+    assert told("{trials: 4, pruner: {name: hyperband, grace_epochs: 2}}") == "hyperband, after epoch 2 of 12"
 
 
 def test_combinations_are_not_judged_before_the_domains_are_sound(complain):

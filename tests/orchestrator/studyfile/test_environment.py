@@ -1,6 +1,9 @@
 """Environment variables in study files."""
 
+import pytest
+
 from orchestrator.studyfile import load, stored_space
+from orchestrator.studyfile.sections.search import STUDY_NAME_RULE
 
 
 def test_a_variable_inside_a_text_is_replaced(read):
@@ -91,3 +94,59 @@ def test_in_the_stored_space_variables_stand_by_name(read):
     assert stored["suppression.layer"].labels == ("${L}", "encoder.4")
     assert stored["model"].labels == known["model"].labels
     assert stored.keys() == known.keys() - {"suppression.p_max"}, "its bounds are not kept"
+
+
+def test_a_variable_of_digits_is_text_where_a_setting_is_text(read, complain, tmp_path):
+    study = read(
+        study="${N}", search="{trials: '${T}', warm_start: ['${N}']}", tracking="{experiment: '${N}'}",
+        env={"N": "2024", "T": "4"},
+    )  # fmt: skip
+    assert (study.spec.study, study.spec.search.trials) == ("2024", 4)
+    assert (study.spec.search.warm_start, study.spec.tracking.experiment) == (("2024",), "2024")
+    assert study.resolved()["study"] == "${N}"
+    data = "{name: camvid, root: {choice: ['${N}', '${M}']}}"
+    (first, second) = complain(data=data, env={"N": "20240", "M": "1e30"})
+    assert first.startswith("3 data.root: no folder ${N}; it must hold train/")
+    assert second.startswith("3 data.root: no folder ${M}; it must hold train/")
+    assert complain("study=2024") == [f"--set study=2024: study: {STUDY_NAME_RULE}; got 2024; quote it"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ({"data": "{name: folder, root: '${SECRET}/x'}"}, "no folder ${SECRET}/x;"),
+        ({"data": "{name: '${SECRET}'}"}, "'${SECRET}'"),
+        ({"objective": "{metric: '${SECRET}', mode: max}"}, "unknown metric '${SECRET}'"),
+        ({"suppression": "{p_max: {uniform: ['${SECRET}', 1]}}"}, '["${SECRET}", 1]'),
+        ({"study": "a ${SECRET}"}, "got 'a ${SECRET}'"),
+        ({"tracking": "{register_as: '${SECRET}', model: false}"}, "register_as: must match"),
+        ({"train": "{epochs: 1, batch_size: 1, optimizer: '${SECRET}'}"}, "'${SECRET}'"),
+        ({"ablation": "{design: one_at_a_time, factors: {'model.encoder': '${SECRET}'}}"}, "'${SECRET}'"),
+    ],
+)
+def test_no_message_shows_what_a_variable_holds(lines, shown, complain):
+    mistakes = "\n".join(complain(**lines, env={"SECRET": "/hunter2"}))
+    assert shown in mistakes
+    assert "hunter2" not in mistakes
+
+
+@pytest.mark.parametrize(
+    "name", ["-x", "'.'", "..", "a/b", "a b", "'a '", "a.", "'a" + 200 * "b" + "'", '"a\\nb"', "''", "é"]
+)
+def test_a_name_that_is_no_word_of_a_command_is_one_line(name, complain):
+    (mistake,) = complain(study=name)
+    assert mistake.startswith(
+        "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not"
+    )
+    assert mistake.isprintable()
+    assert any(
+        "search.warm_start[0]: expected a plain word" in line for line in complain(search=f"{{warm_start: [{name}]}}")
+    )
+
+
+@pytest.mark.parametrize("root", ["''", "' '", '"\\t"', '"a\\0b"'])
+def test_a_root_that_is_no_path_is_one_line(root, complain):
+    for name in ("folder", "voc"):
+        (mistake,) = complain(data=f"{{name: {name}, root: {root}}}")
+        assert mistake.startswith("3 data.root: expected the path of a folder, got '")
+        assert mistake.isprintable()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.studyfile import Choice, Float, Int, Study, load, reference
+from orchestrator.studyfile.space.trees import order_levels
 from trainable.suppression.config import SuppressionConfig
 
 SAMPLING = """
@@ -115,7 +116,9 @@ def test_locate_finds_nothing_outside_the_space(read):
     assert space.locate(read(model="{arch: unet, encoder: resnet18}").space.trial(space.center(), 0)) is None
     assert space.locate(read(train="{epochs: 12, batch_size: 8, lr: 0.5}").space.trial(space.center(), 0)) is None
     assert space.locate(reference(read(), "plain", 0)) is None
-    assert space.locate(reference(read(), "official", 7)) == {"suppression.p_max": 1.0}
+    assert space.locate(reference(read(), "official", 7)) is None, "it starts from other weights"
+    small = read(model="{arch: fpn, encoder: resnet18, init: small}")
+    assert small.space.locate(reference(small, "official", 7)) == {"suppression.p_max": 1.0}
 
 
 def test_locate_tells_options_apart_that_differ_in_a_default(read):
@@ -123,6 +126,28 @@ def test_locate_tells_options_apart_that_differ_in_a_default(read):
     space = read(train=f"{{epochs: 1, batch_size: 1, optimizer: {{choice: {options}}}}}", suppression="null").space
     for cell in space.cells():
         assert space.locate(space.trial(lambda name, _, cell=cell: cell[name], 0)) == cell
+
+
+@pytest.mark.parametrize(
+    "suppression",
+    ["{recalibrate: {choice: [false, true]}}", "{norm_momentum: {choice: [0.01, 0.1]}}"],
+)
+def test_locate_sees_defaults_that_are_left_out_of_what_is_kept(read, suppression):
+    space = read(suppression=suppression, search="{trials: 2}").space
+    for cell in space.cells():
+        config = space.trial(lambda name, _, cell=cell: cell[name], 0)
+        assert space.locate(config) == cell
+
+
+def test_a_default_that_is_left_out_of_what_is_kept_is_a_level_like_others():
+    base = {
+        "data": {"name": "shapes"},
+        "model": {"arch": "fpn", "encoder": "resnet18"},
+        "train": {"epochs": 1, "batch_size": 2},
+        "suppression": {},
+    }
+    assert order_levels(base, "suppression.recalibrate", (True,)) == ((False, True), False)
+    assert order_levels(base, "suppression.norm_momentum", (0.1, 0.01)) == ((0.01, 0.1), True)
 
 
 def test_references(read):
@@ -133,6 +158,9 @@ def test_references(read):
     plain, official = reference(study, "plain", 3), reference(study, "official", 4)
     assert (plain.suppression, plain.seed) == (None, 3)
     assert (official.suppression, official.seed) == (SuppressionConfig(), 4)
+    small = reference(study, "plain_small", 3)
+    assert (small.suppression, small.model) == (None, official.model)
+    assert (plain.model.init, official.model.init) == ("torch", "small")
     assert plain.model.arch == official.model.arch == "unet"
     assert plain.train.lr == pytest.approx(1e-3)
 

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.studyfile import ConfigError, load
 
-ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer"
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, class_weights, compile, precision"
+ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer, hrnet"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, class_weights, compile, precision"
 TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, tracking"
 
 MISTAKES = [
@@ -40,7 +40,7 @@ MISTAKES = [
     ({"train": "[1]"}, "5 train: expected a mapping; got a list"),
     ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin"),
     ({"suppression": "{sampling: 3, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: expected a mapping with a name, one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin; got 3"),
-    ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of decoder, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5 (did you mean 'encoder.5'?)"),
+    ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of decoder, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5, branch.1, branch.2, branch.3, branch.4 (did you mean 'encoder.5'?)"),
     ({"suppression": "{layer: [decoder, decoder], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: lists a layer twice"),
     ({"suppression": "{layer: [], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: expected at least 1 value, got 0"),
     ({"suppression": "{layer: encoder.4, importance: classifier, p_max: {uniform: [0, 1]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
@@ -51,7 +51,7 @@ MISTAKES = [
     ({"preset": "{choice: [plain, full]}", "suppression": "{alpha: {uniform: [0.1, 99]}}"}, "6 suppression.alpha: must be <= 30, got uniform [0.1, 99]"),
     ({"preset": "plain", "suppression": "{p_max: {uniform: [0, 7]}}"}, "6 suppression.p_max: must be <= 1, got uniform [0, 7]"),
     ({"preset": "{choice: [random_channels, full]}", "suppression": "{mechanism: {choice: [gate, {name: hard, q: {uniform: [0.1, 2]}}]}}"}, "6 suppression.mechanism.q: must be < 1, got uniform [0.1, 2]"),
-    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, plain, class_weighted, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
+    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
     ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: unknown 'adam'; one of adamw, sgd (did you mean 'adamw'?)"),
     ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
     ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),
@@ -70,9 +70,9 @@ MISTAKES = [
     ({"resources": "{gpu: 1.5}"}, "8 resources.gpu: must be a fraction below 1 or a whole number of GPUs, got 1.5"),
     ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
     # the study
-    ({"study": ".s"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got '.s'"),
-    ({"study": "a b"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 'a b'"),
-    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.'; got 3; quote it"),
+    ({"study": ".s"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got '.s'"),
+    ({"study": "a b"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got 'a b'"),
+    ({"study": "3"}, "1 study: expected a plain word of at most 200 letters, digits, '.', '-', '_' that does not begin with '.' or '-' nor end with '.'; got 3; quote it"),
     ({"seed": "3"}, "10 seed: the seeds of trials derive from search.seed; write that"),
     # objectives
     ({"objective": "{metric: val/iou/sandd, mode: max}"}, "2 objective.metric: unknown metric 'val/iou/sandd'; one of"),

@@ -88,6 +88,63 @@ def test_the_summary_compares_with_the_references_and_claims_nothing(study: Call
     assert "/there" in out
 
 
+def suppressing(
+    key: str, *epochs: tuple[float, float, float], mechanism: str = "gate", arm: str | None = None
+) -> Record:
+    """A complete trial whose epochs have p(z) with z kept and dropped, and a share of draws that dropped."""
+    names = ("suppression/p_kept", "suppression/p_dropped", "train/dropped_share")
+    metrics = tuple({"val/miou": 0.5, **dict(zip(names, epoch, strict=True))} for epoch in epochs)
+    plan = record(key).planned
+    config = {**plan.config, "suppression": {"mechanism": {"name": mechanism}}}
+    kind = "ablation" if arm else plan.kind
+    return Record(replace(plan, config=config, arm=arm, kind=kind), metrics, State.COMPLETE)  # type: ignore[arg-type]
+
+
+LATE = [(0.2, 0.0, 1.0), (0.6, 0.59, 0.5), (0.5, 0.48, 0.5), (0.7, 0.66, 0.5)]
+"""Bit in the first of its four epochs alone."""
+
+
+@pytest.mark.parametrize(
+    ("trial", "said"),
+    [
+        (suppressing("search-0000", *LATE), "suppression hardly bites: search-0000, p(z) 0.600 -> 0.577; dropping"),
+        (
+            suppressing("reference-official", *LATE),
+            "suppression hardly bites: reference-official, p(z) 0.600 -> 0.577;",
+        ),
+        (suppressing("ablation-0", *LATE, arm="full"), "suppression hardly bites: full, p(z) 0.600 -> 0.577;"),
+        (suppressing("search-0000", *LATE, (0.6, 0.4, 0.5)), None),
+        (suppressing("search-0000", *LATE, mechanism="random_channels"), None),
+        (suppressing("search-0000", (0.6, 0.6, 0.0)), None),  # no drop: nothing was to be taken away
+        (suppressing("search-0000", *LATE, (0.6, 0.1, 0.0)), "0.600 -> 0.577"),  # its last epoch dropped nothing
+        (record("search-0000", 0.5, state=State.COMPLETE), None),
+    ],
+)
+def test_the_summary_warns_where_suppression_does_not_bite(
+    study: Callable[..., Study], trial: Record, said: str | None
+) -> None:
+    console = Console(file=io.StringIO(), width=1000)
+    print_summary(console, study(), [trial], {}, seconds=61, results={})
+    out = text(console)
+    if said is None:
+        assert "hardly bites" not in out
+        return
+    assert said in out
+    assert all(word in out for word in ("suppression.granularity: image", "model.init: small", "warmup_constant"))
+
+
+def test_an_arm_is_judged_by_the_mean_of_its_runs_and_trials_that_are_not_best_are_not(
+    study: Callable[..., Study],
+) -> None:
+    biting, lame = [(0.6, 0.1, 1.0)], [(0.6, 0.6, 1.0)]
+    runs = [suppressing(f"ablation-{n}", *epochs, arm="full") for n, epochs in enumerate([biting, lame])]
+    best, other = suppressing("search-0000", *biting), suppressing("search-0001", *lame)
+    other = replace(other, epochs=({**other.epochs[0], "val/miou": 0.1},))
+    console = plain_console()
+    print_summary(console, study(), [best, other, *runs], {}, seconds=61, results={})
+    assert "hardly bites" not in text(console)
+
+
 def test_the_summary_of_several_objectives_is_a_pareto_front(study: Callable[..., Study]) -> None:
     console = plain_console()
     several = study("objective=[{metric: val/miou, mode: max}, {metric: val/rare_miou, mode: min}]")

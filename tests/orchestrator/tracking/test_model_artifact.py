@@ -29,6 +29,7 @@ from trainable.config import TrialConfig
 from trainable.model.build import build_model
 from trainable.model.export import folded
 from trainable.train.checkpoint import from_bytes
+from trainable.train.compute import Normalization
 
 STUDY = """
 study: s
@@ -149,9 +150,11 @@ def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
 
 
 def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
-    trained: tuple[Store, Record], database: str, tmp_path: Path
+    trained: tuple[Store, Record], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, record = trained
+    wanted = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    monkeypatch.setattr("orchestrator.tracking.model.input_statistics", lambda _: wanted)
     client = MlflowClient(database)
     run_id = a_run(client, tmp_path, record)
     before = client.get_metric_history(run_id, "val/miou")
@@ -171,6 +174,7 @@ def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
     assert info.signature.inputs.inputs[0].shape == (-1, 3, -1, -1)
     assert info.signature.outputs.inputs[0].shape == (-1, 6, -1, -1)
     assert info.metadata["trial"] == record.key
+    assert (info.metadata["mean"], info.metadata["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert info.metadata["classes"][:2] == ["meadow", "sand"]
     assert info.load_input_example(place).shape == (1, 3, 32, 32)
     lines = Path(place, "requirements.txt").read_text().splitlines()

@@ -12,7 +12,7 @@ from trainable.configfile.document import read_yaml
 from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Place, plain
-from trainable.configfile.trees import escaped, write_yaml
+from trainable.configfile.trees import escaped, read_tree, write_yaml
 
 
 def read(text: str):
@@ -54,7 +54,7 @@ def test_anchors_aliases_and_merge_keys():
     ("text", "mistake"),
     [
         ("a: [1,\nb: 2", "x:2: YAML syntax: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
-        ("a: 1\n\tb: 2", "x:2: YAML syntax: while scanning for the next token, found character '\\t' that cannot start any token"),
+        ("a: 1\n\tb: 2", "x:2: YAML syntax: while scanning for the next token, found character '\\t' that cannot start any token; indent with spaces, or let the name of a JSON file end in .json"),
         ("a: 1\n---\nb: 2", "x:2: YAML syntax: expected a single document in the stream, but found another document"),
         ("a: *b", "x:1: YAML syntax: found undefined alias 'b'"),
         ("a: 1\nb: \x01", "x:2: YAML syntax: the character '\\x01' is not allowed"),
@@ -78,7 +78,52 @@ def test_any_text_is_read_or_refused(text):
 
 
 words = st.sampled_from(
-    ["1e5", "08", "007", "on", "1_000", ".5", "~", "", "${X}", "$${", "a: b", "x\ny", "<<", "-", "#", "TRUE"]
+    [
+        "1e5",
+        "1e3",
+        "08",
+        "007",
+        "010",
+        "on",
+        "1_000",
+        ".5",
+        "~",
+        "",
+        "null",
+        "2020-01-01",
+        "0x10",
+        "0o7",
+        ".inf",
+        "-.inf",
+        ".nan",
+        "+1",
+        "1:30",
+        "yes",
+        "TRUE",
+        "${X}",
+        "$${",
+        "a: b",
+        "x\ny",
+        "<<",
+        "-",
+        "#",
+        "2001-12-14t21:59:43.10-05:00",
+        "!!int 3",
+        "&a",
+        "*a",
+        "%",
+        "@",
+        "`",
+        "[",
+        "{",
+        ",",
+        "? ",
+        "---",
+        "...",
+        "\t",
+        "\x85",
+        "\u2028",
+    ]
 )
 keys = (words | st.text()).filter(lambda key: "${" not in key)
 
@@ -90,12 +135,14 @@ keys = (words | st.text()).filter(lambda key: "${" not in key)
     max_leaves=8,
 ))  # fmt: skip
 def test_what_is_written_is_read_as_it_was(value):
-    mistakes: list[Mistake] = []
-    root, _ = read(write_yaml(escaped({"a": value})))
-    tree = plain(expand(root, {}, mistakes))
-    assert not mistakes
-    assert tree == {"a": value}
-    assert json.dumps(tree) == json.dumps({"a": value})
+    for style in ({}, {"short": True}, {"ascii_only": False}):
+        mistakes: list[Mistake] = []
+        text = write_yaml(escaped({"a": value}), **style)
+        tree = plain(expand(read(text)[0], {}, mistakes))
+        assert not mistakes
+        assert tree == {"a": value}
+        assert json.dumps(tree) == json.dumps({"a": value})
+        assert json.dumps(read_tree(text)) == json.dumps(escaped({"a": value}))
 
 
 def test_what_is_nested_deeper_than_a_reader_recurses_is_one_mistake() -> None:

@@ -148,10 +148,13 @@ def listed(root: Path, train: str | bytes, val: str = "val/c\n") -> FolderData:
         "train/a\r\n\r\n  train/deep/b  \r\n",
         "./train/a.png\nimages/train/deep/b.png\n",
         "train\\a\ntrain\\deep\\b.png\n",
+        "train//a\ntrain/x/../deep/b.png\n",
+        "train/a\rtrain/deep/b\r",
+        "{images}/train/a.png\n{images}/train/deep/b\n",
     ],
 )
 def test_lists_are_read_as_editors_write_them(train: str, tmp_path: Path) -> None:
-    data = listed(tmp_path, train)
+    data = listed(tmp_path, train.replace("{images}", f"{tmp_path}/images"))
     assert names(data) == ["a.png", "b.png"]
     assert [pair.label.name for pair in pairs(data, "train")] == ["a.png", "b.png"]
     assert layout_notes(data) == ()
@@ -245,6 +248,22 @@ def test_a_name_that_is_no_utf_8_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "folder: --root: /tmp/\\xff: the name is not UTF-8; rename the folder\n"
 
 
+@pytest.mark.parametrize("root", ["", " ", "a\0b"])
+def test_a_root_that_is_no_path_is_one_line(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["folder", "--root", root]) == 2
+    printed = root.replace("\0", "\\x00")
+    assert capsys.readouterr().err == f"folder: --root: expected the path of a folder, got '{printed}'\n"
+
+
+def test_a_cache_whose_name_is_no_utf_8_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPCLASS_CACHE", f"{tmp_path}/\udcff")
+    assert main(["camvid", "--root", camvid_tree(tmp_path).root]) == 2
+    expected = f"camvid: DROPCLASS_CACHE: expected the path of a folder in UTF-8, got '{tmp_path}/\\xff'\n"
+    assert capsys.readouterr().err == expected
+
+
 @pytest.mark.parametrize("root", ["~nosuchuser", "~nosuchuser/data"])
 def test_no_such_home_is_one_line(
     root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -285,3 +304,46 @@ def test_a_folder_without_permission_is_one_line(sealed: str) -> None:
     assert done.returncode == 2
     assert line.startswith("folder: data.root: ")
     assert "cannot be read (Permission denied)" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("a", "train/a"),
+        ("Train/A", "train/a"),
+        ("train/a.jpg", "train/a.png"),
+        ("images/train/a.png masks/train/a.png", "train/a.png"),
+        ("C:\\data\\images\\train\\a.png", "train/a.png"),
+        ('"train/a"', "train/a"),
+    ],
+)
+def test_a_list_of_another_notation_is_told_what_it_may_mean(name: str, meant: str, tmp_path: Path) -> None:
+    data = listed(tmp_path, name)
+    assert refusal(data).startswith(f"data.root: {tmp_path}/train.txt names {name}, but there is no {tmp_path}/images/")
+    assert refusal(data).endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("name", ["Train.txt", "train.lst", "TRAIN.CSV"])
+def test_a_list_of_another_name_is_told(name: str, tmp_path: Path) -> None:
+    data = folder_tree(tmp_path)
+    (tmp_path / name).write_text("train/a\n")
+    expected = f"{tmp_path}/{name} is not read: a list is called train.txt; all images of the folder train are"
+    assert layout_notes(data) == (expected,)
+
+
+def test_folders_and_classes_of_other_names_are_told(tmp_path: Path) -> None:
+    data = folder_tree(tmp_path)
+    (tmp_path / "images/val").rename(tmp_path / "images/valid")
+    assert refusal(data).endswith("images/val; data.root must be the folder that holds it; there is train, valid")
+    (tmp_path / "classes.yaml").rename(tmp_path / "classes.yml")
+    assert refusal(data).endswith("; it names the classes; there is classes.yml: rename it")
+
+
+def test_roots_that_link_to_each_other_end(tmp_path: Path) -> None:
+    data, other = own_tree(tmp_path / "data"), own_tree(tmp_path / "other")
+    for one, two in ((data, other), (other, data)):
+        frame(Path(one.root), f"{Path(one.root).name}.png")
+        for kind in ("images", "masks"):
+            (Path(one.root) / kind / "train/away").symlink_to(Path(two.root) / kind / "train")
+    assert names(data) == ["other.png", "data.png"]
+    assert names(other) == ["data.png", "other.png"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trees import own_tree, png, raw_png, raw_tiff, voc_tree
+from trees import CLASSES_YAML, own_tree, png, raw_png, raw_tiff, voc_tree
 
 from trainable.data.config import FolderData
 from trainable.data.decode import Decoder
@@ -343,3 +343,108 @@ def test_a_mask_that_was_a_jpeg_is_refused(quality: int, tmp_path: Path) -> None
     png(image, np.tile([10, 200], (32, 32)))
     Image.fromarray(IDS).save(mask, format="JPEG", quality=quality)
     assert refusal(data) == f"{mask}: JPEG changes the values of pixels, which are ids; save labels as PNG"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("shift", "said"), [(4, "12 bits: they come out dark"), (8, "8 bits: they come out black")])
+def test_few_bits_in_16_bit_colours_are_told(kind: str, shift: int, said: str, tmp_path: Path) -> None:
+    data, image, _ = framed(tmp_path, "a.tif" if kind == "TIFF" else "a.png")
+    raw_tiff(image, RGB >> shift, photometric=2) if kind == "TIFF" else raw_png(image, RGB >> shift, 16, 2)
+    assert f"no value above {said}" in data_notes(data)[0]
+
+
+def test_8_bits_in_16_bit_grey_are_told(tmp_path: Path) -> None:
+    data, image, _ = framed(tmp_path)
+    raw_png(image, RAMP >> 8, 16, 0)
+    assert "no value above 8 bits: they come out black (save them with 8 bits)" in data_notes(data)[0]
+
+
+def test_a_larger_second_page_is_no_preview(tmp_path: Path) -> None:
+    data, image, _ = framed(tmp_path, "a.tif")
+    page = Image.fromarray(EIGHT)
+    page.reduce(2).save(image, save_all=True, append_images=[page])
+    assert refusal(data) == f"{image}: holds 2 pages or frames; a picture is one"
+
+
+@pytest.mark.parametrize("which", ["image", "mask"])
+def test_a_deflated_tiff_whose_checksum_is_wrong_is_refused(which: str, tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path, "a.tif")
+    (Path(data.root) / "classes.yaml").write_text(f'{CLASSES_YAML}mask: "{{name}}.tif"\n')
+    mask.unlink()
+    for path in (image, mask := mask.with_suffix(".tif")):
+        Image.fromarray(np.full((32, 64), 10, dtype=np.uint8)).save(path, compression="tiff_adobe_deflate")
+    assert read(data)[1].max() == 0
+    path = image if which == "image" else mask
+    begin = Image.open(path).tag_v2[273][0]  # type: ignore[attr-defined]
+    content = bytearray(path.read_bytes())
+    content[begin + 3] ^= 1
+    path.write_bytes(content)
+    assert refusal(data).startswith(f"{path}: cannot be decoded (Error -3 while decompressing data: ")
+
+
+LOSSY: dict[str, tuple[str, Callable[[Image.Image, Path], None]]] = {
+    "JPEG in TIFF": ("JPEG", lambda ids, path: ids.save(path, format="TIFF", compression="jpeg", quality=100)),
+    "JPEG 2000": ("JPEG 2000", lambda ids, path: ids.save(path, format="JPEG2000", irreversible=True)),
+    "WebP": ("lossy WebP", lambda ids, path: ids.convert("RGB").save(path, format="WEBP", quality=100)),
+    "several JPEGs": ("JPEG", lambda ids, path: ids.save(path, "MPO", save_all=True, append_images=[ids])),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_mask_that_was_compressed_with_losses_is_refused(kind: str, tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path)
+    png(image, np.tile([10, 200], (32, 32)))
+    name, save = LOSSY[kind]
+    save(Image.fromarray(IDS), mask)
+    assert refusal(data) == f"{mask}: {name} changes the values of pixels, which are ids; save labels as PNG"
+
+
+def test_a_mask_in_lossless_webp_is_read(tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path, classes=BY_COLOUR)
+    Image.fromarray(EIGHT).save(image)
+    Image.fromarray(COLOURS[IDS]).save(mask, format="WEBP", lossless=True)
+    np.testing.assert_array_equal(read(data)[1], IDS)
+
+
+@pytest.mark.parametrize("array", [IDS, IDS.astype(np.uint16)])
+def test_a_mask_that_begins_at_white_holds_its_values_and_is_told(array: np.ndarray, tmp_path: Path) -> None:
+    data, image, mask = framed(tmp_path, classes=f'{BY_ID}\nmask: "{{name}}.tif"')
+    Image.fromarray(EIGHT).save(image)
+    raw_tiff(mask.with_suffix(".tif"), array, photometric=0)
+    png(Path(data.root) / "masks/val/v.tif", np.zeros((32, 64)))
+    np.testing.assert_array_equal(read(data)[1], IDS)
+    (note,) = data_notes(data)
+    white = "their masks are TIFFs whose values begin at white (ids are values as they stand, not as viewers show them)"
+    assert note == f"1 of 2 images: {white}; the first is {image}"
+
+
+def test_a_palette_of_ids_in_other_places_is_refused(tmp_path: Path) -> None:
+    """As ``convert("P", palette=ADAPTIVE)`` leaves a grey mask: the greys are the ids, not the indices."""
+    data, image, mask = framed(tmp_path, classes=BY_ID)
+    Image.fromarray(EIGHT).save(image)
+    indexed = Image.fromarray(2 - IDS)
+    indexed.putpalette([2, 2, 2, 1, 1, 1, 0, 0, 0])
+    indexed.save(mask)
+    place = "index 0 has colour (2, 2, 2) in the file's palette"
+    assert refusal(data) == f"{mask}: {place}: the id may be 0 or 2; save labels in mode L"
+    indexed = Image.fromarray(IDS)
+    indexed.putpalette([0, 0, 0, 127, 127, 127, 255, 255, 255])  # greys for viewers
+    indexed.save(mask)
+    np.testing.assert_array_equal(read(data)[1], IDS)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"<html>", "it is no picture of a kind that Pillow knows"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n",
+            "it stands for a file that git lfs pull fetches",
+        ),
+    ],
+)
+def test_what_is_no_picture_says_what_it_is(content: bytes, what: str, tmp_path: Path) -> None:
+    data, image, _ = framed(tmp_path)
+    image.write_bytes(content)
+    assert refusal(data) == f"{image}: cannot be decoded ({what})"

@@ -3,6 +3,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,13 +15,14 @@ from tests.trainable import tiny_hrnet
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.frames import HeldFrames
 from trainable.evaluate import diagnostics
-from trainable.evaluate.diagnostics import channel_purity, diagnose
+from trainable.evaluate.diagnostics import chance_purity, channel_purity, diagnose
 from trainable.evaluate.metrics.calibration import BINS, Calibration
 from trainable.evaluate.metrics.names import (
     CHANNEL_PURITY,
     COLLATERAL,
     DROPPED_PROBABILITY,
     KEPT_PROBABILITY,
+    PURITY_ABOVE_CHANCE,
     WEIGHT_COSINE,
 )
 from trainable.model.build import build_model
@@ -45,6 +47,52 @@ def test_channel_purity_by_hand() -> None:
     assert channel_purity(torch.tensor([[3.0, -1.0, 0.0], [1.0, -2.0, 2.0]])) == pytest.approx((3 / 4 + 1) / 2)
     assert math.isnan(channel_purity(-torch.ones(3, 4)))
     assert channel_purity(1e-30 * torch.eye(3)) == 1, "no scale enters"
+
+
+@pytest.mark.parametrize(
+    ("classes", "law", "expected"),
+    [
+        (6, "uniform", 0.563),
+        (11, "uniform", 0.346),
+        (19, "uniform", 0.206),
+        (6, "normal", 0.603),
+        (11, "normal", 0.398),
+    ],
+)
+def test_chance_is_the_purity_of_random_weights(classes: int, law: Any, expected: float) -> None:
+    """Drawn by numpy, channel by channel; the expected values are means of 50,000 channels."""
+    rng = np.random.default_rng(classes)
+    draw = rng.random if law == "uniform" else rng.standard_normal
+    shares = []
+    for _ in range(20_000):
+        positive = np.maximum(draw(classes) - (0.5 if law == "uniform" else 0), 0)
+        if positive.sum():
+            shares.append(positive.max() / positive.sum())
+    assert chance_purity(classes, 1, law) == pytest.approx(float(np.mean(shares)), abs=0.006)
+    assert chance_purity(classes, 1, law) == pytest.approx(expected, abs=0.004)
+    assert chance_purity(classes, 1, law) == chance_purity.__wrapped__(classes, 1, law), "no state enters"
+
+
+def test_a_mean_over_a_kernel_is_nearly_normal() -> None:
+    assert chance_purity(11, 9, "uniform") == pytest.approx(chance_purity(11, 1, "normal"), abs=0.01)
+    assert chance_purity(11, 9, "uniform") != chance_purity(11, 1, "uniform")
+
+
+@pytest.mark.parametrize("layer", ["decoder", "encoder.3", ("encoder.2", "decoder")])
+@pytest.mark.parametrize(("arch", "importance"), [("fpn", "auto"), ("unet", "auto"), ("fpn", "gradient")])
+def test_a_fresh_network_is_at_chance(arch: Any, importance: Any, layer: Any) -> None:
+    """unet's classifier has a 3x3 kernel. Gradient importance is one pass's, as after the first training step."""
+    torch.manual_seed(1)
+    suppression = SuppressionConfig(layer=layer, importance=importance)
+    encoder = ModelConfig(arch=arch, encoder="resnet18", encoder_weights=None)
+    model = build_model(encoder, 11, suppression)
+    images_B3HW = torch.randint(256, (4, 3, 64, 64)).byte()
+    if importance == "gradient":
+        model.train()
+        model.importance(model.plain(CPU.network_input(images_B3HW)))
+    found = diagnose(model, CPU, HeldFrames(images_B3HW, torch.zeros(4, 64, 64).byte()), 4)
+    assert abs(found[PURITY_ABOVE_CHANCE]) < 0.06, "one draw of few channels"
+    assert found[CHANNEL_PURITY] > 0.3
 
 
 class OneHot(nn.Module):
@@ -133,10 +181,11 @@ def test_diagnose_leaves_out_what_is_undefined() -> None:
     model = colour_model(6 * torch.eye(3), torch.zeros(3), Gate(name="gate"))
     images_B3HW = colour_images(STRIPES_BHW)
     found = diagnose(model, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), most_images=8)
-    assert set(found) == {WEIGHT_COSINE, CHANNEL_PURITY, KEPT_PROBABILITY, DROPPED_PROBABILITY, COLLATERAL}
+    purity = {WEIGHT_COSINE, CHANNEL_PURITY, PURITY_ABOVE_CHANCE}
+    assert set(found) == purity | {KEPT_PROBABILITY, DROPPED_PROBABILITY, COLLATERAL}
     assert (found[WEIGHT_COSINE], found[CHANNEL_PURITY]) == (0, 1)
     ignored = torch.full_like(STRIPES_BHW, IGNORE_INDEX).byte()
-    assert set(diagnose(model, CPU, HeldFrames(images_B3HW, ignored), 8)) == {WEIGHT_COSINE, CHANNEL_PURITY}
+    assert set(diagnose(model, CPU, HeldFrames(images_B3HW, ignored), 8)) == purity
     plain = Segmenter(model.encoder, model.decoder, model.classifier, model.upsample, {}, {})
     assert set(diagnose(plain, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), 8)) == {WEIGHT_COSINE}
 

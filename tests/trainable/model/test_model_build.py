@@ -5,6 +5,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from torch import Tensor
 
 from tests.trainable import tiny_hrnet
 from trainable.model import build, weights
@@ -17,7 +18,7 @@ from trainable.suppression.config import SuppressionConfig
 
 def model(arch: str = "linknet", encoder: str = "resnet18", encoder_weights: str | None = None) -> ModelConfig:
     """Unchecked: the section itself refuses smp's unknown encoders, and smp has the last word here."""
-    return ModelConfig.model_construct(arch=arch, encoder=encoder, encoder_weights=encoder_weights)
+    return ModelConfig.model_construct(arch=arch, encoder=encoder, encoder_weights=encoder_weights, init="torch")
 
 
 SMP_ARCHS = [arch for arch in get_args(Arch) if arch != "hrnet"]
@@ -56,6 +57,46 @@ def test_suppression_leaves_the_other_initial_weights(layer: Any) -> None:
     assert set(suppressed) - set(plain) == {key for key in suppressed if key.startswith("blocks.")} != set()
     assert all(torch.equal(value, suppressed[key]) for key, value in plain.items())
     assert built.layers == ((layer,) if isinstance(layer, str) else layer)
+
+
+def kinds_of(state: dict[str, Tensor]) -> dict[str, str]:
+    """What of the weights that `small` may change each key is."""
+    parts = {
+        "classifier.weight": "classifier",
+        "decoder.mix.0.weight": "head",
+        ".mix.conv.weight": "block",
+        ".auxiliary.weight": "block",
+    }
+    return {key: next((kind for end, kind in parts.items() if key.endswith(end)), "") for key in state}
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "small"),
+    [
+        (model(encoder="tu-test_resnet"), None, {"classifier"}),
+        (model("fpn", "tu-test_resnet"), "decoder", {"classifier", "block"}),
+        (model(encoder="tu-test_resnet"), ("encoder.3", "decoder"), {"classifier", "block"}),
+        (TINY_HRNET, None, {"classifier", "head"}),
+        (TINY_HRNET, ("branch.2", "decoder"), {"classifier", "head", "block"}),
+    ],
+)
+def test_small_initial_weights_are_those_of_the_official_code(config: ModelConfig, layer: Any, small: set[str]) -> None:
+    """N(0, 0.001) where it says so, the same as with torch's elsewhere; with a block the others as without it."""
+    suppression = None if layer is None else SuppressionConfig(layer=layer)
+    states = []
+    for init, block in (("torch", suppression), ("small", suppression), ("small", None)):
+        torch.manual_seed(0)
+        states.append(build_model(config.model_copy(update={"init": init}), 19, block).state_dict())
+    torch_state, small_state, plain_state = states
+    kinds = kinds_of(small_state)
+    assert {kind for kind in kinds.values() if kind} == small
+    for key, value in small_state.items():
+        if kinds[key]:
+            assert value.mean().abs() < 5 * 0.001 / value.numel() ** 0.5
+            assert value.std() == pytest.approx(0.001, rel=4 / value.numel() ** 0.5)
+        elif not key.startswith("blocks."):  # of which what is random comes later
+            assert torch.equal(value, torch_state[key]), key
+    assert all(torch.equal(value, small_state[key]) for key, value in plain_state.items())
 
 
 @pytest.mark.parametrize(

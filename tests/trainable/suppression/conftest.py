@@ -39,6 +39,7 @@ def make_model() -> MakeModel:
                     suppression.gate_norm,
                     suppression.importance_at(layer),
                     suppression.gradient_every,
+                    suppression.norm_momentum,
                 )
                 for layer in layers
                 if suppression

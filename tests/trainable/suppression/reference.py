@@ -76,6 +76,8 @@ class Setting:
     q: float = 0.33
     dropped: Sequence[Sequence[int]] | None = None
     """Suppressed classes of each image; None where the step drops nothing."""
+    ranks: bool = False
+    """Images lie on several ranks, whose losses are averaged: one that drops nothing has a suppression term of 0."""
     seed: int = 0
     """Of the permutation of ``random_channels``."""
     class_weights: Sequence[float] | None = None
@@ -128,7 +130,7 @@ def two_paths(parameters: Parameters, images_B3HW: Tensor, labels_BHW: Tensor, s
         suppressed_BChw,
         cross_entropy(upsample(plain_BChw), labels_BHW, kept, weights),
         cross_entropy(upsample(suppressed_BChw), labels_BHW, setting.dropped or kept, weights),
-        None if setting.dropped is None else suppression_term(suppressed_BChw, setting.dropped),
+        None if setting.dropped is None else suppression_term(suppressed_BChw, setting),
         sum(auxiliary[1:], auxiliary[0]) if auxiliary else None,
     )
 
@@ -305,14 +307,16 @@ def scalar_cross_entropy(
     return total / count
 
 
-def suppression_term(logits_BChw: Tensor, dropped: Sequence[Sequence[int]]) -> Tensor:
-    """Mean over the images that drop, of the mean over their dropped classes, of the mean probability over pixels."""
+def suppression_term(logits_BChw: Tensor, setting: Setting) -> Tensor:
+    """Mean over the images that drop, or over all, of the mean over their classes of the mean probability."""
     per_image = []
-    for b, classes in enumerate(dropped):
+    for b, classes in enumerate(setting.dropped or ()):
         sums_hw = logits_BChw[b].exp().sum(dim=0)
         per_class = [(logits_BChw[b, z].exp() / sums_hw).mean() for z in classes]
         if per_class:
             per_image.append(sum(per_class) / len(per_class))
+        elif setting.ranks:
+            per_image.append(logits_BChw.new_zeros(()))
     return sum(per_image) / len(per_image) if per_image else logits_BChw.new_zeros(())
 
 

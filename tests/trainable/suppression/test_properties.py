@@ -19,8 +19,9 @@ from trainable.data.statistics import ClassStatistics
 from trainable.model.segmenter import Segmenter, weight_cosine
 from trainable.suppression import loss
 from trainable.suppression.block import SuppressionBlock, gradient_importance
-from trainable.suppression.config import Mechanism, SuppressionConfig
+from trainable.suppression.config import Groups, Mechanism, SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.suppression.grouping import Grouping
 from trainable.suppression.loss import PathLosses, cross_entropy, path_cross_entropies, suppressed_probability
 from trainable.suppression.mechanism import effective_weight, gates, hard_mask, projected, random_gates
 from trainable.suppression.sampling import (
@@ -45,7 +46,16 @@ STRATEGIES = (
     "co_occurrence", "round_robin",
 )  # fmt: skip
 LAYERS = ("decoder", "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5")
-GRANULARITIES = ("batch", "image")
+GRANULARITIES = ("batch", "image", "groups")
+
+
+def groups_of(granularity: str, images: int) -> list[int]:
+    """Group of each image; groups of [1, 3], as ranks of a training on four GPUs."""
+    if granularity == "groups":
+        end = math.floor(images / 4 + 0.5)
+        return [0 if index < end else 1 for index in range(images)]
+    return [0] * images if granularity == "batch" else list(range(images))
+
 
 mechanisms = st.sampled_from([TypeAdapter(Mechanism).validate_python({"name": name}) for name in MECHANISMS])
 norms = st.sampled_from(["none", "mean"])
@@ -508,23 +518,34 @@ def labels_of(*images: tuple[int, ...]) -> Tensor:
 LABELS_BHW = labels_of((0, 1), (0, 2, 3), (0, 1, 2), ())
 
 
-def dropped_of(drop: Drop) -> list[list[int]]:
-    return [(keep_C == 0).nonzero().flatten().tolist() for keep_C in drop.keep_GC]
+def dropped_of(keep_GC: Tensor) -> list[list[int]]:
+    return [(keep_C == 0).nonzero().flatten().tolist() for keep_C in keep_GC]
+
+
+def keep_of_groups(drop: Drop, group_B: list[int]) -> Tensor:
+    """One row of each group that holds an image; the images of a group share it."""
+    if len(drop.keep_GC) == 1:
+        return drop.keep_GC
+    assert len(drop.keep_GC) == len(group_B)
+    rows = dict(zip(group_B, drop.keep_GC, strict=True))
+    assert all(torch.equal(rows[group], keep_C) for group, keep_C in zip(group_B, drop.keep_GC, strict=True))
+    return torch.stack([rows[group] for group in sorted(rows)])
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_draws_follow_the_weights(strategy: str, granularity: str) -> None:
     ours, generator, probability = sampler(strategy, granularity), seeded(11), 0.8
-    groups = 1 if granularity == "batch" else len(LABELS_BHW)
+    group_B = groups_of(granularity, len(LABELS_BHW))
+    groups = len(set(group_B))
     draws = 2400 // groups
     counts_GC, sequence = torch.zeros(groups, 4, dtype=torch.float64), []
     for _ in range(draws):
         drop = ours.draw(LABELS_BHW, probability, generator)
         if drop is not None:
-            assert drop.keep_GC.shape == (groups, 4)
-            counts_GC += 1 - drop.keep_GC
-            sequence += [z for classes in dropped_of(drop) for z in classes]
+            keep_GC = keep_of_groups(drop, group_B)
+            counts_GC += 1 - keep_GC
+            sequence += [z for classes in dropped_of(keep_GC) for z in classes]
     dropped = int(counts_GC.sum())
     happened = [dropped, draws * groups - dropped]
     assert chisquare(happened, [draws * groups * share for share in (0.8, 0.2)]).pvalue > 1e-3
@@ -550,6 +571,7 @@ def test_the_weights_of_every_strategy_by_hand() -> None:
     assert weights("present") == [even]
     half, third = 1 / 2, 1 / 3
     assert weights("present", "image") == [[half, half, 0, 0], [third, 0, third, third], [third, third, third, 0], even]
+    assert weights("present", "groups") == [[half, half, 0, 0], even], "of the first image, and of the other three"
     assert weights("frequency") == [[4200 / 4447, 140 / 4447, 100 / 4447, 7 / 4447]]
     raw = [(7 / pixels) ** 0.5 for pixels in (4200, 140, 100, 7)]
     assert weights("inverse_frequency", tau=0.5) == [[value / sum(raw) for value in raw]]
@@ -674,11 +696,13 @@ def test_a_draw_takes_exactly_as_many_classes_as_have_weight(
     if drop is None:
         assert probability < 1
         return
-    groups = 1 if granularity == "batch" else len(images)
-    assert drop.keep_GC.shape == (groups, 4)
-    assert ((drop.keep_GC == 0) | (drop.keep_GC == 1)).all()
-    weights_GC = ours.weights(labels_BHW).expand(groups, 4)
-    for classes, weights_C in zip(dropped_of(drop), weights_GC, strict=True):
+    group_B = groups_of(granularity, len(images))
+    keep_GC, occupied = keep_of_groups(drop, group_B), sorted(set(group_B))
+    assert keep_GC.shape == (len(occupied), 4)
+    assert ((keep_GC == 0) | (keep_GC == 1)).all()
+    assert drop.share == sum(map(bool, dropped_of(keep_GC))) / len(occupied) or strategy == "present"
+    weights_GC = ours.weights(labels_BHW).expand(max(occupied) + 1, 4)[occupied]
+    for classes, weights_C in zip(dropped_of(keep_GC), weights_GC, strict=True):
         if classes or probability == 1:
             assert len(classes) == min(num_classes, int((weights_C > 0).sum()))
         assert all(weights_C[z] > 0 for z in classes)
@@ -699,16 +723,16 @@ def test_draws_repeat_and_the_probability_only_decides_whether(
     again = sequence_of(strategy, granularity, 1.0, num_classes=num_classes)
     often = sequence_of(strategy, granularity, 0.6, num_classes=num_classes)
     assert sequence_of(strategy, granularity, 0.0, num_classes=num_classes) == [None] * 60
-    assert any(drop is None for drop in often) or granularity == "image"
+    assert any(drop is None for drop in often) or granularity != "batch"
     for first, second in zip(always, again, strict=True):
         assert first is not None
         assert second is not None
         assert torch.equal(first.keep_GC, second.keep_GC)
         assert first.seed == second.seed
     if strategy == "round_robin":  # a step that drops nothing uses up no turn
-        flat = [
-            [z for drop in drops if drop for classes in dropped_of(drop) for z in classes] for drops in (often, always)
-        ]
+        group_B = groups_of(granularity, len(LABELS_BHW))
+        kept = [[keep_of_groups(drop, group_B) for drop in drops if drop] for drops in (often, always)]
+        flat = [[z for keep_GC in keeps for classes in dropped_of(keep_GC) for z in classes] for keeps in kept]
         if num_classes == 1:
             assert flat[0] == flat[1][: len(flat[0])]
         return
@@ -717,14 +741,71 @@ def test_draws_repeat_and_the_probability_only_decides_whether(
             continue
         assert whole is not None
         assert sometimes.seed == whole.seed
-        for ours, theirs in zip(dropped_of(sometimes), dropped_of(whole), strict=True):
+        for ours, theirs in zip(dropped_of(sometimes.keep_GC), dropped_of(whole.keep_GC), strict=True):
             assert ours in ([], theirs)
+
+
+def test_groups_are_neighbours_and_as_large_as_their_shares() -> None:
+    """Halves are rounded up, at each end of a group: nothing is lost, and few images leave a group empty."""
+
+    def sizes(images: int, *shares: int) -> list[int]:
+        grouping = Grouping.of(Groups(name="groups", shares=shares), images)
+        assert grouping.group_B.tolist() == sorted(grouping.group_B.tolist())
+        found = [grouping.group_B.tolist().count(group) for group in range(grouping.groups)]
+        assert [bool(count) for count in found] == grouping.occupied.tolist()
+        return found
+
+    assert sizes(48, 1, 3) == [12, 36], "the official code's"
+    assert [sizes(images, 1, 3) for images in (1, 2, 3, 5, 6)] == [[0, 1], [1, 1], [1, 2], [1, 4], [2, 4]]
+    assert [sizes(images, 1, 1, 1) for images in (1, 2, 4, 5)] == [[0, 1, 0], [1, 0, 1], [1, 2, 1], [2, 1, 2]]
+    assert sizes(7, 5) == [7]
+    assert sizes(3, 1, 1, 1, 1, 1, 1) == [1, 0, 1, 0, 1, 0]
+
+
+def test_one_group_draws_as_the_batch_and_as_many_as_images_draw_as_images() -> None:
+    for shares, same in (((4,), "batch"), ((1,) * 4, "image")):
+        for strategy in STRATEGIES:
+            groups = SuppressionConfig(sampling={"name": strategy}, granularity={"name": "groups", "shares": shares})  # type: ignore[arg-type]
+            ours, theirs = (
+                ClassSampler(groups, STATISTICS, CPU),
+                ClassSampler(sampler(strategy, same).suppression, STATISTICS, CPU),
+            )
+            pairs = [[one.draw(LABELS_BHW, 0.6, seeded(step)) for one in (ours, theirs)] for step in range(20)]
+            assert all((a is None) == (b is None) for a, b in pairs)
+            assert all(torch.equal(a.keep_GC, b.keep_GC) and a.seed == b.seed for a, b in pairs if a and b)
+
+
+def test_an_empty_group_drops_nothing_and_uses_up_no_turn() -> None:
+    ours = sampler("round_robin", "groups")
+    drops = [ours.draw(LABELS_BHW[:1], 1.0, seeded(step)) for step in range(4)]  # the first of two groups is empty
+    assert [dropped_of(drop.keep_GC) for drop in drops if drop] == [[[0]], [[1]], [[2]], [[3]]]
+    assert [drop.share for drop in drops if drop] == [1.0] * 4
+
+
+def test_draws_of_batch_and_image_are_what_they_were() -> None:
+    """Drawn by hand: a coin, then noise of each class, then a seed, for all groups at once."""
+    for granularity, groups in (("batch", 1), ("image", 4)):
+        generator, ours = seeded(3), seeded(3)
+        for _ in range(5):
+            coins_G = torch.rand(groups, generator=generator, dtype=torch.float64)
+            noise_GC = torch.rand(groups, 4, generator=generator, dtype=torch.float64)
+            seed = int(torch.randint(2**62, (), generator=generator))
+            drop = sampler("uniform", granularity).draw(LABELS_BHW, 0.5, ours)
+            largest = [
+                int(noise_C.argmax()) if coin < 0.5 else None for noise_C, coin in zip(noise_GC, coins_G, strict=True)
+            ]
+            if drop is None:
+                assert largest == [None] * groups
+                continue
+            assert dropped_of(drop.keep_GC) == [[] if z is None else [z] for z in largest]
+            assert drop.seed == seed
+            assert not drop.over_all
 
 
 def test_draws_of_several_classes_differ_and_turns_go_on() -> None:
     ours, generator = sampler("round_robin", "image", 2), seeded(0)
     drops = [ours.draw(LABELS_BHW, 1.0, generator) for _ in range(3)]
-    assert [dropped_of(drop) for drop in drops if drop] == [[[0, 1], [2, 3]] * 2] * 3
+    assert [dropped_of(drop.keep_GC) for drop in drops if drop] == [[[0, 1], [2, 3]] * 2] * 3
     ours, seeds_seen = sampler("uniform"), set()
     for _ in range(20):
         drop = ours.draw(LABELS_BHW, 1.0, generator)
@@ -775,7 +856,7 @@ def test_difficulty_learns_from_batches() -> None:
 def test_the_official_setting_is_the_default() -> None:
     official = SuppressionConfig()
     assert (official.layers, official.p_max, official.alpha, official.num_classes) == (("decoder",), 1, 10, 1)
-    assert (official.granularity, official.gate_norm, official.progress) == ("batch", "none", "epoch")
+    assert (official.granularity.name, official.gate_norm, official.progress) == ("batch", "none", "epoch")
     assert (official.sampling.name, official.mechanism.name) == ("uniform", "gate")
     assert (official.schedule.name, official.loss_ramp.name) == ("linear", "linear")
     assert official.importance_at("decoder") == "classifier"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import pytest
@@ -37,6 +37,7 @@ DROPS: dict[str, Sequence[Sequence[int]] | None] = {
     "two": [[0, 3]] * BATCH,
     "images": [[1], [], [3]],
     "images_two": [[], [0, 2], [3, 1]],
+    "images_of_ranks": [[2], [], []],
 }
 COMBINATIONS = list(product(MECHANISMS, PLACES, DROPS))
 EVALUATIONS = [combination for combination in COMBINATIONS if combination[-1] == "none"]
@@ -68,6 +69,7 @@ def make_case(index: int) -> Case:
     if dropped is not None:
         keep_BC = torch.tensor([[0.0 if c in classes else 1.0 for c in range(CLASSES)] for classes in dropped])
         drop = Drop(keep_BC if drops.startswith("images") else keep_BC[:1], seed=1000 + index)
+        drop = replace(drop, over_all=drops.endswith("ranks"))
     setting = Setting(
         mechanism,
         layers=(layer,) if isinstance(layer, str) else tuple(layer),
@@ -78,6 +80,7 @@ def make_case(index: int) -> Case:
         gate_norm=norm,
         q=q,
         dropped=dropped,
+        ranks=drops.endswith("ranks"),
         seed=1000 + index,
         class_weights=CLASS_WEIGHTS if index % 2 else None,
     )

@@ -53,8 +53,8 @@ def test_every_epoch_reports_names_from_names_py(make_trial) -> None:
     assert 0 < first.metrics[names.SUPPRESSION_SECONDS] < first.metrics[names.TRAIN_SECONDS]
     assert first.metrics[names.TRAIN_SECONDS] <= first.metrics[names.EPOCH_SECONDS]
     about_suppression = {
-        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.KEPT_PROBABILITY, names.DROPPED_PROBABILITY,
-        names.COLLATERAL, names.SUPPRESSION_SECONDS,
+        names.TRAIN_SUPPRESSED_CE, names.CHANNEL_PURITY, names.PURITY_ABOVE_CHANCE, names.KEPT_PROBABILITY,
+        names.DROPPED_PROBABILITY, names.COLLATERAL, names.SUPPRESSION_SECONDS,
     }  # fmt: skip
     assert about_suppression <= set(first.metrics)
     assert about_suppression.isdisjoint(run(make_trial(train={"epochs": 1}))[0].metrics)
@@ -263,7 +263,7 @@ def test_optimizers_and_schedule() -> None:
     assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.8, 0.1)
     adamw = build_optimizer(train.model_copy(update={"optimizer": AdamW(name="adamw")}), [nn.Parameter(torch.ones(1))])
     assert isinstance(adamw, torch.optim.AdamW)
-    schedule = build_schedule(train, sgd, steps=4)
+    schedule = build_schedule(train, sgd, steps_per_epoch=4)
     rates = []
     for _ in range(5):
         rates.append(schedule.get_last_lr()[0])
