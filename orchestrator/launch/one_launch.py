@@ -2,19 +2,20 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
 from rich.console import Console
 
-from orchestrator.errors import InputError, MachineError, StorageError, one_line
-from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.foreseen import foreseen
+from orchestrator.errors import InputError, one_line
+from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.history import fitted, import_trials, read_history
-from orchestrator.launch.preflight import check_models, fetch_weights, open_store
+from orchestrator.launch.preflight import open_store
+from orchestrator.launch.preparation import prepare
+from orchestrator.launch.refusals import latest_records, problem_of, refusals
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.run.session import Listener, Session
 from orchestrator.store import layout
@@ -25,7 +26,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import announced, open_console, say
+from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
@@ -33,6 +34,7 @@ from orchestrator.tracking.destination import final_metrics_of_study, is_behind,
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
+Places = dict[str, str | None]  # where what a launch leaves is to be seen; None: nowhere
 PATIENCE_S, STOPPED_PATIENCE_S = 600.0, 15.0
 """How long MLflow may take for one step at the end of a launch, such as a model, and of one that was stopped."""
 
@@ -83,8 +85,7 @@ class RunOutcome:
 
     def disturbed_by(self, error: OSError) -> Self:
         """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
-        whose = "the storage failed: " if isinstance(error, StorageError) else ""
-        return replace(self, problem=self.problem or f"{whose}{one_line(error)}")
+        return replace(self, problem=self.problem or problem_of(error))
 
 
 def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
@@ -97,16 +98,17 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     console = open_console()
     store = open_store(study, storage)
     new = store.read_study() is None
-    with _refusals(storage):
+    with refusals(storage):
         if new:  # what is wrong with it is told before anything is written
-            _prepare(study, console)
+            prepare(study, console)
         with lease(store.objects, partial(say, console)):
             opened = _open(study, store, console, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
-                _prepare(study, console)
+                prepare(study, console)
             outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
-            outcome, records = _read_records(opened, outcome)
+            records, trouble = latest_records(opened.store, opened.stages)
+            outcome = outcome.disturbed_by(trouble) if trouble else outcome
             outcome, results = _write_results(opened, records, outcome)
             missing = _finish_tracking(opened, records, outcome)
             results["page"] = outcome.tracker.page if outcome.tracker else None
@@ -114,30 +116,6 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     if missing:
         say(console, missing)
     return _exit_code(outcome, records, console, command)
-
-
-@contextmanager
-def _refusals(storage: str) -> Iterator[None]:
-    """Say in one line whose an error of the operating system is."""
-    try:
-        yield
-    except StorageError as error:
-        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
-    except MachineError as error:
-        raise InputError(one_line(error)) from error
-    except OSError as error:
-        raise InputError(f"this machine: {one_line(error)}") from error
-
-
-def _prepare(study: Study, console: Console) -> None:
-    """Check the models, and bring weights and data here once, before many trials would do so at the same time."""
-    models = foreseen(study).models
-    encoders = dict.fromkeys(model.encoder for model in models if model.encoder_weights is not None)
-    with announced(console, f"Checking {len(models)} model{'s' * (len(models) != 1)}"):
-        check_models(study)
-    with announced(console, f"Looking for the weights of {', '.join(encoders)}"):
-        fetch_weights(study)
-    cache_data(study)
 
 
 def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -> OpenStudy:
@@ -167,14 +145,12 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
     from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
-    from orchestrator.run.reach import Address
 
     study, store = opened.study, opened.store
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    address = Address.of(target.address, target.address_source)
-    with cluster(address, resources.stop_grace_s, partial(say, opened.console)):
+    with cluster(target.address, target.address_source, resources.stop_grace_s, partial(say, opened.console)):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
@@ -201,13 +177,12 @@ def _keep_study(opened: OpenStudy) -> None:
 
 def _run_rounds(
     opened: OpenStudy,
-    first_round: Round,
+    following: Round | None,
     tracker: Tracker | None,
     concurrency: int,
     execute: Callable[[Session], int | None],
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
-    following: Round | None = first_round
     ran = False
     while following is not None:
         title = f"{following.title}, {concurrency} at a time; {opened.store.address}"
@@ -261,23 +236,7 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     return tracker
 
 
-def _read_records(opened: OpenStudy, outcome: RunOutcome) -> tuple[RunOutcome, list[Record]]:
-    """The study's records; where the storage cannot be read, what this launch knows, and the outcome says so."""
-    known = {record.key: record for record in opened.stages.known}
-    try:
-        kept = {record.key: record for record in opened.store.records()}
-        if gone := known.keys() - kept.keys():
-            raise StorageError(f"{opened.store.address}: {len(gone)} of {len(known)} trials are no longer there")
-    except OSError as error:
-        return outcome.disturbed_by(error), list(known.values())
-    # no trial runs any more: where its record says so, its verdict could not be written
-    latest = [known.get(key, record) if record.state is State.RUNNING else record for key, record in kept.items()]
-    return outcome, opened.stages.belonging(latest)
-
-
-def _write_results(
-    opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome
-) -> tuple[RunOutcome, dict[str, str | None]]:
+def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
     """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
     try:
         return outcome, _written_results(opened, records, outcome)
@@ -286,11 +245,10 @@ def _write_results(
         return outcome.disturbed_by(error), {}
 
 
-def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
+def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> Places:
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
-    from_env = opened.study.from_env
-    table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
+    table = write_table(store, [shown(record, opened.study.from_env) for record in fitted(opened.study, records)])
     best = write_best(store, champion, spec.study, objective, threads) if champion else None
     runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]

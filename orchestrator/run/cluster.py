@@ -29,8 +29,8 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(address: Address | None, stop_grace_s: float, say: Callable[[str], None]) -> Iterator[None]:
-    """A connection to the Ray cluster at ``address``, or a Ray of our own on this machine.
+def cluster(text: str | None, source: str, stop_grace_s: float, say: Callable[[str], None]) -> Iterator[None]:
+    """A connection to the Ray cluster at an address, which its source names, or a Ray of our own on this machine.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
@@ -40,6 +40,7 @@ def cluster(address: Address | None, stop_grace_s: float, say: Callable[[str], N
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
+    address = Address.of(text, source)
     say(f"Connecting to Ray at {address.text}" if address else "Starting Ray")
     if address:
         check_answers(address)

@@ -161,7 +161,7 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 ) -> None:
     refuse_to_start(monkeypatch, error)
     lines: list[str] = []
-    with pytest.raises(MachineError) as raised, cluster.cluster(None, 1.0, lines.append):
+    with pytest.raises(MachineError) as raised, cluster.cluster(None, "RAY_ADDRESS", 1.0, lines.append):
         pass
     assert str(raised.value).startswith(f"Ray does not start on this machine: {error}; its logs are in /")
     assert str(raised.value).endswith("/session_latest/logs")
@@ -170,8 +170,8 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 
 def test_a_cluster_that_does_not_take_this_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_to_start(monkeypatch, ConnectionError("Failed to connect"), RuntimeError("No node info\nfound"))
-    address, lines = Address("10.0.0.1:6379", "--address"), list[str]()
-    with pytest.raises(InputError) as raised, cluster.cluster(address, 1.0, lines.append):
+    lines: list[str] = []
+    with pytest.raises(InputError) as raised, cluster.cluster("10.0.0.1:6379", "--address", 1.0, lines.append):
         pass
     assert str(raised.value) == "--address 10.0.0.1:6379: No node info found"
     assert lines == ["Connecting to Ray at 10.0.0.1:6379"]
