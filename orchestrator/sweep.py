@@ -31,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         study = load(options.spec, options.set)
         from orchestrator.launch.one_launch import Target, launch
 
-        address = options.address or os.environ.get("RAY_ADDRESS")
-        target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
+        address, source = options.address, "--address"
+        if address is None:
+            address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
+        target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
         if options.dry_run:
             from orchestrator.launch.dry_run import dry_run
 

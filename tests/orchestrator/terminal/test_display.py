@@ -1,4 +1,5 @@
 import io
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
+from orchestrator.terminal.console import announced
 from orchestrator.terminal.display import LiveDisplay, PlainDisplay, Progress, build_display
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
@@ -207,3 +209,14 @@ def test_a_study_in_which_all_failed_has_a_summary(study: Callable[..., Study]) 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")])
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("takes", "told"), [(0.0, ""), (0.4, "Checking 3 models\n")])
+def test_what_takes_long_is_told_while_it_is_done(takes: float, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.terminal.console.SILENCE_S", 0.1)
+    out = io.StringIO()
+    with announced(Console(file=out, width=120), "Checking 3 models"):
+        time.sleep(takes)
+        assert out.getvalue() == told
+    time.sleep(0.2)
+    assert out.getvalue() == told
