@@ -8,13 +8,14 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 
 import argparse
 import os
-import shlex
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
 from orchestrator.errors import InputError
+from orchestrator.store.commands import again
 from orchestrator.studyfile import ConfigError, load
 from orchestrator.terminal.options import add_storage
 
@@ -23,19 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
-    command = f"python -m orchestrator.sweep {shlex.join(arguments)}"
+    command = again(arguments)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _terminate)
     try:
         study = load(options.spec, options.set)
+        from orchestrator.launch.one_launch import Target, launch
+
+        address, source = options.address, "--address"
+        if address is None:
+            address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
+        target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
         if options.dry_run:
             from orchestrator.launch.dry_run import dry_run
 
-            return dry_run(study, storage=options.storage)
-        from orchestrator.launch.one_launch import Target, launch
-
-        address = options.address or os.environ.get("RAY_ADDRESS")
-        target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
+            return dry_run(study, storage=options.storage, target=target, command=command)
         return launch(study, storage=options.storage, target=target, command=command)
     except (ConfigError, InputError) as error:
         print(error, file=sys.stderr)
@@ -71,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
     return int(text)
 
 

@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.layout import TrialFiles
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
+from orchestrator.store.shapes import unlike
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
@@ -29,6 +33,9 @@ FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
 NEW_OF_MODEL: JsonObject = {"init": "torch", "weights": None}
 """Settings of the model that a study of an earlier version does not have, as it was trained."""
+
+AGAIN = "run again after: "
+"""How the reason of a trial begins whose verdict was taken back."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,9 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         InputError: the study has changed in what cannot change.
     """
     changed = _changes(study, store)
-    records = [_moved(study, record) for record in store.records()]
+    records = [_moved(study, _readable(study, store, record)) for record in store.records()]
     if retry_failed:
-        records = [_retried(record, store) if record.state is State.FAILED else record for record in records]
+        records = [_retried(record) if record.state is State.FAILED else record for record in records]
     compared = tuple(record for record in records if record.planned.kind in STAGES)
     searched = [record for record in records if record.planned.kind not in STAGES]
     fits = [(record, _fitted(study, record)) for record in searched]
@@ -69,6 +76,29 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, compared, (note,))
+
+
+def _readable(study: Study, store: Store, record: Record) -> Record:
+    """The record; refuses, by its file, one that no trial of this version can be.
+
+    Raises:
+        InputError: its configuration is none, or it is complete without an objective.
+    """
+    files = TrialFiles(record.key)
+    file = store.path(files.verdict if record.state.final else files.config)
+    problem = "" if record.state is not State.COMPLETE else _without(study, record)
+    try:
+        read_trial(record.planned.config)
+    except ValidationError as error:
+        problem = unlike(error)
+    if problem:
+        raise InputError(f"{file}: {problem}; restore it, or remove the folder to run the trial anew")
+    return record
+
+
+def _without(study: Study, record: Record) -> str:
+    lacking = [objective.metric for objective in study.spec.objectives if not record.has(objective.metric)]
+    return f"complete, but its last epoch has no {', '.join(lacking)}" if lacking else ""
 
 
 def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
@@ -191,11 +221,16 @@ def _with_defaults(kept: JsonObject) -> JsonObject:
     return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
 
-def _retried(record: Record, store: Store) -> Record:
+def keep_retried(store: Store, records: Iterable[Record]) -> None:
+    """Take back the verdicts of failed trials that run again: once nothing refuses the launch any more."""
+    for record in records:
+        if record.state is State.INTERRUPTED and (record.reason or "").startswith(AGAIN):
+            store.judge(record, record.planned.system_attrs)
+
+
+def _retried(record: Record) -> Record:
     """A failed trial that is run again."""
-    again = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
-    store.judge(again, again.planned.system_attrs)
-    return again
+    return record.ended(State.INTERRUPTED, f"{AGAIN}{record.reason}")
 
 
 def _fitted(study: Study, record: Record) -> Record | None:
@@ -248,4 +283,4 @@ def _with_root(planned: Planned, root: str | None) -> JsonObject:
 
 
 def _has_values(study: Study, record: Record) -> bool:
-    return all(record.last(objective.metric) is not None for objective in study.spec.objectives)
+    return all(record.has(objective.metric) for objective in study.spec.objectives)

@@ -9,8 +9,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.run.session import Session
+from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
-from orchestrator.worker.job import EpochDone, Job, Outcome
+from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
 
 
 class PlannedSearcher(Searcher):
@@ -43,7 +44,12 @@ class PlannedSearcher(Searcher):
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.keys[trial_id]
         if error or result is None:
-            self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+            why = self.lost.get(trial_id, "Ray does not say why")
+            obstacle = ray_obstacle()
+            if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
+                self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
+            else:
+                self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
         else:
             self._session.end(key, result["outcome"])
 
@@ -82,7 +88,12 @@ class PruningScheduler(FIFOScheduler):
 
 def _last_failure(trial: Trial) -> str:
     """The telling line of what Ray wrote down of a trial's last failure: of a traceback the last, else the first."""
-    lines = Path(trial.error_file).read_text().strip().splitlines()
+    try:
+        lines = Path(trial.error_file or "").read_text(errors="replace").splitlines()
+    except OSError:  # the temporary folder was full, or is gone
+        lines = []
     starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
-    block = lines[starts[-1] + 1 :]
-    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0].strip()
+    block = [line.strip() for line in lines[starts[-1] + 1 if starts else 0 :] if line.strip()]
+    if not block:
+        return "Ray does not say why"
+    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0]

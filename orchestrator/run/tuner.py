@@ -2,16 +2,19 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 
+from orchestrator.errors import MachineError
 from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
+from orchestrator.run.temporary import ray_obstacle, scratch_folder
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
@@ -40,13 +43,13 @@ def run(
         system_metrics=system_metrics,
     )
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
-    with tempfile.TemporaryDirectory(prefix="orchestrator-ray-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=_trial_order(session, PlannedSearcher(session, job_of), concurrency),
             run_config=_unattended_run(store.study, scratch, resources.retries),
         )
-        with _signals() as received:
+        with _signals() as received, _ray_failures(session):
             tuner.fit()
     if not received and session.running:
         received.append(signal.SIGUSR1)  # sent from outside, it goes straight to Tune's own handler
@@ -76,6 +79,23 @@ def _unattended_run(study: str, folder: str, retries: int) -> tune.RunConfig:
         failure_config=tune.FailureConfig(max_failures=retries),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     )
+
+
+@contextmanager
+def _ray_failures(session: Session) -> Iterator[None]:
+    """Where Ray itself fails, keep what is known of the trials; the study goes on with the next launch.
+
+    Raises:
+        MachineError: it failed before the first trial.
+    """
+    try:
+        yield
+    except (OSError, RayError, TuneError) as error:
+        lines = str(error).split("\n")  # Tune's are tracebacks
+        reason = ray_obstacle() or f"Ray failed: {next(filter(None, reversed(lines)), type(error).__name__).strip()}"
+        if not session.begun:
+            raise MachineError(reason) from error
+        session.abandon(reason)
 
 
 @contextmanager

@@ -135,7 +135,7 @@ class Attempt:
 
     def _back_off(self, earlier: Sequence[JsonObject]) -> None:
         """Wait longer after each worker that this launch lost: what took it may still be there."""
-        lost = sum(claim["launch"] == self._job.launch for claim in earlier)
+        lost = sum(claim.get("launch") == self._job.launch for claim in earlier)
         if lost:
             time.sleep(min(LONGEST_BACKOFF_S, self._job.backoff_s * 2 ** (lost - 1)))
 

@@ -22,6 +22,10 @@ Pick: TypeAlias = Callable[[str, Domain], Value]
 """Given a domain's name and the domain: a number, or the label of an option."""
 
 
+MOST_CELLS = 10_000
+"""A finite space up to this size is searched without repeating a configuration; a grid has no more."""
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """All configurations that a study may try."""

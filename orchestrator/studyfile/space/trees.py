@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 
 from pydantic import JsonValue
 
 from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Levels, Values, Written
+from orchestrator.studyfile.space.domain import Choice, Float, Tree
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
@@ -90,3 +92,18 @@ def same_level(one: object, other: object) -> bool:
 def with_values(tree: Mapping[str, JsonValue], values: Values) -> JsonObject:
     """A trial's tree with values at dotted paths replaced; raises `RuleError` as `set_at`."""
     return reduce(lambda changed, item: set_at(changed, *item), values.items(), dict(tree))
+
+
+def frames_only(tree: Tree) -> Tree:
+    """The tree without what does not decide the frames of files: augmentation, and (of shapes alone) real numbers."""
+    match tree:
+        case Choice():
+            return replace(tree, options=tuple(frames_only(option) for option in tree.options))
+        case Float():
+            return tree.center()
+        case dict():
+            return {key: frames_only(child) for key, child in tree.items() if key != "augment"}
+        case list():
+            return [frames_only(child) for child in tree]
+        case _:
+            return tree

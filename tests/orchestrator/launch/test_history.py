@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.launch.history import import_trials, read_history, settle
+from orchestrator.launch.history import import_trials, keep_retried, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
 from orchestrator.store.layout import CheckpointName
@@ -233,6 +233,8 @@ def test_failed_trials_run_again_only_where_asked(study: Make, place: str) -> No
     assert all(r.reason == "run again after: x" for r in history.records[2:])
     planner = Planner(loaded, history.records)
     assert [planned.key for planned in iter(planner.next, None)] == [f"search-{n:04d}" for n in range(2, 6)]
+    assert [r.state for r in read_history(loaded, store).records[2:]] == [State.FAILED] * 2, "it may yet be refused"
+    keep_retried(store, history.records)
     assert [r.state for r in read_history(loaded, store).records[2:]] == [State.INTERRUPTED] * 2, "a kill forgets none"
 
 
