@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelError, DataError) as error:
         print(f"{options.config}: {masked(str(error), root)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of the output, not of the exported file
+        raise
     except OSError as error:
         print(f"--export {options.export}: {error.strerror or error}", file=sys.stderr)
         return 2

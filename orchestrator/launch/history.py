@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from orchestrator.errors import InputError
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
@@ -21,14 +22,17 @@ from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
+from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
-    "data.root",
+    "data.root", "model.encoder_weights.path", "model.weights.path",
 )  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
+NEW_OF_MODEL: JsonObject = {"init": "torch", "weights": None}
+"""Settings of the model that a study of an earlier version does not have, as it was trained."""
 
 AGAIN = "run again after: "
 """How the reason of a trial begins whose verdict was taken back."""
@@ -193,7 +197,9 @@ def _changes(study: Study, store: Store) -> list[str]:
         return []
     before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    changed = [name for name in changed if not name.startswith(FREE)]
+    changed = [
+        name for name in changed if not name.startswith(FREE) and not _both_files(before.get(name), now.get(name))
+    ]
     fixed = [name for name in changed if name.startswith(FIXED)]
     if fixed:
         raise InputError(
@@ -203,9 +209,14 @@ def _changes(study: Study, store: Store) -> list[str]:
     return changed
 
 
+def _both_files(before: object, now: object) -> bool:
+    """Whether a file has another name: what is in it decides of each trial whether it lies in the space."""
+    return all(isinstance(value, str) and value.endswith(WEIGHT_SUFFIXES) for value in (before, now))
+
+
 def _with_defaults(kept: JsonObject) -> JsonObject:
     """A study as it was kept, with the settings that came later: their defaults change nothing."""
-    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": {"init": "torch"}}
+    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": NEW_OF_MODEL}
     sections = {name: section for name in later if isinstance(section := kept.get(name), dict)}
     return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
@@ -238,11 +249,24 @@ def _fitted(study: Study, record: Record) -> Record | None:
 
 
 def _moved(study: Study, record: Record) -> Record:
-    """The record with the data's root as it is on this machine, for the trials that are still to run."""
+    """The record with data and weights where they lie on this machine, for the trials that are still to run."""
     root = _written_root(study, record.planned)
-    if record.state.final or root is None:
+    if record.state.final:
         return record
-    return replace(record, planned=replace(record.planned, config=_with_root(record.planned, absolute(root))))
+    config = _with_root(record.planned, None if root is None else absolute(root))
+    return replace(record, planned=replace(record.planned, config=_with_weights(study, config)))
+
+
+def _with_weights(study: Study, config: JsonObject) -> JsonObject:
+    """The configuration with its files of weights where the study now names equal ones."""
+    model = read_trial(config).model
+    known = [file for other in foreseen(study).models for file in (other.encoder_weights, other.weights)]
+    now = {
+        name: next((other for other in known if other == file), file)
+        for name, file in (("encoder_weights", model.encoder_weights), ("weights", model.weights))
+        if isinstance(file, WeightsFile)
+    }
+    return config | {"model": model.model_copy(update=now).model_dump(mode="json")} if now else config
 
 
 def _written_root(study: Study, planned: Planned) -> str | None:

@@ -14,6 +14,7 @@ from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
+from trainable.data.classes import class_names
 from trainable.model.config import ModelConfig, is_surely_buildable
 from trainable.model.encoders import ModelError
 
@@ -51,10 +52,8 @@ def check_models(study: Study) -> None:
     layers = foreseen(study).layers
     unsure = [model for model in foreseen(study).models if not is_surely_buildable(model, layers)]
     if unsure:
-        from trainable.model.build import check_model  # late: smp takes 6 s to import
+        _collect(unsure, lambda model: _check_model(model, study), study)
 
-        # of an arm with another architecture, which has been refused where it does not have its own
-        _collect(unsure, lambda model: check_model(model, [n for n in layers if n in model.inner_layers]), study)
     rehearsed = rehearse([each for each in foreseen(study).images if not _surely_taken(each)], study)
     if rehearsed.untried:
         say(open_console(), f"note: {rehearsed.line}")
@@ -94,6 +93,16 @@ def _surely_taken(images: Images) -> bool:
     """A test trains every architecture on a plain ResNet; batch norm over one pixel is what cannot be trained."""
     resnet = images.model.encoder.startswith("resnet") and images.model.arch != "pan"
     return resnet and (images.batch > 1 or not images.training)
+
+
+def _check_model(model: ModelConfig, study: Study) -> None:
+    from trainable.model.build import check_model  # late: smp takes 6 s to import
+
+    # the others are of an arm with another architecture: where a trial has them they were refused
+    layers = [layer for layer in foreseen(study).layers if layer in model.inner_layers]
+    counts = {len(class_names(data)) for data in foreseen(study).data} if model.weights else {2}
+    for classes in sorted(counts):
+        check_model(model, layers, classes)
 
 
 def fetch_weights(study: Study) -> None:

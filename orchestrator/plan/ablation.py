@@ -22,7 +22,7 @@ from orchestrator.studyfile.sections.comparison import (
     OneAtATime,
     Values,
 )
-from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
+from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of, without_places
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
 
@@ -112,8 +112,7 @@ def _valued(arms: Sequence[Arm], plan: StagePlan) -> tuple[Arm, ...]:
 def _registered(base: Mapping[str, JsonValue]) -> JsonObject:
     """What the arms change, in full: its preset by name, for an arm that names another one replaces it."""
     config = trial_of({**base, "preset": None}).model_dump(mode="json", exclude={"seed"})
-    config["data"].pop("root", None)
-    return config | {"preset": base.get("preset")}
+    return without_places(config) | {"preset": base.get("preset")}
 
 
 def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, JsonValue]) -> StagePlan:

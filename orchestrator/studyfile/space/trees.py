@@ -43,10 +43,22 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
 
 
 def content(config: TrialConfig) -> str:
-    """Equal for trials that train alike, seed aside: presets are applied, data may lie elsewhere."""
-    tree = config.model_dump(mode="json", exclude={"preset", "seed"})
-    tree["data"].pop("root", None)
-    return json.dumps(tree, sort_keys=True)
+    """Equal for trials that train alike, seed aside: presets are applied, files may lie elsewhere."""
+    return json.dumps(without_places(config.model_dump(mode="json", exclude={"preset", "seed"})), sort_keys=True)
+
+
+def without_places(tree: JsonObject) -> JsonObject:
+    """A trial's tree without where its data and weights lie: weights are known by their content."""
+    placed = (("data", "root"), ("model", "encoder_weights", "path"), ("model", "weights", "path"))
+    return reduce(_without, placed, tree)
+
+
+def _without(tree: JsonObject, path: tuple[str, ...]) -> JsonObject:
+    child = tree.get(path[0])
+    rest = {key: value for key, value in tree.items() if key != path[0]}
+    if len(path) == 1:
+        return rest
+    return {**rest, path[0]: _without(child, path[1:])} if isinstance(child, dict) else tree
 
 
 def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tuple[Levels, bool]:
