@@ -53,6 +53,7 @@ def check_models(study: Study) -> None:
     unsure = [model for model in foreseen(study).models if not is_surely_buildable(model, layers)]
     if unsure:
         _collect(unsure, lambda model: _check_model(model, study), study)
+
     rehearsed = rehearse([each for each in foreseen(study).images if not _surely_taken(each)], study)
     if rehearsed.untried:
         say(open_console(), f"note: {rehearsed.line}")
