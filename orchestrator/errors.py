@@ -1,10 +1,26 @@
 """Errors that a user can mend, and errors told in one line."""
 
+import re
+
 
 class InputError(Exception):
     """Bad input, found after the study file was read; one line per mistake. The command exits with code 2."""
 
 
+class MachineError(OSError):
+    """What a place on a machine cannot do; the message says which place it is, why, and what would be right."""
+
+
+class StorageError(MachineError):
+    """The storage of the studies cannot be used; the message names the file and the reason."""
+
+
 def one_line(error: BaseException) -> str:
     """The error's text on one line."""
     return " ".join(str(error).split())
+
+
+def refusal(error: OSError) -> str:
+    """The reason alone, in words: ``No space left on device``."""
+    text = " ".join((error.strerror or str(error)).split())
+    return re.sub(r"(?i).*\[errno \d+\] ", "", text)  # of pyarrow: "Failed to open ... Detail: [errno 13] Permission"

@@ -8,19 +8,20 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 
 import argparse
 import os
-import shlex
+import re
 import sys
 from collections.abc import Sequence
 
 from orchestrator.errors import InputError
 from orchestrator.run.stop import Stop
+from orchestrator.store.commands import again
 from orchestrator.terminal.options import add_storage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    with Stop(_command(arguments)) as stop:
+    with Stop(again(arguments)) as stop:
         return _main(arguments, stop)
 
 
@@ -30,7 +31,7 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except (KeyboardInterrupt, Exception) as error:
         stop.settle()
         if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
-            told = f"Interrupted; nothing that finished is lost. Continue with:  {_command(arguments)}"
+            told = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
             print(told, file=sys.stderr)
             return stop.exit_code
         if not isinstance(error, InputError):
@@ -44,7 +45,7 @@ def _run(arguments: Sequence[str], stop: Stop) -> int:
     from orchestrator.studyfile import ConfigError  # late: a signal must not come before its owner
 
     try:
-        return _run_study(options, _command(arguments), stop)
+        return _run_study(options, again(arguments), stop)
     except ConfigError as error:
         raise InputError(str(error)) from error
 
@@ -53,19 +54,17 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
     from orchestrator.studyfile import load
 
     study = load(options.spec, options.set)
+    from orchestrator.launch.one_launch import Target, launch
+
+    address, source = options.address, "--address"
+    if address is None:
+        address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
+    target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
     if options.dry_run:
         from orchestrator.launch.dry_run import dry_run
 
-        return dry_run(study, storage=options.storage)
-    from orchestrator.launch.one_launch import Target, launch
-
-    address = options.address or os.environ.get("RAY_ADDRESS")
-    target = Target(address, options.max_concurrent, retry_failed=options.retry_failed)
+        return dry_run(study, storage=options.storage, target=target, command=command)
     return launch(study, storage=options.storage, target=target, command=command, stop=stop)
-
-
-def _command(arguments: Sequence[str]) -> str:
-    return f"python -m orchestrator.sweep {shlex.join(arguments)}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,11 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
     return int(text)
 
 
 if __name__ == "__main__":
-    owner = Stop(_command(sys.argv[1:])).__enter__()  # never left: a signal must not meet the process's last moment
+    owner = Stop(again(sys.argv[1:])).__enter__()  # never left: a signal must not meet the process's last moment
     sys.exit(owner.finished(_main(sys.argv[1:], owner)))

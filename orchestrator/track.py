@@ -15,10 +15,13 @@ from orchestrator.errors import InputError
 from orchestrator.store.addresses import redacted, storage_errors
 from orchestrator.store.lease import lease
 from orchestrator.store.records import Store, open_study
+from orchestrator.store.trial_record import Record, State
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.options import add_study
 from orchestrator.tracking import StudyInfo, Tracker
-from orchestrator.tracking.destination import final_metrics_of_study, note_tracking, tracked_at
+from orchestrator.tracking.address_check import check_address
+from orchestrator.tracking.destination import tracked_at
+from orchestrator.tracking.ending import end_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,36 +48,46 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
     """Bring MLflow's runs in step with the study's records; returns the exit code.
 
     Raises:
-        InputError: There is no such study, the storage cannot be used, or a launch of the study is at work.
+        InputError: There is no such study, the storage or the address cannot be used, or a launch is at work.
     """
     console = open_console()
     store, kept = open_study(storage, study)
-    target = uri or tracked_at(kept.specification)
+    target, setting = (uri, "--uri") if uri is not None else tracked_at(kept.specification)
     if target is None:
         raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
+    check_address(target, setting)
     with storage_errors(f"--storage {storage}"), lease(store.objects, lambda line: say(console, line)):
         return _send(store, StudyInfo(store, kept), target, console)
 
 
 def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
-    records = store.records()
+    records = [_ended(record) for record in store.records()]
+    for warning in store.warnings:
+        say(console, f"warning: {warning}")
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)
     whole = all(record.state.final for record in records)
-    summary = final_metrics_of_study(records, info.objective)
-    problem = tracker.close(status="FINISHED" if whole else "KILLED", summary=summary)
-    note_tracking(store, uri, complete=problem is None and whole)
+    problem = end_runs(tracker, store, records, info.objective, whole=whole)
     if problem:
         say(console, problem)
         return 3
     epochs = sum(len(record.epochs) for record in records)
     waiting = sum(not record.state.final for record in records)
-    more = f"; {waiting} trials are unfinished" if waiting else ""
+    more = f"; {waiting} trials are unfinished: the same launch again goes on with them" if waiting else ""
     say(console, f"{redacted(uri)} has all {len(records)} trials and {epochs} epochs of {store.study}{more}")
     if tracker.page:
         say(console, f"page  {tracker.page}")
     return 0
+
+
+def _ended(record: Record) -> Record:
+    """The record as it stands while no launch is at work: what has no verdict is interrupted."""
+    if record.state is not State.RUNNING:
+        return record
+    return record.ended(
+        State.INTERRUPTED, record.reason or "no launch is at work; the same launch again goes on with it"
+    )
 
 
 if __name__ == "__main__":

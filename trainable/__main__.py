@@ -7,6 +7,7 @@ wrong (one line per mistake, before torch is imported).
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ from trainable.model.encoders import ModelError
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
 
+MOST_THREADS = 1024
+"""More than any machine has cores."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelError, DataError) as error:
         print(f"{options.config}: {masked(str(error), root)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of the output, not of the exported file
+        raise
     except OSError as error:
         print(f"--export {options.export}: {error.strerror or error}", file=sys.stderr)
         return 2
@@ -67,8 +73,8 @@ def _file(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive integer")
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_THREADS}, got '{text[:20]}'")
     return int(text)
 
 

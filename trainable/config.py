@@ -15,8 +15,11 @@ from trainable.evaluate.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
 from trainable.presets import PRESETS, Preset, apply_preset
-from trainable.section import Section
+from trainable.section import Section, Seed
 from trainable.suppression.config import SuppressionConfig
+
+MOST_PIXELS = 2**28
+"""Of a batch or a frame: the maps of a network take hundreds of bytes for each, and a GPU has 80 to 200 GB."""
 
 
 class TrialConfig(Section):
@@ -34,7 +37,7 @@ class TrialConfig(Section):
     """Class suppression; null is the plain model."""
     evaluation: Evaluation = Evaluation()
     """How the evaluation predicts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, data order, augmentation and suppression. A study derives it from its own seed."""
 
     @model_validator(mode="before")
@@ -50,6 +53,24 @@ class TrialConfig(Section):
         if self.evaluation.test_at_end and labelled_test_split(self.data) is None:
             message = f"{self.data.name} has no labelled test split besides the one that is scored"
             raise RuleError(message, "evaluation.test_at_end")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        height, width = self.data.augment.crop or self.data.size
+        pixels = self.train.batch_size * height * width
+        if pixels > MOST_PIXELS:
+            message = f"{self.train.batch_size} images of {height} x {width} are {pixels / 1e6:.0f} megapixels"
+            raise RuleError(f"{message}; a batch holds at most {MOST_PIXELS / 1e6:.0f}", "train.batch_size")
+        lowest = (self.data.augment.scale or (1,))[0]
+        if height * width / lowest**2 > MOST_PIXELS:
+            message = f"a crop of {height} x {width} at scale {lowest:g} is cut from"
+            needed = f"{height * width / lowest**2 / 1e6:.0f} megapixels; at most {MOST_PIXELS / 1e6:.0f}"
+            raise RuleError(f"{message} {needed}", "data.augment.scale")
+        (height, width), largest = self.data.size, max(self.evaluation.scales)
+        if height * width * largest**2 > MOST_PIXELS:
+            message = f"{height} x {width} at scale {largest:g} are {height * width * largest**2 / 1e6:.0f} megapixels"
+            raise RuleError(f"{message}; a frame has at most {MOST_PIXELS / 1e6:.0f}", "evaluation.scales")
         return self
 
     @model_validator(mode="after")
@@ -71,6 +92,8 @@ class TrialConfig(Section):
         if isinstance(weights, tuple) and len(weights) != len(classes):
             message = f"{len(weights)} weights, but {self.data.name} has {len(classes)} classes"
             raise RuleError(message, "train.class_weights")
+        if isinstance(weights, tuple) and not any(weights):
+            raise RuleError("a class needs a weight above 0", "train.class_weights")
         if self.suppression and self.suppression.num_classes >= len(classes):
             message = f"must be below the number of classes, {self.data.name} has {len(classes)}"
             raise RuleError(f"{message}; got {self.suppression.num_classes}", "suppression.num_classes")

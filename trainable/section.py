@@ -1,5 +1,7 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
 
 
@@ -13,6 +15,12 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+MOST = 10**15
+"""Bound of seeds: tables and databases hold whole numbers of 64 bits, and what reads them may use real ones."""
+Seed = Annotated[int, Field(ge=-MOST, le=MOST)]
+"""Any whole number but absurd ones."""
 
 
 def all_settings(section: Section) -> JsonValue:

@@ -1,7 +1,8 @@
 """The data sets of a study, on the driver: cached before the first trial, described and fingerprinted for MLflow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import InputError
@@ -9,10 +10,10 @@ from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
 from orchestrator.store.masking import shown_text
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.console import announced, open_console, say
 from trainable.data.classes import class_names
-from trainable.data.config import ShapesData
-from trainable.data.layout import DataError
+from trainable.data.config import DataConfig, FileData, ShapesData
+from trainable.data.layout import SPLITS, DataError, pairs
 from trainable.evaluate.metrics.rare import rare_classes
 
 
@@ -24,31 +25,45 @@ def cache_data(study: Study) -> None:
     """
     from trainable.data.notes import data_notes  # late: numpy and pyarrow take half a second to import
 
-    notes: dict[str, None] = {}
+    console, notes = open_console(), dict[str, None]()
     for data in foreseen(study).data:
         if isinstance(data, ShapesData):  # made in memory
             continue
-        try:
+        with _refusals(study, data), announced(console, f"Reading the {_frames(data)} frames of {data.name}"):
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))
-        except DataError as error:
-            text = shown_text(str(error), {"data": data.model_dump(mode="json")}, study.from_env)
-            raise InputError(f"{study.path}: {text}") from error
     for note in notes:
-        say(open_console(), note)
+        say(console, note)
+
+
+def _frames(data: FileData) -> int:
+    return sum(len(pairs(data, split)) for split in SPLITS)
+
+
+@contextmanager
+def _refusals(study: Study, data: DataConfig) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        text = shown_text(str(error), {"data": data.model_dump(mode="json")}, study.from_env)
+        raise InputError(f"{study.path}: {text}") from error
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Names of the rare classes of every data set, by ``section_key``: reports mark them long after the data are gone.
 
-    Those that an earlier launch found are known; fingerprints see to it that the data are the same. Raises DataError.
+    Those that an earlier launch found are known; fingerprints see to it that the data are the same.
+
+    Raises:
+        InputError: A broken file, a cache that cannot be used.
     """
     from trainable.data.statistics import train_statistics  # late: numpy and pyarrow take half a second to import
 
     rare = dict(known)
     for data in foreseen(study).data:
         if section_key(data) not in rare:
-            names = class_names(data)
-            rare[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
+            with _refusals(study, data):
+                names = class_names(data)
+                rare[section_key(data)] = [names[index] for index in rare_classes(train_statistics(data).pixels)]
     return rare
 
 
@@ -56,9 +71,12 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
     """Fingerprints of the study's data sets, equal to those of earlier launches.
 
     Raises:
-        InputError: files have changed since: trials on them cannot be compared with earlier ones.
+        InputError: files have changed since: trials on them cannot be compared with earlier ones; files are gone.
     """
-    now = {section_key(data): fingerprint_of(data) for data in foreseen(study).data}
+    now = {}
+    for data in foreseen(study).data:
+        with _refusals(study, data):
+            now[section_key(data)] = fingerprint_of(data)
     for section, fingerprint in now.items():
         if before.get(section, fingerprint) != fingerprint:
             raise InputError(

@@ -1,170 +1,144 @@
 """``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
 
-import os
-from dataclasses import dataclass
-from itertools import islice
-from typing import assert_never
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 
 from orchestrator.errors import InputError
+from orchestrator.launch.data_sets import check_data_unchanged
+from orchestrator.launch.forecast import Forecast, forecasts
+from orchestrator.launch.one_launch import Target
 from orchestrator.launch.preflight import check_models, open_store
-from orchestrator.plan.ablation import ablation
-from orchestrator.plan.comparison import Comparison
-from orchestrator.plan.designs import text, walk_length
-from orchestrator.plan.planner import Planner
-from orchestrator.plan.samplers import early_stopping
-from orchestrator.report.statistics.sign_flip import evidence
+from orchestrator.launch.remaining import Remaining, remaining
+from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, redacted
-from orchestrator.store.trial_record import Planned
-from orchestrator.studyfile import AblationSection, ConfirmSection, ResourcesSection, Study
-from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
+from orchestrator.store.addresses import absolute, redacted, storage_errors
+from orchestrator.store.lease import held_elsewhere
+from orchestrator.store.records import Store
+from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
-from orchestrator.terminal.formats import duration, picks
+from orchestrator.terminal.formats import duration
 from orchestrator.tracking import tracking_uri
-from trainable.config import read_trial
+from orchestrator.tracking.address_check import check_tracking
 from trainable.configfile.trees import write_yaml
 
-SAMPLED = 3
+
+@dataclass
+class Refusals:
+    """Why a launch would be refused, in its own words; the rest of the dry run is told all the same."""
+
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Collect what would refuse the launch."""
+        try:
+            yield
+        except InputError as refusal:
+            self.lines.append(str(refusal))
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a stage would run."""
-
-    runs: int
-    sample: Planned | None = None
-    """A run whose cost stands for that of the others; None where none is known."""
-
-
-def dry_run(study: Study, *, storage: str) -> int:
+def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     """Print the resolved study, sampled configurations, the cost by a few probed steps, and the places.
+
+    Args:
+        study: The study.
+        storage: Where studies lie, as the user gave it.
+        target: Where and how trials would run.
+        command: What the user types to launch it.
 
     Returns:
         The command's exit code.
 
     Raises:
-        InputError: The model or the data cannot be used.
+        InputError: A launch would be refused: the model or the data cannot be used, no machine is large enough.
     """
     console, spec = open_console(), study.spec
-    open_store(study, storage)
+    store = open_store(study, storage)
     check_models(study)
     say(console, write_yaml(study.resolved(), short=True).rstrip() + "\n")
-    stages = [_search(study, console)] if spec.searched else []
-    stages += [_confirmation(study, spec.confirm, console)] if spec.confirm else []
-    stages += [_ablation(study, spec.ablation, console)] if spec.ablation else []
-    sample = next((stage.sample for stage in stages if stage.sample is not None), None)
-    if sample is not None:
-        say(console, _cost(study, sample, sum(stage.runs for stage in stages)))
+    stages, refusals = forecasts(study, console), Refusals()
+    before = _before(study, store, storage, target, console, refusals)
+    _say_cost(study, stages, before, target, console, refusals)
     written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if spec.searched else "")
     say(console, f"writes      {absolute(storage)}/{spec.study}/ ({written})")
     if spec.tracking.enabled:
         experiment = spec.tracking.experiment or spec.study
         say(console, f"tracks      {redacted(tracking_uri(spec.tracking.uri))}, experiment {experiment}")
+    with refusals.collected():
+        if (warning := check_tracking(study)) is not None:
+            say(console, warning)
     say(console, "Nothing was started and nothing was written.")
+    if refusals.lines:
+        raise InputError("\n".join(refusals.lines))
+    say(console, f"Run it with:  {command}")
     return 0
 
 
-def _search(study: Study, console: Console) -> Forecast:
-    """Tell what the search will try."""
-    planner = Planner(study)
-    search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
-    say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
-    say(console, f"stops early {early_stopping(search.pruner, study.space)}")
-    first = list(islice(iter(planner.next, None), planner.total - planner.budget + SAMPLED))
-    for trial in [trial for trial in first if trial.kind == "search"][:SAMPLED]:
-        say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
-    return Forecast(planner.total, first[-1])
+def _before(
+    study: Study, store: Store, storage: str, target: Target, console: Console, refusals: Refusals
+) -> Remaining | None:
+    """What earlier launches left, and whether they would let this one go on; None for a new study."""
+    kept = store.read_study()
+    if kept is None:
+        return None
+    with storage_errors(f"--storage {storage}: cannot be used"):
+        if (holder := held_elsewhere(store.objects)) is not None:
+            refusals.lines.append(holder)
+        with refusals.collected():
+            check_data_unchanged(study, kept.data)
+        with refusals.collected():
+            return remaining(study, storage, partial(say, console), retry_failed=target.retry_failed)
+    return None
 
 
-def _confirmation(study: Study, section: ConfirmSection, console: Console) -> Forecast:
-    """Tell what is confirmed."""
-    trials, references = study.spec.search.trials, len(study.spec.search.references)
-    top = section.top if trials is None else min(section.top, trials)
-    runs = (top + references) * section.seeds
-    say(console, f"confirm     the best {top} and {references} references x {section.seeds} fresh seeds: {runs} runs")
-    say(console, f"evidence    {evidence(top + references - 1, section.seeds)}")
-    return Forecast(runs)
+def _say_cost(
+    study: Study,
+    stages: Sequence[Forecast],
+    before: Remaining | None,
+    target: Target,
+    console: Console,
+    refusals: Refusals,
+) -> None:
+    """Tell what is left to run and how long it takes."""
+    from orchestrator.launch.cost import START_UP_S, measure  # late: torch takes seconds to import
+
+    left = _left(stages, before, console)
+    trials = [config for stage in stages if left[stage.stage] for _, configs in stage.groups for config in configs]
+    if not trials:
+        return
+    costs = measure(study, trials)
+    for line in costs.lines():
+        say(console, line)
+    seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
+    if before is not None:
+        seconds -= before.epochs * costs.mean_epoch_seconds
+    with refusals.collected():
+        slots, where = _slots(study, target)
+        total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
+        line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
+        say(console, f"estimate    {line}{costs.remark}")
 
 
-def _ablation(study: Study, section: AblationSection, console: Console) -> Forecast:
-    """Tell the arms and what they can show."""
-    baseline = section.read_baseline(searched=study.spec.searched)
-    seeds, design = section.seeds, section.design
-    try:
-        comparison = ablation(study, study.space.at_center(), lambda _config, _seeds: None)
-    except InputError as error:
-        if isinstance(baseline, Written):
-            raise
-        say(console, f"ablation    {design.name}: its arms are known when its baseline is ({error})")
-        return Forecast(0)
-    known = len(comparison.plan.arms)
-    arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
-    say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
-    _say_arms(comparison, console)
-    say(console, f"evidence    {evidence(arms - 1, seeds)}")
-    return Forecast(arms * seeds, comparison.cells()[0])
+def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console) -> dict[str, int]:
+    """Runs that are left of each stage; said where some have ended."""
+    if before is None:
+        return {stage.stage: stage.runs for stage in stages}
+    left = {stage.stage: before.left(stage.stage, stage.runs) for stage in stages}
+    runs = ", ".join(f"{left[stage.stage]} of {stage.runs} runs of the {stage.stage}" for stage in stages)
+    say(console, f"left        {runs}" if before.waiting else "left        nothing: the study is finished")
+    return left
 
 
-def _say_arms(comparison: Comparison, console: Console) -> None:
-    """Tell what each arm sets; of factors those away from the baseline's level."""
-    plan = comparison.plan
-    width = max(len(arm.name) for arm in plan.arms)
-    for arm in plan.arms:
-        changed = {path: level for path, level in arm.levels.items() if plan.factors.get(path, (None,))[0] != level}
-        levels = ", ".join(f"{path}={text(level)}" for path, level in changed.items())
-        say(console, f"  {arm.name:<{width}}  {levels}{' (baseline)' if arm.name == plan.baseline else ''}")
-    if plan.design == "path":
-        say(console, "  then on from the best of them, until the target is reached")
-    for name, same in comparison.equal.items():
-        say(console, f"  {name} is the same configuration as {same}; it runs once")
-    for line in plan.aliases:
-        say(console, f"aliased     {line}")
-
-
-def _around(baseline: Baseline) -> str:
-    match baseline:
-        case Written():
-            return "the baseline is the trial as written" + (" with its values replaced" if baseline.values else "")
-        case BestOf():
-            return f"the baseline is the best trial of {baseline.study}, known at the launch"
-        case Winner():
-            return "the baseline is the winner of the search; here the trial as written stands in for it"
-        case _:
-            assert_never(baseline)
-
-
-def _cost(study: Study, trial: Planned, trials: int) -> str:
-    """Parameters, steps and the run time, from a few steps of one sampled trial."""
-    import torch  # late: it takes seconds to import
-
-    from trainable.data.layout import DataError
-    from trainable.failure import TrialFailed
-    from trainable.model.encoders import ModelError
-    from trainable.train.probe import probe
-
-    config, resources = read_trial(trial.config), study.spec.resources
-    torch.set_num_threads(resources.threads)
-    try:
-        measured = probe(config)
-    except (DataError, ModelError, TrialFailed) as error:
-        raise InputError(f"{study.path}: {error}") from error
-    epochs, slots = config.train.epochs, _local_slots(resources)
-    epoch_seconds = measured.steps_per_epoch * measured.step_seconds + measured.eval_seconds
-    total = measured.cache_seconds + trials * (measured.setup_seconds + epochs * epoch_seconds) / slots
-    return (
-        f"model       {config.model.arch} / {config.model.encoder}: {measured.parameters / 1e6:.2f} M parameters\n"
-        f"steps       {measured.steps_per_epoch} per epoch x {epochs} epochs; {measured.step_seconds * 1e3:.0f} ms per "
-        f"step, {duration(measured.eval_seconds)} per evaluation (probed on this machine)\n"
-        f"estimate    {duration(total)} for {trials} trials on {slots} slots of this machine, early stopping aside"
-    )
-
-
-def _local_slots(resources: ResourcesSection) -> int:
-    import torch
-
-    slots = max(1, int((os.cpu_count() or 1) / resources.cpu))
-    if resources.gpu:
-        slots = max(1, min(slots, int(torch.cuda.device_count() / resources.gpu)))
-    return min(slots, resources.max_concurrent or slots)
+def _slots(study: Study, target: Target) -> tuple[int, str]:
+    """How many trials run at a time, and where; of a cluster that is known at the launch."""
+    resources = study.spec.resources
+    if target.max_concurrent is not None:
+        resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
+    if target.address is not None:
+        return 1, "one after the other; how many a cluster runs at a time is known at the launch"
+    slots = trials_at_a_time([this_machine()], resources)
+    return slots, f"on {slots} slots of this machine"

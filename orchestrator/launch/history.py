@@ -3,13 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
+
 from orchestrator.errors import InputError
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.layout import TrialFiles
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
+from orchestrator.store.shapes import unlike
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, first_objective, reference
@@ -17,14 +22,20 @@ from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
+from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
-    "data.root",
+    "data.root", "model.encoder_weights.path", "model.weights.path",
 )  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 """Settings that decide what a trial's values mean: trials that differ in them cannot be compared."""
+NEW_OF_MODEL: JsonObject = {"init": "torch", "weights": None}
+"""Settings of the model that a study of an earlier version does not have, as it was trained."""
+
+AGAIN = "run again after: "
+"""How the reason of a trial begins whose verdict was taken back."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +59,9 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         InputError: the study has changed in what cannot change.
     """
     changed = _changes(study, store)
-    records = [_moved(study, record) for record in store.records()]
+    records = [_moved(study, _readable(study, store, record)) for record in store.records()]
     if retry_failed:
-        records = [_retried(record, store) if record.state is State.FAILED else record for record in records]
+        records = [_retried(record) if record.state is State.FAILED else record for record in records]
     compared = tuple(record for record in records if record.planned.kind in STAGES)
     searched = [record for record in records if record.planned.kind not in STAGES]
     fits = [(record, _fitted(study, record)) for record in searched]
@@ -65,6 +76,29 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
         f"{len(outside)} are left out"
     )
     return History(inside, outside, compared, (note,))
+
+
+def _readable(study: Study, store: Store, record: Record) -> Record:
+    """The record; refuses, by its file, one that no trial of this version can be.
+
+    Raises:
+        InputError: its configuration is none, or it is complete without an objective.
+    """
+    files = TrialFiles(record.key)
+    file = store.path(files.verdict if record.state.final else files.config)
+    problem = "" if record.state is not State.COMPLETE else _without(study, record)
+    try:
+        read_trial(record.planned.config)
+    except ValidationError as error:
+        problem = unlike(error)
+    if problem:
+        raise InputError(f"{file}: {problem}; restore it, or remove the folder to run the trial anew")
+    return record
+
+
+def _without(study: Study, record: Record) -> str:
+    lacking = [objective.metric for objective in study.spec.objectives if not record.has(objective.metric)]
+    return f"complete, but its last epoch has no {', '.join(lacking)}" if lacking else ""
 
 
 def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
@@ -163,7 +197,9 @@ def _changes(study: Study, store: Store) -> list[str]:
         return []
     before, now = flatten(_with_defaults(kept.specification)), flatten(study.resolved())
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    changed = [name for name in changed if not name.startswith(FREE)]
+    changed = [
+        name for name in changed if not name.startswith(FREE) and not _both_files(before.get(name), now.get(name))
+    ]
     fixed = [name for name in changed if name.startswith(FIXED)]
     if fixed:
         raise InputError(
@@ -173,18 +209,28 @@ def _changes(study: Study, store: Store) -> list[str]:
     return changed
 
 
+def _both_files(before: object, now: object) -> bool:
+    """Whether a file has another name: what is in it decides of each trial whether it lies in the space."""
+    return all(isinstance(value, str) and value.endswith(WEIGHT_SUFFIXES) for value in (before, now))
+
+
 def _with_defaults(kept: JsonObject) -> JsonObject:
     """A study as it was kept, with the settings that came later: their defaults change nothing."""
-    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": {"init": "torch"}}
+    later: Mapping[str, JsonObject] = {"evaluation": Evaluation().model_dump(mode="json"), "model": NEW_OF_MODEL}
     sections = {name: section for name in later if isinstance(section := kept.get(name), dict)}
     return kept | {name: later[name] | section for name, section in sections.items() if not is_domain(section)}
 
 
-def _retried(record: Record, store: Store) -> Record:
+def keep_retried(store: Store, records: Iterable[Record]) -> None:
+    """Take back the verdicts of failed trials that run again: once nothing refuses the launch any more."""
+    for record in records:
+        if record.state is State.INTERRUPTED and (record.reason or "").startswith(AGAIN):
+            store.judge(record, record.planned.system_attrs)
+
+
+def _retried(record: Record) -> Record:
     """A failed trial that is run again."""
-    again = record.ended(State.INTERRUPTED, f"run again after: {record.reason}")
-    store.judge(again, again.planned.system_attrs)
-    return again
+    return record.ended(State.INTERRUPTED, f"{AGAIN}{record.reason}")
 
 
 def _fitted(study: Study, record: Record) -> Record | None:
@@ -203,11 +249,24 @@ def _fitted(study: Study, record: Record) -> Record | None:
 
 
 def _moved(study: Study, record: Record) -> Record:
-    """The record with the data's root as it is on this machine, for the trials that are still to run."""
+    """The record with data and weights where they lie on this machine, for the trials that are still to run."""
     root = _written_root(study, record.planned)
-    if record.state.final or root is None:
+    if record.state.final:
         return record
-    return replace(record, planned=replace(record.planned, config=_with_root(record.planned, absolute(root))))
+    config = _with_root(record.planned, None if root is None else absolute(root))
+    return replace(record, planned=replace(record.planned, config=_with_weights(study, config)))
+
+
+def _with_weights(study: Study, config: JsonObject) -> JsonObject:
+    """The configuration with its files of weights where the study now names equal ones."""
+    model = read_trial(config).model
+    known = [file for other in foreseen(study).models for file in (other.encoder_weights, other.weights)]
+    now = {
+        name: next((other for other in known if other == file), file)
+        for name, file in (("encoder_weights", model.encoder_weights), ("weights", model.weights))
+        if isinstance(file, WeightsFile)
+    }
+    return config | {"model": model.model_copy(update=now).model_dump(mode="json")} if now else config
 
 
 def _written_root(study: Study, planned: Planned) -> str | None:
@@ -224,4 +283,4 @@ def _with_root(planned: Planned, root: str | None) -> JsonObject:
 
 
 def _has_values(study: Study, record: Record) -> bool:
-    return all(record.last(objective.metric) is not None for objective in study.spec.objectives)
+    return all(record.has(objective.metric) for objective in study.spec.objectives)

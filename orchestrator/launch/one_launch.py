@@ -2,23 +2,24 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from rich.console import Console
 
 from orchestrator.errors import InputError, one_line
-from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
-from orchestrator.launch.history import fitted, import_trials, read_history
-from orchestrator.launch.preflight import check_models, fetch_weights, open_store
+from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.history import fitted, import_trials, keep_retried, read_history
+from orchestrator.launch.preflight import open_store
+from orchestrator.launch.preparation import prepare
+from orchestrator.launch.refusals import latest_records, problem_of, refusals
 from orchestrator.launch.stages import Round, Stages
 from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
-from orchestrator.store.addresses import redacted
 from orchestrator.store.lease import lease
-from orchestrator.store.masking import shown
+from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -26,13 +27,14 @@ from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, ui_command
-from orchestrator.tracking.destination import final_metrics_of_study, is_behind, note_tracking, track_command
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, where_runs_are
+from orchestrator.tracking.address_check import check_tracking
+from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
+from orchestrator.tracking.ending import end_runs
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-PATIENCE_S = 600.0
-"""How long MLflow may take for one step at the end of a launch, such as a model."""
+Places = dict[str, str | None]  # where what a launch leaves is to be seen; None: nowhere
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Target:
 
     address: str | None = None
     """Ray cluster; None is a Ray of this machine."""
+    address_source: str = "--address"
+    """What names it: the option, or RAY_ADDRESS."""
     max_concurrent: int | None = None
     """Trials at a time; None takes the file's."""
     fit: str = ENGINE
@@ -78,11 +82,13 @@ class RunOutcome:
         """Whether everything ran that could."""
         return not self.interrupted and self.problem is None
 
+    def disturbed_by(self, error: OSError) -> Self:
+        """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
+        return replace(self, problem=self.problem or problem_of(error))
+
 
 def launch(study: Study, *, storage: str, target: Target, command: str, stop: Stop | None = None) -> int:
-    """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
-
-    ``stop`` owns the signals; without one, the launch does.
+    """Run what is left of a study; returns the exit code. ``command`` continues it, ``stop`` owns the signals.
 
     Raises:
         InputError: Something the user can mend; nothing was written.
@@ -97,34 +103,28 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     console = open_console()
     stop.say = partial(say, console)
     store = open_store(study, storage)
+    if (warning := check_tracking(study)) is not None:
+        say(console, warning)
     new = store.read_study() is None
-    if new:  # what is wrong with it is told before anything is written
-        _prepare(study)
-    try:
+    with refusals(storage):
+        if new:  # what is wrong with it is told before anything is written
+            prepare(study, console)
         with stop.shielded(lease(store.objects, partial(say, console))) as release:
             stop.lastly(release)
             opened = _open(study, store, console, stop, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
-                _prepare(study)
+                prepare(study, console)
             outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
-            records = opened.stages.belonging(store.records())
-            results = _write_results(opened, records, outcome)
+            records, trouble = latest_records(opened.store, opened.stages)
+            outcome = outcome.disturbed_by(trouble) if trouble else outcome
+            outcome, results = _write_results(opened, records, outcome)
             missing = _finish_tracking(opened, records, outcome)
-            results["page"] = outcome.tracker.page if outcome.tracker else None
-    except OSError as error:
-        raise InputError(redacted(f"--storage {storage}: cannot be used: {one_line(error)}")) from error
+            results["page"] = outcome.tracker.page if outcome.tracker else noted_page(store, study.spec.tracking)
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
     return _exit_code(outcome, records, console, command, stop)
-
-
-def _prepare(study: Study) -> None:
-    """Check the models, and bring weights and data here once, before many trials would do so at the same time."""
-    check_models(study)
-    fetch_weights(study)
-    cache_data(study)
 
 
 def _open(study: Study, store: Store, console: Console, stop: Stop, *, retry_failed: bool) -> OpenStudy:
@@ -160,7 +160,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources.stop_grace_s, opened.stop):
+    with cluster(target.address, target.address_source, resources.stop_grace_s, opened.stop):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
@@ -182,31 +182,37 @@ def _keep_study(opened: OpenStudy) -> None:
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    keep_retried(store, opened.stages.known)
     opened.stages.register()
 
 
 def _run_rounds(
     opened: OpenStudy,
-    first_round: Round,
+    following: Round | None,
     tracker: Tracker | None,
     concurrency: int,
     execute: Callable[[Session], None],
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
-    following: Round | None = first_round
+    ran = False
     while following is not None:
-        opened.stages.register()
         title = f"{following.title}, {concurrency} at a time; {opened.store.address}"
         say(opened.console, f"Study {opened.study.spec.study}: {title}")
-        outcome = _run_round(opened, following, tracker, execute)
-        if not outcome.undisturbed:
-            return outcome
         try:
+            outcome = _run_round(opened, following, tracker, execute)
+            if not outcome.undisturbed:
+                return outcome
+            ran = True
             following = opened.stages.next()
+            if following is not None and opened.stop.requested:
+                return RunOutcome(interrupted=True, tracker=tracker)
+            opened.stages.register()
         except InputError as error:  # its arms do not fit the winner
             return RunOutcome(problem=str(error), tracker=tracker)
-        if following is not None and opened.stop.requested:
-            return RunOutcome(interrupted=True, tracker=tracker)
+        except OSError as error:
+            if not ran:  # not a trial has begun
+                raise
+            return RunOutcome(tracker=tracker).disturbed_by(error)
     return RunOutcome(tracker=tracker)
 
 
@@ -245,39 +251,39 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     return tracker
 
 
-def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> dict[str, str | None]:
-    """Write tables and report; returns where everything lies."""
+def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
+    """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+    try:
+        return outcome, _written_results(opened, records, outcome)
+    except OSError as error:
+        say(opened.console, f"No results are written: {one_line(error)}")
+        return outcome.disturbed_by(error), {}
+
+
+def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> Places:
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, threads = spec.objectives[0], spec.resources.threads
-    try:
-        from_env = opened.study.from_env
-        table = write_table(store, [shown(record, from_env) for record in fitted(opened.study, records)])
-        best = write_best(store, champion, spec.study, objective, threads) if champion else None
-    except OSError as error:
-        if outcome.problem is None:  # else that is told at the end
-            raise
-        say(opened.console, f"No results are written: {one_line(error)}")
-        return {}
-    runs = ui_command(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    whole, changed = outcome.undisturbed, outcome.changed
-    report = bring_report_up_to_date(store, opened.console, opened.stop, whole=whole, changed=changed)
+    table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
+    best = write_best(store, champion, spec.study, objective, threads) if champion else None
+    runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
+    report = bring_report_up_to_date(store, opened.stop, whole=outcome.undisturbed, changed=outcome.changed)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
+
+
+def _shown(opened: OpenStudy, record: Record) -> Record:
+    """A trial as the table may show it."""
+    planned, from_env = record.planned, opened.study.from_env
+    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == planned.kind), None)
+    return shown(record, from_env_of(planned, from_env, plan))
 
 
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:
     """End MLflow's runs; returns what it could not take, in one line."""
     if outcome.tracker is None:
         return None
-    study, store = opened.study, opened.store
+    store, objective = opened.store, opened.study.spec.objectives[0]
     whole = outcome.undisturbed and all(record.state.final for record in records)
-    problem = outcome.tracker.close(
-        status="FINISHED" if whole else "KILLED",
-        summary=final_metrics_of_study(records, study.spec.objectives[0]),
-        patience=PATIENCE_S,
-        hurried=lambda: opened.stop.requested,
-    )
-    with suppress(OSError):  # the storage failed: the next launch finds out by itself
-        note_tracking(store, tracking_uri(study.spec.tracking.uri), complete=whole and problem is None)
+    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, hurried=lambda: opened.stop.requested)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 

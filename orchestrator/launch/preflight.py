@@ -1,29 +1,108 @@
 """What is checked before the first trial and needs more than the study file: models, weights, storage."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
+from typing import TypeVar
 
 from orchestrator.errors import InputError
-from orchestrator.launch.foreseen import foreseen
+from orchestrator.launch.foreseen import Images, foreseen
 from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
+from orchestrator.terminal.console import open_console, say
+from trainable.data.classes import class_names
 from trainable.model.config import ModelConfig, is_surely_buildable
 from trainable.model.encoders import ModelError
+
+T = TypeVar("T")
+
+REHEARSED_S = 60.0
+"""How long the images of a study may take to be tried on its models."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What models said to the images that a study has for them."""
+
+    operations: Mapping[Images, float]
+    """Of a pass; 0 where that is not known."""
+    untried: int
+    """Passes for which there was no time."""
+
+    @property
+    def line(self) -> str:
+        """How many were tried."""
+        tried = len(self.operations)
+        untried = f"; {self.untried} were not tried for want of time: their trials tell" if self.untried else ""
+        return f"{tried} sizes of images and batches were tried on their models, in shapes alone{untried}"
 
 
 def check_models(study: Study) -> None:
     """Refuse encoders and weights that smp does not know, encoders that the architecture does not take, absent layers.
 
+    And images that a model does not take; those of plain ResNets are surely taken.
+
     Raises:
-        InputError: Models that cannot be built.
+        InputError: Models that cannot be built or run.
     """
     layers = foreseen(study).layers
     unsure = [model for model in foreseen(study).models if not is_surely_buildable(model, layers)]
     if unsure:
-        from trainable.model.build import check_model  # late: smp takes 6 s to import
+        _collect(unsure, lambda model: _check_model(model, study), study)
 
-        # of an arm with another architecture, which has been refused where it does not have its own
-        _collect(unsure, lambda model: check_model(model, [n for n in layers if n in model.inner_layers]), study)
+    rehearsed = rehearse([each for each in foreseen(study).images if not _surely_taken(each)], study)
+    if rehearsed.untried:
+        say(open_console(), f"note: {rehearsed.line}")
+
+
+def rehearse(images: Sequence[Images], study: Study) -> Rehearsed:
+    """Try images on models without numbers, each model first on its first ones.
+
+    Raises:
+        InputError: A model does not take them.
+    """
+    operations: dict[Images, float] = {}
+    if not images:
+        return Rehearsed(operations, 0)
+    from trainable.model.rehearsal import Rehearsal  # late: smp takes 6 s to import
+
+    network, end = cache(Rehearsal), time.monotonic() + REHEARSED_S
+
+    def attempt(each: Images) -> None:
+        operations[each] = network(each.model).operations(each.batch, *each.size, training=each.training)
+
+    _collect(takewhile(lambda _: time.monotonic() < end, _models_first(images)), attempt, study)
+    return Rehearsed(operations, len(images) - len(operations))
+
+
+def _models_first(images: Sequence[Images]) -> list[Images]:
+    """The first images of each model, then the second ones, and so on."""
+    met: Counter[ModelConfig] = Counter()
+    ranks = {}
+    for each in images:
+        met[each.model] += 1
+        ranks[each] = met[each.model]
+    return sorted(images, key=ranks.__getitem__)
+
+
+def _surely_taken(images: Images) -> bool:
+    """A test trains every architecture on a plain ResNet; batch norm over one pixel is what cannot be trained."""
+    resnet = images.model.encoder.startswith("resnet") and images.model.arch != "pan"
+    return resnet and (images.batch > 1 or not images.training)
+
+
+def _check_model(model: ModelConfig, study: Study) -> None:
+    from trainable.model.build import check_model  # late: smp takes 6 s to import
+
+    # the others are of an arm with another architecture: where a trial has them they were refused
+    layers = [layer for layer in foreseen(study).layers if layer in model.inner_layers]
+    counts = {len(class_names(data)) for data in foreseen(study).data} if model.weights else {2}
+    for classes in sorted(counts):
+        check_model(model, layers, classes)
 
 
 def fetch_weights(study: Study) -> None:
@@ -54,8 +133,8 @@ def open_store(study: Study, storage: str) -> Store:
     return store
 
 
-def _collect(models: Iterable[ModelConfig], check: Callable[[ModelConfig], object], study: Study) -> None:
-    """Run ``check`` on every model and report all its refusals at once."""
+def _collect(models: Iterable[T], check: Callable[[T], object], study: Study) -> None:
+    """Run ``check`` on everything and report all its refusals at once."""
     refusals = []
     for model in models:
         try:

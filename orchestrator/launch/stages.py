@@ -12,7 +12,7 @@ from orchestrator.launch.history import History, best_elsewhere, settle
 from orchestrator.launch.plan_changes import described, difference, registered_plan
 from orchestrator.plan.ablation import ablation, winning_tree
 from orchestrator.plan.comparison import Comparison
-from orchestrator.plan.confirmation import confirmation, winner
+from orchestrator.plan.confirmation import confirmation, few_leaders, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
 from orchestrator.plan.trial_source import TrialSource
@@ -127,6 +127,8 @@ class Stages:
         records = [record for record in self._records.values() if record.planned.kind in kinds]
         planner = Planner(self._study, records, self._outside)
         known = self._settled(planner, records)
+        if planner.cap:
+            self._say(planner.cap)
         self._searching = False  # once it has run, it is done
         if planner.exhausted:
             return None
@@ -135,7 +137,11 @@ class Stages:
     def _confirm(self) -> Round | None:
         if self._study.spec.confirm is None or not (leaders := self._leaders()):
             return None
-        return self._comparing(lambda: confirmation(self._study, leaders))
+        section, first = self._study.spec.confirm, confirmation(self._study, leaders)
+        chosen = len(first.plan.arms) + len(first.equal) - len(self._study.spec.search.references)
+        if "confirm" not in self._progress and chosen < section.top:
+            self._say(few_leaders(section.top, chosen))
+        return self._comparing(lambda: first)
 
     def _ablate(self) -> Round | None:
         if self._study.spec.ablation is None or (raw := self._baseline()) is None:

@@ -1,24 +1,18 @@
 """The report at the end of a launch, which a stop leaves to the next one."""
 
-import shlex
-
-from rich.console import Console
-
 from orchestrator.errors import one_line
 from orchestrator.run.stop import Interruption, Stop
 from orchestrator.store import layout
-from orchestrator.store.addresses import redacted
+from orchestrator.store.commands import of_study
 from orchestrator.store.records import Store
-from orchestrator.terminal.console import say
 
 
-def bring_report_up_to_date(store: Store, console: Console, stop: Stop, *, whole: bool, changed: bool) -> str | None:
+def bring_report_up_to_date(store: Store, stop: Stop, *, whole: bool, changed: bool) -> str | None:
     """Write the report of a finished study where it is outdated; returns where its page lies.
 
     Args:
         store: The study's directory.
-        console: Where the user reads.
-        stop: Interrupts the writing.
+        stop: Interrupts the writing, and tells the user.
         whole: Whether everything ran that could; else the report waits.
         changed: Whether trials ran, or the study file differs from the one of the launch before.
     """
@@ -30,11 +24,11 @@ def bring_report_up_to_date(store: Store, console: Console, stop: Stop, *, whole
             store.objects.delete(name)
         return _write(store, stop)
     except KeyboardInterrupt:
-        say(console, "The report is left to the next launch.")
+        stop.say("The report is left to the next launch.")
     except Exception as error:  # whatever goes wrong with it, the study has ended
         reason = one_line(error) or type(error).__name__
-        command = f"python -m orchestrator.report {store.study} --storage {shlex.quote(redacted(store.storage))}"
-        say(console, f"No report: {reason}; try  {command}")
+        command = of_study("orchestrator.report", store.study, store.storage)
+        stop.say(f"No report: {reason}; try  {command}")
     return None
 
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue, ValidationError
 from orchestrator.errors import InputError
 from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
 from orchestrator.plan.designs import BASELINE, factorial, fractional, leave_one_out, one_at_a_time, walk
+from orchestrator.plan.environment_levels import arms_as_written, levels_as_written
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import AblationSection, Study
@@ -21,7 +22,7 @@ from orchestrator.studyfile.sections.comparison import (
     OneAtATime,
     Values,
 )
-from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of
+from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of, without_places
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
 
@@ -52,7 +53,7 @@ def ablation(study: Study, raw: Mapping[str, JsonValue], means: Means) -> Compar
     seeds = block_seeds(section.seed, "ablation", section.seeds)
     try:
         base = base_tree(section, raw, baseline)
-        plan = _planned(section, base, seeds, lambda config: means(config, seeds))
+        plan = _planned(study, base, seeds, lambda config: means(config, seeds))
         configs = {arm.name: _config(base, arm, plan) for arm in plan.arms}
     except (ValidationError, ValueError) as error:
         raise InputError(f"{study.path}: ablation: {_first_line(error)}") from error
@@ -70,39 +71,48 @@ def expected(study: Study) -> list[TrialConfig]:
 
 
 def _planned(
-    section: AblationSection,
+    study: Study,
     base: Mapping[str, JsonValue],
     seeds: tuple[int, ...],
     mean: Callable[[TrialConfig], float | None],
 ) -> StagePlan:
+    section = study.spec.ablation
+    assert section is not None
     design = section.design
     plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=_registered(base))
     if isinstance(design, Arms):
-        return _named(plan, section.read_arms(), base)
+        return _named(plan, arms_as_written(section.read_arms(), study.from_env), base)
     factors = _factors(section, base)
-    plan = replace(plan, factors=factors)
+    shown = levels_as_written(section.read_factors(), factors, study.from_env)
+    plan = replace(plan, factors=factors, shown=shown)
+    levels = {**factors, **shown}  # arms are named by what the file writes
     match design:
         case LeaveOneOut():
-            return replace(plan, arms=tuple(leave_one_out(factors)))
+            return replace(plan, arms=_valued(leave_one_out(levels), plan))
         case OneAtATime():
-            return replace(plan, arms=tuple(one_at_a_time(factors)))
+            return replace(plan, arms=_valued(one_at_a_time(levels), plan))
         case Factorial():
-            return replace(plan, arms=tuple(factorial(factors)))
+            return replace(plan, arms=_valued(factorial(levels), plan))
         case Fractional():
-            arms, aliases = fractional(factors, design.resolution)
-            return replace(plan, arms=tuple(arms), aliases=aliases)
+            arms, aliases = fractional(levels, design.resolution)
+            return replace(plan, arms=_valued(arms, plan), aliases=aliases)
         case AblationPath():
-            walked = walk(factors, design.target, lambda levels: mean(trial_of(base, levels)))
-            return replace(plan, arms=walked.arms, target=design.target, chosen=walked.chosen)
+            target = {path: plan.shown_level(path, level) for path, level in design.target.items()}
+            walked = walk(levels, target, lambda flips: mean(trial_of(base, plan.values_of(flips))))
+            return replace(plan, arms=_valued(walked.arms, plan), target=design.target, chosen=walked.chosen)
         case _:
             assert_never(design)
+
+
+def _valued(arms: Sequence[Arm], plan: StagePlan) -> tuple[Arm, ...]:
+    """The arms with the values of their levels."""
+    return tuple(replace(arm, levels=plan.values_of(arm.levels)) for arm in arms)
 
 
 def _registered(base: Mapping[str, JsonValue]) -> JsonObject:
     """What the arms change, in full: its preset by name, for an arm that names another one replaces it."""
     config = trial_of({**base, "preset": None}).model_dump(mode="json", exclude={"seed"})
-    config["data"].pop("root", None)
-    return config | {"preset": base.get("preset")}
+    return without_places(config) | {"preset": base.get("preset")}
 
 
 def _named(plan: StagePlan, arms: Mapping[str, Values], base: Mapping[str, JsonValue]) -> StagePlan:

@@ -41,6 +41,11 @@ def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
     return without_equal(plan, tested)
 
 
+def few_leaders(top: int, count: int) -> str:
+    """That fewer trials are confirmed than the study asks for."""
+    return f"confirm.top is {top}, but the search has {count} different trials: {count} will be confirmed"
+
+
 def _different(study: Study, leaders: Sequence[Record]) -> list[Record]:
     """The leaders without those that equal a better one: imported trials may."""
     first = {content(_of_picks(study, record)): record for record in reversed(leaders)}

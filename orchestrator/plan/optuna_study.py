@@ -93,7 +93,8 @@ class OptunaStudy:
         A worker begins an epoch when it is asked to, so all but its last one had been judged when they ended. These
         are not judged again: meanwhile other trials have ended, with which they were not compared.
         """
-        planned, judged_before = record.planned, int(str(record.planned.system_attrs.get(JUDGED, 0)))
+        planned, noted = record.planned, record.planned.system_attrs.get(JUDGED)
+        judged_before = noted if isinstance(noted, int) else 0
         stop = False
         for epoch, metrics in enumerate(record.epochs[: planned.epochs - 1], start=1):
             if epoch > judged_before:

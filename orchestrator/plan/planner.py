@@ -16,11 +16,9 @@ from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, Value, reference
 from orchestrator.studyfile.sections.search import Grid
+from orchestrator.studyfile.space.space import MOST_CELLS
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
-
-MAX_ENUMERATED_CELLS = 10_000
-"""A finite space up to this size is searched without repeating a configuration."""
 
 
 class Planner(TrialSource):
@@ -40,6 +38,8 @@ class Planner(TrialSource):
         sizes = (None if self._cells is None else len(self._cells), self._search.trials)
         self.budget = min(size for size in sizes if size is not None)  # only a grid may leave out ``trials``
         """Search trials of the study: its budget, or all cells of a smaller finite space; imported ones not counted."""
+        self.cap = _cap(self._search.trials, self.budget)
+        """Why fewer trials run than the study asks for, in a line; None where all run."""
         self.total = self.budget + len(self._search.references)
         self.objectives = study.spec.objectives
         self._optuna = OptunaStudy(study)
@@ -99,8 +99,8 @@ class Planner(TrialSource):
 
     def _enumerate(self) -> list[dict[str, Value]] | None:
         size = self._study.space.size()
-        if isinstance(self._search.sampler, Grid) or (size is not None and size <= MAX_ENUMERATED_CELLS):
-            cells = islice(self._study.space.cells(), MAX_ENUMERATED_CELLS)
+        if isinstance(self._search.sampler, Grid) or (size is not None and size <= MOST_CELLS):
+            cells = islice(self._study.space.cells(), MOST_CELLS)
             return list({self._identity(cell): cell for cell in reversed(list(cells))}.values())[::-1]
         return None
 
@@ -163,6 +163,12 @@ class Planner(TrialSource):
             return None
         untried = [cell for cell in self._cells if self._identity(cell) not in self._seen]
         return random.Random(seed).choice(untried) if untried else None
+
+
+def _cap(trials: int | None, budget: int) -> str | None:
+    if trials is None or budget == trials:
+        return None
+    return f"search.trials is {trials}, but the space has {budget} configurations: {budget} will run"
 
 
 def dump(config: TrialConfig) -> JsonObject:

@@ -4,6 +4,7 @@ Exit codes: 0 written, 2 no such study, no table, bad input.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -54,6 +55,10 @@ def _write(options: argparse.Namespace) -> list[str]:
     Raises:
         InputError: bad input, or a storage or folder that cannot be used.
     """
+    if options.out is not None and not options.out.strip():
+        raise InputError("--out: names no folder")
+    if options.out is not None and os.path.exists(options.out) and not os.path.isdir(options.out):
+        raise InputError(f"--out {options.out}: is a file; give a folder")
     metrics = [name for text in options.metric or () for name in text.split(",") if name]
     store, _ = open_study(options.storage, options.study)
     with storage_errors(f"--out {options.out}" if options.out else f"--storage {options.storage}"):

@@ -5,9 +5,11 @@ Nothing else is read, so that a report can be made anew, anywhere, from four sma
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +19,12 @@ from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.store import layout
+from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import PARAM, PICK
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
-from orchestrator.store.trial_record import State
+from orchestrator.store.trial_record import Kind, State
 from orchestrator.studyfile import Objective, SearchSpace, Value, stored_space
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
@@ -36,6 +39,7 @@ from trainable.evaluate.metrics.names import (
 Floats = npt.NDArray[np.float64]
 
 HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
+NUMBERED, ALWAYS = ("block", "seed", "epoch"), ("trial", "kind", "state", "seed", "epoch")
 """Columns that say which run a row belongs to; without the first and the last there is no table."""
 DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU)
 """Metrics of a report besides the objectives, as far as the study has them."""
@@ -157,12 +161,18 @@ def read_results(store: Store) -> Results:
     kept = store.launched_study()
     table = _read_table(store)
     try:
-        plans = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
+        read = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
+    plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
     results = Results(store.study, kept.specification, table, runs, plans, rare)
+    try:
+        results.space.domains()
+    except (ValueError, KeyError, TypeError) as error:
+        where, what = store.path(layout.STUDY), one_line(error)[:200]
+        raise InputError(f"{where}: holds a search space that no version writes ({what}); restore it") from error
     searched = results.runs("search", "imported")
     if searched and results.space.domains() and not any(run.picks for run in searched):
         address = store.path(layout.TABLE)
@@ -185,10 +195,29 @@ def _read_table(store: Store) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
+    try:
+        return _shaped(table).sort_by([("trial", "ascending"), ("epoch", "ascending")])
+    except (pa.ArrowException, ValueError) as error:
+        reason = one_line(error)[:200]
+        raise InputError(f"{address}: no table of results ({reason}); the same launch again writes it anew") from error
+
+
+def _shaped(table: pa.Table) -> pa.Table:
+    """The table with the types of its head as this version writes them; raises ValueError where it is none."""
+    if repeated := [name for name, times in Counter(table.column_names).items() if times > 1]:
+        raise ValueError(f"it has the column {repeated[0]} twice")
     missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
     if missing:
-        raise InputError(f"{address}: no table of results, it lacks the columns {', '.join(missing)}")
-    return table.sort_by([("trial", "ascending"), ("epoch", "ascending")])
+        raise ValueError(f"it lacks the columns {', '.join(missing)}")
+    for name in (name for name in HEAD if name in table.column_names):
+        column = table.column(name).cast(pa.int64() if name in NUMBERED else pa.string())
+        if name in ALWAYS and column.null_count:
+            raise ValueError(f"{name} is missing in some row")
+        table = table.set_column(table.column_names.index(name), name, column)
+    for name, known in (("state", list(State)), ("kind", get_args(Kind))):
+        if wrong := set(table.column(name).to_pylist()) - set(known):
+            raise ValueError(f"{name} {min(wrong)!r} is none of {', '.join(known)}")
+    return table
 
 
 def _runs(table: pa.Table) -> Iterator[Run]:

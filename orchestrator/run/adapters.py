@@ -11,8 +11,9 @@ from ray.tune.stopper import Stopper
 
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
+from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
-from orchestrator.worker.job import EpochDone, Job, Outcome
+from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
 
 
 class PlannedSearcher(Searcher):
@@ -47,9 +48,16 @@ class PlannedSearcher(Searcher):
         key = self.keys[trial_id]
         with self._stop.shield():
             if error or result is None:
-                self._session.lose(key, f"its worker was lost, and no retry is left: {self.lost[trial_id]}")
+                self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
             else:
                 self._session.end(key, result["outcome"])
+
+    def _lose(self, key: str, why: str) -> None:
+        obstacle = ray_obstacle()
+        if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
+            self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
+        else:
+            self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records hold all that is known."""
@@ -115,7 +123,12 @@ class LoopEnd(Stopper):
 
 def _last_failure(trial: Trial) -> str:
     """The telling line of what Ray wrote down of a trial's last failure: of a traceback the last, else the first."""
-    lines = Path(trial.error_file).read_text().strip().splitlines()
+    try:
+        lines = Path(trial.error_file or "").read_text(errors="replace").splitlines()
+    except OSError:  # the temporary folder was full, or is gone
+        lines = []
     starts = [index for index, line in enumerate(lines) if line.startswith("Failure #")]
-    block = lines[starts[-1] + 1 :]
-    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0].strip()
+    block = [line.strip() for line in lines[starts[-1] + 1 if starts else 0 :] if line.strip()]
+    if not block:
+        return "Ray does not say why"
+    return block[-1 if any("Traceback" in line or "File " in line for line in block) else 0]

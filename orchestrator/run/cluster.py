@@ -5,22 +5,21 @@ import io
 import logging
 import math
 import os
-import re
-import socket
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from threading import Thread
 
 import ray
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import InputError, MachineError, one_line
+from orchestrator.run.capacity import trials_at_a_time
+from orchestrator.run.reach import Address, check_answers
 from orchestrator.run.stop import Stop
+from orchestrator.run.temporary import provide_token, ray_folder
 from orchestrator.studyfile import ResourcesSection
 
-REACH_SECONDS = 5
-"""How long a cluster may take to answer."""
 SHUTDOWN_SECONDS = 12
 """How long a launch that is stopped waits for Ray to be left: a raylet that hangs holds it up for ever."""
 _RAY_ENVIRONMENT = {
@@ -34,36 +33,56 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(address: str | None, stop_grace_s: float, stop: Stop) -> Iterator[None]:
-    """A connection to the Ray cluster at ``address``, or a Ray of our own on this machine."""
+def cluster(text: str | None, source: str, stop_grace_s: float, stop: Stop) -> Iterator[None]:
+    """A connection to the Ray cluster at an address, which its source names, or a Ray of our own on this machine.
+
+    Raises:
+        InputError: no cluster answers there that this process can drive.
+        MachineError: a Ray of our own does not start; says what keeps it.
+    """
     os.environ.update(_RAY_ENVIRONMENT | {"TUNE_FORCE_TRIAL_CLEANUP_S": str(max(1, round(stop_grace_s)))})
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
-    _check_reachable(address)
+    address = Address.of(text, source)
+    stop.say(f"Connecting to Ray at {address.text}" if address else "Starting Ray")
+    if address:
+        check_answers(address)
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
-    with redirect_stdout(io.StringIO()):
+    with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
         try:
-            _start(address, stop)
+            _start(address, folder, stop)
             yield
         finally:
             with stop.section(lambda: "leaving Ray", patience_s=math.inf, limit_s=SHUTDOWN_SECONDS), stop.shield():
                 _shut_down()
 
 
-def _start(address: str | None, stop: Stop) -> None:
+def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
+    if address is None:
+        provide_token()
     try:
         with stop.shield():
             ray.init(
-                address=address or "local",
-                num_cpus=os.cpu_count() if address is None else None,
-                include_dashboard=False if address is None else None,
+                address=address.text if address else "local",
+                num_cpus=None if address else os.cpu_count(),
+                include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                _temp_dir=folder,
             )
-    except (ValueError, ConnectionError) as error:
-        raise InputError(f"--address {address}: {one_line(error)}") from error
+    except Exception as error:  # Ray raises Exception itself where one of its processes does not start
+        reason = _root(error)
+        if address:
+            raise InputError(f"{address}: {reason}") from error
+        logs = f"its logs are in {folder}/session_latest/logs"
+        raise MachineError(f"Ray does not start on this machine: {reason}; {logs}") from error
+
+
+def _root(error: BaseException) -> str:
+    """The telling line: of "Failed to connect" its cause."""
+    return _root(error.__cause__) if error.__cause__ is not None else one_line(error)
 
 
 def _shut_down() -> None:
@@ -76,39 +95,7 @@ def _shut_down() -> None:
         gc.enable()
 
 
-def _check_reachable(address: str | None) -> None:
-    """Ray itself tries for more than a minute, in its own words, where nobody listens."""
-    match = re.fullmatch(r"(?:ray://)?([^:/]+):(\d{1,5})", address or "")
-    if match:
-        try:
-            socket.create_connection((match[1], int(match[2])), timeout=REACH_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
-
-
 def slots(resources: ResourcesSection) -> int:
-    """How many trials the cluster can run at a time.
-
-    Raises:
-        InputError: No node is large enough for one trial.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    fitting = sum(_fits(node, resources) for node in nodes)
-    if fitting == 0:
-        largest = ", ".join(f"{name.lower()}: {max(n.get(name, 0) for n in nodes):g}" for name in ("CPU", "GPU"))
-        raise InputError(
-            f"resources: {{cpu: {resources.cpu:g}, gpu: {resources.gpu:g}}}: no node can ever meet this; "
-            f"the largest has {{{largest}}}"
-        )
-    return min(fitting, resources.max_concurrent or fitting)
-
-
-def _fits(node: Mapping[str, float], resources: ResourcesSection) -> int:
-    cpus = node.get("CPU", 0) / resources.cpu
-    if resources.gpu == 0:
-        return int(cpus)
-    if resources.gpu < 1:  # fractions pack within one GPU, never across two
-        gpus = int(node.get("GPU", 0)) * int(1 / resources.gpu)
-    else:
-        gpus = int(node.get("GPU", 0) / resources.gpu)
-    return min(int(cpus), gpus)
+    """How many trials the cluster can run at a time; raises InputError as `trials_at_a_time`."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return trials_at_a_time([node["Resources"] for node in nodes if node["Alive"]], resources)

@@ -3,7 +3,8 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, assert_never
@@ -63,7 +64,9 @@ class Session:
         self.launch = uuid.uuid4().hex
         """Tells this launch's attempts at a trial from earlier ones."""
         self.problem: str | None = None
-        """Why the storage did not take what the driver had to keep, or None."""
+        """Why no further trial begins: the storage or a machine failed, or None."""
+        self.begun = False
+        """Whether a trial was handed out."""
 
     @property
     def running(self) -> bool:
@@ -82,6 +85,7 @@ class Session:
             planned = self._source.next()
             if planned is None or not self._kept(partial(self._store.plan, planned)):
                 return None
+            self.begun = True
             known = self._unfinished.pop(planned.key, None)
             self._update(Record(planned, known.epochs if known else ()))
             return planned
@@ -113,17 +117,24 @@ class Session:
                     whole = self._live[key].with_epoch(outcome.epoch, outcome.metrics)
                     self._judge(whole.ended(State.COMPLETE))
             case Failed(reason):
-                self._fail(key, reason)
+                with self._outage(key):
+                    self._fail(key, reason)
             case Interrupted(reason):  # it continues at the next launch
-                self._suspend(self._live.pop(key).ended(State.INTERRUPTED, reason))
                 self.problem = self.problem or reason
+                self._suspend(self._live.pop(key).ended(State.INTERRUPTED, reason))
             case _:
                 assert_never(outcome)
 
     @in_turn
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
-        self._fail(key, self._store.read_hung(key, self.launch) or reason)
+        with self._outage(key):
+            self._fail(key, self._store.read_hung(key, self.launch) or reason)
+
+    def abandon(self, reason: str) -> None:
+        """Write down the trials whose workers nobody hears of any more: what runs them has failed."""
+        self.problem = self.problem or reason
+        self.interrupt(reason)
 
     def seize(self, reason: str) -> None:
         """`interrupt`, and let nobody else do anything any more: for a thread that ends the process."""
@@ -137,14 +148,15 @@ class Session:
         A worker may finish an epoch, even its last, after the driver stopped listening: its directory knows.
         """
         for key, live in list(self._live.items()):
-            kept = self._store.record(key)
-            record = replace(live, epochs=kept.epochs if kept else live.epochs)
-            ended = self._source.verdict(record)
-            if ended is not None:
-                self._judge(ended)
-            else:
-                self._suspend(record.ended(State.INTERRUPTED, reason))
-        self._live.clear()
+            with self._outage(key):
+                kept = self._store.record(key)
+                record = replace(live, epochs=kept.epochs if kept else live.epochs)
+                ended = self._source.verdict(record)
+                if ended is not None:
+                    self._judge(ended)
+                else:
+                    del self._live[key]
+                    self._suspend(record.ended(State.INTERRUPTED, reason))
 
     def _begin(self, key: str, began: AttemptBegan | None) -> None:
         """Take the epochs from which a worker goes on: what its checkpoint holds wins over what was known."""
@@ -167,6 +179,15 @@ class Session:
         live, kept = self._live[key], self._store.record(key)
         epochs = kept.epochs if kept is not None and len(kept.epochs) > len(live.epochs) else live.epochs
         self._judge(replace(live, epochs=epochs).ended(State.FAILED, reason))
+
+    @contextmanager
+    def _outage(self, key: str) -> Iterator[None]:
+        """Where the storage cannot be read, leave the trial to the next launch, which finds what its workers kept."""
+        try:
+            yield
+        except OSError as error:
+            self._note_outage(error)
+            self._suspend(self._live.pop(key).ended(State.INTERRUPTED, self.problem))
 
     def _judge(self, record: Record) -> None:
         del self._live[record.key]
@@ -198,9 +219,12 @@ class Session:
         try:
             write()
         except OSError as error:
-            self.problem = self.problem or f"the storage failed: {one_line(error)}"
+            self._note_outage(error)
             return False
         return True
+
+    def _note_outage(self, error: OSError) -> None:
+        self.problem = self.problem or f"the storage failed: {one_line(error)}"
 
     def _update(self, record: Record) -> None:
         self._live[record.key] = record

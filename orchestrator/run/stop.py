@@ -72,7 +72,7 @@ class Stop(AbstractContextManager["Stop"]):
     """
 
     def __init__(self, command: str, leave: Callable[[int], object] = os._exit) -> None:
-        self.say: Callable[[str], object] = _to_stderr
+        self.say: Callable[[str], None] = _to_stderr
         """Shows the user a line."""
         self.signal: signal.Signals | None = None
         """The first signal that asked."""

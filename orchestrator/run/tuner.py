@@ -1,14 +1,19 @@
 """Ray Tune runs the session's trials until there are no more of them or a signal asks to stop."""
 
 import signal
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 
+from orchestrator.errors import MachineError
 from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
+from orchestrator.run.temporary import ray_obstacle, scratch_folder
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
@@ -47,7 +52,7 @@ def run(
     searcher = PlannedSearcher(session, job_of, stop)
     scheduler = PruningScheduler(session, searcher, stop)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
-    with tempfile.TemporaryDirectory(prefix="orchestrator-ray-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
             tune_config=_trial_order(searcher, scheduler, concurrency),
@@ -67,7 +72,7 @@ def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningSche
         return f"waiting up to {grace_s:g} s for {epochs}" if count else "no epoch is in flight"
 
     stop.lastly(lambda: session.seize(_reason(stop)))
-    with stop.section(awaits, patience_s=grace_s, limit_s=grace_s + MARGIN_S):
+    with stop.section(awaits, patience_s=grace_s, limit_s=grace_s + MARGIN_S), _ray_failures(session):
         try:
             tuner.fit()
         except (KeyboardInterrupt, Exception):
@@ -103,3 +108,20 @@ def _unattended_run(study: str, folder: str, retries: int, stopper: LoopEnd) -> 
         failure_config=tune.FailureConfig(max_failures=retries),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     )
+
+
+@contextmanager
+def _ray_failures(session: Session) -> Iterator[None]:
+    """Where Ray itself fails, keep what is known of the trials; the study goes on with the next launch.
+
+    Raises:
+        MachineError: it failed before the first trial.
+    """
+    try:
+        yield
+    except (OSError, RayError, TuneError) as error:
+        lines = str(error).split("\n")  # Tune's are tracebacks
+        reason = ray_obstacle() or f"Ray failed: {next(filter(None, reversed(lines)), type(error).__name__).strip()}"
+        if not session.begun:
+            raise MachineError(reason) from error
+        session.abandon(reason)

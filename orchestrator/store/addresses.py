@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import InputError, StorageError, one_line
+
+STORAGE = "--storage"
 
 
 def redacted(text: str) -> str:
@@ -79,5 +81,7 @@ def storage_errors(option: str) -> Iterator[None]:
     """Raise InputError in place of OSError: what a storage or a folder cannot do, by the option that names it."""
     try:
         yield
+    except StorageError as error:  # even where the option names a folder to write to: the study is read meanwhile
+        raise InputError(redacted(f"{option if option.startswith(STORAGE) else STORAGE}: {one_line(error)}")) from error
     except OSError as error:
         raise InputError(redacted(f"{option}: {one_line(error)}")) from error

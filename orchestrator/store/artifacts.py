@@ -7,11 +7,21 @@ depends on them: what is missing or damaged is not shown.
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
 
 from orchestrator.store.layout import TrialFiles
 from orchestrator.store.objects import Objects
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _square(matrix: tuple[tuple[Count, ...], ...], info: ValidationInfo) -> tuple[tuple[Count, ...], ...]:
+    """Refuse a matrix of other classes."""
+    if {len(matrix), *map(len, matrix)} != {len(info.data.get("classes", ()))}:
+        raise ValueError("not a row and a column for each class")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class Confusion:
     classes: tuple[str, ...]
     rare: tuple[int, ...]
     """Rare classes of the training data."""
-    matrix: tuple[tuple[int, ...], ...]
+    matrix: Annotated[tuple[tuple[Count, ...], ...], AfterValidator(_square)]
     """Pixels of class ``row`` predicted as class ``column``."""
 
 

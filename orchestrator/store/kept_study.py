@@ -2,14 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
 from orchestrator.store.objects import DamagedError, Objects
+from orchestrator.store.shapes import unlike
+from orchestrator.studyfile import Objective, TrackingSection
 from trainable.configfile.node import JsonObject
+
+
+class _Specification(BaseModel):
+    """What every command reads of a specification."""
+
+    study: str
+    objective: Objective | Annotated[list[Objective], Field(min_length=1)]
+    tracking: TrackingSection
+
+
+def _checked(specification: JsonObject) -> JsonObject:
+    _Specification.model_validate(specification)
+    return specification
 
 
 @dataclass(frozen=True)
@@ -18,7 +33,7 @@ class KeptStudy:
 
     id: str
     """Given at the first launch: a study that is deleted and run anew is another one."""
-    specification: JsonObject
+    specification: Annotated[JsonObject, AfterValidator(_checked)]
     """The resolved study file, environment variables by name."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Fingerprint of each data set, by its section."""
@@ -44,7 +59,7 @@ class KeptStudy:
             raise InputError(
                 f"{error}; the trials are not touched: restore it, or remove it to open new runs"
             ) from error
-        if content is None:
+        if content is None and not objects.is_file(layout.STUDY):
             return None
         number = content.get("format", 1) if isinstance(content, dict) else None  # none: from before there were any
         if isinstance(number, int) and number > layout.FORMAT:
@@ -55,11 +70,4 @@ class KeptStudy:
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
-            where = objects.address(layout.STUDY)
-            raise InputError(f"{where}: not as any version writes it ({_first(error)}); restore it") from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first of pydantic's complaints."""
-    detail = error.errors(include_url=False)[0]
-    return ": ".join(filter(None, [".".join(map(str, detail["loc"])), detail["msg"]]))
+            raise InputError(f"{objects.address(layout.STUDY)}: {unlike(error)}; restore it") from error

@@ -12,7 +12,7 @@
         epochs-<n>.json             every epoch's metrics                           (worker n, each epoch)
         checkpoint-<n>-<epoch>.bin  state after an epoch                            (worker n, each epoch)
         log-<n>.txt                 what the trial printed                          (worker n, each epoch)
-        traceback.txt               of a failure of the trial's own                 (worker)
+        traceback.txt               of what ended the trial, or a worker's machine  (worker)
         hung-<launch>.txt           why a worker of a launch ended itself           (worker)
         verdict.json                plan, epochs and how it ended                   (driver, once)
         artifacts/                  what is to be seen of it:

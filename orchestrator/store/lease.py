@@ -14,9 +14,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -25,6 +26,8 @@ from orchestrator.store.objects import DamagedError, Objects
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
+LATEST_S = 1e11
+"""No clock is beyond it: such a lease would never end."""
 SETTLE_S = 0.2
 """How long a launch waits before it looks whether another one took the lease in the same moment."""
 
@@ -36,8 +39,8 @@ class Holder:
     owner: str
     """Tells one launch from another."""
     host: str
-    pid: int
-    time: float
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
+    time: Annotated[float, Field(ge=0, lt=LATEST_S, allow_inf_nan=False)]
     """Of the last heartbeat, in seconds since 1970."""
 
     @property
@@ -89,6 +92,12 @@ def holder(objects: Objects) -> Holder | None:
     """Who runs the study now; None where nobody does."""
     latest = _read(objects)
     return latest if latest is not None and latest.alive else None
+
+
+def held_elsewhere(objects: Objects) -> str | None:
+    """Why a launch would be refused: another one holds the study; None where nobody does."""
+    latest = holder(objects)
+    return None if latest is None else _refusal(objects, latest)
 
 
 def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[str], None]) -> None:

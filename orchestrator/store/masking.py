@@ -1,12 +1,18 @@
 """The one door to tables, pages and MLflow: values of environment variables are shown as the study file names them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pydantic import JsonValue
+
 from orchestrator.store.flat_config import flatten
-from orchestrator.store.trial_record import Record
+from orchestrator.store.stage_plan import Arm, StagePlan
+from orchestrator.store.trial_record import Planned, Record
 from trainable.configfile.environment import SHORTEST_SECRET
 from trainable.configfile.node import JsonObject
+
+_BASELINE = "ablation.baseline."
 
 
 def shown(record: Record, from_env: Mapping[str, str]) -> Record:
@@ -26,7 +32,67 @@ def shown(record: Record, from_env: Mapping[str, str]) -> Record:
     return replace(record, planned=planned, reason=record.reason and shown_text(record.reason, config, from_env))
 
 
-def shown_config(tree: JsonObject, from_env: Mapping[str, str], prefix: str = "") -> JsonObject:
+def from_env_of(planned: Planned, from_env: Mapping[str, str], plan: StagePlan | None) -> Mapping[str, str]:
+    """What names environment variables in a trial: in a run of an ablation, what its arm sets in place of the rest.
+
+    Args:
+        planned: The trial.
+        from_env: Settings of the study that name environment variables, as written, by dotted path.
+        plan: Of the stage that the trial is a run of, if any.
+    """
+    arm = next((arm for arm in plan.arms if arm.name == planned.arm), None) if plan else None
+    if plan is None or arm is None or planned.kind != "ablation":
+        return from_env
+    own = _of_baseline(from_env)
+    for path, level in arm.levels.items():
+        own = {name: text for name, text in own.items() if name != path and not name.startswith(f"{path}.")}
+        own |= dict(_written(path, level, _shown_level(plan, arm, path, from_env)))
+    return own
+
+
+def shown_plan(plan: StagePlan, from_env: Mapping[str, str]) -> StagePlan:
+    """A comparison as it may be shown: levels that came from the environment as written."""
+    if not from_env:
+        return plan
+    arms = tuple(
+        replace(arm, levels={path: _shown_level(plan, arm, path, from_env) for path in arm.levels}) for arm in plan.arms
+    )
+    target = {path: plan.shown_level(path, level) for path, level in plan.target.items()}
+    env = _of_baseline(from_env)
+    trials = {"": dict(plan.base)} if plan.stage == "ablation" else plan.base
+    bases = {name: shown_config(tree, env) for name, tree in trials.items() if isinstance(tree, dict)}
+    base = bases.get("", bases)
+    return replace(plan, arms=arms, factors={**plan.factors, **plan.shown}, target=target, base=base)
+
+
+def _of_baseline(from_env: Mapping[str, str]) -> dict[str, str]:
+    """What names environment variables in the trial that the arms change."""
+    own = {name: text for name, text in from_env.items() if not name.startswith("ablation.")}
+    return own | {n.removeprefix(_BASELINE): text for n, text in from_env.items() if n.startswith(_BASELINE)}
+
+
+def _shown_level(plan: StagePlan, arm: Arm, path: str, from_env: Mapping[str, str]) -> JsonValue:
+    """A level of an arm as the file writes it: of a factor, of a named arm, or what a search picked."""
+    if path in plan.shown:
+        return plan.shown_level(path, arm.levels[path])
+    if plan.stage == "confirm":
+        return from_env.get(path, arm.levels[path])
+    name = f"ablation.arms.{arm.name}"
+    if path == "preset" and name in from_env:
+        return from_env[name]
+    return shown_config({path: arm.levels[path]}, from_env, f"{name}.")[path]
+
+
+def _written(path: str, level: JsonValue, text: JsonValue) -> Iterator[tuple[str, str]]:
+    """The settings of a level that name environment variables, by dotted path."""
+    if isinstance(level, dict) and isinstance(text, dict):
+        for key in level:
+            yield from _written(f"{path}.{key}", level[key], text.get(key))
+    elif text != level:
+        yield path, text if isinstance(text, str) else json.dumps(text)
+
+
+def shown_config(tree: Mapping[str, JsonValue], from_env: Mapping[str, str], prefix: str = "") -> JsonObject:
     """A copy of a configuration, or of a study, with the settings that came from the environment as written."""
     return {
         name: shown_config(value, from_env, f"{prefix}{name}.")

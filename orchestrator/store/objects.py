@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
+from orchestrator.errors import StorageError, refusal
 from orchestrator.store.addresses import form_of, join, redacted
 
 DIGEST_BYTES = 32
@@ -27,7 +29,7 @@ class DamagedError(ValueError):
 class Objects:
     """Objects below one address, by names relative to it.
 
-    Raises (all methods): OSError where the storage cannot be used.
+    Raises (all methods): StorageError where the storage cannot be used.
     """
 
     def __init__(self, uri: str) -> None:
@@ -36,8 +38,10 @@ class Objects:
             filesystem, root = arrow_fs.FileSystem.from_uri(uri)
             if filesystem.type_name == "abfs":  # without credentials it aborts the process at the first read, not here
                 filesystem.get_file_info(root)
-        except (ValueError, ArrowException) as error:  # pyarrow's own errors
-            raise OSError(f"{error}; {form_of(uri)}" if "://" in uri else str(error)) from error
+        except OSError as error:
+            raise StorageError(redacted(str(error))) from error
+        except (ValueError, ArrowException) as error:  # pyarrow's own: the address is none
+            raise StorageError(redacted(f"{error}; {form_of(uri)}" if "://" in uri else str(error))) from error
         self._fs: arrow_fs.FileSystem = filesystem
         self._root: str = root
         self._local = isinstance(filesystem, arrow_fs.LocalFileSystem)
@@ -49,48 +53,46 @@ class Objects:
 
     def names(self, folder: str) -> list[str]:
         """Names of the objects and folders in a folder, sorted; none where it does not exist or is a file."""
-        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        try:
-            return sorted(info.base_name for info in self._fs.get_file_info(selector))
-        except NotADirectoryError:
-            return []
+        return sorted(info.base_name for info in self._listed(folder))
 
     def is_file(self, name: str) -> bool:
         """Whether there is an object of this name."""
-        return bool(self._fs.get_file_info(f"{self._root}/{name}").type == arrow_fs.FileType.File)
+        with self._door(name):
+            return bool(self._fs.get_file_info(f"{self._root}/{name}").type == arrow_fs.FileType.File)
 
     def files(self, folder: str) -> list[str]:
         """Names of all objects below a folder, ``folder`` included, sorted; none where it does not exist."""
-        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=True)
-        paths = [info.path for info in self._fs.get_file_info(selector) if info.type == arrow_fs.FileType.File]
+        listed = self._listed(folder, recursive=True)
+        paths = [info.path for info in listed if info.type == arrow_fs.FileType.File]
         return sorted(path[path.index(f"{self._root}/{folder}") + len(self._root) + 1 :] for path in paths)
 
     def times(self, folder: str) -> list[float]:
         """When each object of a folder was last written, in seconds since 1970."""
-        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        return [info.mtime.timestamp() for info in self._fs.get_file_info(selector) if info.mtime is not None]
+        return [info.mtime.timestamp() for info in self._listed(folder) if info.mtime is not None]
 
     def read(self, name: str) -> bytes | None:
         """Content of an object; None where there is none."""
-        try:
-            with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
-                content: bytes = stream.read()
-        except (FileNotFoundError, NotADirectoryError):  # a file lies where a folder is looked for
-            return None
-        return content
+        with self._door(name):
+            try:
+                with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+                    content: bytes = stream.read()
+            except (FileNotFoundError, NotADirectoryError):  # a file lies where a folder is looked for
+                return None
+            return content
 
     def write(self, name: str, content: bytes) -> None:
         """Replace an object as a whole."""
         target = f"{self._root}/{name}"
-        if self._local:
-            _write_local(target, content)
-            return
-        with self._fs.open_output_stream(target) as stream:
-            stream.write(content)
+        with self._door(name):
+            if self._local:
+                _write_local(target, content)
+                return
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(content)
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens where there is none."""
-        with suppress(FileNotFoundError):
+        with self._door(name), suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._root}/{name}")
 
     def remove_if_empty(self) -> None:
@@ -113,7 +115,7 @@ class Objects:
         content = self.read(name)
         if content is None:
             return None
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             envelope = json.loads(content)
             if envelope["sha256"] == _digest(envelope["content"]).hex():
                 return envelope["content"]
@@ -141,6 +143,23 @@ class Objects:
     def write_sealed(self, name: str, content: bytes) -> None:
         """Replace a binary object."""
         self.write(name, content + hashlib.sha256(content).digest())
+
+    def _listed(self, folder: str, *, recursive: bool = False) -> Sequence[arrow_fs.FileInfo]:
+        selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=recursive)
+        with self._door(folder):
+            try:
+                infos: Sequence[arrow_fs.FileInfo] = self._fs.get_file_info(selector)
+            except NotADirectoryError:
+                return []
+            return infos
+
+    @contextmanager
+    def _door(self, name: str) -> Iterator[None]:
+        """Say whose an error of the operating system is: everything that a study keeps comes through here."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self.address(name)}: {redacted(refusal(error))}") from error
 
     def _damaged(self, name: str) -> DamagedError:
         return DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")

@@ -12,19 +12,20 @@ T = TypeVar("T")
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
     """The complete trial of the search with the best last epoch; None where none is complete."""
-    return max(_complete(records), key=lambda record: _score(record, objective), default=None)
+    return max(_complete(records, [objective]), key=lambda record: _score(record, objective), default=None)
 
 
 def ranked(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
     """Complete trials of the search, the best first; of several objectives the Pareto front alone."""
     if len(objectives) > 1:
         return pareto_front(records, objectives)
-    return sorted(_complete(records), key=lambda r: _score(r, objectives[0]), reverse=True)
+    return sorted(_complete(records, objectives), key=lambda r: _score(r, objectives[0]), reverse=True)
 
 
 def pareto_front(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
     """Complete trials that no other beats in every objective, references aside, best first by the first objective."""
-    return undominated(_complete(records), lambda record: [_score(record, objective) for objective in objectives])
+    candidates = _complete(records, objectives)
+    return undominated(candidates, lambda record: [_score(record, objective) for objective in objectives])
 
 
 def undominated(candidates: Iterable[T], scores_of: Callable[[T], Sequence[float]]) -> list[T]:
@@ -50,9 +51,10 @@ def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dic
     return values
 
 
-def _complete(records: Iterable[Record]) -> list[Record]:
-    """Complete trials of the search: neither references nor runs of a comparison."""
-    return [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
+def _complete(records: Iterable[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Complete trials of the search that have every objective: neither references nor runs of a comparison."""
+    complete = [r for r in records if r.state is State.COMPLETE and r.planned.kind in ("search", "imported")]
+    return [r for r in complete if all(r.has(objective.metric) for objective in objectives)]
 
 
 def _score(record: Record, objective: Objective) -> float:

@@ -4,9 +4,9 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -14,9 +14,11 @@ from orchestrator.store.addresses import join, redacted, storage_address, storag
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
-from orchestrator.store.trial_record import Checkpoint, Planned, Record, State
+from orchestrator.store.shapes import read_shaped, unlike
+from orchestrator.store.trial_record import CLAIM, EPOCHS, PLAN, VERDICT, Checkpoint, Planned, Record, State
 from trainable.configfile.node import JsonObject
 
+T = TypeVar("T")
 MOST_LISTED = 50
 """Entries of the folder of studies among which a mistyped name is looked for."""
 
@@ -101,7 +103,7 @@ class Store:
             if name.rpartition("/")[2].startswith("."):
                 self.objects.delete(name)
         attempts = layout.numbers(layout.ATTEMPT, [name.removeprefix(f"{files.folder}/") for name in names])
-        earlier = (self._believed(files.attempt(number), "") for number in reversed(attempts))
+        earlier = (self._believed(files.attempt(number), CLAIM, remedy="") for number in reversed(attempts))
         attempt = max(attempts, default=0) + 1
         self.objects.write_json(files.attempt(attempt), claim)
         return attempt, [claimed for claimed in earlier if claimed is not None]
@@ -110,7 +112,7 @@ class Store:
         """What the latest worker wrote down of itself when it began: host, process."""
         files = TrialFiles(key)
         attempts = layout.numbers(layout.ATTEMPT, self.objects.names(files.folder))
-        return self._believed(files.attempt(attempts[0]), "") if attempts else None
+        return self._believed(files.attempt(attempts[0]), CLAIM, remedy="") if attempts else None
 
     def last_write(self, key: str) -> float | None:
         """When a file of a trial was last written, in seconds since 1970; None where it has none."""
@@ -126,8 +128,8 @@ class Store:
 
     def was_pruned(self, key: str) -> bool:
         """Whether the driver has stopped a trial early."""
-        verdict = self._believed(TrialFiles(key).verdict, "")
-        return verdict is not None and verdict["state"] == State.PRUNED
+        verdict = self._believed(TrialFiles(key).verdict, VERDICT, key, remedy="")
+        return verdict is not None and verdict.state is State.PRUNED
 
     def has_epochs(self, key: str) -> bool:
         """Whether any worker got to the end of an epoch."""
@@ -139,12 +141,16 @@ class Store:
 
     def read_checkpoint(self, key: str, name: CheckpointName) -> Checkpoint | None:
         """A checkpoint; None where it is gone or damaged, which ``warnings`` then says."""
+        file = f"{TrialFiles(key).folder}/{name}"
         try:
-            content = self.objects.read_sealed(f"{TrialFiles(key).folder}/{name}")
+            content = self.objects.read_sealed(file)
+            return Checkpoint.from_bytes(content, key) if content is not None else None
+        except ValidationError as error:
+            problem = f"{self.path(file)}: {unlike(error)}"
         except DamagedError as error:
-            self.warnings.append(f"{error}; the one before it is used")
-            return None
-        return Checkpoint.from_bytes(content) if content is not None else None
+            problem = str(error)
+        self.warnings.append(f"{problem}; the one before it is used")
+        return None
 
     def drop_checkpoints(self, key: str, keep: Sequence[CheckpointName] = ()) -> None:
         """Remove a trial's checkpoints but those to keep."""
@@ -155,7 +161,7 @@ class Store:
     def read_hung(self, key: str, launch: str) -> str | None:
         """Why a worker of a launch ended itself; None where none did."""
         reason = self.objects.read(TrialFiles(key).hung(launch))
-        return None if reason is None else reason.decode()
+        return None if reason is None else reason.decode(errors="replace")
 
     def texts(self, record: Record) -> dict[str, str]:
         """Logs of a trial, and the traceback of one that failed, by the names of their files."""
@@ -180,14 +186,12 @@ class Store:
     def record(self, key: str) -> Record | None:
         """One trial as its directory tells it; None where nothing tells what was planned."""
         files = TrialFiles(key)
-        verdict = self._believed(files.verdict)
-        if verdict is not None and State(verdict["state"]).final:
-            epochs = tuple(verdict["epochs"])
-            return Record(Planned(**verdict["plan"]), epochs, State(verdict["state"]), verdict["reason"])
-        plan = self._believed(files.config)
+        verdict = self._believed(files.verdict, VERDICT, key)
+        if verdict is not None and verdict.state.final:
+            return verdict.record
+        plan = self._believed(files.config, PLAN, key)
         epochs_kept = self._epochs(key)
-        latest = verdict["plan"] if verdict else plan  # the verdict's holds what the driver has judged since
-        planned = Planned(**latest) if latest else None
+        planned = verdict.plan if verdict else plan  # the verdict's holds what the driver has judged since
         if planned is None or epochs_kept is None:
             checkpoint = next(filter(None, (self.read_checkpoint(key, name) for name in self.checkpoints(key))), None)
             planned = planned or (checkpoint.planned if checkpoint else None)
@@ -198,8 +202,8 @@ class Store:
                     f"{self.path(files.folder)}: nothing tells what was planned; the trial begins anew"
                 )
             return None
-        state = State(verdict["state"]) if verdict else State.RUNNING
-        return Record(planned, epochs_kept, state, verdict["reason"] if verdict else None)
+        state = verdict.state if verdict else State.RUNNING
+        return Record(planned, epochs_kept, state, verdict.reason if verdict else None)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""
@@ -213,15 +217,21 @@ class Store:
         """What the latest worker that got to an epoch kept; None where that is damaged or there is nothing."""
         files = TrialFiles(key)
         for number in layout.numbers(layout.EPOCHS, self.objects.names(files.folder)):
-            kept = self._believed(files.epochs(number))
+            kept = self._believed(files.epochs(number), EPOCHS)
             if kept is not None:
-                return tuple(kept)
+                return kept
         return None
 
-    def _believed(self, name: str, remedy: str = "the trial's other files are used") -> Any:
-        """Value of a JSON object; None where there is none or it is damaged."""
+    def _believed(
+        self,
+        name: str,
+        shape: TypeAdapter[T],
+        key: str | None = None,
+        remedy: str = "the trial's other files are used",
+    ) -> T | None:
+        """Value of a JSON object; None where there is none, or it is damaged or of another shape."""
         try:
-            return self.objects.read_json(name)
+            return read_shaped(self.objects, name, shape, key)
         except DamagedError as error:
             self.warnings.append(f"{error}; {remedy}" if remedy else str(error))
             return None

@@ -1,13 +1,13 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
-import shlex
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.store import layout
+from orchestrator.store.commands import PYTHON, module
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
@@ -46,13 +46,16 @@ def write_table(store: Store, records: Sequence[Record]) -> str:
 
 def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
     """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    command = f"python -m trainable {shlex.quote(store.path(layout.BEST))} --threads {threads}"
+    place, options = store.path(layout.BEST), {"--threads": str(threads)}
+    if "://" in place:  # to be copied first
+        place = layout.BEST
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
-        f"{len(record.epochs)}\n# Run it alone:  {command}\n"
+        f"{len(record.epochs)}\n# Run it alone:  "
+        f"{module('trainable', place, options=options, python=PYTHON)}\n"
     )
     store.write_text(layout.BEST, head + write_yaml(escaped(record.planned.config)))
-    return command
+    return module("trainable", place, options=options)
 
 
 def _rows(record: Record) -> Iterable[Row]:
@@ -71,8 +74,13 @@ def _rows(record: Record) -> Iterable[Row]:
 
 
 def _column(values: Sequence[Scalar]) -> pa.Array:
-    """A column of one type; where trials differ in type (a number here, a name there) all become text."""
+    """A column of one type; where trials differ in type (a number here, a name there) all become text.
+
+    So do whole numbers that no column holds.
+    """
     kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and any(abs(int(value)) >= 2**63 for value in values if value is not None):
+        values = [None if value is None else str(value) for value in values]
     if len(kinds) > 1:
         common = float if kinds == {int, float} else str
         return pa.array([None if value is None else common(value) for value in values])

@@ -11,13 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import AfterValidator, JsonValue, TypeAdapter, ValidationError, ValidationInfo
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
 from orchestrator.store.objects import Objects
+from orchestrator.store.shapes import Whole, unlike
+from orchestrator.studyfile.space.trees import same_level
 
 Stage = Literal["confirm", "ablation"]
 STAGES: tuple[Stage, ...] = ("confirm", "ablation")
@@ -43,10 +45,12 @@ class StagePlan:
     baseline: str
     """Name of the arm that the others are compared with."""
     arms: tuple[Arm, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[Whole, ...]
     """Seed of each block; every arm runs once with each. Column ``block`` of the results is the position."""
     factors: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
     """Levels of each factor, the baseline's first."""
+    shown: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
+    """The same as the study file writes them, of factors of which some levels name environment variables."""
     aliases: tuple[str, ...] = ()
     """What a fractional design cannot tell apart, one line each."""
     target: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -64,28 +68,65 @@ class StagePlan:
     def hash(self) -> str:
         """Identity of what was planned; what a path finds on its way is no part of it, nor what was planned before."""
         tree = asdict(self) | {"chosen": None, "earlier": None}
+        del tree["shown"]
         if self.design == "path":
             tree["arms"] = [arm for arm in tree["arms"] if arm["name"] == self.baseline]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
+    def shown_level(self, path: str, level: JsonValue) -> JsonValue:
+        """A level of a factor as the study file writes it."""
+        levels = zip(self.factors[path], self.shown[path], strict=True) if path in self.shown else ()
+        return next((text for value, text in levels if same_level(value, level)), level)
+
+    def values_of(self, levels: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """The values of levels as the study file writes them; of one that is plainly written, itself."""
+        pairs = {p: list(zip(self.shown.get(p, self.factors[p]), self.factors[p], strict=True)) for p in levels}
+        return {p: next(value for text, value in pairs[p] if same_level(text, level)) for p, level in levels.items()}
+
     def write(self, objects: Objects) -> None:
         """Keep the plan in the study's directory."""
-        objects.write_json(layout.plan(self.stage), asdict(self) | {"hash": self.hash})
+        tree = asdict(self) | {"hash": self.hash}
+        if not self.shown:
+            del tree["shown"]
+        objects.write_json(layout.plan(self.stage), tree)
 
-    @classmethod
-    def read(cls, objects: Objects, stage: Stage) -> Self | None:
+    @staticmethod
+    def read(objects: Objects, stage: Stage) -> "StagePlan | None":
         """The plan of a stage; None where none was kept.
 
         Raises:
             DamagedError: what was kept is damaged.
             InputError: another version of this project wrote it in another way.
         """
-        tree = objects.read_json(layout.plan(stage))
+        name = layout.plan(stage)
+        tree = objects.read_json(name)
+        if tree is None and not objects.is_file(name):
+            return None
         try:
-            return None if tree is None else TypeAdapter(cls).validate_python(tree)
+            return _PLAN.validate_python(tree, context=stage)
         except ValidationError as error:
-            first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise InputError(
-                f"{objects.address(layout.plan(stage))}: not as this version writes it ({what})"
-            ) from error
+            remedy = "restore it, or remove it: the same launch again writes it anew"
+            raise InputError(f"{objects.address(name)}: {unlike(error)}; {remedy}") from error
+
+
+def _checked(plan: StagePlan, info: ValidationInfo) -> StagePlan:
+    """Refuse a plan that contradicts itself."""
+    names = [arm.name for arm in plan.arms]
+    if plan.stage != info.context:
+        raise ValueError(f"it is of the stage {plan.stage}")
+    for name in (plan.baseline, *plan.chosen):
+        if name not in names:
+            raise ValueError(f"'{name}' is none of its arms")
+    if len(names) > len(set(names)):
+        raise ValueError("two arms of one name")
+    for path, texts in plan.shown.items():
+        if len(texts) != len(plan.factors.get(path, ())):
+            raise ValueError(f"shown.{path}: not a text for every level")
+    for arm in plan.arms:
+        for path, levels in plan.factors.items():
+            if path in arm.levels and not any(same_level(arm.levels[path], level) for level in levels):
+                raise ValueError(f"'{arm.name}' has a level that {path} does not have")
+    return plan
+
+
+_PLAN: TypeAdapter[StagePlan] = TypeAdapter(Annotated[StagePlan, AfterValidator(_checked)])

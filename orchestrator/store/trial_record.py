@@ -1,14 +1,18 @@
 """A trial as planned and as known: plan, epochs, state, checkpoint."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import JsonValue
+from pydantic import AfterValidator, JsonValue, TypeAdapter, ValidationInfo
 
+from orchestrator.store.shapes import Number, Whole
 from trainable.configfile.node import JsonObject, Scalar
+
+Kind = Literal["search", "reference", "imported", "confirm", "ablation"]
 
 
 class State(StrEnum):
@@ -32,8 +36,8 @@ class Planned:
 
     key: str
     """Name of its directory, stable over launches."""
-    kind: Literal["search", "reference", "imported", "confirm", "ablation"]
-    number: int
+    kind: Kind
+    number: Whole
     """Position within its kind, from 0; a search trial's seed and its sampler's derive from it."""
     config: JsonObject
     """The full TrialConfig."""
@@ -43,7 +47,7 @@ class Planned:
     """Optuna's own notes on the trial, without which samplers and pruners decide differently."""
     arm: str | None = None
     """Of a comparison (``orchestrator.store.stage_plan``): which arm it is a run of."""
-    block: int | None = None
+    block: Whole | None = None
     """Of a comparison: position of its seed; runs of one block are paired."""
 
     @property
@@ -86,6 +90,11 @@ class Record:
         """The last epoch's value: the objective (the best epoch would be biased upwards)."""
         return self.epochs[-1].get(metric) if self.epochs else None
 
+    def has(self, metric: str) -> bool:
+        """Whether the last epoch has a value that can be compared."""
+        value = self.last(metric)
+        return value is not None and math.isfinite(value)
+
     def ended(self, state: State, reason: str | None = None) -> Self:
         """The same trial with a verdict."""
         return replace(self, state=state, reason=reason)
@@ -93,6 +102,59 @@ class Record:
     def with_epoch(self, epoch: int, metrics: Mapping[str, float]) -> Self:
         """The same trial with the metrics of ``epoch`` (from 1); a repeated epoch replaces what was known of it."""
         return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
+
+
+def _checked(planned: Planned, info: ValidationInfo) -> Planned:
+    """Refuse the plan of another trial, and a configuration without what every trial has."""
+    if info.context is not None and planned.key != info.context:
+        raise ValueError(f"it is of the trial {planned.key}")
+    train, data = planned.config.get("train"), planned.config.get("data")
+    if not isinstance(train, dict) or not isinstance(epochs := train.get("epochs"), int) or not 0 < epochs < 2**31:
+        raise ValueError("config.train.epochs: no number of epochs")
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        raise ValueError("config.data.name: no name of a data set")
+    if not isinstance(seed := planned.config.get("seed"), int) or abs(seed) >= 2**63:
+        raise ValueError("config.seed: no seed")
+    return planned
+
+
+Plan = Annotated[Planned, AfterValidator(_checked)]
+"""A trial as its files hold it."""
+Epochs = tuple[dict[str, Number], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``verdict.json``: how a trial ended, or stood when its launch was stopped."""
+
+    plan: Plan
+    epochs: Epochs
+    state: State
+    reason: str | None = None
+
+    @property
+    def record(self) -> Record:
+        """The trial as its verdict tells it."""
+        return Record(self.plan, self.epochs, self.state, self.reason)
+
+
+def _with_epochs(verdict: Verdict) -> Verdict:
+    if verdict.state is State.COMPLETE and not verdict.epochs:
+        raise ValueError("complete without an epoch")
+    return verdict
+
+
+@dataclass(frozen=True)
+class _CheckpointHeader:
+    plan: Plan
+    epochs: Epochs
+
+
+PLAN: TypeAdapter[Planned] = TypeAdapter(Plan)
+EPOCHS: TypeAdapter[Epochs] = TypeAdapter(Epochs)
+VERDICT: TypeAdapter[Verdict] = TypeAdapter(Annotated[Verdict, AfterValidator(_with_epochs)])
+CLAIM: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
+_HEADER = TypeAdapter(_CheckpointHeader)
 
 
 @dataclass(frozen=True)
@@ -111,8 +173,8 @@ class Checkpoint:
         return len(header).to_bytes(8, "big") + header + self.state
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        """The checkpoint of ``to_bytes``."""
+    def from_bytes(cls, content: bytes, key: str | None = None) -> Self:
+        """The checkpoint of ``to_bytes``, of the trial of that key; raises ValueError for what is none."""
         end = 8 + int.from_bytes(content[:8], "big")
-        header = json.loads(content[8:end])
-        return cls(Planned(**header["plan"]), tuple(header["epochs"]), content[end:])
+        header = _HEADER.validate_json(content[8:end], context=key)
+        return cls(header.plan, header.epochs, content[end:])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from orchestrator.studyfile.checks.combinations import broken_rules
+from orchestrator.studyfile.checks.combinations import broken_rules, void_domains
 from orchestrator.studyfile.checks.stages import check_ablation, check_stages
 from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_trials
 from orchestrator.studyfile.environment import from_env
@@ -73,7 +73,9 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     space = SearchSpace({key: tree_of(child) for key, child in entries_of(trial).items()})
     if spec.ablation is not None and first is not None:
         check_ablation(spec, rest["ablation"], space, mistakes)
-    for rule_path, reason in broken_rules(spec, space) if spec.searched else ():
+    sound = not mistakes
+    rules = [*broken_rules(spec, space), *(void_domains(space) if sound else ())] if spec.searched else []
+    for rule_path, reason in rules:
         mistakes.append(Mistake(nearest(root, rule_path.split(".")).place, rule_path, reason))
     if mistakes or first is None:
         return None

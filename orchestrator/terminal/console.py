@@ -5,12 +5,17 @@ A pipe that was closed (``| head``) or a full disk behind stdout must not end a 
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import TextIO
 
 from rich.console import Console
 
 PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
+SILENCE_S = 1.0
+"""How long something may take before the user is told what it is."""
 
 
 class LastingOutput:
@@ -54,3 +59,15 @@ def open_console() -> Console:
 def say(console: Console, line: str) -> None:
     """Print a line as it is: no markup, no highlighting, no wrapping."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def announced(console: Console, line: str) -> Iterator[None]:
+    """Say what is being done, unless it is done within ``SILENCE_S``."""
+    timer = Timer(SILENCE_S, say, (console, line))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -15,6 +15,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
@@ -44,11 +45,16 @@ class Progress:
 
     def __post_init__(self) -> None:
         self.records |= {record.key: record for record in self.known if record.state.final}
-        self._epochs_before = self._epochs()
+        self._before = {record.key: len(record.epochs) for record in self.known}
+        """Epochs of each trial that earlier launches ran, as far as they are not run again."""
 
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
+        first = self._epochs_done() == 0
         self.records[record.key] = record
+        self._before[record.key] = min(self._before.get(record.key, 0), len(record.epochs))
+        if first and self._epochs_done() and EPOCH_SECONDS in record.epochs[-1]:
+            self.started = time.monotonic() - record.epochs[-1][EPOCH_SECONDS]  # what came before was start-up
 
     def count(self, *states: State) -> int:
         """Trials in one of ``states``."""
@@ -64,7 +70,7 @@ class Progress:
         parts = [] if self.stage == "search" else [self.stage]
         parts += [
             f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
-            f"{self._epochs()}/{self.total * self.epochs_per_trial} epochs",
+            f"{self._epochs_done() + sum(self._before.values())}/{self.total * self.epochs_per_trial} epochs",
         ]
         top = best(self.records.values(), self.objective)
         if top is not None:
@@ -77,15 +83,19 @@ class Progress:
 
     def eta_seconds(self) -> float | None:
         """Seconds until the last epoch at the pace of this launch; None before its first epoch."""
-        done = self._epochs() - self._epochs_before
+        done = self._epochs_done()
         if done == 0:
             return None
-        open_trials = self.total - sum(record.state.final for record in self.records.values())
-        remaining = open_trials * self.epochs_per_trial - sum(len(record.epochs) for record in self.running())
-        return max(0.0, remaining * (time.monotonic() - self.started) / done)
+        ended = {key for key, record in self.records.items() if record.state.final}
+        begun = sum(len(record.epochs) for key, record in self.records.items() if key not in ended)
+        begun += sum(epochs for key, epochs in self._before.items() if key not in self.records)
+        remaining = (self.total - len(ended)) * self.epochs_per_trial - begun
+        # at the first result the trials beside that one are about as far
+        return max(0.0, remaining * (time.monotonic() - self.started) / max(done, len(self.running())))
 
-    def _epochs(self) -> int:
-        return sum(len(record.epochs) for record in self.records.values())
+    def _epochs_done(self) -> int:
+        """Epochs that this launch has run."""
+        return sum(len(record.epochs) - self._before.get(key, 0) for key, record in self.records.items())
 
 
 class PlainDisplay:

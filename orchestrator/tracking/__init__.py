@@ -1,7 +1,7 @@
 """Records -> MLflow: one parent run per study, one child run per trial. The only room of mlflow, imported late."""
 
-from orchestrator.tracking.destination import tracking_uri, ui_command
+from orchestrator.tracking.destination import tracking_uri, where_runs_are
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.tracker import Tracker
 
-__all__ = ["StudyInfo", "Tracker", "tracking_uri", "ui_command"]
+__all__ = ["StudyInfo", "Tracker", "tracking_uri", "where_runs_are"]

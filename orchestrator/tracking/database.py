@@ -5,12 +5,16 @@ MLflow creates its tables one by one. A process killed meanwhile would leave a d
 """
 
 import os
+import re
 import uuid
 from pathlib import Path
 
 from mlflow import MlflowClient
 
-from orchestrator.tracking.destination import SQLITE
+from orchestrator.tracking.destination import database_address, database_path, is_database_file
+
+ARTIFACTS = "mlartifacts"
+"""Folder of what runs keep beside their metrics, beside the database."""
 
 
 def ensure_database(uri: str) -> None:
@@ -19,15 +23,26 @@ def ensure_database(uri: str) -> None:
     Raises:
         MlflowException, OSError: it cannot be created.
     """
-    path = Path(uri.removeprefix(SQLITE))
-    if not uri.startswith(SQLITE) or "?" in uri or path.name.startswith("file:") or path.exists():
+    if not is_database_file(uri) or (path := Path(database_path(uri))).exists():
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        MlflowClient(f"{SQLITE}{fresh}").search_experiments(max_results=1)
+        MlflowClient(database_address(str(fresh))).search_experiments(max_results=1)
         _move(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def artifact_folder(uri: str, experiment: str) -> str | None:
+    """Address of the folder for the artifacts of a new experiment: beside the database; None leaves it to MLflow.
+
+    MLflow's own choice for a database is a folder below wherever the experiment's first launch was started.
+    """
+    if not is_database_file(uri):
+        return None
+    name = re.sub(r"[^\w.-]", "_", experiment).strip(".") or "_"  # runs below it have names of their own
+    return Path(database_path(uri)).with_name(ARTIFACTS).joinpath(name).as_uri()
 
 
 def _move(fresh: Path, path: Path) -> None:

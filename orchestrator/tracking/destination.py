@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-import shlex
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from urllib.parse import unquote
+
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import InputError
-from orchestrator.store import layout
-from orchestrator.store.addresses import absolute, redacted
+from orchestrator.store import commands, layout
+from orchestrator.store.addresses import redacted
 from orchestrator.store.objects import DamagedError
-from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Record
-from orchestrator.studyfile import Objective, TrackingSection
+from orchestrator.studyfile import TrackingSection
 from trainable.configfile.environment import expand
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import JsonObject, Node, Place
@@ -27,56 +28,98 @@ def tracking_uri(configured: str | None) -> str:
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
-def ui_command(uri: str) -> str | None:
-    """The command that serves MLflow's pages; None where ``uri`` is a server already."""
-    if uri.startswith("http"):
-        return None
-    return "mlflow ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {shlex.quote(redacted(uri))}"
+def uri_setting(configured: str | None) -> str:
+    """What says where runs go, for messages."""
+    if configured:
+        return "tracking.uri"
+    return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri (by default)"
 
 
-def tracked_at(specification: JsonObject) -> str | None:
-    """Where a study's runs go; None where it is not tracked.
+def is_database_file(uri: str) -> bool:
+    """Whether the address names a file as an SQLite database, without options: ``sqlite:///PATH``."""
+    name = uri.removeprefix(SQLITE)
+    return uri.startswith(SQLITE) and bool(name) and "?" not in name and not name.startswith((":", "file:"))
+
+
+def database_path(uri: str) -> str:
+    """Absolute path of the file of ``sqlite:///PATH``, in which SQLAlchemy reads ``%20`` as a space."""
+    return os.path.abspath(unquote(uri.removeprefix(SQLITE)))
+
+
+def database_address(path: str) -> str:
+    """The address of a file; `database_path` gives it back."""
+    return SQLITE + os.path.abspath(path).replace("%", "%25").replace("?", "%3F")
+
+
+def where_runs_are(uri: str) -> str:
+    """The command that serves MLflow's pages, from any folder; the address alone where no command could."""
+    if is_database_file(uri):
+        uri = database_address(database_path(uri))
+    serves = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+    whole = redacted(uri) == uri  # a command without its password would not run
+    return commands.mlflow_ui(uri) if serves and whole else redacted(uri)
+
+
+def tracked_at(specification: JsonObject) -> tuple[str | None, str]:
+    """Where a study's runs go, None where it is not tracked, and what says so.
 
     Raises:
         InputError: the address names an environment variable that is not set.
     """
     settings = TrackingSection.model_validate(specification["tracking"])
     if not settings.enabled:
-        return None
+        return None, "tracking.enabled"
     mistakes: list[Mistake] = []
     written = expand(Node(settings.uri, Place("tracking.uri")), os.environ, mistakes)
     if mistakes:
         raise InputError(f"tracking.uri: {mistakes[0].message}")
-    return tracking_uri(None if written.value is None else str(written.value))
+    configured = None if written.value is None else str(written.value)
+    return tracking_uri(configured), uri_setting(configured)
+
+
+@dataclass(frozen=True)
+class TrackingNote:
+    """``tracking.json``: what a server or database has of the study."""
+
+    at: str
+    """Digest of its address."""
+    complete: bool
+    """Whether it has everything."""
+    page: str | None = None
+    """Address of the study's view of the runs."""
 
 
 def is_behind(store: Store, uri: str) -> bool:
     """Whether the tracking server or database may lack something of the study."""
-    try:
-        noted = store.objects.read_json(layout.TRACKING)
-    except DamagedError:
-        return True
-    return noted is None or noted.get("at") != _digest(uri) or not noted["complete"]
+    note = _note(store, uri)
+    return note is None or not note.complete or note.page is None
 
 
-def note_tracking(store: Store, uri: str, *, complete: bool) -> None:
-    """Keep whether the tracking server or database has everything of the study."""
-    store.objects.write_json(layout.TRACKING, {"at": _digest(uri), "complete": complete})
+def noted_page(store: Store, settings: TrackingSection) -> str | None:
+    """Address of the study's page, as the last launch that told MLflow of it knew it."""
+    note = _note(store, tracking_uri(settings.uri)) if settings.enabled else None
+    return note.page if note else None
+
+
+def note_tracking(store: Store, uri: str, *, complete: bool, page: str | None = None) -> None:
+    """Keep whether the tracking server or database has everything of the study, and where it shows it."""
+    store.objects.write_json(layout.TRACKING, asdict(TrackingNote(_digest(uri), complete, page)))
+
+
+def _note(store: Store, uri: str) -> TrackingNote | None:
+    """What is known of a server or database; None where that is nothing, or cannot be read."""
+    with suppress(DamagedError, ValidationError):
+        note = TypeAdapter(TrackingNote | None).validate_python(store.objects.read_json(layout.TRACKING))
+        return note if note and note.at == _digest(uri) else None
+    return None
 
 
 def _digest(uri: str) -> str:
     """Tells one server or database from another without saying which: an address may hold a password."""
-    name = uri.removeprefix(SQLITE)
-    whole = absolute(name) if uri.startswith(SQLITE) else uri
+    whole = database_path(uri) if is_database_file(uri) else uri
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def track_command(store: Store) -> str:
     """What sends MLflow what it lacks of the study."""
-    return f"python -m orchestrator.track {store.study} --storage {shlex.quote(redacted(store.storage))}"
-
-
-def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:
-    """Final metrics of the parent run: the best trial's last value."""
-    top = best(records, objective)
-    return {f"{objective.metric}/best": top.epochs[-1][objective.metric]} if top else {}
+    return commands.of_study("orchestrator.track", store.study, store.storage)

@@ -22,7 +22,7 @@ MAX_VALUE, MAX_KEY, MAX_DIGEST = 6000, 250, 36
 """Characters of a value, of a name, and of a data set's digest."""
 _REFUSED = re.compile(r"[^\w./: -]", re.ASCII)
 """What MLflow takes in no name: it would refuse the whole batch."""
-MACHINE_DEPENDENT = ("data.root",)
+MACHINE_DEPENDENT = ("data.root", "model.encoder_weights.path", "model.weights.path")
 """Settings that say where and not what: no part of a configuration's hash."""
 
 
@@ -84,7 +84,9 @@ def final_metrics(known: Mapping[str, int], record: Record, objective: Objective
 def params(tree: JsonObject) -> dict[str, str]:
     """Every setting of what may be shown by its dotted path, numbers as numbers; passwords of addresses left out."""
     flat = flatten({name: value for name, value in tree.items() if value is not None})
-    return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in flat.items()}
+    # of a file of weights the hash says which it is
+    shown = {name: value for name, value in flat.items() if not name.endswith("weights.path")}
+    return {key_of(name): redacted(str(value))[:MAX_VALUE] for name, value in shown.items()}
 
 
 def trial_params(trial: Planned, masked: Planned) -> dict[str, str]:

@@ -7,6 +7,7 @@ from itertools import count
 
 from mlflow import MlflowClient
 
+from orchestrator.tracking.database import artifact_folder
 from orchestrator.tracking.entries import key_of
 from orchestrator.tracking.study_info import StudyInfo
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
@@ -22,7 +23,7 @@ def open_experiment(client: MlflowClient, study: StudyInfo) -> str:
     """
     name, experiment_id = next(_usable(client, study.experiment))
     if experiment_id is None:
-        experiment_id = str(client.create_experiment(name))
+        experiment_id = str(client.create_experiment(name, artifact_folder(str(client.tracking_uri), name)))
     objective = study.objective  # the charts of the experiment start with it
     client.set_experiment_tag(experiment_id, "mlflow.experiment.primaryMetric.name", objective.metric)
     greater = str(objective.mode == "max")

@@ -93,7 +93,7 @@ def _network(store: Store, record: Record) -> Trained | None:
         if checkpoint is not None and len(checkpoint.epochs) == len(record.epochs):
             config = read_trial(record.planned.config)
             weights = from_bytes(checkpoint.state)["model"]
-            section = config.model.model_copy(update={"encoder_weights": None})  # nothing is to be downloaded
+            section = config.model.model_copy(update={"encoder_weights": None, "weights": None})  # nothing to fetch
             classes = len(weights["classifier.weight"])
             segmenter = build_model(section, classes, config.suppression)
             segmenter.load_state_dict(weights)

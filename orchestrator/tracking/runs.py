@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils as db_utils
 
 from orchestrator.store.trial_record import Record, State
 from orchestrator.tracking.database import ensure_database
@@ -73,6 +74,7 @@ class StudyRuns:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line per run, into our display
+        db_utils.MAX_RETRY_COUNT = 1  # of a database: ten tries take 100 s
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         ensure_database(uri)
@@ -142,7 +144,14 @@ class StudyRuns:
         self._study.log_model(self.client, {key: child.run_id for key, child in self._children.items()})
 
     def finish(self, status: str, summary: Mapping[str, float]) -> None:
-        """End the parent run with its final metrics."""
+        """End the parent run with its final metrics, and what else of the study is not ended: nothing runs any more.
+
+        That are runs of trials that count for nothing now, and of those whose records are lost.
+        """
+        for child in self._children.values():
+            if child.status == "RUNNING":
+                self._log(child, RunEntries(tags=tags({"state": State.INTERRUPTED.value})))
+                self._set_status(child, _STATUS[State.INTERRUPTED])
         for name, value in summary.items():
             self.client.log_metric(self._parent.run_id, name, value)
         self._set_status(self._parent, status)

@@ -13,16 +13,17 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.masking import shown, shown_config, shown_text
+from orchestrator.store.masking import from_env_of, shown, shown_config, shown_text
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
-from orchestrator.store.trial_record import Record
+from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import TrackingSection, first_objective
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
+from trainable.configfile.mistakes import ConfigError
 from trainable.configfile.node import JsonObject, Scalar
 from trainable.configfile.trees import read_tree, write_yaml
 from trainable.data.errors import DataError
@@ -64,14 +65,14 @@ class StudyInfo:
 
     def shown(self, record: Record) -> Record:
         """A trial as its run may show it."""
-        return shown(record, self._kept.from_env)
+        return shown(record, self._from_env(record.planned))
 
     def run_name(self, record: Record) -> str:
         """The key and what was picked, so that tables and legends can be read without opening a run."""
         planned = record.planned
         picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
         name = " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
-        return shown_text(name, planned.config, self._kept.from_env)
+        return shown_text(name, planned.config, self._from_env(planned))
 
     def data(self, record: Record) -> DataSource:
         """The data of a trial: the digest is of the data themselves, the settings are as written."""
@@ -94,17 +95,25 @@ class StudyInfo:
 
     def plan_hash(self, kind: str) -> str | None:
         """Hash of what the stage whose runs are of this kind planned; None where that is no comparison."""
+        plan = self._plan(kind)
+        return plan.hash if plan else None
+
+    def _plan(self, kind: str) -> StagePlan | None:
         try:
-            plan = StagePlan.read(self._store.objects, kind) if kind in STAGES else None
+            return StagePlan.read(self._store.objects, kind) if kind in STAGES else None
         except (DamagedError, InputError):  # the launch that needs it says so
             return None
-        return plan.hash if plan else None
+
+    def _from_env(self, planned: Planned) -> Mapping[str, str]:
+        """What names environment variables in a trial."""
+        from_env = self._kept.from_env
+        return from_env_of(planned, from_env, self._plan(planned.kind)) if from_env else from_env
 
     def write_trial(self, record: Record, folder: Path) -> None:
         """Write what is to be seen of an ended trial into a folder."""
         from orchestrator.tracking.trial_files import write_trial_files  # late: matplotlib takes half a second
 
-        write_trial_files(record, self._store, folder, self._kept.from_env)
+        write_trial_files(record, self._store, folder, self._from_env(record.planned))
 
     def write_study(self, folder: Path) -> None:
         """Write the study file, its results and its report into a folder."""
@@ -115,14 +124,19 @@ class StudyInfo:
             if content is None:
                 continue
             if name == layout.BEST:
-                content = self._shown_best(content.decode()).encode()
+                content = self._shown_best(content.decode(errors="replace")).encode()
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
 
     def _shown_best(self, text: str) -> str:
         """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
-        config, from_env = read_tree(text), self._kept.from_env
+        from_env = self._kept.from_env
+        try:
+            config = read_tree(text)
+        except ConfigError as error:
+            where = self._store.path(layout.BEST)
+            raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
         head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
         return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 

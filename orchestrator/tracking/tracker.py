@@ -49,7 +49,8 @@ class Tracker:
     """Writes the latest record of every trial to MLflow; a ``Listener`` of the session."""
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
-        self._uri = uri
+        self.uri = uri
+        """Server or database that is told."""
         self._study = study
         self._inbox = _Inbox()
         self._runs: StudyRuns | None = None
@@ -115,7 +116,7 @@ class Tracker:
         while self._thread.is_alive() and self._waited() < (HURRIED_SECONDS if hurried() else patience):
             self._thread.join(0.2)
         if self._thread.is_alive() or self._problem:
-            behind = f"MLflow at {self._uri} is behind: {self._problem or 'no answer'}; the records hold everything"
+            behind = f"MLflow at {self.uri} is behind: {self._problem or 'no answer'}; the records hold everything"
             return redacted(behind)
         return redacted("; ".join(self._shortcomings())) or None
 
@@ -130,7 +131,7 @@ class Tracker:
             return None
         from orchestrator.tracking.experiment import view_key
 
-        server = redacted(self._uri.rstrip("/")) if self._uri.startswith("http") else LOCAL_UI
+        server = redacted(self.uri.rstrip("/")) if self.uri.startswith("http") else LOCAL_UI
         where = f"{server}/#/experiments/{self._runs.experiment_id}/runs"
         return f"{where}?workflowType=machine_learning&viewStateShareKey={view_key(self._study)}"
 
@@ -190,7 +191,7 @@ class Tracker:
         if self._runs is None:
             from orchestrator.tracking.runs import StudyRuns  # late, and in this thread: mlflow takes 2 s to import
 
-            self._runs = StudyRuns(self._uri, self._study)
+            self._runs = StudyRuns(self.uri, self._study)
         return self._runs
 
     def _sync(self, runs: "StudyRuns", record: Record, times: list[int]) -> None:

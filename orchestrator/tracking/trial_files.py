@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
+from orchestrator.store.commands import PYTHON, module, quoted
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.layout import PICTURES
 from orchestrator.store.masking import shown_config, shown_text
@@ -51,8 +52,10 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
 
 def _write_config(record: Record, path: Path, from_env: Mapping[str, str]) -> None:
     tree, settings = shown_config(escaped(record.planned.config), from_env), flatten(record.planned.config)
-    options = "".join(f" --set {name}={text}" for name, text in from_env.items() if name in settings)
-    head = f"# {record.key}. Run it alone:  python -m trainable config.yaml{options}\n"
+    # not the shell but the reader of the file expands ${NAME}
+    values = [quoted(f"{name}={text}") for name, text in from_env.items() if name in settings]
+    command = " ".join([module("trainable", "config.yaml", python=PYTHON), *(f"--set {value}" for value in values)])
+    head = f"# {record.key}. Run it alone:  {command}\n"
     path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")
 
 

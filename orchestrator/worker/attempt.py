@@ -19,6 +19,7 @@ from orchestrator.store.artifacts import keep_artifacts
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned
+from orchestrator.studyfile.space.trees import without_places
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
@@ -134,7 +135,7 @@ class Attempt:
 
     def _back_off(self, earlier: Sequence[JsonObject]) -> None:
         """Wait longer after each worker that this launch lost: what took it may still be there."""
-        lost = sum(claim["launch"] == self._job.launch for claim in earlier)
+        lost = sum(claim.get("launch") == self._job.launch for claim in earlier)
         if lost:
             time.sleep(min(LONGEST_BACKOFF_S, self._job.backoff_s * 2 ** (lost - 1)))
 
@@ -219,9 +220,8 @@ def _state_of(result: FittedEpoch) -> bytes:
 
 
 def _same_trial(one: Planned, other: Planned) -> bool:
-    """Whether two plans are the same but for where the data lie."""
-    trees = [{**p.config, "data": {k: v for k, v in p.data.items() if k != "root"}} for p in (one, other)]
-    return trees[0] == trees[1]
+    """Whether two plans are the same but for where data and weights lie."""
+    return without_places(one.config) == without_places(other.config)
 
 
 def _short(metrics: Mapping[str, float]) -> str:

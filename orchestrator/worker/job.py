@@ -61,7 +61,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A trial that the storage does not take; the next launch continues it."""
+    """A trial that the storage does not take, or that a machine ended; the next launch continues it."""
 
     reason: str
 

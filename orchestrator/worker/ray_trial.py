@@ -2,7 +2,8 @@
 
 An actor runs many trials one after the other (``reuse_actors``), so torch is imported once per actor and not once per
 trial. ``setup`` only stores the job: Ray never retries an exception in it, so all work begins in the first ``step``.
-A trial's own exception becomes its last result, with the reason; only a lost worker is an error to Ray.
+A trial's own exception becomes its last result, with the reason, and so does a machine's, which leaves the trial to the
+next launch; only a lost worker is an error to Ray.
 """
 
 import os
@@ -16,6 +17,7 @@ from ray import tune
 from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
+from orchestrator.worker.machine_fault import machine_fault
 from trainable.failure import TrialFailed
 
 
@@ -53,7 +55,7 @@ class RayTrial(tune.Trainable):
             return done
         except StorageFailed as error:
             return Interrupted(str(error))
-        except Exception as error:  # whatever it is, it is the trial's own
+        except Exception as error:  # whatever it is, it ends this trial alone
             return self._failed(error)
 
     def _next_epoch(self) -> EpochDone:
@@ -70,7 +72,8 @@ class RayTrial(tune.Trainable):
             keep_failure(self._job, self._attempt, "".join(traceback.format_exception(error)))
         except StorageFailed as problem:
             return Interrupted(str(problem))
-        return Failed(_reason(error))
+        fault = machine_fault(error)
+        return Failed(_reason(error)) if fault is None else Interrupted(fault)
 
 
 def _reason(error: Exception) -> str:

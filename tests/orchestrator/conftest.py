@@ -24,6 +24,12 @@ search: {sampler: random, trials: 6}
 """
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of something that takes long would differ from machine to machine."""
+    monkeypatch.setattr("orchestrator.terminal.console.SILENCE_S", 600.0)
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Study]:
     """Loads a small study; arguments are ``--set`` options."""

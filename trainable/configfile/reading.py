@@ -13,6 +13,9 @@ from trainable.configfile.node import Node, Place, with_children
 from trainable.configfile.overrides import override
 from trainable.configfile.texts import as_texts
 
+LARGEST = 250_000
+"""Bytes of a file: whoever takes another file for this one should not wait for a minute."""
+
 
 def read_mapping(
     path: str | Path,
@@ -57,6 +60,8 @@ def types_of(model: type[BaseModel]) -> dict[str, object]:
 
 def _read_text(path: str | Path) -> str:
     try:
+        if (size := Path(path).stat().st_size) > LARGEST:
+            raise ConfigError([Mistake(Place(str(path)), "", f"{size} bytes; a file has at most {LARGEST}")])
         text = Path(path).read_text(encoding="utf-8-sig")
         return as_yaml(text) if Path(path).suffix.lower() == ".json" else text
     except UnicodeDecodeError as error:

@@ -49,11 +49,11 @@ def read_tree(text: str) -> JsonObject:
     """The tree that `write_yaml` wrote; ``${`` stays.
 
     Raises:
-        ConfigError: the text is of another origin, and no YAML.
+        ConfigError: the text is of another origin: no YAML, or no mapping.
     """
     mistakes: list[Mistake] = []
     root = read_yaml(text, lambda line: Place("yaml", line), mistakes)
-    if root is None or mistakes:
+    if root is None or mistakes or not isinstance(root.value, dict):
         raise ConfigError(mistakes)
     return {key: plain(child) for key, child in entries_of(root).items()}
 

@@ -8,6 +8,7 @@ whole, so a builder that dies at any moment leaves nothing that could be taken f
 Users may share the folder: locks and unfinished files are each user's own, those of others are left alone.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -50,9 +51,21 @@ def open_cache(data: FileData) -> dict[Split, MappedSplit]:
     """Frames of each split from the cache, which is built where it is missing.
 
     Raises:
-        DataError: missing or broken files, or a cache that cannot be written.
+        DataError: missing or broken files, or a cache that cannot be written or read.
     """
-    return open_mapped(ensure_cache(data))
+    with reading(ensure_cache(data)) as path:
+        return open_mapped(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Path]:
+    """Raise ``DataError`` in place of OSError where a whole cache is opened."""
+    try:
+        yield path
+    except OSError as error:
+        raise DataError(
+            f"cache: {path} cannot be read ({_reason(error)}); mend that or let {VARIABLE} name another folder"
+        ) from error
 
 
 def ensure_cache(data: FileData) -> Path:
@@ -135,12 +148,17 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's: "... Detail: [errno 28] No space left"
+        if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # of a decoding process
+            raise DataError(f"cache: the frames cannot be decoded on this machine ({_reason(error)})") from error
         obstacle = Path(error.filename or path)
         obstacle = obstacle if os.access(obstacle.parent, os.W_OK) else obstacle.parent
         raise DataError(
-            f"cache: {obstacle} cannot be written ({reason}); make room or let {VARIABLE} name another folder"
+            f"cache: {obstacle} cannot be written ({_reason(error)}); make room or let {VARIABLE} name another folder"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's: "... Detail: [errno 28] No space left"
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """The ``data`` section: which data set, where it lies, at which size, how it is augmented. Imports no torch."""
 
 import json
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, field_validator, model_validator
 
-from trainable.section import Section
+from trainable.configfile.mistakes import RuleError
+from trainable.section import Section, Seed
 
 SIZE_MULTIPLE = 32
 """Heights and widths are multiples of the deepest encoder stride, so that every architecture accepts them."""
@@ -13,9 +14,20 @@ SIZE_MULTIPLE = 32
 MAX_MEGAPIXELS = 179
 """Where Pillow stops without a setting."""
 
-Side = Annotated[int, Field(ge=SIZE_MULTIPLE, multiple_of=SIZE_MULTIPLE)]
+LONGEST_SIDE = 16384
+"""Pixels; the square of it is what a batch may hold, too."""
+EVALUATION_SPLITS = 4
+"""Contexts in which the built-in scenes are scored."""
+MOST_SCENES = 1_000_000
+"""Scenes of a split: a million of the smallest fill the memory that they may."""
+MOST_SCENE_BYTES = 16 * 2**30
+"""Built-in scenes are held in memory, four bytes a pixel."""
+
+Side = Annotated[int, Field(ge=SIZE_MULTIPLE, le=LONGEST_SIDE, multiple_of=SIZE_MULTIPLE)]
 Size = tuple[Side, Side]
 """(height, width) in pixels."""
+Factor = Annotated[float, Field(ge=0.05, le=20)]
+"""Of a scale: beyond these an image is a dot, or a dot is an image."""
 
 
 def _is_path(text: str) -> str:
@@ -30,7 +42,7 @@ Root = Annotated[str, AfterValidator(_is_path)]
 class Augment(Section):
     """Random changes of the training images; evaluation sees them as they are."""
 
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    scale: tuple[Factor, Factor] | None = None
     """Range [low, high] of a random scale factor, one per image; null keeps the scale."""
     crop: Size | None = None
     """(height, width) of a random crop after scaling; null crops to the size of the image."""
@@ -41,6 +53,13 @@ class Augment(Section):
     photometric: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strength s of random brightness, contrast and saturation, factors in [1 - s, 1 + s], and hue (s / 10)."""
 
+    @field_validator("scale")
+    @classmethod
+    def _goes_up(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and scale[0] > scale[1]:
+            raise ValueError(f"low must not be above high, got [{scale[0]:g}, {scale[1]:g}]")
+        return scale
+
 
 class ShapesData(Section):
     """Built-in synthetic scenes: long-tailed, context-biased shapes. Nothing is downloaded."""
@@ -48,22 +67,31 @@ class ShapesData(Section):
     name: Literal["shapes"]
     size: Size = (64, 64)
     """(height, width) of the images in pixels."""
-    train_images: Annotated[int, Field(ge=1)] = 400
+    train_images: Annotated[int, Field(ge=1, le=MOST_SCENES)] = 400
     """Number of training images."""
-    val_images: Annotated[int, Field(ge=1)] = 100
+    val_images: Annotated[int, Field(ge=1, le=MOST_SCENES)] = 100
     """Number of images in each evaluation split (aligned, uniform, swapped and masked context)."""
     rho: Annotated[float, Field(ge=0, le=1)] = 0.95
     """P(own context | class) in the training images: 1 ties every class to its context."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the scenes; the same for all trials of a study."""
     augment: Augment = Augment()
     """Augmentation of training images; none by default (a flip would turn one class into its twin)."""
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        images = self.train_images + EVALUATION_SPLITS * self.val_images
+        needed = images * self.size[0] * self.size[1] * 4
+        if needed > MOST_SCENE_BYTES:
+            message = f"{images} scenes of {self.size[0]} x {self.size[1]} need {needed / 2**30:.0f} GiB of memory"
+            raise RuleError(f"{message}; at most {MOST_SCENE_BYTES // 2**30}", "data.train_images")
+        return self
 
 
 class FileSection(Section):
     """What data sets in files share."""
 
-    max_megapixels: Annotated[int, Field(ge=1, exclude_if=MAX_MEGAPIXELS.__eq__)] = MAX_MEGAPIXELS
+    max_megapixels: Annotated[int, Field(ge=1, le=10_000, exclude_if=MAX_MEGAPIXELS.__eq__)] = MAX_MEGAPIXELS
     """Images of more megapixels are taken for broken files; they need 7 bytes a pixel while they are decoded."""
 
 
@@ -120,6 +148,12 @@ class FolderData(FileSection):
     """Images are scaled to fit this (height, width), their aspect kept; the rest is padded and ignored."""
     augment: Augment = Augment(flip=True)
     """Augmentation of training images."""
+
+
+def scaled_size(size: Size, scale: float) -> Size:
+    """A size at a scale, its sides rounded to what every architecture accepts."""
+    height, width = (max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in size)
+    return height, width
 
 
 FileData = CamVidData | CityscapesData | VocData | FolderData

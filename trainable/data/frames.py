@@ -159,8 +159,8 @@ def few_frames(data: DataConfig, train: int, val: int) -> tuple[Splits, int, int
     """
     match data:
         case ShapesData():
-            splits = load_splits(data)
-            return splits, len(splits.train), len(splits.val)
+            few = {"train_images": min(train, data.train_images), "val_images": min(val, data.val_images)}
+            return load_splits(data.model_copy(update=few)), data.train_images, data.val_images
         case CamVidData() | CityscapesData() | VocData() | FolderData():
             decoder, files = Decoder.of(data), (pairs(data, "train"), pairs(data, "val"))
             shown = []

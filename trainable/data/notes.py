@@ -10,11 +10,11 @@ from typing import assert_never
 import numpy as np
 
 from trainable.configfile.mistakes import printable
-from trainable.data.cache import ensure_cache
+from trainable.data.cache import ensure_cache, open_cache, reading
 from trainable.data.classes import class_map
 from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
 from trainable.data.layout import SPLITS, layout_notes, pairs
-from trainable.data.mapped import open_mapped, read_remarks
+from trainable.data.mapped import read_remarks
 
 
 def data_notes(data: DataConfig) -> tuple[str, ...]:
@@ -35,7 +35,9 @@ def data_notes(data: DataConfig) -> tuple[str, ...]:
 def _remark_notes(data: FileData) -> Iterator[str]:
     images = [pair.image for split in SPLITS for pair in pairs(data, split)]
     by_remark = defaultdict(list)
-    for image, remarks in zip(images, read_remarks(ensure_cache(data)), strict=True):
+    with reading(ensure_cache(data)) as path:
+        said = read_remarks(path)
+    for image, remarks in zip(images, said, strict=True):
         for remark in remarks:
             by_remark[remark].append(image)
     for remark, concerned in by_remark.items():
@@ -44,7 +46,7 @@ def _remark_notes(data: FileData) -> Iterator[str]:
 
 def _class_notes(data: FileData) -> Iterator[str]:
     """Classes that training never sees, and what may have swallowed them."""
-    classes, counts_NC = class_map(data), open_mapped(ensure_cache(data))["train"].counts
+    classes, counts_NC = class_map(data), open_cache(data)["train"].counts
     absent = [f"{classes.names[c]} (id {classes.ids[c]})" for c in np.flatnonzero(counts_NC.sum(axis=0) == 0)]
     if absent:
         ignored = f"; ignored ids: {', '.join(map(str, sorted(classes.ignored)))}" if classes.ignored else ""

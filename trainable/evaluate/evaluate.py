@@ -14,7 +14,7 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
 from trainable.evaluate.config import Evaluation
-from trainable.evaluate.diagnostics import diagnose
+from trainable.evaluate.diagnostics import Law, diagnose
 from trainable.evaluate.metrics.calibration import Calibration
 from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
 from trainable.evaluate.metrics.names import (
@@ -89,7 +89,8 @@ def evaluate(
     metrics = scores(val_CC, class_names(config.data), rare)
     if int(val_CC.sum()):
         metrics[ECE] = calibration.error()
-    metrics |= diagnose(model, compute, splits.val, most_images=evaluation_batch_size(config))
+    law: Law = "normal" if config.model.init == "small" else "uniform"
+    metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law)
     return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainable.data.config import SIZE_MULTIPLE, Size
+from trainable.data.config import Size, scaled_size
 from trainable.evaluate.config import Evaluation
 
 Network = Callable[[Tensor], Tensor]
@@ -41,8 +41,10 @@ def _scaled(images_B3HW: Tensor, scale: float) -> Tensor:
     """Images at a scale, their sides rounded to what every architecture accepts."""
     if scale == 1:
         return images_B3HW
-    size = [max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in images_B3HW.shape[-2:]]
-    return F.interpolate(images_B3HW, size, mode="bilinear", align_corners=False, antialias=True)
+    height, width = images_B3HW.shape[-2:]
+    return F.interpolate(
+        images_B3HW, scaled_size((height, width), scale), mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def _logits(network: Network, images_B3HW: Tensor, evaluation: Evaluation) -> Tensor:

@@ -13,11 +13,12 @@ import timm
 import torch
 from torch import nn
 
-from trainable.model.config import ModelConfig
+from trainable.model.config import ModelConfig, WeightsFile
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
 from trainable.model.hrnet import branch_tap, create_hrnet
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
+from trainable.model.weight_files import load_encoder, load_network
 from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
@@ -46,11 +47,13 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     """
     _check_names(model)
     fetch_weights(model)
-    network = create(model, classes, _weights_argument(model))
+    network = _pretrained(model, classes)
     classifier, upsample = network.segmentation_head[0], network.segmentation_head[1]
     assert isinstance(classifier, nn.Conv2d)
     if model.init == "small":
         _draw_small([network.decoder, classifier] if model.arch == "hrnet" else [classifier])
+    if model.weights is not None:
+        load_network(network, model.weights)
     layers = suppression.layers if suppression else ()
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
@@ -59,6 +62,14 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     if model.init == "small":
         _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
+
+
+def _pretrained(model: ModelConfig, classes: int) -> Any:
+    weights = model.encoder_weights
+    network = create(model, classes, _weights_argument(model.encoder, weights) if isinstance(weights, str) else None)
+    if isinstance(weights, WeightsFile):
+        load_encoder(network.encoder, weights)
+    return network
 
 
 def _draw_small(parts: Iterable[nn.Module]) -> None:
@@ -96,16 +107,20 @@ def _tap(model: ModelConfig, encoder: nn.Module, layer: Layer) -> Tap:
     return branch_tap(int(number)) if kind == "branch" else find_tap(encoder, int(number))
 
 
-def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
+def check_model(model: ModelConfig, layers: Iterable[Layer] = (), classes: int = 2) -> None:
     """Check every name of the section, that the architecture takes the encoder, and that it has the suppressed layers.
 
-    Downloads nothing. The model is built on torch's meta device, which allocates no weights; the few encoders that need
-    real numbers while they are built are built on the CPU, and so are those of which a stage is suppressed.
+    Downloads nothing; a file of weights is loaded. The model is built on torch's meta device, which allocates no
+    weights; the few encoders that need real numbers while they are built are built on the CPU, and so are those of
+    which a stage is suppressed or that load a file.
 
     Raises:
         ModelError: the first mistake.
     """
     _check_names(model)
+    if isinstance(model.encoder_weights, WeightsFile) or model.weights is not None:
+        _check_files(model, layers, classes)
+        return
     if set(layers) - {"decoder"}:
         _taps(model, create(model, 2).encoder, layers)
         return
@@ -114,6 +129,15 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = ()) -> None:
             create(model, 2)
     except Exception:  # whatever meta tensors cannot do; the real build has the last word
         create(model, 2)
+
+
+def _check_files(model: ModelConfig, layers: Iterable[Layer], classes: int) -> None:
+    network = create(model, classes)
+    if isinstance(model.encoder_weights, WeightsFile):
+        load_encoder(network.encoder, model.encoder_weights)
+    if model.weights is not None:
+        load_network(network, model.weights)
+    _taps(model, network.encoder, layers)
 
 
 def _check_names(model: ModelConfig) -> None:
@@ -135,9 +159,9 @@ def _suggestion(encoder: str) -> str:
     return f"{hint}valid: any encoder of segmentation-models-pytorch, as resnet18 or mit_b0, or {TIMM_PREFIX}TIMM_MODEL"
 
 
-def _weights_argument(model: ModelConfig) -> Any:
+def _weights_argument(encoder: str, weights: str) -> str | bool:
     """What smp takes as ``encoder_weights``: for timm encoders True, any string makes it warn."""
-    return True if model.encoder_weights and model.encoder.startswith(TIMM_PREFIX) else model.encoder_weights
+    return True if encoder.startswith(TIMM_PREFIX) else weights
 
 
 def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:

@@ -1,9 +1,12 @@
 """The ``model`` section: an architecture and its encoder. Imports no torch."""
 
+import hashlib
 from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainable.configfile.mistakes import RuleError, unknown
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
@@ -31,6 +34,62 @@ HRNETS = f"{TIMM_PREFIX}hrnet_"
 """How the names of the encoders begin that ``hrnet`` takes."""
 
 
+WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
+"""By which a file of weights is told from the name of weights."""
+
+
+class WeightsFile(Section):
+    """A file of weights. Equal contents are equal, wherever they lie."""
+
+    path: str
+    """Where it lies; a study file writes it alone."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Hash of its content, which the trial is known by."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WeightsFile) and other.sha256 == self.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content; raises OSError."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _name_or_content(value: object) -> object:
+    """What may name weights or a file of them: a file with its content."""
+    named = isinstance(value, str) and "/" not in value and not value.endswith(WEIGHT_SUFFIXES)
+    return value if named else _with_content(value)
+
+
+def _with_content(value: object) -> object:
+    """The name of a file of weights as the section that names its content too."""
+    if not isinstance(value, str):
+        return value
+    if not value.endswith(WEIGHT_SUFFIXES):
+        raise ValueError(f"a file of weights ends in {', '.join(WEIGHT_SUFFIXES)}; got '{value}'")
+    path = Path(value).expanduser().absolute()
+    try:
+        return {"path": str(path), "sha256": sha256_of(path)}
+    except OSError as error:
+        raise ValueError(f"'{value}' cannot be read: {error.strerror}") from error
+
+
+EncoderWeights = Annotated[
+    Annotated[str, Tag("name")] | Annotated[WeightsFile, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, dict | WeightsFile) else "name"),
+]
+
+
 class ModelConfig(Section):
     """A segmentation model: ``smp.create_model(arch, encoder)``, or ``hrnet``."""
 
@@ -38,8 +97,12 @@ class ModelConfig(Section):
     """Architecture, by its name in segmentation-models-pytorch; hrnet: the paper's head, on timm's HRNets."""
     encoder: Annotated[str, Field(min_length=1)]
     """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
-    encoder_weights: str | None = "imagenet"
-    """Pretrained weights of the encoder; null starts from random weights and downloads nothing."""
+    encoder_weights: Annotated[EncoderWeights | None, BeforeValidator(_name_or_content)] = "imagenet"
+    """Pretrained weights of the encoder: imagenet, or a file (.pt, .pth, .safetensors) with timm's, smp's or a whole
+    network's names; null starts from random weights and downloads nothing."""
+    weights: Annotated[WeightsFile | None, BeforeValidator(_with_content)] = None
+    """A file with the weights of a whole network that was trained without suppression, from which training goes on:
+    `python -m trainable CONFIG --export FILE.safetensors` writes it. Images are normalised as encoder_weights says."""
     init: Literal["torch", "small"] = "torch"
     """Initial weights of the classifier, the suppression block and hrnet's decoder: those that smp and torch give, or
     small: N(0, 0.001) (official). Everything else is the same with both."""
@@ -71,5 +134,5 @@ def is_surely_buildable(model: ModelConfig, encoder_layers: Collection[str]) -> 
 
     All but pspnet, which ends at stage 3, have its five stages. False says nothing.
     """
-    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet") and model.encoder_weights is None
-    return resnet and (model.arch != "pspnet" or not encoder_layers)
+    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet")
+    return resnet and model.encoder_weights is model.weights is None and (model.arch != "pspnet" or not encoder_layers)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
@@ -65,14 +67,20 @@ def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
 def save(model: Segmenter, config: ModelConfig, path: Path) -> None:
     """Write ``folded`` to a file; ``torch.load(path, weights_only=False)`` brings it back, on any device.
 
+    A name that ends in .safetensors gets its weights alone, as ``model.weights`` reads them.
+
     Raises:
         OSError: it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        torch.save(folded(model, config).cpu(), partial)
+        network = folded(model, config).cpu()
+        if path.suffix == ".safetensors":
+            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+        else:
+            torch.save(network, partial)
         partial.replace(path)
-    except RuntimeError as error:  # torch's for a disk that is full
+    except (RuntimeError, SafetensorError) as error:  # for a disk that is full
         raise OSError(str(error).splitlines()[0]) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -3,16 +3,20 @@
 import segmentation_models_pytorch as smp
 import timm
 
-from trainable.model.config import ModelConfig
+from trainable.model.config import ModelConfig, WeightsFile
 from trainable.model.encoders import TIMM_PREFIX, ModelError
 from trainable.model.weights import fetch_weights
 from trainable.train.compute import IMAGENET, Normalization
+
+NOT_IMAGENETS = ("dpn", "inception", "xception", "timm-tf_")
+"""smp's encoders whose weights were not trained on images normalised by ImageNet's statistics."""
 
 
 def input_statistics(model: ModelConfig) -> Normalization:
     """Mean and deviation by which the encoder's weights want images normalised; ImageNet's for random weights.
 
-    timm tells those of a ``tu-`` encoder; those of smp's own lie beside the weights on the hub, or in its cache.
+    timm tells those of a ``tu-`` encoder, whose weights a file may hold too; those of smp's own lie beside the weights
+    on the hub, or in its cache, and are ImageNet's for a file.
 
     Raises:
         ModelError: weights out of reach, or weights that want no RGB.
@@ -23,6 +27,11 @@ def input_statistics(model: ModelConfig) -> Normalization:
         pretrained = timm.models.get_pretrained_cfg(model.encoder.removeprefix(TIMM_PREFIX))
         assert pretrained is not None
         return Normalization(tuple(pretrained.mean), tuple(pretrained.std))
+    if isinstance(model.encoder_weights, WeightsFile):
+        if model.encoder.startswith(NOT_IMAGENETS):
+            message = f"what weights of '{model.encoder}' want as input, only the hub tells; take a tu- encoder"
+            raise ModelError(f"model.encoder_weights: {message}")
+        return IMAGENET
     fetch_weights(model)
     wanted = smp.encoders.get_preprocessing_params(model.encoder, model.encoder_weights)
     if wanted["input_space"] != "RGB":

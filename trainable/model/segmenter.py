@@ -136,17 +136,33 @@ class Segmenter(nn.Module):
         if "decoder" in layers:
             # the head is linear: the gradient is the same at every image, and one image shows it
             one_1Khw = plain.maps["decoder"][:1].detach().requires_grad_()
-            (observed["decoder"],) = gradient_importance(self.classify(one_1Khw), [one_1Khw], [1])
+            (observed["decoder"],) = gradient_importance(self.classify(one_1Khw), [one_1Khw])
         stages = [layer for layer in layers if layer in self.taps]
         if stages:
-            assert plain.tape is not None
-            taps = [self.taps[layer] for layer in stages]
-            produced, dims = [plain.tape.produced[tap] for tap in taps], [3 if tap.channels_last else 1 for tap in taps]
-            gradients = gradient_importance(plain.logits_BChw, produced, dims)
-            observed |= dict(zip(stages, gradients, strict=True))
+            logits_BChw, maps = self._as_evaluated(plain)
+            observed |= dict(zip(stages, gradient_importance(logits_BChw, [maps[s] for s in stages]), strict=True))
         for layer, importance_CK in observed.items():
             self.block(layer).observe(importance_CK)
         return observed
+
+    def _as_evaluated(self, plain: PlainPass) -> tuple[Tensor, dict[Layer, Tensor]]:
+        """Logits [B,C,h,w] from the first suppressed map on, with running statistics, and the map at each stage.
+
+        A step's own statistics would follow any shift of a channel: where batch norm comes next, as behind the branches
+        of hrnet, the mean gradient is exactly zero, and its rounding errors would be the gate.
+        """
+        assert plain.tape is not None
+        first = self.layers[0]
+        maps = {first: plain.maps[first].detach().requires_grad_()}
+
+        def keep(maps_BKhw: Tensor, layer: Layer) -> Tensor:
+            maps[layer] = maps_BKhw
+            return maps_BKhw
+
+        later = {tap: partial(keep, layer=layer) for layer, tap in self.taps.items() if layer != first}
+        with _evaluating(self.encoder, self.decoder):
+            features = rerun(self.encoder, self.taps[first], plain.tape, plain.images_B3HW, maps[first], later)
+            return self.classify(self.decoder(list(features))), maps
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:
@@ -165,6 +181,19 @@ class Segmenter(nn.Module):
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+
+
+@contextmanager
+def _evaluating(*parts: nn.Module) -> Iterator[None]:
+    """Let parts of a network compute as in an evaluation."""
+    training = [module for part in parts for module in part.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()

@@ -42,13 +42,13 @@ class HubFiles:
 
 
 def check_weights(model: ModelConfig) -> None:
-    """Refuse weights that the encoder does not have. The encoder's own name must have been checked before.
+    """Refuse names of weights that the encoder does not have. The encoder's own name must have been checked before.
 
     Raises:
         ModelError: with the names that are valid for this encoder.
     """
     weights = model.encoder_weights
-    if weights is None:
+    if not isinstance(weights, str):
         return
     if model.encoder.startswith(TIMM_PREFIX):
         _check_timm_weights(model.encoder, weights)
@@ -72,12 +72,12 @@ def _check_timm_weights(encoder: str, weights: str) -> None:
 
 
 def fetch_weights(model: ModelConfig) -> None:
-    """Fetch the encoder's pretrained weights into the local Hugging Face cache, once; nothing to do without weights.
+    """Fetch the encoder's pretrained weights into the local Hugging Face cache, once, where it names any.
 
     Raises:
         ModelError: unknown weights, or weights neither in the cache nor reachable; the line says the way out.
     """
-    if model.encoder_weights is None:
+    if not isinstance(model.encoder_weights, str):
         return
     check_weights(model)
     files = _hub_files(model)

@@ -13,7 +13,7 @@ class AdamW(Section):
     """AdamW with torch's default betas."""
 
     name: Literal["adamw"]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """Decoupled weight decay."""
 
 
@@ -23,7 +23,7 @@ class SGD(Section):
     name: Literal["sgd"]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
     """L2 penalty, as torch.optim.SGD defines it."""
 
 
@@ -31,7 +31,8 @@ Optimizer = Annotated[AdamW | SGD, BY_NAME, NAME_ALONE]
 
 
 ClassWeights = Annotated[
-    Annotated[Literal["log_frequency"], Tag("one")] | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Tag("list")],
+    Annotated[Literal["log_frequency"], Tag("one")]
+    | Annotated[tuple[Annotated[float, Field(ge=0, le=1e6)], ...], Tag("list")],
     ONE_OR_LIST,
 ]
 
@@ -39,23 +40,23 @@ ClassWeights = Annotated[
 class TrainConfig(Section):
     """How a trial trains."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    """Passes over the training images."""
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the training images; each is a row of tables and pages."""
+    batch_size: Annotated[int, Field(ge=1, le=100_000)]
     """Images per optimizer step."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Learning rate at the first step, or what a warm-up rises to."""
+    lr: Annotated[float, Field(gt=0, le=1e20)] = 1e-3
+    """Learning rate at the first step, or what a warm-up rises to; float32 ends at 1e38."""
     optimizer: Optimizer = AdamW(name="adamw")
     """Optimizer and its own settings."""
-    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    poly_power: Annotated[float, Field(ge=0, le=100)] = 0.9
     """The learning rate decays as (1 - t/T)^poly_power per step; 0 keeps it constant."""
-    warmup_epochs: Annotated[float, Field(ge=0, exclude_if=not_)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=100_000, exclude_if=not_)] = 0.0
     """Epochs in which the learning rate rises linearly to what it would be without; parts of an epoch count."""
-    warmup_steps: Annotated[int, Field(ge=0, exclude_if=not_)] = 0
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9, exclude_if=not_)] = 0
     """The same in optimizer steps."""
-    encoder_lr_factor: Annotated[float, Field(ge=0, exclude_if=(1.0).__eq__)] = 1.0
+    encoder_lr_factor: Annotated[float, Field(ge=0, le=1000, exclude_if=(1.0).__eq__)] = 1.0
     """Learning rate of the encoder's weights in relation to ``lr``; 0 leaves them as they are."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(default=None, exclude_if=not_)
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = Field(default=None, exclude_if=not_)
     """Gradients longer than this, all weights together, are shortened to it; null shortens none."""
     class_weights: ClassWeights | None = None
     """Weight of each class in the cross-entropy, one per class of the data; log_frequency: 1 / ln(1.02 + share of the

@@ -145,12 +145,11 @@ class ChannelMix(nn.Module):
         return mixed_BNO.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor], channel_dims: Sequence[int]) -> list[Tensor]:
-    """S [C,K] of each map by Grad-CAM (2002.11434, eq. 1): the gradient of each class's score, averaged over B h w.
+def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
+    """S [C,K] of each map [B,K,h,w] by Grad-CAM (2002.11434, eq. 1): each class's gradient, averaged over B h w.
 
     A class's score is the sum of its logits over the batch and all pixels, so with a 1x1 head at the decoder S is the
-    classifier's weight. S is a constant of the step: it carries no gradient. ``channel_dims`` says which dimension of
-    each map is K.
+    classifier's weight. S is a constant of the step: it carries no gradient.
 
     Raises:
         RuntimeError: gradients are switched off.
@@ -160,10 +159,5 @@ def gradient_importance(logits_BChw: Tensor, maps: Sequence[Tensor], channel_dim
     rows: list[list[Tensor]] = []
     for score in logits_BChw.sum(dim=(0, 2, 3)):
         gradients = torch.autograd.grad(score, list(maps), retain_graph=True)
-        rows.append(
-            [
-                full_precision(gradient).movedim(dim, 0).flatten(1).mean(dim=1)
-                for gradient, dim in zip(gradients, channel_dims, strict=True)
-            ]
-        )
+        rows.append([full_precision(gradient).mean(dim=(0, 2, 3)) for gradient in gradients])
     return [torch.stack(per_class) for per_class in zip(*rows, strict=True)]

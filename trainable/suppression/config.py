@@ -171,7 +171,10 @@ class Groups(Section):
     """
 
     name: Literal["groups"]
-    shares: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3)
+    shares: Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(min_length=1, max_length=1000)] = (
+        1,
+        3,
+    )
     """Size of each group in relation to the others. Group k ends at image B (s_1 + .. + s_k) / (s_1 + .. + s_n) of the
     batch's B, halves rounded up; in a batch of few images a group may be empty and drops nothing."""
 
@@ -241,7 +244,7 @@ class SuppressionConfig(Section):
     """Weight of the suppression term, the mean probability of the suppressed class."""
     granularity: Granularity = PerBatch(name="batch")
     """What shares a draw: the batch (official), each image alone, or groups of images (official on several ranks)."""
-    num_classes: Annotated[int, Field(ge=1)] = 1
+    num_classes: Annotated[int, Field(ge=1, le=254)] = 1
     """Classes that a drop suppresses at once (official: 1); fewer than the data has."""
     gate_norm: GateNorm = "none"
     """mean: normalise the gate to mean 1 over channels (short schedules need it); none: official."""
@@ -250,7 +253,7 @@ class SuppressionConfig(Section):
     importance: Literal["auto", "classifier", "gradient", "auxiliary"] = "auto"
     """Importance of a channel to a class: the classifier's weights (official; decoder only), gradient (Grad-CAM,
     2002.11434) or the weights of an auxiliary classifier; auto: classifier at the decoder, auxiliary elsewhere."""
-    gradient_every: Annotated[int, Field(ge=1)] = 1
+    gradient_every: Annotated[int, Field(ge=1, le=100_000)] = 1
     """gradient: steps from one Grad-CAM to the next, which takes a backward pass per class; in between the running mean
     stands in."""
     mechanism: Mechanism = Gate(name="gate")

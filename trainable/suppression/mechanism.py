@@ -88,17 +88,18 @@ def projected(weight_OK: Tensor, importance_CK: Tensor, keep_GC: Tensor) -> Tens
 
     A class of importance zero has no direction and changes nothing. Dependent directions are removed up to rounding.
     """
-    length_C1 = importance_CK.norm(dim=1, keepdim=True)
-    unit_CK = importance_CK / torch.where(length_C1 > 0, length_C1, 1)
-    used_GC = (1 - keep_GC) * (length_C1[:, 0] > 0)
+    directions_CK = importance_CK.double()  # the normal equations square the condition of nearly parallel directions
+    length_C1 = directions_CK.norm(dim=1, keepdim=True)
+    unit_CK = directions_CK / torch.where(length_C1 > 0, length_C1, 1)
+    used_GC = (1 - keep_GC.double()) * (length_C1[:, 0] > 0)
     rows_GCK = used_GC[:, :, None] * unit_CK
     # P = 1 - D^T (D D^T)^-1 D; unused rows of D are zero and get 1 on the diagonal, so that the system has a solution
     gram_GCC = rows_GCK @ rows_GCK.mT + torch.diag_embed(1 - used_GC)
-    ridge = 4 * torch.finfo(gram_GCC.dtype).eps * torch.eye(gram_GCC.shape[-1], device=gram_GCC.device)
+    ridge_CC = 4 * torch.finfo(torch.double).eps * torch.eye(gram_GCC.shape[-1], device=gram_GCC.device)
     # solve_ex does not wait for the GPU as solve does
-    solved_GCK: Tensor = torch.linalg.solve_ex(gram_GCC + ridge.to(gram_GCC.dtype), rows_GCK).result
-    along_GOC: Tensor = weight_OK @ rows_GCK.mT
-    return weight_OK - along_GOC @ solved_GCK
+    solved_GCK: Tensor = torch.linalg.solve_ex(gram_GCC + ridge_CC, rows_GCK).result
+    along_GOC: Tensor = weight_OK.double() @ rows_GCK.mT
+    return weight_OK - (along_GOC @ solved_GCK).to(weight_OK.dtype)
 
 
 def _scaled(weight_OK: Tensor, scale_GK: Tensor) -> Tensor:

@@ -73,14 +73,16 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     train_epoch(training, first_frames, epoch=1, limit=1)  # warm-up: allocations, kernels
     _, train_seconds = _timed(lambda: train_epoch(training, first_frames, epoch=1))
     made = config.data.name == "shapes"
-    per_frame = load_seconds / (len(splits.train) + len(splits.val)) / len(os.sched_getaffinity(0))
+    evaluated = splits.evaluated()
+    per_frame = load_seconds / (len(splits.train) + sum(map(len, evaluated)))
+    all_frames = per_frame * (train_images + len(evaluated) * val_images)
     return Probe(
         parameters=sum(parameter.numel() for parameter in training.model.parameters()),
         steps_per_epoch=steps_per_epoch(train_images, asked),
         step_seconds=train_seconds / steps_per_epoch(len(first_frames), batch_size) * asked / batch_size,
         eval_seconds=_eval_seconds(training, splits, math.ceil(val_images / eval_size)),
-        setup_seconds=build_seconds + (load_seconds if made else 0),
-        cache_seconds=0 if made else per_frame * (train_images + val_images),
+        setup_seconds=build_seconds + (all_frames if made else 0),
+        cache_seconds=0 if made else all_frames / len(os.sched_getaffinity(0)),
     )
 
 

@@ -26,7 +26,7 @@ def purity_curves(results: Results, groups: Mapping[str, Sequence[Run]]) -> Figu
         axis.set_title(plain(name, 32))
         axis.locator_params(axis="x", integer=True, nbins=5)
         axis.grid(color="#e5e9ee", linewidth=0.7)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel("epoch", fontsize=TEXT)
     return figure
 

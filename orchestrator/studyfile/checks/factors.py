@@ -1,7 +1,6 @@
 """Checks the factors of an ablation: each level must make a valid trial, and their design must be possible."""
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
@@ -12,8 +11,6 @@ from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, content, order_levels, same_level, trial_of
 from trainable.configfile.mistakes import Mistake, unknown
 
-MOST_ARMS = 1000
-"""More arms are a slip: nobody waits for them."""
 MOST_FRACTIONAL = 12
 """Factors of a fractional design; the number of its aliases doubles with each."""
 
@@ -80,8 +77,6 @@ def _design(file: AblationFile, factors: Mapping[str, Levels]) -> Iterator[Mista
             yield from _fraction(file, design, factors)
         case AblationPath():
             yield from _target(file, design, factors)
-        case Factorial() if (arms := math.prod(map(len, factors.values()))) > MOST_ARMS:
-            yield file.mistake(f"{arms} arms; at most {MOST_ARMS}: use fractional or one_at_a_time", "design")
 
 
 def _fraction(file: AblationFile, design: Fractional, factors: Mapping[str, Levels]) -> Iterator[Mistake]:

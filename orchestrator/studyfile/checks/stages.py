@@ -11,7 +11,16 @@ from pydantic import JsonValue, ValidationError
 
 from orchestrator.studyfile.checks.ablation_in_file import AblationFile, trial_mistakes
 from orchestrator.studyfile.checks.factors import factor_mistakes
-from orchestrator.studyfile.sections.comparison import Arms, BestOf, Values, Winner, Written
+from orchestrator.studyfile.sections.comparison import (
+    MOST_RUNS,
+    AblationPath,
+    Arms,
+    BestOf,
+    Values,
+    Winner,
+    Written,
+    count_arms,
+)
 from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
@@ -21,11 +30,17 @@ from trainable.configfile.mistakes import Mistake, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, items_of, nearest
 from trainable.presets import PRESETS
 
+MOST_ARMS, MOST_PATH_LEVELS = 1000, 200
+"""More are a slip: nobody waits for so many arms, and the levels of a path are checked in pairs."""
+
 
 def check_stages(spec: StudySpec, root: Node, trial: Node, mistakes: list[Mistake]) -> None:
     """Check that each stage has what it builds on."""
     if spec.confirm is not None and child_of(root, "search") is None:
         message = "repeats the best configurations of a search, and the file has no search"
+        mistakes.append(Mistake(nearest(root, ["confirm"]).place, "confirm", message))
+    if spec.confirm is not None and (runs := spec.confirm.top * spec.confirm.seeds) > MOST_RUNS:
+        message = f"the best {spec.confirm.top} on {spec.confirm.seeds} seeds are {runs} runs; at most {MOST_RUNS}"
         mistakes.append(Mistake(nearest(root, ["confirm"]).place, "confirm", message))
     if not spec.searched:
         for path, node in _domain_nodes(trial, ()):
@@ -37,7 +52,7 @@ def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: li
     """Check that the design is possible and that all of its arms are valid trials."""
     assert spec.ablation is not None
     file = AblationFile(spec.ablation, node, space, spec.searched)
-    for check in (_which, _shapes, _baseline):
+    for check in (_which, _shapes, _extent, _baseline):
         wrong = list(check(file))
         mistakes.extend(wrong)
         if wrong:
@@ -76,6 +91,19 @@ def _shapes(file: AblationFile) -> Iterator[Mistake]:
             read()
         except ValueError as error:
             yield file.mistake(str(error), key)
+
+
+def _extent(file: AblationFile) -> Iterator[Mistake]:
+    """More arms, or runs, than anybody waits for are a slip."""
+    section, levels = file.section, [len(levels) for levels in file.section.read_factors().values()]
+    arms = len(section.read_arms()) or count_arms(section.design, levels)
+    if arms > MOST_ARMS:
+        hint = ": use fractional or one_at_a_time" if section.design.name == "factorial" else ""
+        yield file.mistake(f"{arms} arms; at most {MOST_ARMS}{hint}", "design")
+    elif isinstance(section.design, AblationPath) and sum(levels) > MOST_PATH_LEVELS:
+        yield file.mistake(f"{sum(levels)} levels; a path takes at most {MOST_PATH_LEVELS}", "factors")
+    elif (runs := arms * section.seeds) > MOST_RUNS:
+        yield file.mistake(f"{arms} arms on {section.seeds} seeds are {runs} runs; at most {MOST_RUNS}", "seeds")
 
 
 def _baseline(file: AblationFile) -> Iterator[Mistake]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.studyfile.space.variants import pair_variants, variants
+from orchestrator.studyfile.space.variants import count_pairs, count_variants, pair_variants, variants
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, unknown
@@ -11,10 +11,17 @@ from trainable.data.config import DATA_SECTIONS
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import objective_names
 
+MOST_VARIANTS = 50_000
+"""Trials that are checked when a file is read: a few seconds' worth."""
+
 
 def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
     """The first of the trials that try every bound and option; None where it is invalid."""
     first: TrialConfig | None = None
+    if (many := _count(trial)) > MOST_VARIANTS:
+        message = f"{many} trials of bounds and options have to be checked; at most {MOST_VARIANTS}: search over less"
+        mistakes.append(Mistake(trial.place, "", message))
+        return None
     for index, variant in enumerate(_variants(trial)):
         config = validate(TrialConfig, variant, (), mistakes)
         first = config if index == 0 else first
@@ -58,6 +65,14 @@ def _variants(trial: Node) -> Iterator[Node]:
         for first in variants(data):
             for other in others:
                 yield Node({**preset, **entries_of(first), **entries_of(other)}, trial.place)
+
+
+def _count(trial: Node) -> int:
+    """About how many trials `_variants` gives."""
+    data, preset = (_part(trial, (key,)) for key in ("data", "preset"))
+    rest = _part(trial, [key for key in entries_of(trial) if key not in ("data", "preset")])
+    presets = 1 + count_variants(preset) if entries_of(preset) else 1
+    return presets * count_variants(data) * (count_variants(rest) + count_pairs(rest))
 
 
 def _part(trial: Node, keys: Sequence[str]) -> Node:

@@ -1,14 +1,18 @@
 """The ``confirm`` and ``ablation`` sections of a study file: which configurations are compared on paired seeds."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, assert_never
 
 from pydantic import Field, JsonValue
 
-from trainable.section import BY_NAME, NAME_ALONE, Section
+from trainable.section import BY_NAME, NAME_ALONE, Section, Seed
 
-Seeds: TypeAlias = Annotated[int, Field(ge=2)]
+Seeds: TypeAlias = Annotated[int, Field(ge=2, le=1000)]
+"""More pairs show nothing more: differences of a thirtieth of their spread are found with a thousand."""
+MOST_RUNS = 100_000
+"""Of a comparison: every run is a folder, and whatever continues a study reads all of them."""
 Values: TypeAlias = Mapping[str, JsonValue]
 """Settings of a trial by their dotted paths, as plain JSON."""
 Levels: TypeAlias = tuple[JsonValue, ...]
@@ -18,7 +22,7 @@ Levels: TypeAlias = tuple[JsonValue, ...]
 class ConfirmSection(Section):
     """Repeat the best configurations of the search and the reference trials, all on the same fresh seeds."""
 
-    top: Annotated[int, Field(ge=1)] = 3
+    top: Annotated[int, Field(ge=1, le=1000)] = 3
     """Configurations of the search that are repeated, the best ones."""
     seeds: Seeds = 8
     """Fresh seeds, derived from search.seed; every configuration runs once on each."""
@@ -69,6 +73,21 @@ Design: TypeAlias = Annotated[
 ]
 
 
+def count_arms(design: Design, levels: Sequence[int]) -> int:
+    """Arms of a design over factors with so many levels each, at most: the baseline may be one of them."""
+    match design:
+        case LeaveOneOut() | OneAtATime():
+            return 1 + sum(levels)
+        case Factorial():
+            return math.prod(levels)
+        case AblationPath():
+            return 1 + len(levels) * (len(levels) + 1) // 2
+        case Fractional() | Arms():  # few factors; named one by one
+            return 0
+        case _:
+            assert_never(design)
+
+
 class AblationSection(Section):
     """Compare designed arms on paired seeds."""
 
@@ -85,7 +104,7 @@ class AblationSection(Section):
     """Presets by name ([plain, full]), or a mapping from names to a preset or to values by dotted path."""
     seeds: Seeds = 8
     """Paired blocks: every arm runs once on each seed."""
-    seed: int = 0
+    seed: Seed = 0
     """The seeds of the blocks derive from it."""
 
     def read_baseline(self, *, searched: bool) -> "Baseline":

@@ -6,23 +6,27 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from trainable.section import Section
 
+SMALLEST_SHARE = 0.01
+"""Of a processor or a GPU: Ray counts in ten thousandths, and a hundred trials fill the memory of any."""
+DAY_S = 86_400
+
 
 class ResourcesSection(Section):
     """What each trial occupies, and how many run at once."""
 
-    cpu: Annotated[float, Field(gt=0)] = 1
+    cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
     """CPU cores per trial."""
-    gpu: Annotated[float, Field(ge=0)] = 0
+    gpu: Annotated[float, Field(ge=0, le=1024)] = 0
     """GPUs per trial: a fraction below 1 shares one, a whole number takes that many."""
-    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at once; null: as many as fit."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: Annotated[int, Field(ge=0, le=1000)] = 3
     """New attempts at a trial whose worker was lost; failures of a trial's own are not tried again."""
-    retry_backoff_s: Annotated[float, Field(ge=0)] = 1.0
+    retry_backoff_s: Annotated[float, Field(ge=0, le=DAY_S)] = 1.0
     """Seconds before the first new attempt, twice as many before each further one, at most 60."""
-    trial_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    trial_timeout_s: Annotated[float, Field(gt=0, le=365 * DAY_S)] | None = None
     """Longest time of an epoch (setup included); a trial that takes longer is ended and counts as failed."""
-    stop_grace_s: Annotated[float, Field(ge=0)] = 30.0
+    stop_grace_s: Annotated[float, Field(ge=0, le=DAY_S)] = 30.0
     """Longest wait for the epochs in flight when the study is stopped; past it the last complete epoch stands."""
 
     @property
@@ -35,6 +39,8 @@ class ResourcesSection(Section):
     def _fraction_or_whole(cls, gpu: float) -> float:
         if gpu > 1 and gpu != int(gpu):
             raise ValueError(f"must be a fraction below 1 or a whole number of GPUs, got {gpu}")
+        if 0 < gpu < SMALLEST_SHARE:
+            raise ValueError(f"must be 0 or >= {SMALLEST_SHARE}, got {gpu}")
         return gpu
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
-from trainable.section import Section
+from trainable.section import Section, Seed
 
 Reference: TypeAlias = Literal["plain", "plain_small", "official"]
 """Presets: no suppression, the same from official's initial weights, and the official DropClass setting."""
@@ -28,8 +28,10 @@ StudyName: TypeAlias = Annotated[
     str, AfterValidator(_study_name), WithJsonSchema({"type": "string", "pattern": STUDY_NAME})
 ]
 
-AtLeast0: TypeAlias = Annotated[int, Field(ge=0)]
-AtLeast1: TypeAlias = Annotated[int, Field(ge=1)]
+MOST_TRIALS = 100_000
+"""Every trial is a folder, and whatever continues a study reads all of them."""
+AtLeast0: TypeAlias = Annotated[int, Field(ge=0, le=MOST_TRIALS)]
+AtLeast1: TypeAlias = Annotated[int, Field(ge=1, le=MOST_TRIALS)]
 
 
 class TPE(Section):
@@ -64,7 +66,7 @@ class NSGAII(Section):
     """NSGA-II: an evolutionary search, made for several objectives."""
 
     name: Literal["nsgaii"]
-    population: Annotated[int, Field(ge=2)] = 50
+    population: Annotated[int, Field(ge=2, le=MOST_TRIALS)] = 50
     """Trials per generation."""
 
 
@@ -106,7 +108,7 @@ class ASHA(_Graceful):
     """Asynchronous successive halving."""
 
     name: Literal["asha"]
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
     """One in so many trials passes each rung."""
 
 
@@ -114,7 +116,7 @@ class Hyperband(_Graceful):
     """Hyperband: successive halving with several grace periods."""
 
     name: Literal["hyperband"]
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
     """One in so many trials passes each rung."""
 
 
@@ -132,7 +134,7 @@ class Patient(Section):
     name: Literal["patient"]
     patience: AtLeast0 = 5
     """Epochs without improvement that are tolerated."""
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """A smaller change of the objective is no improvement."""
 
 
@@ -146,7 +148,7 @@ class SearchSection(Section):
     """Strategy: its name, or a mapping with its name and settings."""
     trials: AtLeast1 | None = None
     """Trials of the study, reference trials not counted; null only with grid: the whole grid."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the study; the seeds of its trials derive from it."""
     pruner: Pruner | None = None
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""

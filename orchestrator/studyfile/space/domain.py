@@ -14,6 +14,14 @@ Tree: TypeAlias = "Scalar | list[Tree] | dict[str, Tree] | Domain"
 """A trial's configuration in which some values are domains."""
 
 
+MOST_OPTIONS = 1000
+"""Of a choice: nobody waits for more, and each is checked with those of every other choice."""
+MOST_VALUES = 1_000_000
+"""Of a real domain with a step: a finer grid is a continuous domain."""
+SMALLEST_LOG = 1e-30
+"""Lower end of a logarithmic domain: trials calculate in float32, which ends at 1e-38."""
+
+
 @dataclass(frozen=True)
 class Float:
     """Real numbers from ``low`` to ``high``, both included; with a step, those on the grid that starts at ``low``."""
@@ -25,6 +33,8 @@ class Float:
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log, self.step)
+        if self.step is not None and (self.high - self.low) / self.step > MOST_VALUES:
+            raise ValueError(f"step {self.step} leaves more than {MOST_VALUES} values; leave it out")
 
     def contains(self, value: Scalar) -> bool:
         """Whether a value lies in the domain; on a grid, up to rounding."""
@@ -95,6 +105,8 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.options:
             raise ValueError("choice needs at least one option")
+        if len(self.options) > MOST_OPTIONS:
+            raise ValueError(f"choice has {len(self.options)} options; at most {MOST_OPTIONS}")
         for index, label in enumerate(self.labels):
             if label in self.labels[:index]:
                 raise ValueError(f"choice lists the option {label!r} twice")
@@ -118,8 +130,8 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
         raise ValueError(f"the bounds must be finite, got [{low}, {high}]")
     if low >= high:
         raise ValueError(f"low must be below high, got [{low}, {high}]")
-    if log and low <= 0:
-        raise ValueError(f"a logarithmic domain needs low > 0, got {low}")
+    if log and low < SMALLEST_LOG:
+        raise ValueError(f"a logarithmic domain needs low {'> 0' if low <= 0 else f'>= {SMALLEST_LOG:g}'}, got {low}")
     if step is None:
         return
     if log:

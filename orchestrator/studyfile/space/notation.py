@@ -4,6 +4,7 @@ A domain is a mapping with one of the keys of `DOMAIN_KEYS`; no section of a tri
 """
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -86,9 +87,10 @@ def _read_range(key: str, bounds: Any, step: Any) -> Float | Int:
 def _labels(options: list[Node]) -> tuple[Value, ...]:
     """Scalars stand for themselves, mappings go by their ``name``; lists, and mappings that share it, by their JSON."""
     names = [_name(option) for option in options]
+    counts = Counter(names)
     return tuple(
         json.dumps(written(option), separators=(",", ":"))
-        if isinstance(option.value, dict | list) and (name is None or names.count(name) > 1)
+        if isinstance(option.value, dict | list) and (name is None or counts[name] > 1)
         else name
         for option, name in zip(options, names, strict=True)
     )

@@ -22,6 +22,10 @@ Pick: TypeAlias = Callable[[str, Domain], Value]
 """Given a domain's name and the domain: a number, or the label of an option."""
 
 
+MOST_CELLS = 10_000
+"""A finite space up to this size is searched without repeating a configuration; a grid has no more."""
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """All configurations that a study may try."""
@@ -190,6 +194,8 @@ def _matches(tree: Tree, value: JsonValue, name: str) -> Iterator[dict[str, Valu
                 items = zip(_children(tree, name), value, strict=True)
                 yield from _combined([partial(_matches, child, item, path) for (child, path), item in items])
         case _:
-            # a name alone stands for the section of that name with its defaults
-            if tree == (value["name"] if isinstance(value, dict) and "name" in value else value):
+            # a name alone stands for the section of that name with its defaults; a file's name for its content, which
+            # the caller compares
+            content = isinstance(tree, str) and isinstance(value, dict) and "sha256" in value
+            if content or tree == (value["name"] if isinstance(value, dict) and "name" in value else value):
                 yield {}

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 
 from pydantic import JsonValue
 
 from orchestrator.studyfile.sections.comparison import AblationSection, Baseline, Levels, Values, Written
+from orchestrator.studyfile.space.domain import Choice, Float, Tree
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
@@ -41,10 +43,22 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
 
 
 def content(config: TrialConfig) -> str:
-    """Equal for trials that train alike, seed aside: presets are applied, data may lie elsewhere."""
-    tree = config.model_dump(mode="json", exclude={"preset", "seed"})
-    tree["data"].pop("root", None)
-    return json.dumps(tree, sort_keys=True)
+    """Equal for trials that train alike, seed aside: presets are applied, files may lie elsewhere."""
+    return json.dumps(without_places(config.model_dump(mode="json", exclude={"preset", "seed"})), sort_keys=True)
+
+
+def without_places(tree: JsonObject) -> JsonObject:
+    """A trial's tree without where its data and weights lie: weights are known by their content."""
+    placed = (("data", "root"), ("model", "encoder_weights", "path"), ("model", "weights", "path"))
+    return reduce(_without, placed, tree)
+
+
+def _without(tree: JsonObject, path: tuple[str, ...]) -> JsonObject:
+    child = tree.get(path[0])
+    rest = {key: value for key, value in tree.items() if key != path[0]}
+    if len(path) == 1:
+        return rest
+    return {**rest, path[0]: _without(child, path[1:])} if isinstance(child, dict) else tree
 
 
 def order_levels(base: Mapping[str, JsonValue], path: str, levels: Levels) -> tuple[Levels, bool]:
@@ -78,3 +92,18 @@ def same_level(one: object, other: object) -> bool:
 def with_values(tree: Mapping[str, JsonValue], values: Values) -> JsonObject:
     """A trial's tree with values at dotted paths replaced; raises `RuleError` as `set_at`."""
     return reduce(lambda changed, item: set_at(changed, *item), values.items(), dict(tree))
+
+
+def frames_only(tree: Tree) -> Tree:
+    """The tree without what does not decide the frames of files: augmentation, and (of shapes alone) real numbers."""
+    match tree:
+        case Choice():
+            return replace(tree, options=tuple(frames_only(option) for option in tree.options))
+        case Float():
+            return tree.center()
+        case dict():
+            return {key: frames_only(child) for key, child in tree.items() if key != "augment"}
+        case list():
+            return [frames_only(child) for child in tree]
+        case _:
+            return tree

@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 from orchestrator.studyfile.space.domain import Choice, Float, Int
 from orchestrator.studyfile.space.notation import RANGES, is_domain, options_of, origin_of, read_domain
-from trainable.configfile.node import Key, Node, child_of, items_of, with_children, written
+from trainable.configfile.node import Key, Node, child_of, children_of, items_of, with_children, written
 
 
 def variants(node: Node) -> list[Node]:
@@ -19,6 +19,25 @@ def variants(node: Node) -> list[Node]:
     if is_domain(node.value):
         return _domain_variants(node)
     return [_with(node, children) for children in _one_at_a_time(dict(items_of(node)))]
+
+
+def count_variants(node: Node) -> int:
+    """About how many trees `variants` gives, without making them."""
+    if node.broken:
+        return 1
+    if is_domain(node.value):
+        return sum(map(count_variants, options_of(node))) or 3
+    return 1 + sum(count_variants(child) - 1 for child in children_of(node))
+
+
+def count_pairs(node: Node) -> int:
+    """About how many trees `pair_variants` gives, without making them."""
+    if node.broken:
+        return 0
+    children = options_of(node) if is_domain(node.value) else children_of(node)
+    others = [count_variants(child) - 1 for child in children]
+    pairs = 0 if is_domain(node.value) else (sum(others) ** 2 - sum(n * n for n in others)) // 2
+    return pairs + sum(map(count_pairs, children))
 
 
 def pair_variants(node: Node) -> Iterator[Node]:

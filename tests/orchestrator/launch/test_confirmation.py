@@ -20,6 +20,7 @@ from orchestrator.studyfile import Objective, Study, load
 from orchestrator.sweep import main
 
 ROOT = Path(__file__).parents[3]
+CONFIG = {"train": {"epochs": 1}, "data": {"name": "camvid"}, "seed": 0}
 FILE = """
 study: s
 objective: {{metric: val/miou, mode: max}}
@@ -64,7 +65,7 @@ def test_without_a_test_split_only_the_evaluation_split_is_scored(tmp_path: Path
 
 
 def run(arm: str, block: int, value: float, state: State = State.COMPLETE) -> Record:
-    planned = Planned(f"confirm-{arm}-s{block}", "confirm", block, {"train": {"epochs": 1}}, None, arm=arm, block=block)
+    planned = Planned(f"confirm-{arm}-s{block}", "confirm", block, CONFIG, None, arm=arm, block=block)
     return Record(planned, ({"val/miou": value},)).ended(state)
 
 

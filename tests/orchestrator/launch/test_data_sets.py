@@ -8,7 +8,7 @@ import pytest
 from trees import camvid_tree, folder_tree, png
 
 from orchestrator.errors import InputError
-from orchestrator.launch.data_sets import cache_data, draw_data
+from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.studyfile import Study, load
@@ -100,6 +100,18 @@ def test_a_cache_that_cannot_be_written_is_one_line(place: Path, write: Write, m
     study = load(write(f"{{name: camvid, root: {place}/camvid, size: [32, 64]}}"), (), env={})
     with pytest.raises(InputError, match=r"^[^\n]*s\.yaml: cache: [^\n]* cannot be written[^\n]*$"):
         cache_data(study)
+
+
+def test_data_that_vanish_between_the_check_and_the_launch_are_one_line(place: Path, write: Write) -> None:
+    camvid_tree(place / "camvid")
+    study = load(write(f"{{name: camvid, root: {place}/camvid, size: [32, 64]}}"), (), env={})
+    cache_data(study)
+    (place / "camvid").rename(place / "elsewhere")
+    expected = rf"^[^\n]*s\.yaml: data\.root: no folder {place}/camvid;[^\n]*$"
+    with pytest.raises(InputError, match=expected):
+        check_data_unchanged(study, {})
+    with pytest.raises(InputError, match=expected):
+        rare_class_names(study, {})
 
 
 def test_every_size_is_cached_once_whatever_the_augmentation(place: Path, write: Write) -> None:

@@ -30,7 +30,7 @@ def test_layers_are_asked_of_the_models_that_have_them(study: Make, monkeypatch:
     from trainable.model import build
 
     asked = []
-    monkeypatch.setattr(build, "check_model", lambda model, layers: asked.append((model.arch, list(layers))))
+    monkeypatch.setattr(build, "check_model", lambda model, layers, _: asked.append((model.arch, list(layers))))
     hrnet = "{model: {arch: hrnet, encoder: tu-hrnet_w18_small, encoder_weights: null}, suppression.layer: branch.2}"
     fpn = "{model: {arch: fpn, encoder: mit_b0, encoder_weights: null}, suppression.layer: [decoder, encoder.4]}"
     check_models(study("ablation.design=arms", f"ablation.arms={{hrnet: {hrnet}, fpn: {fpn}}}"))
@@ -39,5 +39,5 @@ def test_layers_are_asked_of_the_models_that_have_them(study: Make, monkeypatch:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_that_replaces_the_section_hides_its_layers(study: Make, preset: str) -> None:
-    layers = foreseen(study(f"preset={preset}", "suppression.layer=encoder.4")).layers
+    layers = foreseen(study(f"preset={preset}", "suppression={layer: encoder.4}", "search.trials=1")).layers
     assert layers == (() if preset in REPLACE_SUPPRESSION else ("encoder.4",))

@@ -1,5 +1,6 @@
 """A study that is launched again after its file changed, and warm starts; without Ray."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.launch.history import import_trials, read_history, settle
+from orchestrator.launch.history import import_trials, keep_retried, read_history, settle
 from orchestrator.plan.planner import Planner
 from orchestrator.run.session import Session
 from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from orchestrator.studyfile.space.trees import without_places
 from orchestrator.worker.job import AttemptBegan, EpochDone
 
 Make = Callable[..., Study]
@@ -143,6 +145,55 @@ def test_a_reference_is_located_in_the_space_as_it_now_is(study: Make, place: st
     assert planner.next() is not None
 
 
+@pytest.fixture
+def weights(tmp_path: Path) -> Callable[[str, bytes], str]:
+    """Writes a file of weights, which no planner reads, and names it in an override."""
+
+    def write(name: str, content: bytes = b"one", setting: str = "encoder_weights") -> str:
+        (tmp_path / name).write_bytes(content)
+        return f"model.{setting}={tmp_path / name}"
+
+    return write
+
+
+@pytest.mark.parametrize("setting", ["encoder_weights", "weights"])
+def test_weights_in_another_place_are_the_same_and_open_trials_find_them(
+    study: Make, place: str, weights: Callable[..., str], setting: str
+) -> None:
+    before = study(PLAIN, weights("a.pt", setting=setting))
+    store = finished(before, place, 2)
+    open_trial = Planner(before, store.records()).next()
+    assert open_trial is not None
+    store.plan(open_trial)
+    planner, notes = launched(study(PLAIN, weights("b.pth", setting=setting)), store)
+    assert notes == ()
+    again = planner.next()
+    assert again is not None
+    assert again.key == open_trial.key
+    assert without_places(again.config) == without_places(open_trial.config)
+    assert '/b.pth", "sha256' in json.dumps(again.config["model"])
+
+
+def test_trials_from_other_weights_are_left_out(study: Make, place: str, weights: Callable[..., str]) -> None:
+    store = finished(study(PLAIN, weights("a.pt")), place, 2)
+    planner, notes = launched(study(PLAIN, weights("a.pt", b"other")), store)
+    assert "0 of 2 earlier trials lie in it and are used, 2 are left out" in notes[0]
+    assert len(list(iter(planner.next, None))) == 6
+    with pytest.raises(InputError, match=r"differs in model\.encoder_weights: "):
+        launched(study(PLAIN), store)
+
+
+def test_weights_may_be_searched(study: Make, place: str, weights: Callable[..., str]) -> None:
+    one, other = (weights(name, name.encode()).partition("=")[2] for name in ("a.pt", "b.pt"))
+    space = study(PLAIN, f"model.encoder_weights={{choice: [null, {one}, {other}]}}", "search.trials=12")
+    store = finished(space, place, 12)
+    picks = {(record.planned.picks or {})["model.encoder_weights"] for record in store.records()}
+    assert picks == {None, one, other} or picks == {"null", one, other}
+    history = read_history(space, store)
+    assert [record.planned.picks for record in history.records] == [r.planned.picks for r in store.records()]
+    assert history.outside == ()
+
+
 def test_a_space_that_is_widened_again_takes_the_others_back(study: Make, place: str) -> None:
     store = finished(study(PLAIN), place, 6)
     launched(study(PLAIN, NARROW), store)
@@ -182,6 +233,8 @@ def test_failed_trials_run_again_only_where_asked(study: Make, place: str) -> No
     assert all(r.reason == "run again after: x" for r in history.records[2:])
     planner = Planner(loaded, history.records)
     assert [planned.key for planned in iter(planner.next, None)] == [f"search-{n:04d}" for n in range(2, 6)]
+    assert [r.state for r in read_history(loaded, store).records[2:]] == [State.FAILED] * 2, "it may yet be refused"
+    keep_retried(store, history.records)
     assert [r.state for r in read_history(loaded, store).records[2:]] == [State.INTERRUPTED] * 2, "a kill forgets none"
 
 

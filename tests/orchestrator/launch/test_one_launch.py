@@ -153,8 +153,8 @@ def test_early_stopping_through_ray(study: Make, place: Path) -> None:
 
 def test_more_than_any_node_has_is_refused_and_nothing_is_written(study: Make, place: Path) -> None:
     before = sorted(place.iterdir())
-    with pytest.raises(InputError, match=r"cpu: 4096, gpu: 0.*no node can ever meet this; the largest has \{cpu: "):
-        run(study("resources.cpu=4096"))
+    with pytest.raises(InputError, match=r"cpu: 1000, gpu: 0.*no node can ever meet this; the largest has \{cpu: "):
+        run(study("resources.cpu=1000"))
     assert sorted(place.iterdir()) == before
 
 

@@ -51,6 +51,9 @@ def test_out_and_format(small: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--storage", "nowhere"], "nowhere/made: no study there; --storage names the folder of the studies"),
         (["--metric", "val/mioo"], "--metric: unknown metric 'val/mioo'; one of"),
         (["--out", "made.yaml/x"], "--out made.yaml/x: "),
+        (["--out", "made.yaml"], "--out made.yaml: is a file; give a folder"),
+        (["--out", ""], "--out: names no folder"),
+        (["--out", " "], "--out: names no folder"),
     ],
 )
 def test_bad_input_is_one_line(small: Any, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

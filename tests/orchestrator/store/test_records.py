@@ -6,10 +6,13 @@ import pytest
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
+from trainable.configfile.node import JsonObject
+
+CONFIG: JsonObject = {"train": {"epochs": 2}, "data": {"name": "shapes"}, "seed": 7}
 
 
 def planned(key: str = "search-0000", number: int = 0, kind: str = "search") -> Planned:
-    return Planned(key, kind, number, {"train": {"epochs": 2}, "seed": 7}, {"p": 0.5}, {"rung": 1})  # type: ignore[arg-type]
+    return Planned(key, kind, number, CONFIG, {"p": 0.5}, {"rung": 1})  # type: ignore[arg-type]
 
 
 def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -20,7 +23,7 @@ def test_a_trial_comes_back_as_it_was_written(tmp_path: Path) -> None:
     store.judge(record, {"rung": 2})
     (found,) = store.records()
     assert found == Record(
-        Planned("search-0000", "search", 0, {"train": {"epochs": 2}, "seed": 7}, {"p": 0.5}, {"rung": 2}),
+        Planned("search-0000", "search", 0, CONFIG, {"p": 0.5}, {"rung": 2}),
         record.epochs,
         State.PRUNED,
         "stopped early",

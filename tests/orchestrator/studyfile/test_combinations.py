@@ -23,6 +23,10 @@ REFUSED = [
     ({"search": "{sampler: tpe}"}, "7 search.trials: missing; only the sampler grid can do without, it then tries every configuration"),
     ({"search": "{trials: 2}", "suppression": "null"}, "7 search.trials: 2 trials of a study without a domain would repeat one configuration; write trials: 1 or add a domain"),
     ({"search": "{trials: 4, pruner: {name: median, grace_epochs: 12}}"}, "7 search.pruner.grace_epochs: grace_epochs must be below train.epochs, or nothing is ever pruned: 12 of 12"),
+    ({"preset": "plain"}, "6 suppression.p_max: is searched, but the preset plain replaces it; give it a value"),
+    ({"preset": "two_path"}, "6 suppression.p_max: is searched, but the preset two_path replaces it; give it a value"),
+    ({"preset": "{choice: [plain, block]}"}, "6 suppression.p_max: is searched, but the preset plain or block replaces it; give it a value"),
+    ({"preset": "class_weighted", "suppression": "{choice: [null, {alpha: 1}]}"}, "6 suppression: is searched, but the preset class_weighted replaces it; give it a value"),
 ]  # fmt: skip
 
 
@@ -42,6 +46,9 @@ def test_refused(complain, lines, mistake):
         {"search": "{sampler: grid}", "suppression": "{p_max: {uniform: [0, 1], step: 0.5}}"},
         {"search": "{sampler: grid}", "suppression": "null"},
         {"search": "{trials: 1}", "suppression": "null"},
+        {"preset": "{choice: [plain, full]}"},
+        {"preset": "dropped_path"},
+        {"preset": "plain", "suppression": "{alpha: 3}", "train": "{epochs: 2, batch_size: 8, lr: {uniform: [0.1, 0.2]}}"},
         {"search": "{trials: 4, pruner: asha}", "train": "{epochs: 2, batch_size: 8}"},
         {"search": "{trials: 4, pruner: {name: asha, grace_epochs: 5}}", "train": "{epochs: {int: [2, 6]}, batch_size: 8}"},
     ],
@@ -73,7 +80,6 @@ def test_the_default_grace_period(read):
          ["suppression.schedule", "suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [full, block]}"}, ["suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [plain, full]}"}, []),
-        ({"suppression": "{schedule: {choice: [linear, constant]}}", "resources": "{cpu: 1}\npreset: {choice: [plain, official]}"}, []),
         ({"suppression": "{schedule: constant}", "resources": "{cpu: 1}\npreset: {choice: [full, official]}"}, ["suppression.schedule"]),
     ],
 )  # fmt: skip

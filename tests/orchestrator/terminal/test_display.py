@@ -1,4 +1,5 @@
 import io
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,9 +8,11 @@ from rich.console import Console
 
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
+from orchestrator.terminal.console import announced
 from orchestrator.terminal.display import LiveDisplay, PlainDisplay, Progress, build_display
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 OBJECTIVE = Objective(metric="val/miou", mode="max")
 
@@ -41,6 +44,48 @@ def test_counts_best_and_forecast() -> None:
     eta = progress.eta_seconds()
     assert eta is not None
     assert eta == pytest.approx(30, abs=1)
+
+
+def timed(planned: Record, *seconds: float) -> Record:
+    """A running trial whose epochs took so long."""
+    return replace(planned, epochs=tuple({"val/miou": 0.5, EPOCH_SECONDS: each} for each in seconds))
+
+
+def test_the_forecast_after_a_resume_knows_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    interrupted = replace(timed(record("search-0000"), 9, 9, 9), state=State.INTERRUPTED)
+    waiting = replace(timed(record("search-0001"), 9, 9), state=State.INTERRUPTED)
+    progress = Progress(3, 4, OBJECTIVE, known=[interrupted, waiting])
+    assert "5/12 epochs" in progress.line()
+    now[0] += 100  # Ray and the workers start
+    progress.update(replace(interrupted, state=State.RUNNING))
+    assert progress.eta_seconds() is None, "no epoch of this launch yet"
+    assert "5/12 epochs" in progress.line()
+    now[0] += 10
+    progress.update(replace(timed(record("search-0000"), 9, 9, 9, 10), state=State.COMPLETE))
+    assert progress.eta_seconds() == pytest.approx(60), "two epochs and four, 10 s each; no start-up, no earlier epoch"
+    assert "6/12 epochs" in progress.line()
+
+
+def test_the_first_forecast_counts_the_trials_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    progress = Progress(2, 4, OBJECTIVE)
+    for key in ("search-0000", "search-0001"):
+        progress.update(record(key))
+    now[0] = 10.0
+    progress.update(timed(record("search-0000"), 10))
+    assert progress.eta_seconds() == pytest.approx(35), "7 epochs, two in 10 s"
+
+
+def test_epochs_that_are_run_again_are_counted_again() -> None:
+    failed = replace(timed(record("search-0000"), 1, 1, 1), state=State.INTERRUPTED)
+    progress = Progress(1, 4, OBJECTIVE, known=[failed])
+    progress.update(record("search-0000"))
+    progress.update(timed(record("search-0000"), 1))
+    assert "1/4 epochs" in progress.line()
+    assert progress.eta_seconds() is not None
 
 
 def test_lines_without_a_terminal_have_no_control_codes() -> None:
@@ -164,3 +209,14 @@ def test_a_study_in_which_all_failed_has_a_summary(study: Callable[..., Study]) 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")])
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("takes", "told"), [(0.0, ""), (0.4, "Checking 3 models\n")])
+def test_what_takes_long_is_told_while_it_is_done(takes: float, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.terminal.console.SILENCE_S", 0.1)
+    out = io.StringIO()
+    with announced(Console(file=out, width=120), "Checking 3 models"):
+        time.sleep(takes)
+        assert out.getvalue() == told
+    time.sleep(0.2)
+    assert out.getvalue() == told

@@ -1,4 +1,5 @@
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.tracking import Tracker, tracking_uri, ui_command
+from orchestrator.tracking import Tracker, tracking_uri, where_runs_are
 from orchestrator.tracking.destination import DEFAULT_URI
 from orchestrator.tracking.study_info import DataSource
 
@@ -182,10 +183,47 @@ def test_where_runs_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert tracking_uri(None) == "http://127.0.0.1:5000"
     assert tracking_uri("sqlite:///own.db") == "sqlite:///own.db"
-    assert ui_command(DEFAULT_URI) == "mlflow ui"
-    assert ui_command("http://127.0.0.1:5000") is None
-    assert ui_command("sqlite:///own.db") == "mlflow ui --backend-store-uri sqlite:///own.db"
-    assert ui_command("sqlite:///ml flow.db") == "mlflow ui --backend-store-uri 'sqlite:///ml flow.db'"
+
+
+def test_what_opens_the_runs_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mlflow.db", "ml flow's.db", "$HOME/x;y.db"):
+        words = shlex.split(where_runs_are(f"sqlite:///{name}"))
+        assert words[-3:] == ["ui", "--backend-store-uri", f"sqlite:///{tmp_path}/{name}"]
+    assert where_runs_are("sqlite:///a%20b%25.db").endswith("/a b%25.db'"), "as SQLAlchemy reads it"
+    assert where_runs_are("postgresql://h/db").endswith("mlflow ui --backend-store-uri postgresql://h/db")
+    for server in ("http://127.0.0.1:5000", "https://mlflow.example/x", "databricks"):
+        assert where_runs_are(server) == server, "no command serves it"
+    assert where_runs_are("https://me:hunter2@mlflow.example") == "https://***@mlflow.example"
+    assert where_runs_are("postgresql://me:hunter2@h/db") == "postgresql://***@h/db", (
+        "a command would lack the password"
+    )
+
+
+@pytest.mark.parametrize("folder", ["here", "with ümlaut # and %20"])
+def test_artifacts_lie_beside_the_database_wherever_a_launch_is_started(
+    empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "m.db").write_bytes(empty_mlflow.read_bytes())
+    for launch in ("first", "second"):
+        (tmp_path / launch).mkdir()
+        monkeypatch.chdir(tmp_path / launch)
+        tracked = tracker(f"sqlite:///../{folder.replace('%', '%25')}/m.db")
+        tracked.update(record(epochs=2).ended(State.COMPLETE))
+        assert tracked.close(status="FINISHED", summary={}) is None
+        assert list(Path.cwd().iterdir()) == []
+    (drawn,) = (tmp_path / folder / "mlartifacts/exp").glob("*/artifacts/data/shapes/samples.png")
+    assert drawn.read_bytes() == b"a picture"
+
+
+def test_an_experiment_that_is_there_keeps_its_place(uri: str, tmp_path: Path) -> None:
+    MlflowClient(uri).create_experiment("exp", str(tmp_path / "elsewhere"))
+    tracked = tracker(uri)
+    tracked.update(record(epochs=2).ended(State.COMPLETE))
+    assert tracked.close(status="FINISHED", summary={}) is None
+    assert len(list((tmp_path / "elsewhere").glob("*/artifacts/data"))) == 1
+    assert not (tmp_path / "mlartifacts").exists()
 
 
 def test_the_hash_of_a_plan_is_there_before_the_first_run_of_its_stage(uri: str) -> None:

@@ -293,7 +293,7 @@ def test_a_value_of_the_environment_is_nowhere(complete: tuple[Store, Record], t
     assert all(secret not in text for text in texts.values())
     assert texts["log-1.txt"] == "reads ${DATA}/train, twice\n"
     assert texts["traceback.txt"] == "DataError: ${DATA}: no such folder\n"
-    assert "--set data.root=${DATA}" in texts["config.yaml"].splitlines()[0]
+    assert "--set 'data.root=${DATA}'" in texts["config.yaml"].splitlines()[0]
     assert yaml.safe_load(texts["config.yaml"])["data"]["root"] == "${DATA}"
     assert hidden.planned.config["data"]["root"] == secret, "the record is as it was"
 

@@ -1,5 +1,6 @@
 """The cache of decoded frames: what it holds, who builds it, and what becomes of it when things go wrong."""
 
+import errno
 import os
 import random
 import resource
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from trees import camvid_tree, cityscapes_tree, folder_tree, png, voc_tree
 
-from trainable.data import build, cache
+from trainable.data import build, cache, notes
 from trainable.data.cache import cache_folder, cache_path, ensure_cache, open_cache
 from trainable.data.config import Augment, CamVidData, FileData, ShapesData
 from trainable.data.decode import Decoder
@@ -27,6 +28,7 @@ from trainable.data.fingerprint import fingerprint
 from trainable.data.frames import MappedFrames, load_splits
 from trainable.data.layout import pairs
 from trainable.data.mapped import is_complete
+from trainable.data.notes import data_notes
 from trainable.data.statistics import train_statistics
 
 ROOT = Path(__file__).parents[3]
@@ -276,6 +278,34 @@ def test_a_disk_that_fills_up_leaves_nothing(camvid: CamVidData, place: Path) ->
 def test_a_cache_folder_that_cannot_be_made_is_one_line(camvid: CamVidData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DROPCLASS_CACHE", str(pairs(camvid, "train")[0].image / "below"))
     with pytest.raises(DataError, match=r"^cache: .* cannot be written \(Not a directory\)"):
+        ensure_cache(camvid)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("reader", [open_cache, data_notes])
+def test_a_whole_cache_that_cannot_be_opened_is_one_line(
+    reader: Callable[[CamVidData], object], number: int, camvid: CamVidData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ensure_cache(camvid)
+
+    def refuse(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cache, "open_mapped", refuse)
+    monkeypatch.setattr(notes, "read_remarks", refuse)
+    with pytest.raises(DataError) as raised:
+        reader(camvid)
+    assert str(raised.value).startswith(f"cache: {path} cannot be read ({os.strerror(number)}); ")
+
+
+def test_a_machine_out_of_processes_is_not_blamed_on_the_folder(
+    camvid: CamVidData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(cache, "write_cache", refuse)
+    with pytest.raises(DataError, match=r"^cache: the frames cannot be decoded on this machine \(Resource temporarily"):
         ensure_cache(camvid)
 
 

@@ -33,6 +33,7 @@ from trainable.suppression.config import Gate, Hard, Mechanism, Projection, Rand
 from trainable.suppression.drop import Drop
 from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
+from trainable.train.engine import fit
 from trainable.train.step import Batch, two_path_losses
 
 CPU = choose_compute("cpu", "fp32")
@@ -93,6 +94,23 @@ def test_a_fresh_network_is_at_chance(arch: Any, importance: Any, layer: Any) ->
     found = diagnose(model, CPU, HeldFrames(images_B3HW, torch.zeros(4, 64, 64).byte()), 4)
     assert abs(found[PURITY_ABOVE_CHANCE]) < 0.06, "one draw of few channels"
     assert found[CHANNEL_PURITY] > 0.3
+
+
+@pytest.mark.parametrize(("init", "law"), [("torch", "uniform"), ("small", "normal")])
+@pytest.mark.parametrize("layer", ["decoder", "encoder.2"])
+def test_a_trial_is_compared_with_the_law_of_its_own_initial_weights(
+    make_trial, init: str, law: Any, layer: str
+) -> None:
+    """Weights that hardly move stay at chance; the other law's is 0.04 off."""
+    config = make_trial(
+        model={"encoder": "resnet18", "init": init},
+        train={"epochs": 1, "lr": 1e-12, "optimizer": "sgd"},
+        suppression={"layer": layer},
+    )
+    (result,) = fit(config, device="cpu", threads=1)
+    difference = result.metrics[CHANNEL_PURITY] - result.metrics[PURITY_ABOVE_CHANCE]
+    assert difference == pytest.approx(chance_purity(6, 1, law), abs=1e-9)
+    assert result.metrics[PURITY_ABOVE_CHANCE] == pytest.approx(0, abs=0.07), "32 channels of a decoder, one draw"
 
 
 class OneHot(nn.Module):

@@ -99,7 +99,10 @@ class Terms:
         return loss if self.auxiliary is None else loss + self.auxiliary
 
 
-def two_paths(parameters: Parameters, images_B3HW: Tensor, labels_BHW: Tensor, setting: Setting) -> Terms:
+def two_paths(
+    parameters: Parameters, running: Parameters, images_B3HW: Tensor, labels_BHW: Tensor, setting: Setting
+) -> Terms:
+    """``running`` are the running statistics before the step."""
     plain_maps: dict[str, Tensor] = {}
 
     def watch(layer: str, maps_BKhw: Tensor) -> Tensor:
@@ -107,9 +110,10 @@ def two_paths(parameters: Parameters, images_B3HW: Tensor, labels_BHW: Tensor, s
         return maps_BKhw
 
     plain_BChw = network(parameters, images_B3HW, watch)
+    gradients = evaluated_gradients({**parameters, **running}, images_B3HW, setting.layers, plain_maps)
     importance = {
-        layer: importance_of(parameters, setting.importance[layer], layer, plain_BChw, plain_maps[layer])
-        for layer in setting.layers
+        layer: gradients[layer] if source == "gradient" else weights_of(parameters, source, layer)
+        for layer, source in setting.importance.items()
     }
 
     def suppress(layer: str, maps_BKhw: Tensor) -> Tensor:
@@ -192,17 +196,23 @@ def conv_norm_relu(parameters: Parameters, name: str, maps_BKhw: Tensor, stride:
     return torch.where(mixed_BOhw > 0, mixed_BOhw, 0.0)
 
 
-def importance_of(
-    parameters: Parameters, source: str, layer: str, logits_BChw: Tensor, maps_BKhw: Tensor
-) -> list[list[Tensor]]:
-    """S as rows of scalars, class by class."""
-    if source != "gradient":
-        return weights_of(parameters, source, layer)
-    rows = []
+def evaluated_gradients(
+    state: Parameters, images_B3HW: Tensor, layers: Sequence[str], plain_maps: Mapping[str, Tensor]
+) -> dict[str, list[list[Tensor]]]:
+    """S by Grad-CAM as rows of scalars, class by class: what comes after the first layer has running statistics."""
+    maps: dict[str, Tensor] = {}
+
+    def watch(layer: str, maps_BKhw: Tensor) -> Tensor:
+        maps[layer] = maps_BKhw if layers[0] in maps else plain_maps[layer].detach().requires_grad_()
+        return maps[layer]
+
+    logits_BChw = network(state, images_B3HW, watch)
+    importance: dict[str, list[list[Tensor]]] = {layer: [] for layer in layers}
     for c in range(logits_BChw.shape[1]):
-        (gradient_BKhw,) = torch.autograd.grad(logits_BChw[:, c].sum(), maps_BKhw, retain_graph=True)
-        rows.append([gradient_BKhw[:, k].mean() for k in range(maps_BKhw.shape[1])])
-    return rows
+        for layer in layers:
+            (gradient_BKhw,) = torch.autograd.grad(logits_BChw[:, c].sum(), maps[layer], retain_graph=True)
+            importance[layer].append([gradient_BKhw[:, k].mean() for k in range(gradient_BKhw.shape[1])])
+    return importance
 
 
 def weights_of(parameters: Parameters, source: str, layer: str) -> list[list[Tensor]]:

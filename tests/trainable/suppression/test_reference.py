@@ -127,19 +127,24 @@ class Found:
 def library(case: Case, model: Segmenter) -> Found:
     dtype = model.classifier.weight.dtype
     weights_C = None if case.setting.class_weights is None else torch.tensor(CLASS_WEIGHTS, dtype=dtype)
+    before = deepcopy(model.state_dict())
     losses, plain = two_path_losses(model, make_batch(case.seed, dtype), case.drop, weights_C)
-    suppressed_BChw = model.suppressed(plain, case.drop, model.importance(plain))
     total = losses.total(case.weight, case.alpha)
+    gradients = gradients_of(total, model)
+    model.load_state_dict(before)  # the step moved running statistics, on which gradient importance rests
+    suppressed_BChw = model.suppressed(plain, case.drop, model.importance(plain))
+    model.load_state_dict(before)
     return Found(
         [plain.logits_BChw, suppressed_BChw],
         [losses.plain, losses.suppressed, losses.probability, losses.auxiliary, total],
-        gradients_of(total, model),
+        gradients,
     )
 
 
 def slow(case: Case, model: Segmenter) -> Found:
     batch = make_batch(case.seed, model.classifier.weight.dtype)
-    terms = reference.two_paths(dict(model.named_parameters()), batch.images_B3HW, batch.labels_BHW, case.setting)
+    parameters, running = dict(model.named_parameters()), dict(model.named_buffers())
+    terms = reference.two_paths(parameters, running, batch.images_B3HW, batch.labels_BHW, case.setting)
     total = terms.total(case.weight, case.alpha)
     return Found(
         [terms.plain_logits_BChw, terms.suppressed_logits_BChw],

@@ -18,7 +18,7 @@ from trainable.train.engine import fit, prepare
 from trainable.train.epoch import train_epoch
 from trainable.train.step import Batch
 
-SMALL = ("plain_small", "official")
+SMALL = [name for name, settings in PRESETS.items() if "model.init" in settings]
 
 
 def trial(preset: str, seed: int = 3) -> TrialConfig:

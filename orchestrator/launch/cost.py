@@ -1,0 +1,145 @@
+"""What the trials of a study cost, for a dry run: two kinds are probed, the others taken by their arithmetic."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+
+from orchestrator.errors import InputError
+from orchestrator.launch.forecast import Forecast
+from orchestrator.launch.foreseen import foreseen, images_of
+from orchestrator.launch.preflight import rehearse
+from orchestrator.studyfile import Study
+from orchestrator.terminal.formats import duration
+from trainable.config import TrialConfig
+from trainable.data.config import ShapesData
+from trainable.data.layout import DataError, pairs
+from trainable.failure import TrialFailed
+from trainable.model.encoders import ModelError
+from trainable.train.probe import Probe, probe
+
+START_UP_S = 20.0
+"""From the command to the first step of a trial: Ray, and what its workers import (15 to 25 s on two cores)."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A trial that was probed."""
+
+    config: TrialConfig
+    work: float
+    """Operations of an epoch, up to a factor."""
+    cost: Probe
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Of training and evaluation."""
+        return self.cost.steps_per_epoch * self.cost.step_seconds + self.cost.eval_seconds
+
+    def lines(self, remark: str) -> list[str]:
+        """What was measured."""
+        config, cost = self.config, self.cost
+        return [
+            f"model       {_kind(config)}{remark}: {cost.parameters / 1e6:.2f} M parameters",
+            f"steps       {cost.steps_per_epoch} per epoch x {config.train.epochs} epochs; "
+            f"{cost.step_seconds * 1e3:.0f} ms per step, {duration(cost.eval_seconds)} per evaluation (probed on this "
+            "machine)",
+        ]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What trials cost, between the cheapest and the dearest of those that may be."""
+
+    cheapest: Probed
+    dearest: Probed
+    work: Mapping[TrialConfig, float]
+    checked: str
+    """What else was checked."""
+
+    def epoch_seconds(self, config: TrialConfig) -> float:
+        """Of any trial: on the line between the two."""
+        low, high = self.cheapest, self.dearest
+        if high.work == low.work:
+            return high.epoch_seconds
+        share = (self.work[config] - low.work) / (high.work - low.work)
+        return low.epoch_seconds + share * (high.epoch_seconds - low.epoch_seconds)
+
+    def seconds(self, forecast: Forecast) -> float:
+        """Of all trials of a stage, one after the other."""
+        set_up = fmean((self.cheapest.cost.setup_seconds, self.dearest.cost.setup_seconds))
+        return sum(
+            runs * fmean(set_up + config.train.epochs * self.epoch_seconds(config) for config in configs)
+            for runs, configs in forecast.groups
+            if runs
+        )
+
+    @property
+    def remark(self) -> str:
+        """How trials are estimated that were not probed."""
+        return "" if self.cheapest is self.dearest else "; kinds that were not probed by their arithmetic"
+
+    @property
+    def mean_epoch_seconds(self) -> float:
+        """Of the trials that may be."""
+        return fmean(map(self.epoch_seconds, self.work))
+
+    @property
+    def cache_seconds(self) -> float:
+        """Of the data sets of the two, once."""
+        caches = {probed.config.data: probed.cost.cache_seconds for probed in (self.cheapest, self.dearest)}
+        return sum(caches.values())
+
+    def lines(self) -> list[str]:
+        """What was probed and checked."""
+        if self.cheapest is self.dearest:
+            return [*self.dearest.lines(""), f"checked     {self.checked}"]
+        kinds = len({_kind(config) for config in self.work})
+        remarks = [f" (the {which} of {kinds} kinds of trials)" for which in ("cheapest", "dearest")]
+        cheap, dear = self.cheapest.lines(remarks[0]), self.dearest.lines(remarks[1])
+        return [*cheap, *dear, f"checked     {self.checked}"]
+
+
+def measure(study: Study, trials: Sequence[TrialConfig]) -> Costs:
+    """Probe the cheapest and the dearest of the trials, and try all images that a study may have on its models.
+
+    Raises:
+        InputError: A model does not take its images; a trial cannot start, or a step of it fails.
+    """
+    images = dict.fromkeys([*foreseen(study).images, *map(images_of, trials)])
+    rehearsed = rehearse(list(images), study)
+    torch.set_num_threads(study.spec.resources.threads)
+    with _told(study):
+        work = {trial: _work(trial, rehearsed.operations.get(images_of(trial), 0.0)) for trial in trials}
+        cheapest, dearest = (choose(work, key=work.__getitem__) for choose in (min, max))
+        high = Probed(dearest, work[dearest], probe(dearest))
+        same = math.isclose(work[cheapest], work[dearest], rel_tol=0.05)
+        low = high if same else Probed(cheapest, work[cheapest], probe(cheapest))
+    return Costs(low, high, work, rehearsed.line)
+
+
+@contextmanager
+def _told(study: Study) -> Iterator[None]:
+    """Raise InputError for what makes a trial fail."""
+    try:
+        yield
+    except (DataError, ModelError, TrialFailed) as error:
+        raise InputError(f"{study.path}: {error}") from error
+
+
+def _kind(trial: TrialConfig) -> str:
+    """What decides what a step of a trial costs."""
+    (height, width), batch = images_of(trial).size, images_of(trial).batch
+    layers = f" suppressed at {', '.join(trial.suppression.layers)}" if trial.suppression else ""
+    return f"{trial.model.arch} / {trial.model.encoder}{layers}, {batch} x {height} x {width} pixels"
+
+
+def _work(trial: TrialConfig, operations: float) -> float:
+    """Operations of an epoch: an inner layer makes the rest of the network run twice."""
+    data, layers = trial.data, trial.suppression.layers if trial.suppression else ()
+    frames = data.train_images if isinstance(data, ShapesData) else len(pairs(data, "train"))
+    factor = 1.0 if not layers else 1.1 if layers == ("decoder",) else 2.0
+    return operations / images_of(trial).batch * frames * factor

@@ -1,0 +1,149 @@
+"""What the stages of a study would run, told for a dry run."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import assert_never
+
+from rich.console import Console
+
+from orchestrator.errors import InputError
+from orchestrator.plan.ablation import ablation
+from orchestrator.plan.comparison import Comparison
+from orchestrator.plan.confirmation import few_leaders
+from orchestrator.plan.designs import text, walk_length
+from orchestrator.plan.planner import Planner
+from orchestrator.plan.samplers import early_stopping
+from orchestrator.report.statistics.sign_flip import evidence
+from orchestrator.store.masking import shown_plan
+from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
+from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
+from orchestrator.terminal.console import say
+from orchestrator.terminal.formats import picks
+from trainable.config import TrialConfig
+
+SHOWN = 3
+"""Trials of the search that are shown as samples."""
+SAMPLES = 100
+"""Trials that are drawn from a search space to see what its trials cost on average."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a stage runs: so many trials each of configurations that cost what those of a list do on average."""
+
+    stage: str
+    groups: tuple[tuple[int, Sequence[TrialConfig]], ...]
+
+    @property
+    def runs(self) -> int:
+        """Trials of the stage."""
+        return sum(runs for runs, _ in self.groups)
+
+
+def forecasts(study: Study, console: Console) -> list[Forecast]:
+    """What each stage would run, said in some lines.
+
+    Raises:
+        InputError: An arm is no valid trial around the written baseline.
+    """
+    spec = study.spec
+    search = [_search(study, console)] if spec.searched else []
+    confirm = [_confirmation(study, spec.confirm, console)] if spec.confirm else []
+    return [*search, *confirm, *([_ablation(study, spec.ablation, console)] if spec.ablation else [])]
+
+
+def _search(study: Study, console: Console) -> Forecast:
+    """Tell what the search will try."""
+    planner = Planner(study)
+    search, references = study.spec.search, ", ".join(study.spec.search.references) or "none"
+    say(console, f"trials      {planner.total}: {planner.budget} by {search.sampler.name}; references: {references}")
+    say(console, f"stops early {early_stopping(search.pruner, study.space)}")
+    if planner.cap:
+        say(console, f"capped      {planner.cap}")
+    first = list(islice(iter(planner.next, None), planner.total - planner.budget + SHOWN))
+    for trial in [trial for trial in first if trial.kind == "search"][:SHOWN]:
+        say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
+    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)))
+
+
+def _references(study: Study, seeds: int) -> tuple[int, Sequence[TrialConfig]]:
+    names = study.spec.search.references
+    return len(names) * seeds, [reference(study, name, 0) for name in names]
+
+
+def _confirmation(study: Study, section: ConfirmSection, console: Console) -> Forecast:
+    """Tell what is confirmed."""
+    searched, references = Planner(study).budget, len(study.spec.search.references)
+    top = min(section.top, searched)
+    if top < section.top:
+        say(console, f"capped      {few_leaders(section.top, top)}")
+    runs = (top + references) * section.seeds
+    say(console, f"confirm     the best {top} and {references} references x {section.seeds} fresh seeds: {runs} runs")
+    say(console, f"evidence    {evidence(top + references - 1, section.seeds)}")
+    return Forecast("confirm", ((top * section.seeds, sampled(study)), _references(study, section.seeds)))
+
+
+def _ablation(study: Study, section: AblationSection, console: Console) -> Forecast:
+    """Tell the arms and what they can show."""
+    baseline = section.read_baseline(searched=study.spec.searched)
+    seeds, design = section.seeds, section.design
+    try:
+        comparison = ablation(study, study.space.at_center(), lambda _config, _seeds: None)
+    except InputError as error:
+        if isinstance(baseline, Written):
+            raise
+        say(console, f"ablation    {design.name}: its arms are known when its baseline is ({error})")
+        return Forecast("ablation", ())
+    known = len(comparison.plan.arms)
+    arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
+    say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
+    _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
+    say(console, f"evidence    {evidence(arms - 1, seeds)}")
+    return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),))
+
+
+def _say_arms(comparison: Comparison, console: Console) -> None:
+    """Tell what each arm sets; of factors those away from the baseline's level."""
+    plan = comparison.plan
+    width = max(len(arm.name) for arm in plan.arms)
+    for arm in plan.arms:
+        changed = {path: level for path, level in arm.levels.items() if plan.factors.get(path, (None,))[0] != level}
+        levels = ", ".join(f"{path}={text(level)}" for path, level in changed.items())
+        say(console, f"  {arm.name:<{width}}  {levels}{' (baseline)' if arm.name == plan.baseline else ''}")
+    if plan.design == "path":
+        say(console, "  then on from the best of them, until the target is reached")
+    for name, same in comparison.equal.items():
+        say(console, f"  {name} is the same configuration as {same}; it runs once")
+    for line in plan.aliases:
+        say(console, f"aliased     {line}")
+
+
+def _around(baseline: Baseline) -> str:
+    match baseline:
+        case Written():
+            return "the baseline is the trial as written" + (" with its values replaced" if baseline.values else "")
+        case BestOf():
+            return f"the baseline is the best trial of {baseline.study}, known at the launch"
+        case Winner():
+            return "the baseline is the winner of the search; here the trial as written stands in for it"
+        case _:
+            assert_never(baseline)
+
+
+def sampled(study: Study) -> list[TrialConfig]:
+    """Trials as a search without experience would try them; one where nothing is searched."""
+    draw = random.Random(study.spec.search.seed)
+    count = SAMPLES if study.space.domains() else 1
+    return [study.space.trial(partial(_picked, draw), 0) for _ in range(count)]
+
+
+def _picked(draw: random.Random, _name: str, domain: Domain) -> Value:
+    if isinstance(domain, Choice):
+        return draw.choice(domain.labels)
+    if domain.log:
+        return domain.snap(math.exp(draw.uniform(math.log(domain.low), math.log(domain.high))))
+    return domain.snap(draw.uniform(domain.low, domain.high))

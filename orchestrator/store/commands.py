@@ -1,0 +1,68 @@
+"""Commands as they are printed: whoever pastes one into a shell, in the same folder, runs it."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+from orchestrator.store.addresses import redacted
+
+PYTHON = "python"
+"""In files, which travel to other machines; on a terminal `interpreter` names the one that runs."""
+
+
+def interpreter() -> str:
+    """``python`` where that is the interpreter that runs, else its path: a virtual environment need not be active."""
+    return _beside("python") or quoted(sys.executable)
+
+
+def module(name: str, *words: str, options: Mapping[str, str] | None = None, python: str | None = None) -> str:
+    """``python -m NAME``, options, and words that may begin with a dash."""
+    given = [f"{key}{'=' if value.startswith('-') else ' '}{quoted(value)}" for key, value in (options or {}).items()]
+    start = [python or interpreter(), "-m", name]
+    if any(word.startswith("-") for word in words):
+        return " ".join([*start, *given, "--", *map(quoted, words)])
+    return " ".join([*start, *map(quoted, words), *given])
+
+
+def of_study(name: str, study: str, storage: str) -> str:
+    """A command on a study that was launched."""
+    return module(name, study, options={"--storage": shown_address(storage)})
+
+
+def mlflow_ui(uri: str) -> str:
+    """What serves the pages of MLflow's runs in a database."""
+    program = _beside("mlflow") or f"{interpreter()} -m mlflow"
+    return f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
+
+
+def again(arguments: Sequence[str]) -> str:
+    """The command line of a launch, to which options can be appended; a file that begins with a dash gets a folder.
+
+    A dry run's becomes that of the launch.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [word for word in arguments[:end] if not (word.startswith("--d") and "--dry-run".startswith(word))]
+    files = [f"./{word}" if word.startswith("-") else word for word in arguments[end + 1 :]]
+    return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
+
+
+def shown_address(address: str) -> str:
+    """An address without its secrets; a path as it is."""
+    return redacted(address) if "://" in address else address
+
+
+def quoted(word: str) -> str:
+    """A word of a command for a shell, on one line."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
+
+
+def _beside(program: str) -> str | None:
+    """The name of a program where a shell finds the one of this interpreter's environment; None where it does not."""
+    place = shutil.which(program)
+    here = os.path.dirname(os.path.abspath(sys.executable))
+    return program if place is not None and os.path.dirname(os.path.abspath(place)) == here else None

@@ -1,0 +1,57 @@
+"""The end of a study's runs in MLflow, after a launch or after ``track``. Imports no mlflow."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from orchestrator.store.ranking import best
+from orchestrator.store.records import Store
+from orchestrator.store.trial_record import Record, State
+from orchestrator.studyfile import Objective
+from orchestrator.tracking.destination import note_tracking
+from orchestrator.tracking.tracker import Tracker
+
+PATIENCE_S = 600.0
+"""How long MLflow may take for one step, such as a model."""
+
+
+def end_runs(
+    tracker: Tracker,
+    store: Store,
+    records: Sequence[Record],
+    objective: Objective,
+    *,
+    whole: bool,
+    hurried: Callable[[], bool] = lambda: False,
+) -> str | None:
+    """Write what is left, end the parent run and note whether MLflow has everything.
+
+    Args:
+        tracker: Has been told of the records.
+        store: The study's directory.
+        records: Trials of the study.
+        objective: What is optimised, the first of several.
+        whole: Whether nothing is left to run.
+        hurried: Whether the launch was asked to stop, as it is now.
+
+    Returns:
+        What MLflow could not take, in one line, or None.
+    """
+    summary = final_metrics_of_study(records, objective)
+    status = parent_status(records, whole=whole)
+    problem = tracker.close(status=status, summary=summary, patience=PATIENCE_S, hurried=hurried)
+    with suppress(OSError):  # the storage failed: the next launch finds out by itself
+        note_tracking(store, tracker.uri, complete=whole and problem is None, page=tracker.page)
+    return problem
+
+
+def parent_status(records: Sequence[Record], *, whole: bool) -> str:
+    """MLflow's status of the parent run: KILLED where something is left to run, FAILED where every trial failed."""
+    if not whole:
+        return "KILLED"
+    return "FAILED" if records and all(record.state is State.FAILED for record in records) else "FINISHED"
+
+
+def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:
+    """Final metrics of the parent run: the best trial's last value."""
+    top = best(records, objective)
+    return {f"{objective.metric}/best": top.epochs[-1][objective.metric]} if top else {}

@@ -1,0 +1,43 @@
+"""Whether a model takes images, told without numbers."""
+
+import pytest
+
+from trainable.model.config import ModelConfig
+from trainable.model.encoders import ModelError
+from trainable.model.rehearsal import Rehearsal
+
+
+def rehearsal(arch: str, encoder: str) -> Rehearsal:
+    return Rehearsal(ModelConfig(arch=arch, encoder=encoder, encoder_weights=None))  # type: ignore[arg-type]
+
+
+def test_operations_grow_with_the_pixels() -> None:
+    model = rehearsal("linknet", "tu-test_resnet")
+    one = model.operations(1, 64, 64, training=False)
+    assert one > 0
+    assert model.operations(4, 64, 64, training=True) == pytest.approx(4 * one, rel=0.01)
+    assert model.operations(1, 4096, 8192, training=False) == pytest.approx(64 * 128 * one, rel=0.01), (
+        "no memory needed"
+    )
+
+
+def test_an_encoder_that_needs_numbers_while_it_is_built_is_rehearsed_too() -> None:
+    assert rehearsal("segformer", "mit_b0").operations(2, 64, 64, training=True) > 0
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "batch", "size", "training", "expected"),
+    [
+        ("pan", "resnet18", 2, 64, True, "'pan' on encoder 'resnet18' cannot be trained on 2 images of 64 x 64"),
+        ("pan", "resnet18", 1, 64, False, "cannot predict 1 image of 64 x 64 at a time: Given input size"),
+        ("fpn", "resnet18", 1, 32, True, "cannot be trained on 1 image of 32 x 32 at a time: Expected more than 1"),
+        ("upernet", "tu-swin_tiny_patch4_window7_224", 2, 64, True, "Input height (64) doesn't match model (224)"),
+    ],
+)
+def test_what_cannot_run_is_a_line(
+    arch: str, encoder: str, batch: int, size: int, training: bool, expected: str
+) -> None:
+    with pytest.raises(ModelError) as refused:
+        rehearsal(arch, encoder).operations(batch, size, size, training=training)
+    assert expected in str(refused.value)
+    assert "\n" not in str(refused.value)
