@@ -9,51 +9,62 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from orchestrator.errors import InputError
+from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again
-from orchestrator.studyfile import ConfigError, load
 from orchestrator.terminal.options import add_storage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    options = _parser().parse_args(arguments)
-    command = again(arguments)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _terminate)
+    with Stop(again(arguments)) as stop:
+        return _main(arguments, stop)
+
+
+def _main(arguments: Sequence[str], stop: Stop) -> int:
     try:
-        study = load(options.spec, options.set)
-        from orchestrator.launch.one_launch import Target, launch
-
-        address, source = options.address, "--address"
-        if address is None:
-            address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
-        target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
-        if options.dry_run:
-            from orchestrator.launch.dry_run import dry_run
-
-            return dry_run(study, storage=options.storage, target=target, command=command)
-        return launch(study, storage=options.storage, target=target, command=command)
-    except (ConfigError, InputError) as error:
+        return _run(arguments, stop)
+    except (KeyboardInterrupt, Exception) as error:
+        stop.settle()
+        if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
+            told = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
+            print(told, file=sys.stderr)
+            return stop.exit_code
+        if not isinstance(error, InputError):
+            raise
         print(error, file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, _Terminated) as stop:  # before the first trial or after the last
-        print(f"Interrupted; nothing that finished is lost. Continue with:  {command}", file=sys.stderr)
-        return 143 if isinstance(stop, _Terminated) else 130
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGUSR1 outside the running of trials, which has handlers of its own."""
+def _run(arguments: Sequence[str], stop: Stop) -> int:
+    options = _parser().parse_args(arguments)
+    from orchestrator.studyfile import ConfigError  # late: a signal must not come before its owner
+
+    try:
+        return _run_study(options, again(arguments), stop)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
+    from orchestrator.studyfile import load
+
+    study = load(options.spec, options.set)
+    from orchestrator.launch.one_launch import Target, launch
+
+    address, source = options.address, "--address"
+    if address is None:
+        address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
+    target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
+    if options.dry_run:
+        from orchestrator.launch.dry_run import dry_run
+
+        return dry_run(study, storage=options.storage, target=target, command=command)
+    return launch(study, storage=options.storage, target=target, command=command, stop=stop)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,4 +91,5 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    owner = Stop(again(sys.argv[1:])).__enter__()  # never left: a signal must not meet the process's last moment
+    sys.exit(owner.finished(_main(sys.argv[1:], owner)))

@@ -15,9 +15,9 @@ from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, problem_of, refusals
 from orchestrator.launch.stages import Round, Stages
+from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
-from orchestrator.store import layout
-from orchestrator.store.commands import of_study
+from orchestrator.run.stop import Stop
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
@@ -30,13 +30,11 @@ from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, where_runs_are
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
-from orchestrator.tracking.ending import PATIENCE_S, end_runs
+from orchestrator.tracking.ending import end_runs
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
 Places = dict[str, str | None]  # where what a launch leaves is to be seen; None: nowhere
-STOPPED_PATIENCE_S = 15.0
-"""How long MLflow may take for one step at the end of a launch that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,15 @@ class OpenStudy:
     store: Store
     stages: Stages
     console: Console
+    stop: Stop
 
 
 @dataclass(frozen=True)
 class RunOutcome:
     """How the running of trials ended."""
 
-    exit_code: int | None = None
-    """130 or 143 after an interruption, else None."""
+    interrupted: bool = False
+    """Whether a stop was asked for while there was something left to run."""
     problem: str | None = None
     """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
     tracker: Tracker | None = None
@@ -81,21 +80,28 @@ class RunOutcome:
     @property
     def undisturbed(self) -> bool:
         """Whether everything ran that could."""
-        return self.exit_code is None and self.problem is None
+        return not self.interrupted and self.problem is None
 
     def disturbed_by(self, error: OSError) -> Self:
         """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
         return replace(self, problem=self.problem or problem_of(error))
 
 
-def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
-    """Run what is left of a study; returns the command's exit code. ``command`` is what the user types to continue.
+def launch(study: Study, *, storage: str, target: Target, command: str, stop: Stop | None = None) -> int:
+    """Run what is left of a study; returns the exit code. ``command`` continues it, ``stop`` owns the signals.
 
     Raises:
         InputError: Something the user can mend; nothing was written.
+        KeyboardInterrupt: A signal asked to stop before the first trial.
     """
+    with stop or Stop(command) as owner:
+        return _launch(study, storage, target, command, owner)
+
+
+def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop) -> int:
     began = time.monotonic()
     console = open_console()
+    stop.say = partial(say, console)
     store = open_store(study, storage)
     if (warning := check_tracking(study)) is not None:
         say(console, warning)
@@ -103,8 +109,9 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     with refusals(storage):
         if new:  # what is wrong with it is told before anything is written
             prepare(study, console)
-        with lease(store.objects, partial(say, console)):
-            opened = _open(study, store, console, retry_failed=target.retry_failed)
+        with stop.shielded(lease(store.objects, partial(say, console))) as release:
+            stop.lastly(release)
+            opened = _open(study, store, console, stop, retry_failed=target.retry_failed)
             first_round = opened.stages.next()
             if first_round is not None and not new:
                 prepare(study, console)
@@ -117,10 +124,10 @@ def launch(study: Study, *, storage: str, target: Target, command: str) -> int:
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
-    return _exit_code(outcome, records, console, command)
+    return _exit_code(outcome, records, console, command, stop)
 
 
-def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -> OpenStudy:
+def _open(study: Study, store: Store, console: Console, stop: Stop, *, retry_failed: bool) -> OpenStudy:
     """Read what earlier launches and other studies left; damaged files are named before anything starts."""
     history = read_history(study, store, retry_failed=retry_failed)
     imported, notes = import_trials(study, store, (*history.records, *history.outside))
@@ -128,12 +135,13 @@ def _open(study: Study, store: Store, console: Console, *, retry_failed: bool) -
         say(console, line)
     store.warnings.clear()
     history = replace(history, records=(*imported, *history.records))
-    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console)
+    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console, stop)
 
 
 def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
     """Keep the file of a finished study as it is now written, and tell MLflow what it lacks."""
     study, store = opened.study, opened.store
+    opened.stop.settle()
     say(opened.console, f"Study {study.spec.study} is finished: nothing is left to run.")
     opened.stages.register()
     kept = store.read_study()
@@ -152,7 +160,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, target.address_source, resources.stop_grace_s, partial(say, opened.console)):
+    with cluster(target.address, target.address_source, resources.stop_grace_s, opened.stop):
         from orchestrator.run.nodes import check_nodes
         from orchestrator.run.tuner import run
 
@@ -161,9 +169,9 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         _keep_study(opened)
         tracker = _tracker(opened)
         measured = settings.measures_machine(resources)
-        execute = partial(
-            run, store=store, resources=resources, concurrency=concurrency, fit=target.fit, system_metrics=measured
-        )
+        machine = partial(run, resources=resources, concurrency=concurrency, system_metrics=measured)
+        execute = partial(machine, store=store, fit=target.fit, stop=opened.stop)
+        opened.stop.settle()
         return _run_rounds(opened, first_round, tracker, concurrency, execute)
 
 
@@ -183,7 +191,7 @@ def _run_rounds(
     following: Round | None,
     tracker: Tracker | None,
     concurrency: int,
-    execute: Callable[[Session], int | None],
+    execute: Callable[[Session], None],
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
     ran = False
@@ -196,9 +204,11 @@ def _run_rounds(
                 return outcome
             ran = True
             following = opened.stages.next()
+            if following is not None and opened.stop.requested:
+                return RunOutcome(interrupted=True, tracker=tracker)
             opened.stages.register()
         except InputError as error:  # its arms do not fit the winner
-            return RunOutcome(None, str(error), tracker)
+            return RunOutcome(problem=str(error), tracker=tracker)
         except OSError as error:
             if not ran:  # not a trial has begun
                 raise
@@ -207,7 +217,7 @@ def _run_rounds(
 
 
 def _run_round(
-    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], int | None]
+    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], None]
 ) -> RunOutcome:
     """Run the trials of a round."""
     progress = Progress(
@@ -219,10 +229,11 @@ def _run_round(
         stage=current.stage,
     )
     with build_display(progress, opened.console) as display:
+        opened.stop.lastly(partial(display.__exit__, None, None, None))
         listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
         session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
-        exit_code = execute(session)
-    return RunOutcome(exit_code, session.problem, tracker)
+        execute(session)
+    return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
 
 
 def _tracker(opened: OpenStudy) -> Tracker | None:
@@ -234,6 +245,7 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     tracker = Tracker(
         tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
     )
+    opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
     for record in opened.stages.known:
         tracker.update(record)
     return tracker
@@ -254,9 +266,7 @@ def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunO
     table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
     best = write_best(store, champion, spec.study, objective, threads) if champion else None
     runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    pages = [store.path(name) for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
-    stale = outcome.undisturbed and (outcome.changed or not pages)
-    report = _write_report(opened) if stale else None if outcome.changed else pages[0]
+    report = bring_report_up_to_date(store, opened.stop, whole=outcome.undisturbed, changed=outcome.changed)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
 
@@ -267,34 +277,20 @@ def _shown(opened: OpenStudy, record: Record) -> Record:
     return shown(record, from_env_of(planned, from_env, plan))
 
 
-def _write_report(opened: OpenStudy) -> str | None:
-    """Write the report; returns where it lies. Whatever goes wrong with it, the study has ended."""
-    from orchestrator.report.build import write_report  # late: matplotlib and statsmodels take seconds to import
-
-    try:
-        return write_report(opened.store)[0]
-    except Exception as error:
-        reason = one_line(error) or type(error).__name__
-        command = of_study("orchestrator.report", opened.store.study, opened.store.storage)
-        say(opened.console, f"No report: {reason}; try  {command}")
-        return None
-
-
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:
     """End MLflow's runs; returns what it could not take, in one line."""
     if outcome.tracker is None:
         return None
     store, objective = opened.store, opened.study.spec.objectives[0]
     whole = outcome.undisturbed and all(record.state.final for record in records)
-    patience = PATIENCE_S if outcome.exit_code is None else STOPPED_PATIENCE_S
-    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, patience=patience)
+    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, hurried=lambda: opened.stop.requested)
     return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
 
 
-def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str) -> int:
-    if outcome.exit_code is not None:
+def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str, stop: Stop) -> int:
+    if stop.exit_code is not None:
         say(console, f"\nInterrupted. Continue with:  {command}")
-        return outcome.exit_code
+        return stop.exit_code
     if outcome.problem is not None:
         say(console, f"\nStopped: {outcome.problem}. Once that is mended, continue with:  {command}")
         return 3

@@ -7,8 +7,10 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from orchestrator.run.session import Session
+from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
 from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
@@ -20,9 +22,9 @@ class PlannedSearcher(Searcher):
     ``job_of`` completes what is the same for every worker of the launch with a trial.
     """
 
-    def __init__(self, session: Session, job_of: Callable[[Planned], Job]) -> None:
+    def __init__(self, session: Session, job_of: Callable[[Planned], Job], stop: Stop) -> None:
         super().__init__(metric=None, mode=None)
-        self._session = session
+        self._session, self._stop = session, stop
         self._job_of = job_of
         self.keys: dict[str, str] = {}
         """A trial's key by Ray's name for the trial."""
@@ -30,8 +32,9 @@ class PlannedSearcher(Searcher):
         """Why a trial lost its last worker, by Ray's name for the trial."""
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration."""
-        planned = self._session.start()
+        """The next trial's configuration; none begins once a stop was asked for."""
+        with self._stop.shield():
+            planned = None if self._stop.requested else self._session.start()
         if planned is None:
             return Searcher.FINISHED
         self.keys[trial_id] = planned.key
@@ -43,15 +46,18 @@ class PlannedSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Outcome] | None = None, error: bool = False) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.keys[trial_id]
-        if error or result is None:
-            why = self.lost.get(trial_id, "Ray does not say why")
-            obstacle = ray_obstacle()
-            if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
-                self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
+        with self._stop.shield():
+            if error or result is None:
+                self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
             else:
-                self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
+                self._session.end(key, result["outcome"])
+
+    def _lose(self, key: str, why: str) -> None:
+        obstacle = ray_obstacle()
+        if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
+            self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
         else:
-            self._session.end(key, result["outcome"])
+            self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records hold all that is known."""
@@ -64,23 +70,52 @@ class PlannedSearcher(Searcher):
 
 
 class PruningScheduler(FIFOScheduler):
-    """First in, first out; stops the trials that the session's pruner gives up."""
+    """First in, first out; stops the trials that the session's pruner gives up, and all when the study is stopped."""
 
-    def __init__(self, session: Session, searcher: PlannedSearcher) -> None:
+    def __init__(self, session: Session, searcher: PlannedSearcher, stop: Stop) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._session, self._stop = session, stop
         self._searcher = searcher
+        self._trials: list[Trial] = []
+
+    @property
+    def in_flight(self) -> int:
+        """Trials whose worker is at an epoch; may be asked in any thread."""
+        return sum(trial.status == Trial.RUNNING for trial in self._trials)
+
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
+        """Remember the trial."""
+        self._trials.append(trial)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Outcome]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
         outcome = result["outcome"]
         assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
-        stop = self._session.epoch(self._searcher.keys[trial.trial_id], outcome)
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        with self._stop.shield():
+            ends = self._session.epoch(self._searcher.keys[trial.trial_id], outcome) or self._stop.requested
+        return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
         """Note why a worker was lost; the searcher hears of it where no retry is left."""
         self._searcher.lost[trial.trial_id] = _last_failure(trial)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # as above
+
+
+class LoopEnd(Stopper):
+    """Ends Ray Tune's loop once a stop was asked for and no epoch is in flight."""
+
+    def __init__(self, stop: Stop, scheduler: PruningScheduler) -> None:
+        self._stop, self._scheduler = stop, scheduler
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:  # noqa: ARG002
+        """No trial: that is the scheduler's matter."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether nothing is worth waiting for."""
+        return self._stop.requested and not self._scheduler.in_flight
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # as above

@@ -3,10 +3,10 @@
 import gc
 import io
 import logging
+import math
 import os
-import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 from threading import Thread
@@ -16,9 +16,12 @@ import ray
 from orchestrator.errors import InputError, MachineError, one_line
 from orchestrator.run.capacity import trials_at_a_time
 from orchestrator.run.reach import Address, check_answers
+from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import provide_token, ray_folder
 from orchestrator.studyfile import ResourcesSection
 
+SHUTDOWN_SECONDS = 12
+"""How long a launch that is stopped waits for Ray to be left: a raylet that hangs holds it up for ever."""
 _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directories are the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
@@ -30,7 +33,7 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(text: str | None, source: str, stop_grace_s: float, say: Callable[[str], None]) -> Iterator[None]:
+def cluster(text: str | None, source: str, stop_grace_s: float, stop: Stop) -> Iterator[None]:
     """A connection to the Ray cluster at an address, which its source names, or a Ray of our own on this machine.
 
     Raises:
@@ -42,24 +45,25 @@ def cluster(text: str | None, source: str, stop_grace_s: float, say: Callable[[s
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
     address = Address.of(text, source)
-    say(f"Connecting to Ray at {address.text}" if address else "Starting Ray")
+    stop.say(f"Connecting to Ray at {address.text}" if address else "Starting Ray")
     if address:
         check_answers(address)
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
-    with nullcontext() if address else ray_folder(say) as folder, redirect_stdout(io.StringIO()):
-        _start(address, folder)
+    with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
         try:
+            _start(address, folder, stop)
             yield
         finally:
-            _shut_down()
+            with stop.section(lambda: "leaving Ray", patience_s=math.inf, limit_s=SHUTDOWN_SECONDS), stop.shield():
+                _shut_down()
 
 
-def _start(address: Address | None, folder: str | None) -> None:
+def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
     if address is None:
         provide_token()
     try:
-        with _own_signals():
+        with stop.shield():
             ray.init(
                 address=address.text if address else "local",
                 num_cpus=None if address else os.cpu_count(),
@@ -79,22 +83,6 @@ def _start(address: Address | None, folder: str | None) -> None:
 def _root(error: BaseException) -> str:
     """The telling line: of "Failed to connect" its cause."""
     return _root(error.__cause__) if error.__cause__ is not None else one_line(error)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the process's own handlers: Ray sets one for SIGTERM that exits in silence, also while Ray starts."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    terminated = False
-    try:
-        yield
-    except SystemExit:
-        terminated = True
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if terminated:
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _shut_down() -> None:

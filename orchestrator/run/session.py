@@ -1,12 +1,13 @@
 """One launch of a study, on the driver: planner, records and listeners, with no knowledge of Ray."""
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Protocol, assert_never
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, assert_never
 
 from orchestrator.errors import one_line
 from orchestrator.plan.trial_source import TrialSource, stopped_early
@@ -14,12 +15,26 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Outcome
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Listener(Protocol):
     """Whoever wants to know how trials fare: the display, the tracker. Called on the driver; must not block."""
 
     def update(self, record: Record) -> None:
         """A trial started, ended an epoch or ended."""
+
+
+def in_turn(act: Callable[Concatenate["Session", P], T]) -> Callable[Concatenate["Session", P], T]:
+    """Let one thread at a time act on a session: a stop that waits no longer judges in another than the driver's."""
+
+    @wraps(act)
+    def wait_for_turn(session: "Session", /, *arguments: P.args, **named: P.kwargs) -> T:
+        with session._turn:
+            return act(session, *arguments, **named)
+
+    return wait_for_turn
 
 
 class Session:
@@ -39,6 +54,8 @@ class Session:
         self._say = say
         self._unfinished = {record.key: record for record in known if not record.state.final}
         self._live: dict[str, Record] = {}
+        self._suspended: set[str] = set()
+        self._turn = threading.RLock()
         self._pruned: set[str] = set()
         self._best: Record | None = None
         for record in known:
@@ -56,6 +73,12 @@ class Session:
         """Whether a trial that was handed out has no verdict yet."""
         return bool(self._live)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every trial of the source was handed out and has its verdict."""
+        return self._source.exhausted and not self._live and not self._suspended
+
+    @in_turn
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
         if not self.problem:
@@ -68,6 +91,7 @@ class Session:
             return planned
         return None
 
+    @in_turn
     def epoch(self, key: str, done: EpochDone) -> bool:
         """Take an epoch that is not the trial's last; True means: stop the trial here."""
         self._begin(key, done.began)
@@ -79,9 +103,12 @@ class Session:
             return True
         return False
 
+    @in_turn
     def end(self, key: str, outcome: Outcome) -> None:
         """Take the outcome with which a trial ended: its last epoch, or the one after which it was stopped early."""
         match outcome:
+            case EpochDone(last=False) if key not in self._pruned:
+                pass  # stopped with the study: ``interrupt`` writes it down
             case EpochDone():
                 self._begin(key, outcome.began)
                 if key in self._pruned:
@@ -98,6 +125,7 @@ class Session:
             case _:
                 assert_never(outcome)
 
+    @in_turn
     def lose(self, key: str, reason: str) -> None:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
         with self._outage(key):
@@ -108,6 +136,12 @@ class Session:
         self.problem = self.problem or reason
         self.interrupt(reason)
 
+    def seize(self, reason: str) -> None:
+        """`interrupt`, and let nobody else do anything any more: for a thread that ends the process."""
+        self._turn.acquire()
+        self.interrupt(reason)
+
+    @in_turn
     def interrupt(self, reason: str) -> None:
         """Write down the trials that were still running, with the epochs their workers kept.
 
@@ -176,6 +210,7 @@ class Session:
         self._store.drop_checkpoints(record.key, keep=keep)
 
     def _suspend(self, record: Record) -> None:
+        self._suspended.add(record.key)
         self._kept(lambda: self._store.judge(record, self._source.notes(record.planned)))
         self._tell(record)
 

@@ -1,34 +1,41 @@
 """Ray Tune runs the session's trials until there are no more of them or a signal asks to stop."""
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from orchestrator.errors import MachineError
-from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
+from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
 from orchestrator.run.session import Session
+from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle, scratch_folder
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
 from orchestrator.worker.ray_trial import RayTrial
 
+MARGIN_S = 5.0
+"""How long Ray Tune may take to leave its loop when it is interrupted, before the process ends without it."""
+
 
 def run(
-    session: Session, store: Store, *, resources: ResourcesSection, concurrency: int, fit: str, system_metrics: bool
-) -> int | None:
-    """Run trials, ``concurrency`` at a time, until the session has no more of them or a signal asks to stop.
+    session: Session,
+    store: Store,
+    *,
+    resources: ResourcesSection,
+    concurrency: int,
+    fit: str,
+    system_metrics: bool,
+    stop: Stop,
+) -> None:
+    """Run trials, ``concurrency`` at a time, until the session has no more of them or a stop is asked for.
 
-    Returns:
-        None, or the exit code of the signal that stopped the study: 130 for Ctrl-C, 143 for SIGTERM and for SIGUSR1
-        (SLURM's warning).
+    Epochs in flight then have ``resources.stop_grace_s``; what was still running is written down from the records.
     """
     job_of = partial(
         Job,
@@ -42,40 +49,62 @@ def run(
         backoff_s=resources.retry_backoff_s,
         system_metrics=system_metrics,
     )
+    searcher = PlannedSearcher(session, job_of, stop)
+    scheduler = PruningScheduler(session, searcher, stop)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            tune_config=_trial_order(session, PlannedSearcher(session, job_of), concurrency),
-            run_config=_unattended_run(store.study, scratch, resources.retries),
+            tune_config=_trial_order(searcher, scheduler, concurrency),
+            run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
-        with _signals() as received, _ray_failures(session):
+        _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
+    if session.running:
+        session.interrupt(_reason(stop))
+
+
+def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningScheduler, grace_s: float) -> None:
+    """Let Ray Tune run; in a stop, wait for the epochs in flight, but not for ever."""
+
+    def awaits() -> str:
+        count = scheduler.in_flight
+        epochs = f"{count} epoch{'s' * (count != 1)} in flight"
+        return f"waiting up to {grace_s:g} s for {epochs}" if count else "no epoch is in flight"
+
+    stop.lastly(lambda: session.seize(_reason(stop)))
+    with stop.section(awaits, patience_s=grace_s, limit_s=grace_s + MARGIN_S), _ray_failures(session):
+        try:
             tuner.fit()
-    if not received and session.running:
-        received.append(signal.SIGUSR1)  # sent from outside, it goes straight to Tune's own handler
-    if not received:
-        return None
-    session.interrupt(f"interrupted by {received[0].name}")
-    return _exit_code(received[0])
+        except (KeyboardInterrupt, Exception):
+            if not stop.requested:
+                raise
+    if session.running and not stop.requested:  # it went straight to the handler that Tune sets
+        stop.take(signal.SIGUSR1)
 
 
-def _trial_order(session: Session, searcher: PlannedSearcher, concurrency: int) -> tune.TuneConfig:
+def _reason(stop: Stop) -> str:
+    assert stop.signal is not None  # nothing else leaves trials without an end
+    return f"interrupted by {stop.signal.name}"
+
+
+def _trial_order(searcher: PlannedSearcher, scheduler: PruningScheduler, concurrency: int) -> tune.TuneConfig:
     """The session says which trial runs next, and which one stops."""
     return tune.TuneConfig(
         search_alg=searcher,
-        scheduler=PruningScheduler(session, searcher),
+        scheduler=scheduler,
         num_samples=-1,
         max_concurrent_trials=concurrency,
         reuse_actors=True,
     )
 
 
-def _unattended_run(study: str, folder: str, retries: int) -> tune.RunConfig:
+def _unattended_run(study: str, folder: str, retries: int, stopper: LoopEnd) -> tune.RunConfig:
     """A run that prints nothing and keeps nothing that is needed later."""
     return tune.RunConfig(
         name=study,
         storage_path=folder,
         verbose=0,
+        stop=stopper,
         failure_config=tune.FailureConfig(max_failures=retries),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
     )
@@ -96,28 +125,3 @@ def _ray_failures(session: Session) -> Iterator[None]:
         if not session.begun:
             raise MachineError(reason) from error
         session.abandon(reason)
-
-
-@contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
-    """Turn the first SIGINT or SIGTERM into a graceful stop of Ray Tune, the second into an immediate one."""
-    received: list[signal.Signals] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        if len(received) > 1:
-            os._exit(_exit_code(received[0]))  # Ray's processes end with their driver
-        signal.raise_signal(signal.SIGUSR1)  # Tune's own handler: leave the loop after the results at hand
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _exit_code(number: signal.Signals) -> int:
-    return 130 if number is signal.SIGINT else 143

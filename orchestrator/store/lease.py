@@ -51,8 +51,8 @@ class Holder:
 
 
 @contextmanager
-def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the study.
+def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Hold the study; what comes back releases it early, in any thread.
 
     Raises:
         InputError: another launch holds it; says which.
@@ -72,9 +72,8 @@ def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
     stop = threading.Event()
     thread = threading.Thread(target=_beat, args=(objects, this, stop, say), name="lease", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
+
+    def release() -> None:
         stop.set()
         thread.join()
         with suppress(OSError):
@@ -82,6 +81,11 @@ def lease(objects: Objects, say: Callable[[str], None]) -> Iterator[None]:
             if now is not None and now.owner == this.owner:
                 objects.delete(layout.LEASE)
             objects.remove_if_empty()
+
+    try:
+        yield release
+    finally:
+        release()
 
 
 def holder(objects: Objects) -> Holder | None:

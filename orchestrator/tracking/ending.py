@@ -1,6 +1,6 @@
 """The end of a study's runs in MLflow, after a launch or after ``track``. Imports no mlflow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from orchestrator.store.ranking import best
@@ -21,7 +21,7 @@ def end_runs(
     objective: Objective,
     *,
     whole: bool,
-    patience: float = PATIENCE_S,
+    hurried: Callable[[], bool] = lambda: False,
 ) -> str | None:
     """Write what is left, end the parent run and note whether MLflow has everything.
 
@@ -31,13 +31,14 @@ def end_runs(
         records: Trials of the study.
         objective: What is optimised, the first of several.
         whole: Whether nothing is left to run.
-        patience: Seconds without any progress after which what is left stays for the next launch.
+        hurried: Whether the launch was asked to stop, as it is now.
 
     Returns:
         What MLflow could not take, in one line, or None.
     """
     summary = final_metrics_of_study(records, objective)
-    problem = tracker.close(status=parent_status(records, whole=whole), summary=summary, patience=patience)
+    status = parent_status(records, whole=whole)
+    problem = tracker.close(status=status, summary=summary, patience=PATIENCE_S, hurried=hurried)
     with suppress(OSError):  # the storage failed: the next launch finds out by itself
         note_tracking(store, tracker.uri, complete=whole and problem is None, page=tracker.page)
     return problem

@@ -6,8 +6,9 @@ lacks of a record is worked out when it answers again. In memory there is one re
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import one_line
@@ -23,6 +24,8 @@ LOCAL_UI = "http://127.0.0.1:5000"
 START_SECONDS = 10.0
 """How long the first workers have the processor to themselves: MLflow takes 4 s of it for its import and database."""
 RETRY_SECONDS = 5.0
+HURRIED_SECONDS = 15.0
+"""How long MLflow may take for one step at the end of a launch that was stopped."""
 LAST_TRIES = 3
 """Attempts of the last writing, a second apart, before what is left stays for the next launch."""
 
@@ -58,6 +61,7 @@ class Tracker:
         self._problem: str | None = None
         self._drawn = False
         self._wrote_at = time.monotonic()
+        self._hurried: Callable[[], bool] = lambda: False
         self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -82,29 +86,43 @@ class Tracker:
         epochs = sum(max(0, count) for count in waiting.values())
         return redacted(f"MLflow is behind by {epochs} epochs of {len(waiting)} trials ({problem})")
 
-    def close(self, *, status: str, summary: Mapping[str, float], patience: float = 600) -> str | None:
-        """Write what is left, then end the parent run.
+    def close(
+        self,
+        *,
+        status: str,
+        summary: Mapping[str, float],
+        patience: float = 600,
+        hurried: Callable[[], bool] = lambda: False,
+    ) -> str | None:
+        """Write what is left, then end the parent run; called once more, wait for the same end.
 
         Args:
             status: MLflow status of the parent run: FINISHED, FAILED or KILLED. A study that was stopped early gets
                 its tables and pictures by the launch that ends it.
             summary: Final metrics of the parent run.
             patience: Seconds without any progress after which what is left stays for the next launch.
+            hurried: Whether the launch was asked to stop, as it is now: files, tables and the model then stay for the
+                next launch.
 
         Returns:
             One line about what could not be written, or None.
         """
-        self._ending = (status, summary)
         with self._inbox.wake:
+            if not self._inbox.closing:
+                self._ending, self._hurried = (status, summary), hurried
+                self._wrote_at = time.monotonic()
             self._inbox.closing = True
-            self._wrote_at = time.monotonic()
             self._inbox.wake.notify()
-        while self._thread.is_alive() and time.monotonic() - self._wrote_at < patience:
+        while self._thread.is_alive() and self._waited() < (HURRIED_SECONDS if hurried() else patience):
             self._thread.join(0.2)
         if self._thread.is_alive() or self._problem:
             behind = f"MLflow at {self.uri} is behind: {self._problem or 'no answer'}; the records hold everything"
             return redacted(behind)
         return redacted("; ".join(self._shortcomings())) or None
+
+    def _waited(self) -> float:
+        """Seconds without any progress."""
+        return time.monotonic() - self._wrote_at
 
     @property
     def page(self) -> str | None:
@@ -165,7 +183,7 @@ class Tracker:
                     del self._inbox.changed[key]
             self._wrote_at = time.monotonic()
         self._problem = None
-        if not self._drawn:
+        if not self._drawn and not self._hurried():
             self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need
             self._try("pictures of the data", lambda runs: runs.log_pictures())
 
@@ -193,14 +211,21 @@ class Tracker:
 
     def _write_last(self) -> None:
         status, summary = self._ending
-        if status != "KILLED":
-            for key in list(self._to_file):
-                self._write_files(self._to_file.pop(key))
-            self._try("tables and figures of the study", lambda runs: runs.log_study())
-            self._try("model", lambda runs: runs.log_model())
-            for what, (_, write) in list(self._missing.items()):
-                self._try(what, write)
+        for write in self._rest() if status != "KILLED" else ():
+            if self._hurried():
+                self._missing["files and tables"] = "the launch was stopped", lambda _: None
+                break
+            write()
         self._connected().finish(status, summary)
+
+    def _rest(self) -> Iterator[Callable[[], None]]:
+        """What a stop leaves to the next launch, piece by piece; what failed comes once more."""
+        for key in list(self._to_file):
+            yield partial(self._write_files, self._to_file.pop(key))
+        yield partial(self._try, "tables and figures of the study", lambda runs: runs.log_study())
+        yield partial(self._try, "model", lambda runs: runs.log_model())
+        for what, (_, write) in list(self._missing.items()):
+            yield partial(self._try, what, write)
 
     def _write_files(self, record: Record) -> None:
         self._try(f"files of {record.key}", lambda runs: runs.log_files(record))

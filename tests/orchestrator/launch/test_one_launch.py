@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -54,6 +58,14 @@ def mlflow_children(place: Path) -> dict[str, Any]:
     children = {r.data.tags["trial"]: r for r in runs if "trial" in r.data.tags}
     assert len(children) == len(runs) - 1  # never two runs of one trial
     return children
+
+
+def parent(place: Path) -> Any:
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    (run,) = [r for r in client.search_runs([experiment.experiment_id]) if "trial" not in r.data.tags]
+    return run
 
 
 def test_a_whole_study_and_the_same_command_again(study: Make, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,19 +158,114 @@ def test_more_than_any_node_has_is_refused_and_nothing_is_written(study: Make, p
     assert sorted(place.iterdir()) == before
 
 
+def start(before: str, overrides: str, fit: str) -> "subprocess.Popen[str]":
+    """A launch in a process of its own, in which ``before`` runs first."""
+    script = f"""
+import os, signal, sys
+from orchestrator.run.stop import Stop
+with Stop('THE COMMAND') as stop:
+    from orchestrator.launch import one_launch
+    from orchestrator.studyfile import load
+{textwrap.indent(before, "    ")}
+    target = one_launch.Target(fit={fit!r}, max_concurrent=2)
+    study = load('s.yaml', {overrides})
+    try:
+        code = one_launch.launch(study, storage='out', target=target, command='THE COMMAND', stop=stop)
+    except KeyboardInterrupt:
+        code = stop.exit_code
+sys.exit(code)
+"""
+    call = [sys.executable, "-c", script]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def alive(session: int) -> list[int]:
+    """Processes of a session that still run."""
+    running = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process.pid)
+    return running
+
+
+SIGNALS = {
+    "while the models are checked": "one_launch.check_models = lambda _: os.kill(os.getpid(), 15) or signal.pause()",
+    "while Ray starts": """
+import ray
+init = ray.init
+def start(**options):
+    os.kill(os.getpid(), 15)
+    return init(**options)
+ray.init = start
+""",
+    "while the report is written": """
+from orchestrator.report import build
+build.write_report = lambda _: os.kill(os.getpid(), 15) or signal.pause()
+""",
+    "while Ray is left": """
+import ray
+shutdown = ray.shutdown
+def leave():
+    shutdown()  # which leaves SIGTERM deadly
+    os.kill(os.getpid(), 15)
+ray.shutdown = leave
+""",
+}
+
+
+@pytest.mark.parametrize("when", SIGNALS)
+def test_a_signal_at_any_moment_loses_nothing(when: str, study: Make, place: Path) -> None:
+    small = ["search.trials=1", "search.references=[]"]
+    process = start(SIGNALS[when], repr(small), "fake_fit:fit")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, out
+    assert "Traceback" not in out
+    assert not (place / "out/s/lease.json").exists()
+    assert alive(process.pid) == []
+    begun = when in ("while the report is written", "while Ray is left")
+    if begun:
+        assert "Continue with:  THE COMMAND" in out
+        assert "The report is left to the next launch." in out
+        assert pq.read_table(place / "out/s/results.parquet").num_rows == 4
+        assert parent(place).info.status == "FINISHED"
+    assert run(study(*small)) == 0
+    assert pq.read_table(place / "out/s/results.parquet").num_rows == 4
+    assert (place / "out/s/report/report.html").exists()
+    assert parent(place).info.status == "FINISHED"
+    assert list(mlflow_children(place)) == ["search-0000"]
+
+
+@pytest.mark.parametrize("stuck", ["raylet", "ray::ResourceTrainable"])
+def test_a_stop_ends_though_a_process_of_rays_is_stuck(stuck: str, study: Make, place: Path) -> None:
+    process = start("", "['search.trials=2', 'train.epochs=99', 'resources.stop_grace_s=2']", "fake_fit:slow")
+    deadline = time.monotonic() + 90
+    while not list(place.glob("out/s/trials/*/epochs-1.json")):
+        assert time.monotonic() < deadline, "no epoch in 90 s"
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if " ".join(child.cmdline()).split(" ")[0].rpartition("/")[2].startswith(stuck):
+            child.suspend()
+            break
+    else:
+        pytest.fail(f"no {stuck} runs")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    assert "Continue with:  THE COMMAND" in out
+    assert not (place / "out/s/lease.json").exists()
+    assert parent(place).info.status == "KILLED"
+    assert {record.state for record in records(place).values()} == {State.INTERRUPTED}
+    time.sleep(1)
+    assert alive(process.pid) == []
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     study: Make, place: Path, number: signal.Signals, code: int
 ) -> None:
-    script = (
-        "import sys; from orchestrator.launch.one_launch import Target, launch;"
-        "from orchestrator.studyfile import load;"
-        "sys.exit(launch(load('s.yaml', ['search.trials=4']), storage='out', target=Target(fit='fake_fit:slow'),"
-        "command='THE COMMAND'))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = start("", "['search.trials=4']", "fake_fit:slow")
     deadline = time.monotonic() + 90
     while not list(place.glob("out/s/trials/*/epochs-1.json")):
         assert time.monotonic() < deadline, "no epoch in 90 s"
@@ -167,6 +274,8 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == code, out
+    again = "Ctrl-C again" if number is signal.SIGINT else "a second signal"
+    assert re.search(rf"stopping: (waiting up to 30 s for \d epochs? in flight|no epoch is in flight); {again}", out)
     assert "Continue with:  THE COMMAND" in out
     assert "Traceback" not in out
     interrupted = records(place)
@@ -176,7 +285,7 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
 
     assert run(study("search.trials=4")) == 0
     finished = records(place)
-    assert len(finished) == 6
+    assert len(finished) == 4 + len(study().spec.search.references)
     assert {record.state for record in finished.values()} == {State.COMPLETE}
     for key, record in interrupted.items():
         assert finished[key].planned.config == record.planned.config
@@ -232,7 +341,7 @@ def test_a_killed_driver_loses_no_trial_and_runs_none_twice(study: Make, place: 
     written = ended.joinpath("epochs-1.json").stat().st_mtime_ns
     assert run(study("search.trials=4", "train.epochs=2")) == 0
     after = records(place)
-    assert len(after) == 6
+    assert len(after) == 4 + len(study().spec.search.references)
     assert {record.state for record in after.values()} == {State.COMPLETE}
     assert ended.joinpath("epochs-1.json").stat().st_mtime_ns == written, "it was not run again"
     assert {run.info.status for run in mlflow_children(place).values()} == {"FINISHED"}

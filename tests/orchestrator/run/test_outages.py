@@ -18,6 +18,7 @@ from orchestrator.plan.planner import Planner
 from orchestrator.run import temporary
 from orchestrator.run.adapters import PlannedSearcher, _last_failure
 from orchestrator.run.session import Session
+from orchestrator.run.stop import Stop
 from orchestrator.run.tuner import _ray_failures
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
@@ -147,7 +148,7 @@ def test_a_worker_lost_while_ray_cannot_write_is_not_the_trials_fault(
     session, planned, store = driven
     monkeypatch.setattr(temporary, "ROOM_BYTES", 1 << 60 if full else 1)
     monkeypatch.setattr(temporary._obstacle, "__defaults__", (temporary.ROOM_BYTES,))
-    searcher = PlannedSearcher(session, lambda planned: Job(planned, "", "s", "x", ""))
+    searcher = PlannedSearcher(session, lambda planned: Job(planned, "", "s", "x", ""), Stop("again"))
     searcher.keys["ray"] = planned.key
     searcher.on_trial_complete("ray", None, error=True)
     (record,) = store.records()

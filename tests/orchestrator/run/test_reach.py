@@ -13,6 +13,7 @@ import ray
 from orchestrator.errors import InputError, MachineError
 from orchestrator.run import cluster, reach
 from orchestrator.run.reach import Address, _Answer, check_answers
+from orchestrator.run.stop import Stop
 from orchestrator.sweep import main
 
 SHAPES = str(Path(__file__).parents[3] / "search_spaces/shapes.yaml")
@@ -147,6 +148,13 @@ def test_an_address_of_the_environment_is_named_so(
     assert list(tmp_path.iterdir()) == []
 
 
+def telling(lines: list[str]) -> Stop:
+    """Nobody asks to stop; what the user is told comes into the list."""
+    stop = Stop("again")
+    stop.say = lines.append
+    return stop
+
+
 def refuse_to_start(monkeypatch: pytest.MonkeyPatch, error: Exception, cause: Exception | None = None) -> None:
     def init(**_: object) -> None:
         raise error from cause
@@ -161,7 +169,7 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 ) -> None:
     refuse_to_start(monkeypatch, error)
     lines: list[str] = []
-    with pytest.raises(MachineError) as raised, cluster.cluster(None, "RAY_ADDRESS", 1.0, lines.append):
+    with pytest.raises(MachineError) as raised, cluster.cluster(None, "RAY_ADDRESS", 1.0, telling(lines)):
         pass
     assert str(raised.value).startswith(f"Ray does not start on this machine: {error}; its logs are in /")
     assert str(raised.value).endswith("/session_latest/logs")
@@ -171,7 +179,7 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 def test_a_cluster_that_does_not_take_this_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_to_start(monkeypatch, ConnectionError("Failed to connect"), RuntimeError("No node info\nfound"))
     lines: list[str] = []
-    with pytest.raises(InputError) as raised, cluster.cluster("10.0.0.1:6379", "--address", 1.0, lines.append):
+    with pytest.raises(InputError) as raised, cluster.cluster("10.0.0.1:6379", "--address", 1.0, telling(lines)):
         pass
     assert str(raised.value) == "--address 10.0.0.1:6379: No node info found"
     assert lines == ["Connecting to Ray at 10.0.0.1:6379"]

@@ -1,0 +1,260 @@
+"""Whether a launch is asked to stop, and how it then ends; from its first line to its last.
+
+A launch is a row of sections: each says how long a stop waits before it interrupts the main thread (with an
+`Interruption`), and when it waits no longer but ends the process from a thread of its own. A second signal does that at
+once. Imports neither Ray nor anything heavy.
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from orchestrator.run.signal_owner import SignalOwner
+
+BOUNCE_S = 0.2
+"""A signal this soon after the first is the same one: ``timeout`` sends it to the command and to its group."""
+POLL_S = 0.1
+SWALLOWED_S = 3.0
+"""A main thread that goes on so long after an interruption has swallowed it."""
+LAST_WORD_S = 4.0
+"""How long each thing may take that is still done when nothing is waited for any more."""
+
+T = TypeVar("T")
+
+
+class Interruption(KeyboardInterrupt):
+    """What a stop raises in the main thread.
+
+    Ray's C++ lets only a ``KeyboardInterrupt`` through. It is none itself: Python exits with 130 where one of these
+    came by a string that ``exec`` runs, though it was caught.
+    """
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of a launch, and what a stop does in it."""
+
+    awaits: Callable[[], str]
+    """What a stop waits for, as the user reads it."""
+    quiet_s: float
+    """How long a stop may take before the user is told that it is at work."""
+    patience_s: float
+    """Seconds until the main thread is interrupted; infinite where the section ends by itself."""
+    limit_s: float
+    """Seconds until nothing is waited for any more."""
+    entered: float = field(default_factory=time.monotonic)
+
+
+def _preparing() -> Section:
+    return Section(lambda: "leaving in order what has begun", quiet_s=1.0, patience_s=0.0, limit_s=20.0)
+
+
+def _ending() -> Section:
+    return Section(lambda: "writing down what ended", quiet_s=0.3, patience_s=math.inf, limit_s=60.0)
+
+
+class Stop(AbstractContextManager["Stop"]):
+    """Whether, and by which signal, a launch is asked to stop.
+
+    Entered in a thread other than the main one it owns no signal, and nobody asks.
+
+    Args:
+        command: What the user types to continue.
+        leave: Ends the process with an exit code; tests have their own.
+    """
+
+    def __init__(self, command: str, leave: Callable[[int], object] = os._exit) -> None:
+        self.say: Callable[[str], None] = _to_stderr
+        """Shows the user a line."""
+        self.signal: signal.Signals | None = None
+        """The first signal that asked."""
+        self._command, self._leave = command, leave
+        self._asked = math.inf
+        self._section = _preparing()
+        self._settled = False
+        self._shields = 0
+        self._told = False
+        self._interrupted = -math.inf
+        self._entered = 0
+        self._finished: int | None = None
+        self._over = threading.Event()
+        self._leaving = threading.Lock()
+        self._last: list[Callable[[], object]] = []
+        self._signals = SignalOwner(self.take, self._interrupt)
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int | None:
+        """130 for Ctrl-C, 143 for any other signal, None where nobody asked."""
+        if self.signal is None:
+            return None
+        return 130 if self.signal is signal.SIGINT else 143
+
+    def __enter__(self) -> Self:
+        """Own the signals; once more inside, nothing happens."""
+        self._entered += 1
+        if self._entered == 1 and threading.current_thread() is threading.main_thread():
+            self._signals.own()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Give the signals back to whoever had them."""
+        self._entered -= 1
+        if self._entered == 0:
+            self._over.set()
+            self._signals.give_back()
+
+    def finished(self, code: int) -> int:
+        """The launch has ended and told everything: a signal from now on only hastens the exit, with this code."""
+        self._finished = code
+        self._over.set()
+        return code
+
+    @contextmanager
+    def section(self, awaits: Callable[[], str], *, patience_s: float, limit_s: float) -> Iterator[None]:
+        """A stretch in which a stop waits for something: it says so at once."""
+        self._section = Section(awaits, 0.0, patience_s, limit_s)
+        try:
+            yield
+        finally:
+            self._section = _ending() if self._settled else _preparing()
+
+    def settle(self) -> None:
+        """From now on there is something to write down: outside of sections nothing interrupts the main thread."""
+        self._settled = True
+        self._section = _ending()
+
+    def shielded(self, manager: AbstractContextManager[T]) -> "_Shielded[T]":
+        """The context manager, entered and left without an interruption halfway."""
+        return _Shielded(self, manager)
+
+    @contextmanager
+    def shield(self) -> Iterator[None]:
+        """A stretch that must come to its end, such as Ray's start; handlers that it replaced are ours again."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._signals.arm()
+            self._shields -= 1
+        self._interrupt()  # at once, not when our thread looks again: the next section may be another
+
+    def lastly(self, action: Callable[[], object]) -> None:
+        """Do this also when nothing is waited for any more, before what was named earlier; in another thread."""
+        self._last.append(action)
+
+    def take(self, number: signal.Signals) -> None:
+        """Take a signal: the first asks to stop, a later one ends the process."""
+        if self._finished is not None:
+            self._leave(self._finished)
+        elif self.signal is None:
+            self._asked, self.signal = time.monotonic(), number
+            _apart(self._see_it_through)
+        elif time.monotonic() - self._asked > BOUNCE_S:
+            _apart(self._leave_now)
+
+    def _interrupt(self) -> None:
+        """Interrupt the main thread, in which this runs, if it can be and is due."""
+        if self._is_due() and not self._shields:
+            self._interrupted = time.monotonic()
+            raise Interruption
+
+    def _is_due(self) -> bool:
+        recently = time.monotonic() - self._interrupted < SWALLOWED_S
+        return self.requested and not recently and self._waited(self._section) >= self._section.patience_s
+
+    def _waited(self, section: Section) -> float:
+        """How long a stop has waited in a section, in seconds."""
+        return time.monotonic() - max(self._asked, section.entered)
+
+    def _see_it_through(self) -> None:
+        """Tell the user, interrupt the main thread in time, and end the process where that does not help."""
+        while not self._over.is_set():
+            self._look()  # a section is not kept while this thread waits: it may hold handles of Ray's
+            self._over.wait(POLL_S)
+
+    def _look(self) -> None:
+        section = self._section
+        waited = self._waited(section)
+        if waited > section.limit_s:
+            self._leave_now()
+        if self._is_due():
+            self._signals.wake_main_thread()
+        if waited >= section.quiet_s and not self._told:
+            self._told = True
+            _apart(partial(self._tell, section.awaits))
+
+    def _tell(self, awaits: Callable[[], str]) -> None:
+        again = "Ctrl-C again" if self.signal is signal.SIGINT else "a second signal"
+        self.say(f"stopping: {awaits()}; {again} stops now")
+
+    def _leave_now(self) -> None:
+        """End the process, in order as far as that is quick: whatever hangs holds up nothing else."""
+        if not self._leaving.acquire(blocking=False):
+            return
+        for action in reversed(self._last):
+            _apart(action).join(LAST_WORD_S)
+        text = f"\nStopped at once; nothing that finished is lost. Continue with:  {self._command}"
+        _apart(lambda: _to_stderr(text)).join(LAST_WORD_S)
+        _end_children()
+        self._leave(self.exit_code or 0)
+
+
+class _Shielded(AbstractContextManager[T], Generic[T]):
+    def __init__(self, stop: Stop, manager: AbstractContextManager[T]) -> None:
+        self._stop, self._manager = stop, manager
+
+    def __enter__(self) -> T:
+        self._stop._shields += 1
+        try:
+            return self._manager.__enter__()
+        finally:
+            self._stop._shields -= 1  # no handler runs between here and the body of ``with``
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._stop._shields += 1
+        try:
+            return self._manager.__exit__(kind, error, trace)
+        finally:
+            self._stop._shields -= 1
+
+
+def _apart(action: Callable[[], object]) -> threading.Thread:
+    """Do something in a thread, so that it cannot hold up its caller."""
+
+    def act() -> None:
+        with suppress(Exception):  # whatever it is, the process is about to end
+            action()
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def _to_stderr(line: str) -> None:
+    """Write past Python's buffers: the main thread may hold their lock."""
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode(errors="replace"))
+
+
+def _end_children() -> None:
+    """Kill what this process started: a Ray of its own, workers included. A cluster that it joined is none of it."""
+    import psutil  # late: only the last moment needs it
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
