@@ -190,7 +190,10 @@ def alive(session: int) -> list[int]:
 
 
 SIGNALS = {
-    "while the models are checked": "one_launch.check_models = lambda _: os.kill(os.getpid(), 15) or signal.pause()",
+    "while the models are checked": """
+from orchestrator.launch import preparation
+preparation.check_models = lambda _: os.kill(os.getpid(), 15) or signal.pause()
+""",
     "while Ray starts": """
 import ray
 init = ray.init
