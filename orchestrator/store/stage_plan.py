@@ -49,8 +49,6 @@ class StagePlan:
     """Seed of each block; every arm runs once with each. Column ``block`` of the results is the position."""
     factors: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
     """Levels of each factor, the baseline's first."""
-    shown: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
-    """The same as the study file writes them, of factors of which some levels name environment variables."""
     aliases: tuple[str, ...] = ()
     """What a fractional design cannot tell apart, one line each."""
     target: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -63,6 +61,8 @@ class StagePlan:
     """Metric and mode of the first objective: what the comparison is to decide by."""
     earlier: tuple[str, ...] = ()
     """Plans of the stage that this one replaced after runs of it had begun, one line each."""
+    shown: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
+    """Levels as the study file writes them, of factors of which some levels name environment variables."""
 
     @property
     def hash(self) -> str:

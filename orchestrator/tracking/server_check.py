@@ -6,6 +6,7 @@ import ssl
 from http import HTTPStatus
 from http.client import BadStatusLine, HTTPException, InvalidURL, RemoteDisconnected
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from orchestrator.errors import one_line
@@ -31,7 +32,7 @@ def server_trouble(uri: str) -> str | None:
     """
     opener = build_opener(_NoRedirect, HTTPSHandler(context=ssl._create_unverified_context()))
     try:
-        with opener.open(Request(uri.rstrip("/") + QUESTION), timeout=ANSWER_S) as answer:
+        with opener.open(Request(_without_user(uri).rstrip("/") + QUESTION), timeout=ANSWER_S) as answer:
             json.loads(answer.read())
     except HTTPError as error:
         return _judged(error.code)
@@ -42,6 +43,12 @@ def server_trouble(uri: str) -> str | None:
     except ValueError as error:  # no JSON
         raise NotMLflow("answers, but not as an MLflow server does") from error
     return None
+
+
+def _without_user(uri: str) -> str:
+    """The address without ``USER:PASSWORD@``, which urllib would take for a part of the host."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class _NoRedirect(HTTPRedirectHandler):

@@ -24,7 +24,7 @@ objective: {metric: val/miou, mode: max}
 data: {name: shapes}
 model: {arch: fpn, encoder: resnet18, encoder_weights: null}
 train: {epochs: 2, batch_size: 20}
-suppression: {alpha: 0.3, p_max: 0.5, gate_norm: mean}
+suppression: {alpha: 0.3, p_max: 0.5, gate_norm: mean, recalibrate: true}
 """
 ARMS = "ablation: {design: arms, arms: [plain, two_path, full], seeds: 3}\n"
 FACTORS = """

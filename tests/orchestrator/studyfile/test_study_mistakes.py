@@ -127,7 +127,7 @@ def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(complain):
     found = complain(
         study="a b",
         objective="{metric: nope, mode: up}",
-        model="{arch: unett, encoder: resnet, weights: null}",
+        model="{arch: unett, encoder: resnet, wieghts: null}",
         train="{epochs: {uniform: [1, 3]}, batch_size: -1}",
         suppression="{layer: encoder, p_max: 2}",
         search="{trials: 0, sampler: grid}",
@@ -135,7 +135,7 @@ def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(complain):
     )
     assert [line.split(":")[0] for line in found] == [
         "1 study", "2 objective.mode", "2 objective.metric", "4 model.arch", "4 model.encoder",
-        "4 model.weights", "5 train.epochs", "5 train.batch_size", "6 suppression.layer",
+        "4 model.wieghts", "5 train.epochs", "5 train.batch_size", "6 suppression.layer",
         "6 suppression.p_max", "7 search.trials", "10 modle",
     ]  # fmt: skip
 
