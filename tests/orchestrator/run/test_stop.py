@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.run.stop import Stop
+from orchestrator.store.commands import interpreter
 
 ROOT = Path(__file__).parents[3]
 PREAMBLE = """
@@ -269,7 +270,7 @@ def test_the_command_tells_how_to_continue_in_the_words_that_were_typed() -> Non
         "studyfile.load = load; sys.exit(sweep.main(['my study.yaml', '--set', 'a=[1, 2]']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    command = "python -m orchestrator.sweep 'my study.yaml' --set 'a=[1, 2]'"
+    command = f"{interpreter()} -m orchestrator.sweep 'my study.yaml' --set 'a=[1, 2]'"
     told = f"Interrupted; nothing that finished is lost. Continue with:  {command}\n"
     assert (done.returncode, done.stdout, done.stderr) == (143, "", told)
 

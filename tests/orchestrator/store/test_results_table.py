@@ -85,7 +85,7 @@ def test_a_column_of_mixed_types_becomes_text() -> None:
 def test_best_yaml_is_a_trial_configuration_that_says_where_it_comes_from(tmp_path: Path) -> None:
     command = write_best(Store(str(tmp_path), "s"), trial(0, (0.1, 1.0), (0.2, 0.5)), "s", MIOU, threads=2)
     path = tmp_path / "s/best.yaml"
-    assert command.endswith(f"python -m trainable {path} --threads 2")
+    assert command.endswith(f" -m trainable {path} --threads 2")
     text = path.read_text()
     assert "search-0 of study s: val/miou = 0.2 after epoch 2" in text
     assert f"python -m trainable {path} --threads 2" in text
