@@ -239,7 +239,7 @@ def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     assert len(rows) == 2 + 3, "with the references"
     best = max((row for row in rows if row["kind"] == "search"), key=lambda row: row["val/object_miou_swapped"])
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("best ")]
-    alone = command(*line.split("python -m ")[1].split())
+    alone = command(*line.split(" -m ")[1].split())
     assert alone.returncode == 0, alone.stderr
     for name in ("val/miou", "val/object_miou_swapped", "train/loss"):
         assert f"{name} = {best[name]:.6g}\n" in alone.stdout, "the same trial bit for bit"
