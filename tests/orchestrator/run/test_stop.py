@@ -72,7 +72,7 @@ def run(body: str, *, ignored: bool = False) -> Ended:
         check=False,
         timeout=60,
         cwd=ROOT,
-        preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL),
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - began)

@@ -161,7 +161,7 @@ def test_a_study_goes_on_with_another_ray(storage: str, study: Make, tmp_path: P
     out, _ = second.communicate(timeout=150)
     assert second.returncode == 0, out
     after = {record.key: record for record in store.records()}
-    assert len(after) == 4
+    assert len(after) == 2 + len(study().spec.search.references)
     assert {(record.state, len(record.epochs)) for record in after.values()} == {(State.COMPLETE, 4)}
     for key in ended:
         assert after[key] == before[key]
