@@ -40,6 +40,8 @@ DROPS: dict[str, Sequence[Sequence[int]] | None] = {
     "images_of_ranks": [[2], [], []],
 }
 COMBINATIONS = list(product(MECHANISMS, PLACES, DROPS))
+CHECKERED = [index for index in range(len(COMBINATIONS)) if (index // len(DROPS) + index) % 2 == 0]
+"""Half of them: every mechanism meets every place, and both meet every kind of drop."""
 EVALUATIONS = [combination for combination in COMBINATIONS if combination[-1] == "none"]
 
 
@@ -181,7 +183,7 @@ def errors_of(ours: Found, expected: Found) -> dict[str, dict[str, float]]:
     }
 
 
-@pytest.mark.parametrize("index", range(len(COMBINATIONS)), ids=case_name)
+@pytest.mark.parametrize("index", CHECKERED, ids=case_name)
 def test_the_step_equals_the_slow_reference(
     index: int, make_model: Callable[..., Segmenter], worst: dict[tuple[str, str], list[float]]
 ) -> None:
