@@ -22,23 +22,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from chaos_checks import Finished, decision_differences, differences, table
-from mlflow_server import mlflow_server
+from chaos_ground import Ground, ground
+from chaos_trace import TRACE, clear, epochs_trained, repeats
 
 from orchestrator.studyfile import load
-from trainable.config import TrialConfig
-from trainable.train.engine import EpochResult
-from trainable.train.engine import fit as engine
 
 ROOT = Path(__file__).resolve().parents[1]
-TRACE = "CHAOS_TRACE"
-"""Environment variable with the folder where trials note their epochs; also marks the processes that may be killed."""
 STUDY_SECONDS = 900.0
 EAGER = 0.2
 """Share of the kills that come at any moment of a launch, also before its first epoch."""
@@ -71,38 +67,6 @@ search:
   references: []
 resources: {cpu: 1, max_concurrent: 1, retries: 99, retry_backoff_s: 0.1}
 """
-
-
-def traced(config: TrialConfig, *, threads: int, resume_from: Mapping[str, Any] | None = None) -> Iterator[EpochResult]:
-    """The engine; notes where a trial starts, which epochs it trained and which of them it handed on."""
-    _note(config, "start", int(resume_from["epoch"]) if resume_from else 0)
-    for result in engine(config, threads=threads, resume_from=resume_from):
-        _note(config, "trained", result.epoch)
-        yield result
-        _note(config, "handed", result.epoch)
-
-
-def _note(config: TrialConfig, what: str, epoch: int) -> None:
-    with open(f"{os.environ[TRACE]}/{config.seed}.txt", "a") as stream:
-        stream.write(f"{what} {epoch}\n")
-
-
-@dataclass
-class Ground:
-    """Where studies run: a cluster of two nodes, or a Ray of each command's own."""
-
-    tracking: str
-    cluster: Any = None
-    node: Any = None
-    """The cluster's second node."""
-
-    def kill_node(self) -> None:
-        """SIGKILL the second node's raylet and put another node in its place."""
-        self.node.all_processes["raylet"][0].process.kill()
-        time.sleep(1)
-        with suppress(Exception):  # parts of it are gone already
-            self.cluster.remove_node(self.node, allow_graceful=False)
-        self.node = self.cluster.add_node(num_cpus=1)
 
 
 @dataclass
@@ -164,7 +128,7 @@ class Run:
             "import sys; from orchestrator.launch.one_launch import Target, launch;"
             "from orchestrator.studyfile import load;"
             f"sys.exit(launch(load({str(self.spec)!r}, {overrides!r}), storage={str(self.folder)!r},"
-            f"target=Target({address!r}, fit='chaos:traced'), command=''))"
+            f"target=Target({address!r}, fit='chaos_trace:traced'), command=''))"
         )
         self.folder.mkdir(exist_ok=True)
         with open(self.folder / "log.txt", "a") as log:
@@ -181,17 +145,13 @@ class Run:
         assert self.process is not None
         eager = self.random.random() < EAGER
         until = time.monotonic() + self.random.uniform(0, 8) if eager else deadline
-        goal = self._epochs_done() + self.random.randint(1, 3)
-        while time.monotonic() < until and (eager or self._epochs_done() < goal):
+        goal = epochs_trained() + self.random.randint(1, 3)
+        while time.monotonic() < until and (eager or epochs_trained() < goal):
             if self.process.poll() is not None:
                 return False
             time.sleep(0.02)
         time.sleep(self.random.uniform(0, 0.4))
         return self.process.poll() is None
-
-    def _epochs_done(self) -> int:
-        traces = Path(os.environ[TRACE]).glob("*.txt")
-        return sum(trace.read_text().count("trained") for trace in traces)
 
     def _kill(self) -> None:
         workers = self._workers()
@@ -221,44 +181,6 @@ class Run:
                     if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                         pids.append(pid)
         return pids
-
-
-def repeats() -> Counter[int]:
-    """Attempts by the number of epochs that an earlier attempt had handed on and they trained again."""
-    found: Counter[int] = Counter()
-    for trace in Path(os.environ[TRACE]).glob("*.txt"):
-        handed = 0
-        for line in trace.read_text().splitlines():
-            what, epoch = line.split()
-            if what == "handed":
-                handed = int(epoch)
-            elif what == "start":
-                if handed or int(epoch):
-                    found[max(0, handed - int(epoch))] += 1
-                handed = int(epoch)
-    return found
-
-
-@contextmanager
-def ground(folder: Path, *, local: bool) -> Iterator[Ground]:
-    """Two nodes and a tracking server on loopback, or neither."""
-    if local:
-        yield Ground(f"sqlite:///{folder}/mlflow.db")
-        return
-    from ray.cluster_utils import Cluster
-
-    with ExitStack() as stack:
-        uri = stack.enter_context(mlflow_server(folder, "--workers", "1"))
-        cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        stack.callback(cluster.shutdown)
-        yield Ground(uri, cluster, cluster.add_node(num_cpus=1))
-
-
-def _trace(folder: Path) -> None:
-    """Empty the notes: trials of one study have the seeds of the other's."""
-    folder.mkdir(exist_ok=True)
-    for note in folder.iterdir():
-        note.unlink()
 
 
 def chaos(
@@ -291,13 +213,13 @@ def chaos(
     began = time.monotonic()
     with ground(folder, local=local or search) as place:
         study = load(spec, [f"tracking.uri={place.tracking}"])
-        _trace(trace)
+        clear(trace)
         calm = Run("calm", spec, folder / "calm", place, random_, Tally())
         calm.finish(0)
         say(f"undisturbed: {time.monotonic() - began:.0f} s, {len(table(calm.finished))} rows")
         left, rounds = kills, 0
         while left:
-            _trace(trace)
+            clear(trace)
             rounds += 1
             run = Run(f"chaos-{rounds}", spec, folder / f"chaos-{rounds}", place, random_, tally)
             left = run.finish(left)

@@ -31,8 +31,8 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except (KeyboardInterrupt, Exception) as error:
         stop.settle()
         if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
-            told = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
-            print(told, file=sys.stderr)
+            line = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
+            print(line, file=sys.stderr)
             return stop.exit_code
         if not isinstance(error, InputError):
             raise

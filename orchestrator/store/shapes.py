@@ -36,5 +36,7 @@ def read_shaped(objects: Objects, name: str, shape: TypeAdapter[T], key: str | N
 def unlike(error: ValidationError) -> str:
     """What of an object's content no version writes, in short: the first of pydantic's complaints."""
     detail = error.errors(include_url=False)[0]
-    told = ": ".join(filter(None, [".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")]))
-    return f"not as any version writes it ({' '.join(told.split())[:200]})"
+    complaint = ": ".join(
+        filter(None, [".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")])
+    )
+    return f"not as any version writes it ({' '.join(complaint.split())[:200]})"

@@ -60,6 +60,14 @@ def mlflow_children(place: Path) -> dict[str, Any]:
     return children
 
 
+def wait_for_an_epoch(process: "subprocess.Popen[str]", place: Path) -> None:
+    deadline = time.monotonic() + 90
+    while not list(place.glob("out/s/trials/*/epochs-1.json")):
+        assert time.monotonic() < deadline, "no epoch in 90 s"
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+
+
 def parent(place: Path) -> Any:
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     experiment = client.get_experiment_by_name("s")
@@ -242,11 +250,7 @@ def test_a_signal_at_any_moment_loses_nothing(when: str, study: Make, place: Pat
 @pytest.mark.parametrize("stuck", ["raylet", "ray::ResourceTrainable"])
 def test_a_stop_ends_though_a_process_of_rays_is_stuck(stuck: str, study: Make, place: Path) -> None:
     process = start("", "['search.trials=2', 'train.epochs=99', 'resources.stop_grace_s=2']", "fake_fit:slow")
-    deadline = time.monotonic() + 90
-    while not list(place.glob("out/s/trials/*/epochs-1.json")):
-        assert time.monotonic() < deadline, "no epoch in 90 s"
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
+    wait_for_an_epoch(process, place)
     for child in psutil.Process(process.pid).children(recursive=True):
         if " ".join(child.cmdline()).split(" ")[0].rpartition("/")[2].startswith(stuck):
             child.suspend()
@@ -269,11 +273,7 @@ def test_a_signal_stops_the_study_and_the_same_command_finishes_it(
     study: Make, place: Path, number: signal.Signals, code: int
 ) -> None:
     process = start("", "['search.trials=4']", "fake_fit:slow")
-    deadline = time.monotonic() + 90
-    while not list(place.glob("out/s/trials/*/epochs-1.json")):
-        assert time.monotonic() < deadline, "no epoch in 90 s"
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
+    wait_for_an_epoch(process, place)
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == code, out
