@@ -112,7 +112,7 @@ def measure(study: Study, trials: Sequence[TrialConfig]) -> Costs:
     images = dict.fromkeys([*foreseen(study).images, *map(images_of, trials)])
     rehearsed = rehearse(list(images), study)
     torch.set_num_threads(study.spec.resources.threads)
-    with _told(study):
+    with _refusing(study):
         work = {trial: _work(trial, rehearsed.operations.get(images_of(trial), 0.0)) for trial in trials}
         cheapest, dearest = (choose(work, key=work.__getitem__) for choose in (min, max))
         high = Probed(dearest, work[dearest], probe(dearest))
@@ -122,7 +122,7 @@ def measure(study: Study, trials: Sequence[TrialConfig]) -> Costs:
 
 
 @contextmanager
-def _told(study: Study) -> Iterator[None]:
+def _refusing(study: Study) -> Iterator[None]:
     """Raise InputError for what makes a trial fail."""
     try:
         yield
