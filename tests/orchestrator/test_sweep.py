@@ -276,7 +276,7 @@ def test_camvid_ends_with_the_iou_of_every_class(place: Path) -> None:
     assert trial.data.params["data.root"] == "${CAMVID_ROOT}"
     cached = Path(os.environ["DROPCLASS_CACHE"]) / f"camvid-96x128-{trial.data.tags['data_fingerprint']}.arrow"
     assert cached.is_file()
-    pictures = sorted(path.name for path in (place / "mlruns").rglob("artifacts/data/camvid/*.png"))
+    pictures = sorted(path.name for path in (place / "mlartifacts").rglob("artifacts/data/camvid/*.png"))
     assert pictures == ["class_shares.png", "co_occurrence.png", "samples.png"]
 
 
