@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from trainable.configfile.mistakes import RuleError
+from trainable.loss.config import CrossEntropy, Dice, Loss, Lovasz
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
 
 
@@ -58,8 +59,10 @@ class TrainConfig(Section):
     """Learning rate of the encoder's weights in relation to ``lr``; 0 leaves them as they are."""
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = Field(default=None, exclude_if=not_)
     """Gradients longer than this, all weights together, are shortened to it; null shortens none."""
+    loss: Annotated[Loss, Field(exclude_if=CrossEntropy(name="ce").__eq__)] = CrossEntropy(name="ce")
+    """What each path is trained by: ce, ohem, focal, dice, lovasz or logit_adjusted; the suppression term stays."""
     class_weights: ClassWeights | None = None
-    """Weight of each class in the cross-entropy, one per class of the data; log_frequency: 1 / ln(1.02 + share of the
+    """Weight of each class in the loss, one per class of the data; log_frequency: 1 / ln(1.02 + share of the
     training pixels) (ENet, 1606.02147), scaled to mean 1; null weighs all alike."""
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster per step on a GPU. With an encoder stage
@@ -75,4 +78,11 @@ class TrainConfig(Section):
             raise RuleError(
                 f"must be below train.epochs ({self.epochs}), got {self.warmup_epochs:g}", "train.warmup_epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _class_weights_have_an_effect(self) -> Self:
+        if self.class_weights is not None and isinstance(self.loss, Dice | Lovasz) and not self.loss.ce:
+            message = f"weigh the cross-entropy, of which {self.loss.name} has none; give train.loss.ce a weight above 0"
+            raise RuleError(message, "train.class_weights")
         return self

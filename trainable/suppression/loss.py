@@ -1,4 +1,4 @@
-"""Cross-entropy that is defined for every batch, and the two-path loss of DropClass.
+"""Cross-entropy (or another pixel's loss) that is defined for every batch, and the two-path loss of DropClass.
 
 Source: arXiv 2111.00531, published code; METHOD step 5:
   loss = (1-w) CE(logits, y) + w CE(logits_drop, y with z ignored)
@@ -18,6 +18,10 @@ from trainable.data.classes import IGNORE_INDEX
 from trainable.suppression.drop import Drop
 
 Upsample = Callable[[Tensor], Tensor]
+PixelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Loss [B,H,W] of each pixel from logits [B,C,H,W], labels [B,H,W] and class weights [C]; 0 where it is ignored."""
+PathLoss = Callable[[Sequence[Tensor], Sequence[Tensor], Upsample, Tensor | None], list[Tensor]]
+"""Loss of each path from its logits [B,C,h,w], its labels [B,H,W], the upsampling and class weights [C]."""
 
 CHUNK = 2**20
 """Full-resolution logits that are worked on at once; at least one image of each path."""
@@ -32,31 +36,43 @@ def cross_entropy(logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tens
     return loss
 
 
+def weighted_cross_entropy(logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+    """Cross-entropy [B,H,W] of each pixel, times the weight of its class; 0 where it is ignored."""
+    return F.cross_entropy(logits_BCHW, labels_BHW, class_weights_C, ignore_index=IGNORE_INDEX, reduction="none")
+
+
 def path_cross_entropies(
     logits_PBChw: Sequence[Tensor],
     labels_PBHW: Sequence[Tensor],
     upsample: Upsample,
     class_weights_C: Tensor | None = None,
+    pixel_loss: PixelLoss = weighted_cross_entropy,
 ) -> list[Tensor]:
-    """Mean cross-entropy of each path's upsampled logits, as ``cross_entropy`` defines it.
+    """Mean cross-entropy of each path's upsampled logits, as ``cross_entropy`` defines it; or of another pixel's loss.
 
     The paths share the upsampling, and neither the logits [B,C,H,W] nor their gradient are kept: each chunk of images
     is upsampled, scored and differentiated at once, and only the gradient at the map's stride waits for ``backward``.
     """
     weights = None if class_weights_C is None else class_weights_C.to(logits_PBChw[0].dtype)
-    sums_P = _UpsampledCrossEntropy.apply(upsample, weights, torch.stack(list(labels_PBHW)), *logits_PBChw)
+    labels = torch.stack(list(labels_PBHW))
+    sums_P = _UpsampledPixelLoss.apply(upsample, pixel_loss, weights, labels, *logits_PBChw)
     return [
-        total / _weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
+        total / weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
         for total, labels_BHW in zip(sums_P, labels_PBHW, strict=True)
     ]
 
 
-class _UpsampledCrossEntropy(torch.autograd.Function):
-    """Sum [P] of the cross-entropy over the pixels of each path; differentiable once, by the logits alone."""
+class _UpsampledPixelLoss(torch.autograd.Function):
+    """Sum [P] of the pixels' losses over the pixels of each path; differentiable once, by the logits alone."""
 
     @staticmethod
     def forward(
-        ctx: Any, upsample: Upsample, weights_C: Tensor | None, labels_PBHW: Tensor, *logits_PBChw: Tensor
+        ctx: Any,
+        upsample: Upsample,
+        pixel_loss: PixelLoss,
+        weights_C: Tensor | None,
+        labels_PBHW: Tensor,
+        *logits_PBChw: Tensor,
     ) -> Tensor:
         differentiate = any(ctx.needs_input_grad)
         paths, batch = labels_PBHW.shape[:2]
@@ -68,13 +84,7 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
             part = slice(first, min(first + step, batch))
             leaf = torch.cat([logits[part] for logits in logits_PBChw]).requires_grad_(differentiate)
             with torch.set_grad_enabled(differentiate):
-                losses = F.cross_entropy(
-                    upsample(leaf),
-                    labels_PBHW[:, part].flatten(0, 1),
-                    weights_C,
-                    ignore_index=IGNORE_INDEX,
-                    reduction="none",
-                )
+                losses = pixel_loss(upsample(leaf), labels_PBHW[:, part].flatten(0, 1), weights_C)
             sums_P += losses.detach().view(paths, -1).sum(dim=1)
             if differentiate:
                 (gradient,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
@@ -86,10 +96,11 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         (upstream_P,) = upstream
-        return None, None, None, *(g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
+        return None, None, None, None, *(g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
 
 
-def _weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+def weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+    """Sum of the class weights over the pixels that are not ignored; without weights their number, 1 at least."""
     valid_BHW = labels_BHW != IGNORE_INDEX
     if class_weights_C is None:
         return valid_BHW.sum().double().clamp_min(1)
@@ -102,9 +113,9 @@ class PathLosses:
     """The terms of the two-path loss, each a scalar tensor."""
 
     plain: Tensor
-    """CE of the plain path."""
+    """CE of the plain path, or the loss that stands in its place."""
     suppressed: Tensor | None = None
-    """CE of the suppressed path; None for the plain model."""
+    """The same of the suppressed path; None for the plain model."""
     probability: Tensor | None = None
     """Mean probability of the suppressed classes; None where no class was dropped."""
     auxiliary: Tensor | None = None

@@ -29,6 +29,7 @@ from trainable.evaluate.metrics.names import (
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
+from trainable.loss.build import build_loss
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
@@ -168,4 +169,5 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
     sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
-    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, sampler)
+    loss = build_loss(config.train.loss, statistics, compute.device)
+    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler)

@@ -17,7 +17,7 @@ from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.failure import TrialFailed
 from trainable.model.segmenter import Segmenter
-from trainable.suppression.loss import PathLosses
+from trainable.suppression.loss import PathLoss, PathLosses
 from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
 from trainable.train import seeds
@@ -42,7 +42,9 @@ class Training:
     statistics: ClassStatistics
     """Of the training labels."""
     loss_weights: Tensor | None
-    """[C], class weights of the cross-entropy."""
+    """[C], class weights of the loss."""
+    loss: PathLoss
+    """Of each path: cross-entropy, or what stands in its place."""
     sampler: ClassSampler | None
     """Draws the classes to suppress; None for the plain model."""
 
@@ -140,10 +142,10 @@ def _losses(
 ) -> tuple[Tensor, PathLosses]:
     suppression, sampler = training.config.suppression, training.sampler
     if suppression is None or sampler is None:
-        terms = plain_losses(training.model, batch, training.loss_weights)
+        terms = plain_losses(training.model, batch, training.loss_weights, training.loss)
         return terms.plain, terms
     drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
-    terms, _ = two_path_losses(training.model, batch, drop, training.loss_weights, clock)
+    terms, _ = two_path_losses(training.model, batch, drop, training.loss_weights, clock, training.loss)
     assert terms.predicted is not None
     sampler.observe(terms.predicted, batch.labels_BHW, drop)
     return terms.total(suppressed_weight(suppression, u), suppression.alpha), terms

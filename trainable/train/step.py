@@ -1,4 +1,4 @@
-"""The losses of one training step: plain cross-entropy, or the two paths of DropClass (METHOD steps 2 to 5).
+"""The losses of one training step: that of the plain model, or the two paths of DropClass (METHOD steps 2 to 5).
 
 Shapes: B batch, H W crop.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainable.model.segmenter import PlainPass, Segmenter
 from trainable.suppression.drop import Drop
-from trainable.suppression.loss import PathLosses, path_cross_entropies, suppressed_probability
+from trainable.suppression.loss import PathLoss, PathLosses, path_cross_entropies, suppressed_probability
 from trainable.train.clock import PartClock
 
 
@@ -25,17 +25,26 @@ class Batch:
     """Train ids, int64."""
 
 
-def plain_losses(model: Segmenter, batch: Batch, class_weights_C: Tensor | None) -> PathLosses:
-    """Cross-entropy of the plain model."""
+def plain_losses(
+    model: Segmenter, batch: Batch, class_weights_C: Tensor | None, path_loss: PathLoss = path_cross_entropies
+) -> PathLosses:
+    """Cross-entropy, or the loss that stands in its place, of the plain model."""
     logits_BChw = model.plain(batch.images_B3HW).logits_BChw
-    (loss,) = path_cross_entropies([logits_BChw], [batch.labels_BHW], model.upsample, class_weights_C)
+    (loss,) = path_loss([logits_BChw], [batch.labels_BHW], model.upsample, class_weights_C)
     return PathLosses(loss)
 
 
 def two_path_losses(
-    model: Segmenter, batch: Batch, drop: Drop | None, class_weights_C: Tensor | None, clock: PartClock | None = None
+    model: Segmenter,
+    batch: Batch,
+    drop: Drop | None,
+    class_weights_C: Tensor | None,
+    clock: PartClock | None = None,
+    path_loss: PathLoss = path_cross_entropies,
 ) -> tuple[PathLosses, PlainPass]:
     """Losses of the plain and the suppressed path, and the plain pass; None drops no class.
+
+    ``path_loss`` stands in the place of the cross-entropy in both paths, not in that of an auxiliary classifier.
 
     ``clock`` times what is computed for the suppressed path alone: all but the upsampling and cross-entropy it shares.
     """
@@ -49,7 +58,7 @@ def two_path_losses(
         auxiliary = [model.block(layer).auxiliary_loss(plain.maps[layer], batch.labels_BHW) for layer in model.layers]
     if clock:
         clock.backward(suppressed_BChw, source_BKhw)
-    plain_ce, suppressed_ce = path_cross_entropies(
+    plain_loss, suppressed_loss = path_loss(
         [plain.logits_BChw, suppressed_BChw],
         [batch.labels_BHW, batch.labels_BHW if drop is None else drop.labels(batch.labels_BHW)],
         model.upsample,
@@ -58,4 +67,4 @@ def two_path_losses(
     trained = [loss for loss in auxiliary if loss is not None]
     auxiliary_ce = torch.stack(trained).sum() if trained else None
     share = 0.0 if drop is None else drop.share
-    return PathLosses(plain_ce, suppressed_ce, probability, auxiliary_ce, suppressed_BChw.detach(), share), plain
+    return PathLosses(plain_loss, suppressed_loss, probability, auxiliary_ce, suppressed_BChw.detach(), share), plain

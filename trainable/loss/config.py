@@ -1,0 +1,75 @@
+"""The ``train.loss`` section: cross-entropy, or what is proposed for rare classes in its place. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainable.section import BY_NAME, NAME_ALONE, Section
+
+
+class CrossEntropy(Section):
+    """Mean cross-entropy over the pixels, weighted by class."""
+
+    name: Literal["ce"]
+
+
+class Ohem(Section):
+    """Cross-entropy of the hard pixels alone (OHEM, 1604.03540, in the form of HRNet's ``OhemCrossEntropy``).
+
+    Class weights multiply a pixel's loss but not its share in the mean, as there.
+    """
+
+    name: Literal["ohem"]
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """A pixel is hard below this probability of its class."""
+    min_kept: Annotated[float, Field(gt=0, le=1)] = 0.0625
+    """Share of the batch's labelled pixels, the hardest, that is kept at least. HRNet writes a number: 131072 pixels
+    are 1/12 of its 3 crops of 512x1024 a GPU, and 1/48 of DropClass's 12."""
+
+
+class Focal(Section):
+    """(1 - p)^gamma times the cross-entropy, p a pixel's probability of its class (1708.02002, eq. 4).
+
+    Class weights take the place of its alpha; the mean is that of the cross-entropy.
+    """
+
+    name: Literal["focal"]
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    """0 is the cross-entropy."""
+
+
+class Dice(Section):
+    """Mean over the batch's classes of 1 - 2 sum(p y) / (sum(p) + sum(y)), beside the cross-entropy.
+
+    Source: V-Net (1606.04797) without squares and over the whole batch, as nnU-Net (1809.10486). Class weights act on
+    the cross-entropy.
+    """
+
+    name: Literal["dice"]
+    ce: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Weight of the cross-entropy in the sum (nnU-Net: 1); 0 leaves it out."""
+
+
+class Lovasz(Section):
+    """Lovász-Softmax over the batch's classes (1705.08790), beside the cross-entropy; class weights act on the latter.
+
+    It sorts all pixels once for each class.
+    """
+
+    name: Literal["lovasz"]
+    ce: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Weight of the cross-entropy in the sum; 0 leaves it out."""
+
+
+class LogitAdjusted(Section):
+    """Cross-entropy of logits_c + tau log f_c, f_c the class's share of the training pixels (2007.07314, eq. 10).
+
+    The evaluation adds nothing: the training has made up for the frequencies.
+    """
+
+    name: Literal["logit_adjusted"]
+    tau: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """1 aims at the mean of the class accuracies, 0 is the cross-entropy."""
+
+
+Loss = Annotated[CrossEntropy | Ohem | Focal | Dice | Lovasz | LogitAdjusted, BY_NAME, NAME_ALONE]
