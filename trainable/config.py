@@ -12,6 +12,7 @@ from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
 from trainable.data.layout import labelled_test_split
 from trainable.evaluate.config import Evaluation
+from trainable.loss.config import LogitAdjusted
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
 from trainable.presets import PRESETS, Preset, apply_preset
@@ -53,6 +54,13 @@ class TrialConfig(Section):
         if self.evaluation.test_at_end and labelled_test_split(self.data) is None:
             message = f"{self.data.name} has no labelled test split besides the one that is scored"
             raise RuleError(message, "evaluation.test_at_end")
+        return self
+
+    @model_validator(mode="after")
+    def _adjusts_once(self) -> Self:
+        if self.data.rare_class_sampling is not None and isinstance(self.train.loss, LogitAdjusted):
+            message = "adjusts to the shares of the training pixels, which data.rare_class_sampling changes; use one"
+            raise RuleError(f"logit_adjusted {message}", "train.loss")
         return self
 
     @model_validator(mode="after")

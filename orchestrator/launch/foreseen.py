@@ -14,7 +14,7 @@ from orchestrator.studyfile import SearchSpace, Study
 from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
 from orchestrator.studyfile.space.trees import frames_only
 from trainable.config import TrialConfig
-from trainable.data.config import Augment, DataConfig, ShapesData, Size, read_data, scaled_size
+from trainable.data.config import DataConfig, ShapesData, Size, frames_of, read_data, scaled_size
 from trainable.evaluate.config import Evaluation
 from trainable.model.config import ModelConfig
 from trainable.presets import REPLACE_SUPPRESSION
@@ -39,7 +39,7 @@ class Foreseen:
     layers: tuple[Layer, ...]
     """Encoder stages and branches that may be suppressed, the first stage first."""
     data: tuple[DataConfig, ...]
-    """Without augmentation; of real domains only the middle; labelled test splits where some trial is scored on one."""
+    """Without training's part; of real domains the middle; labelled test splits where some trial is scored on one."""
     images: tuple[Images, ...]
     """Every size of images that each model meets, with the smallest and the largest batch."""
 
@@ -131,7 +131,7 @@ def _written_layers(study: Study) -> Iterator[object]:
 
 def _data(study: Study, arms: Sequence[TrialConfig]) -> tuple[DataConfig, ...]:
     sections = [frames_section(tree) for tree in _values(frames_only(study.space.tree["data"]))]
-    sections += [trial.data.model_copy(update={"augment": Augment()}) for trial in arms]
+    sections += [frames_of(trial.data) for trial in arms]
     evaluation = study.space.tree.get("evaluation")
     tested = isinstance(evaluation, dict) and evaluation.get("test_at_end") is True
     if study.spec.confirm is not None or tested or any(trial.evaluation.test_at_end for trial in arms):

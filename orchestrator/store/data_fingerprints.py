@@ -6,7 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from trainable.configfile.node import JsonObject
-from trainable.data.config import Augment, DataConfig, read_data
+from trainable.data.config import TRAINING_ONLY, DataConfig, frames_of, read_data
 
 
 def data_fingerprint(config: JsonObject, known: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -20,8 +20,8 @@ def data_fingerprint(config: JsonObject, known: Mapping[str, str] = MappingProxy
 
 
 def section_key(data: DataConfig) -> str:
-    """What tells data sets of a study apart: the section, without root (of one machine) and augmentation (training)."""
-    return json.dumps(data.model_dump(mode="json", exclude={"root", "augment"}), sort_keys=True)
+    """What tells data sets of a study apart: the section, without root (of one machine) and training's part."""
+    return json.dumps(data.model_dump(mode="json", exclude={"root", *TRAINING_ONLY}), sort_keys=True)
 
 
 @lru_cache
@@ -38,5 +38,5 @@ def fingerprint_of(data: DataConfig) -> str:
 
 
 def frames_section(tree: object) -> DataConfig:
-    """The data section of a trial's tree without its augmentation, which does not change the frames."""
-    return read_data(tree).model_copy(update={"augment": Augment()})
+    """The data section of a trial's tree without what training does with the frames."""
+    return frames_of(read_data(tree))

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
+from trainable.loss.config import Loss
 from trainable.suppression.config import Granularity, Layer, Mechanism, Sampling
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
@@ -115,6 +116,15 @@ def test_every_sampling_granularity_and_layer_resumes(
     for drop in draws:
         if drop is not None:
             _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)  # groups: rows of each image
+
+
+@pytest.mark.parametrize("loss", _names(Loss))
+def test_every_loss_resumes(make_trial, draws: list[Drop | None], loss: str) -> None:
+    """In both paths, with a class dropped per image; and with images drawn by class where the loss allows it."""
+    data = DATA if loss == "logit_adjusted" else {**DATA, "rare_class_sampling": {}}
+    suppression = {"granularity": "image", "schedule": "constant", "p_max": 0.7, "loss_ramp": "constant"}
+    train = {**TRAIN, "loss": loss, "class_weights": "log_frequency"}
+    _assert_resumes(make_trial(data=data, train=train, suppression=suppression), draws)
 
 
 MECHANISM_CELLS = [

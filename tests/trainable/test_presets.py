@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from trainable.config import TrialConfig
+from trainable.data.config import RareClassSampling
 from trainable.evaluate.metrics import names
 from trainable.presets import PRESETS, Preset, apply_preset
 from trainable.suppression.config import (
@@ -35,6 +36,7 @@ TREE: dict[str, Any] = {
     "seed": 3,
 }
 KEPT = (1, 2, 3, 4, 5, 6)
+LOSSES = ("ohem", "focal", "dice", "lovasz", "logit_adjusted")
 
 
 def validated(tree: dict[str, Any]) -> TrialConfig:
@@ -56,6 +58,7 @@ OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "plain": (None, KEPT),
     "plain_small": (None, KEPT),
     "class_weighted": (None, KEPT),
+    **dict.fromkeys((*LOSSES, "rare_class_sampling"), (None, KEPT)),
     "block": (
         as_written(p_max=0.0, mechanism=Hard(name="hard"), loss_ramp=ConstantWeight(name="constant", weight=1.0)),
         KEPT,
@@ -86,8 +89,11 @@ def test_a_preset_changes_what_it_names_and_nothing_else(preset: Preset) -> None
     found, plain = validated({**TREE, "preset": preset}), validated(TREE)
     assert found.preset == preset
     assert found.suppression == suppression
-    assert found.train == plain.train.model_copy(update={"class_weights": class_weights})
-    assert (found.data, found.seed) == (plain.data, plain.seed)
+    assert found.train.loss.name == (preset if preset in LOSSES else "ce")
+    assert found.train == plain.train.model_copy(update={"class_weights": class_weights, "loss": found.train.loss})
+    sampling = RareClassSampling() if preset == "rare_class_sampling" else None
+    assert found.data == plain.data.model_copy(update={"rare_class_sampling": sampling})
+    assert found.seed == plain.seed
     init = "small" if preset.startswith("official") or preset == "plain_small" else "torch"
     assert found.model == plain.model.model_copy(update={"init": init})
 
@@ -99,7 +105,7 @@ def test_a_preset_with_a_suppressed_path_builds_on_official(preset: Preset, with
     if without == "null":
         tree["suppression"] = None
     found = validated({**tree, "preset": preset}).suppression
-    if preset in ("none", "plain", "plain_small", "class_weighted"):
+    if OUTCOMES[preset][0] is None:
         assert found is None
     else:
         settings = {path.partition("."): value for path, value in PRESETS[preset].items()}

@@ -1,6 +1,7 @@
 """The ``data`` section: which data set, where it lies, at which size, how it is augmented. Imports no torch."""
 
 import json
+from operator import not_
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, TypeAdapter, field_validator, model_validator
@@ -61,7 +62,25 @@ class Augment(Section):
         return scale
 
 
-class ShapesData(Section):
+class RareClassSampling(Section):
+    """Draw the training images by class, rare ones more often (DAFormer, 2111.14887, section 3.3).
+
+    First a class c with probability softmax((1 - f_c) / T), f_c its share of the training pixels, then one of the
+    images that hold it, all alike. An epoch has as many steps as without, but images repeat in it, and others wait.
+    """
+
+    temperature: Annotated[float, Field(ge=1e-6, le=100)] = 0.01
+    """T: small values draw the images of the rarest classes alone, large ones all classes alike."""
+
+
+class DataSection(Section):
+    """What all data sets share."""
+
+    rare_class_sampling: RareClassSampling | None = Field(default=None, exclude_if=not_)
+    """Draw training images by class, rare ones more often; null takes each once per epoch."""
+
+
+class ShapesData(DataSection):
     """Built-in synthetic scenes: long-tailed, context-biased shapes. Nothing is downloaded."""
 
     name: Literal["shapes"]
@@ -88,7 +107,7 @@ class ShapesData(Section):
         return self
 
 
-class FileSection(Section):
+class FileSection(DataSection):
     """What data sets in files share."""
 
     max_megapixels: Annotated[int, Field(ge=1, le=10_000, exclude_if=MAX_MEGAPIXELS.__eq__)] = MAX_MEGAPIXELS
@@ -154,6 +173,15 @@ def scaled_size(size: Size, scale: float) -> Size:
     """A size at a scale, its sides rounded to what every architecture accepts."""
     height, width = (max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in size)
     return height, width
+
+
+TRAINING_ONLY = frozenset({"augment", "rare_class_sampling"})
+"""Keys of a data section that decide how frames are drawn and changed in training, not what the frames are."""
+
+
+def frames_of(data: "DataConfig") -> "DataConfig":
+    """The section without what decides the training alone: equal for all that share frames."""
+    return data.model_copy(update={"augment": Augment(), "rare_class_sampling": None})
 
 
 FileData = CamVidData | CityscapesData | VocData | FolderData

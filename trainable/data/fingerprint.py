@@ -18,7 +18,6 @@ from typing import assert_never
 
 from trainable.data.classes import class_map
 from trainable.data.config import (
-    Augment,
     CamVidData,
     CityscapesData,
     DataConfig,
@@ -26,6 +25,7 @@ from trainable.data.config import (
     FolderData,
     ShapesData,
     VocData,
+    frames_of,
 )
 from trainable.data.errors import DataError
 from trainable.data.files import user_path
@@ -48,7 +48,7 @@ def fingerprint(data: DataConfig, folder: Path) -> str:
     """Fingerprint of a data set, 16 hexadecimal digits.
 
     Args:
-        data: the data section; its augmentation does not matter.
+        data: the data section; what training does with the frames does not matter.
         folder: where hashes of label files are remembered.
 
     Raises:
@@ -65,7 +65,7 @@ def _lines(data: DataConfig, folder: Path) -> Iterator[str]:
     yield json.dumps([FORMAT, data.name, data.size, classes.names, classes.ids, sorted(classes.ignored)])
     match data:
         case ShapesData():
-            yield f"{SHAPES_FORMAT} {data.model_copy(update={'augment': Augment()}).model_dump_json()}"
+            yield f"{SHAPES_FORMAT} {frames_of(data).model_dump_json()}"
         case CamVidData() | CityscapesData() | VocData() | FolderData():
             yield from _file_lines(data, folder)
         case _:
@@ -137,5 +137,5 @@ def _remember(path: Path, memory: Memory) -> None:
 
 
 def distinct(datas: Iterable[DataConfig]) -> tuple[DataConfig, ...]:
-    """The data sections that differ in more than their augmentation, without it."""
-    return tuple(dict.fromkeys(data.model_copy(update={"augment": Augment()}) for data in datas))
+    """The data sections that differ in more than what training does with the frames, without that."""
+    return tuple(dict.fromkeys(map(frames_of, datas)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData, frames_of
 from trainable.data.decode import Decoder
 from trainable.data.layout import pairs
 from trainable.data.mapped import Counts, MappedSplit
@@ -132,7 +132,7 @@ def load_splits(data: DataConfig) -> Splits:
     Raises:
         DataError: missing or broken files, or a cache that cannot be written.
     """
-    return _load_splits(data.model_copy(update={"augment": Augment()}))
+    return _load_splits(frames_of(data))
 
 
 @lru_cache(maxsize=KEPT_DATA_SETS)

@@ -11,7 +11,7 @@ import numpy as np
 
 from trainable.data.cache import open_cache
 from trainable.data.classes import SHAPES
-from trainable.data.config import Augment, CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData, frames_of
 from trainable.data.decode import Bytes
 from trainable.data.mapped import Counts, MappedSplit
 from trainable.data.shapes import CONTEXTS, make_scenes
@@ -61,7 +61,7 @@ def array_splits(data: DataConfig) -> dict[str, ArraySplit]:
     Raises:
         DataError: missing or broken files, or a cache that cannot be written.
     """
-    return _array_splits(data.model_copy(update={"augment": Augment()}))
+    return _array_splits(frames_of(data))
 
 
 @lru_cache(maxsize=KEPT_DATA_SETS)

@@ -16,7 +16,7 @@ from trainable.data.shapes import OBJECT_CLASSES
 from trainable.evaluate.config import Evaluation
 from trainable.evaluate.diagnostics import Law, diagnose
 from trainable.evaluate.metrics.calibration import Calibration
-from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, image_confusions, mean_iou, scores
 from trainable.evaluate.metrics.names import (
     ALIGNED_OBJECT_MIOU,
     CONTEXT_GAP,
@@ -31,6 +31,7 @@ from trainable.evaluate.metrics.names import (
     iou_name,
     iou_on_test_name,
 )
+from trainable.evaluate.metrics.per_image import ImageIous
 from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
 from trainable.train.compute import Compute
@@ -56,8 +57,9 @@ def split_confusion(
     batches: Sequence[Tensor],
     evaluation: Evaluation,
     calibration: Calibration | None = None,
+    images: ImageIous | None = None,
 ) -> Tensor:
-    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``calibration`` takes them too."""
+    """Confusion matrix int64 [C,C], on the CPU, over batches of a split; ``calibration`` and ``images`` see them."""
     classes = model.classifier.out_channels
     matrix_CC = torch.zeros(classes, classes, dtype=torch.int64, device=compute.device)
     model.eval()
@@ -66,7 +68,12 @@ def split_confusion(
         with compute.autocast():
             logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
         predicted_BHW = calibration.add(logits_BCHW, labels_BHW) if calibration else logits_BCHW.argmax(dim=1)
-        matrix_CC += confusion_matrix(labels_BHW, predicted_BHW, classes)
+        if images is None:
+            matrix_CC += confusion_matrix(labels_BHW, predicted_BHW, classes)
+        else:
+            matrices_BCC = image_confusions(labels_BHW, predicted_BHW, classes)
+            images.add(matrices_BCC)
+            matrix_CC += matrices_BCC.sum(dim=0)
     return matrix_CC.cpu()
 
 
@@ -74,7 +81,7 @@ def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
 ) -> tuple[dict[str, float], Tensor]:
     """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
-    calibration = Calibration(compute.device)
+    calibration, images = Calibration(compute.device), ImageIous()
     val_CC, *contexts_CC = (
         split_confusion(
             model,
@@ -82,11 +89,11 @@ def evaluate(
             frames,
             evaluation_batches(config, len(frames)),
             config.evaluation,
-            calibration if frames is splits.val else None,
+            *((calibration, images) if frames is splits.val else ()),
         )
         for frames in splits.evaluated()
     )
-    metrics = scores(val_CC, class_names(config.data), rare)
+    metrics = scores(val_CC, class_names(config.data), rare) | images.scores(rare)
     if int(val_CC.sum()):
         metrics[ECE] = calibration.error()
     law: Law = "normal" if config.model.init == "small" else "uniform"

@@ -25,6 +25,7 @@ from trainable.suppression.loss import (
     weighted_cross_entropy,
 )
 
+
 def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device) -> PathLoss:
     """The loss of a section; ``statistics`` are those of the training labels."""
     match loss:
@@ -57,7 +58,7 @@ def focal(logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | Non
 
 
 def log_prior(statistics: ClassStatistics) -> Tensor:
-    """Log of each class's share of the labelled training pixels, float64 [C]; a class without any counts as one pixel."""
+    """Log of each class's share of the labelled training pixels, float64 [C]; one without any counts as a pixel."""
     pixels_C = torch.tensor(statistics.pixels, dtype=torch.float64).clamp_min(1)
     return (pixels_C / pixels_C.sum()).log()
 
@@ -66,7 +67,8 @@ def logit_adjusted(
     logits_BCHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None, *, shift_C: Tensor
 ) -> Tensor:
     """Weighted cross-entropy [B,H,W] of the logits plus ``shift_C``."""
-    return weighted_cross_entropy(logits_BCHW + shift_C.to(logits_BCHW.dtype)[:, None, None], labels_BHW, class_weights_C)
+    shifted_BCHW = logits_BCHW + shift_C.to(logits_BCHW.dtype)[:, None, None]
+    return weighted_cross_entropy(shifted_BCHW, labels_BHW, class_weights_C)
 
 
 def _ohem(

@@ -83,6 +83,6 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _class_weights_have_an_effect(self) -> Self:
         if self.class_weights is not None and isinstance(self.loss, Dice | Lovasz) and not self.loss.ce:
-            message = f"weigh the cross-entropy, of which {self.loss.name} has none; give train.loss.ce a weight above 0"
-            raise RuleError(message, "train.class_weights")
+            message = f"weigh the cross-entropy, of which {self.loss.name} has none"
+            raise RuleError(f"{message}; give train.loss.ce a weight above 0", "train.class_weights")
         return self

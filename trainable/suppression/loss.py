@@ -96,7 +96,8 @@ class _UpsampledPixelLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         (upstream_P,) = upstream
-        return None, None, None, None, *(g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
+        gradients = (g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
+        return None, None, None, None, *gradients
 
 
 def weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.frames import Frames
+from trainable.data.rare_class_sampling import rare_class_batches
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.failure import TrialFailed
@@ -77,6 +78,15 @@ def index_batches(images: int, batch_size: int, generator: torch.Generator) -> l
     return list(torch.split(order_N, batch_size))[: steps_per_epoch(images, batch_size)]
 
 
+def _batches(training: Training, frames: Frames, order: torch.Generator) -> list[Tensor]:
+    """Image indices [B] of each step, as the trial samples its images."""
+    sampling, batch_size = training.config.data.rare_class_sampling, training.config.train.batch_size
+    counts_NC = None if sampling is None else frames.class_pixels(training.model.classifier.out_channels)
+    if sampling is None or counts_NC is None or not counts_NC.any():
+        return index_batches(len(frames), batch_size, order)
+    return rare_class_batches(sampling, counts_NC, steps_per_epoch(len(frames), batch_size), batch_size, order)
+
+
 def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | None = None) -> dict[str, float]:
     """Train one epoch, counted from 1, and return its metrics; ``limit`` ends it after that many steps.
 
@@ -89,7 +99,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
         seeds.generator(config.seed, stream, epoch) for stream in ("order", "augment", "suppression")
     )
     seeds.seed_torch(config.seed, "layers", epoch)
-    batches = index_batches(len(frames), config.train.batch_size, order)
+    batches = _batches(training, frames, order)
     meter = Meter(epoch, CHECK_EVERY_ON_GPU if compute.device.type == "cuda" else 1)
     clock = PartClock(compute.device) if config.suppression else None
     training.model.train()

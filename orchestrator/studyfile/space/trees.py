@@ -12,6 +12,7 @@ from orchestrator.studyfile.space.domain import Choice, Float, Tree
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
+from trainable.data.config import TRAINING_ONLY
 from trainable.section import all_settings
 
 TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
@@ -95,14 +96,14 @@ def with_values(tree: Mapping[str, JsonValue], values: Values) -> JsonObject:
 
 
 def frames_only(tree: Tree) -> Tree:
-    """The tree without what does not decide the frames of files: augmentation, and (of shapes alone) real numbers."""
+    """The tree without what does not decide frames of files: training's part, and (of shapes alone) real numbers."""
     match tree:
         case Choice():
             return replace(tree, options=tuple(frames_only(option) for option in tree.options))
         case Float():
             return tree.center()
         case dict():
-            return {key: frames_only(child) for key, child in tree.items() if key != "augment"}
+            return {key: frames_only(child) for key, child in tree.items() if key not in TRAINING_ONLY}
         case list():
             return [frames_only(child) for child in tree]
         case _:

@@ -41,7 +41,7 @@ def dice(p_NC: Numbers, labels_N: Labels) -> float:
 
 
 def lovasz(p_NC: Numbers, labels_N: Labels) -> float:
-    """Eq. 9 and 11: the extension of the set function Jaccard loss, as a sum over level sets of the errors."""
+    """Berman et al., section 2: the extension of the set function Jaccard loss, summed over the level sets."""
     losses = []
     for c in sorted(set(labels_N.tolist())):
         errors_N = np.array([1 - p_NC[n, c] if y == c else p_NC[n, c] for n, y in enumerate(labels_N)])
@@ -61,9 +61,7 @@ def _jaccard_loss(truth_N: npt.NDArray[np.bool_], wrong: set[int]) -> float:
     return float(1 - (truth_N & predicted_N).sum() / (truth_N | predicted_N).sum())
 
 
-def logit_adjusted(
-    p_NC: Numbers, labels_N: Labels, weights_C: Numbers, tau: float, pixels_C: tuple[int, ...]
-) -> float:
+def logit_adjusted(p_NC: Numbers, labels_N: Labels, weights_C: Numbers, tau: float, pixels_C: tuple[int, ...]) -> float:
     share_C = np.maximum(1, np.array(pixels_C)) / np.maximum(1, np.array(pixels_C)).sum()
     adjusted_NC = p_NC * share_C**tau
     return ce(adjusted_NC / adjusted_NC.sum(axis=1, keepdims=True), labels_N, weights_C)

@@ -144,6 +144,8 @@ def test_what_smps_losses_make_of_classes_that_are_missing() -> None:
     assert float(smp.losses.DiceLoss(**usual)(logits_BCHW, labels_BHW)) == pytest.approx(slow.dice(*known) * 2 / C)
     assert float(smp.losses.LovaszLoss(**usual)(logits_BCHW, labels_BHW)) == pytest.approx(slow.lovasz(*known))
     softmax_ce = slow.ce(*known, weights_C=slow.np.ones(C))
-    assert float(smp.losses.FocalLoss(**usual, gamma=0.0)(logits_BCHW, labels_BHW)) != pytest.approx(softmax_ce, rel=0.1)
+    assert float(smp.losses.FocalLoss(**usual, gamma=0.0)(logits_BCHW, labels_BHW)) != pytest.approx(
+        softmax_ce, rel=0.1
+    )
     nowhere_BHW = torch.full((2, 4, 6), IGNORE_INDEX)
     assert smp.losses.LovaszLoss(**usual)(logits_BCHW, nowhere_BHW).shape == (0, C)

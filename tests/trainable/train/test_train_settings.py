@@ -143,6 +143,12 @@ def test_defaults_are_left_out_of_what_is_kept(make_trial) -> None:
         ({"warmup_steps": 1.5}, "valid integer"),
         ({"clip_norm": 0}, "greater than 0"),
         ({"encoder_lr_factor": -0.1}, "greater than or equal to 0"),
+        ({"loss": "focall"}, "does not match any of the expected tags: 'ce', 'ohem', 'focal', 'dice', 'lovasz'"),
+        ({"loss": {"name": "ohem", "min_kept": 131072}}, "less than or equal to 1"),
+        (
+            {"loss": {"name": "dice", "ce": 0}, "class_weights": "log_frequency"},
+            "train.class_weights: weigh the cross-entropy, of which dice has none; give train.loss.ce a weight above 0",
+        ),
     ],
 )
 def test_bad_values_are_refused_with_the_rule(make_trial, train: dict[str, Any], rule: str) -> None:

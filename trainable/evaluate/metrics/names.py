@@ -14,6 +14,16 @@ WORST3_IOU = "val/worst3_iou"
 """Mean of the three lowest class IoUs."""
 ECE = "val/ece"
 """Expected calibration error over the labelled pixels: mean |accuracy - confidence| over 15 bins of confidence."""
+IMAGE_MIOU = "val/image_miou"
+"""Mean over the images of the mean IoU over the classes that an image is labelled with (mIoU^I, 2310.19252)."""
+WORST_IMAGE_MIOU = "val/image_miou_worst10"
+"""The same over the tenth of the images where it is lowest."""
+CLASS_IMAGE_MIOU = "val/class_image_miou"
+"""Mean over the classes of a class's mean IoU over the images that are labelled with it (mIoU^C, 2310.19252)."""
+WORST_CLASS_IMAGE_MIOU = "val/class_image_miou_worst10"
+"""The same, of each class over the tenth of its images where its IoU is lowest."""
+RARE_IMAGE_MIOU = "val/rare_image_miou"
+"""Class image mIoU over the rare classes alone."""
 PIXEL_ACCURACY = "val/pixel_accuracy"
 """Share of labelled pixels predicted right."""
 ALIGNED_OBJECT_MIOU = "val/object_miou_aligned"
@@ -33,9 +43,9 @@ TEST_RARE_MIOU = "test/rare_miou"
 TRAIN_LOSS = "train/loss"
 """Mean total loss over the steps of the epoch."""
 TRAIN_CE = "train/ce"
-"""Mean cross-entropy of the plain path."""
+"""Mean cross-entropy of the plain path, or of the loss that stands in its place (``train.loss``)."""
 TRAIN_SUPPRESSED_CE = "train/ce_suppressed"
-"""Mean cross-entropy of the suppressed path, pixels of suppressed classes ignored."""
+"""The same of the suppressed path, pixels of suppressed classes ignored."""
 TRAIN_AUXILIARY_CE = "train/ce_auxiliary"
 """Mean cross-entropy of the auxiliary classifiers, summed over the layers."""
 TRAIN_SUPPRESSION = "train/suppression"
@@ -131,7 +141,8 @@ def objective_names(data: DataConfig) -> tuple[str, ...]:
     """Names that a study may optimise: every metric of the evaluation, and the training losses that all trials have."""
     shapes = SHAPES_METRICS if isinstance(data, ShapesData) else ()
     per_class = tuple(iou_name(name) for name in class_names(data))
-    return (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
+    per_image = (IMAGE_MIOU, WORST_IMAGE_MIOU, CLASS_IMAGE_MIOU, WORST_CLASS_IMAGE_MIOU, RARE_IMAGE_MIOU)
+    return (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *per_image, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
 
 
 def repeats(name: str) -> bool:
