@@ -15,12 +15,10 @@ from trainable.data.frames import Frames, Splits
 from trainable.data.shapes import OBJECT_CLASSES
 from trainable.evaluate.config import Evaluation
 from trainable.evaluate.diagnostics import Law, diagnose
-from trainable.evaluate.metrics.calibration import Calibration
-from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, image_confusions, mean_iou, scores
+from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
 from trainable.evaluate.metrics.names import (
     ALIGNED_OBJECT_MIOU,
     CONTEXT_GAP,
-    ECE,
     MASKED_OBJECT_MIOU,
     MIOU,
     RARE_MIOU,
@@ -31,7 +29,7 @@ from trainable.evaluate.metrics.names import (
     iou_name,
     iou_on_test_name,
 )
-from trainable.evaluate.metrics.per_image import ImageIous
+from trainable.evaluate.metrics.split_scores import SplitScores
 from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
 from trainable.train.compute import Compute
@@ -56,10 +54,9 @@ def split_confusion(
     frames: Frames,
     batches: Sequence[Tensor],
     evaluation: Evaluation,
-    calibration: Calibration | None = None,
-    images: ImageIous | None = None,
+    collected: SplitScores | None = None,
 ) -> Tensor:
-    """Confusion matrix int64 [C,C], on the CPU, over batches of a split; ``calibration`` and ``images`` see them."""
+    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``collected`` takes them too."""
     classes = model.classifier.out_channels
     matrix_CC = torch.zeros(classes, classes, dtype=torch.int64, device=compute.device)
     model.eval()
@@ -67,13 +64,10 @@ def split_confusion(
         images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
         with compute.autocast():
             logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
-        predicted_BHW = calibration.add(logits_BCHW, labels_BHW) if calibration else logits_BCHW.argmax(dim=1)
-        if images is None:
-            matrix_CC += confusion_matrix(labels_BHW, predicted_BHW, classes)
+        if collected is None:
+            matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
         else:
-            matrices_BCC = image_confusions(labels_BHW, predicted_BHW, classes)
-            images.add(matrices_BCC)
-            matrix_CC += matrices_BCC.sum(dim=0)
+            matrix_CC += collected.add(logits_BCHW, labels_BHW)
     return matrix_CC.cpu()
 
 
@@ -81,7 +75,7 @@ def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
 ) -> tuple[dict[str, float], Tensor]:
     """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
-    calibration, images = Calibration(compute.device), ImageIous()
+    collected = SplitScores(model.classifier.out_channels, compute.device)
     val_CC, *contexts_CC = (
         split_confusion(
             model,
@@ -89,13 +83,11 @@ def evaluate(
             frames,
             evaluation_batches(config, len(frames)),
             config.evaluation,
-            *((calibration, images) if frames is splits.val else ()),
+            collected if frames is splits.val else None,
         )
         for frames in splits.evaluated()
     )
-    metrics = scores(val_CC, class_names(config.data), rare) | images.scores(rare)
-    if int(val_CC.sum()):
-        metrics[ECE] = calibration.error()
+    metrics = scores(val_CC, class_names(config.data), rare) | collected.metrics(rare)
     law: Law = "normal" if config.model.init == "small" else "uniform"
     metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law)
     return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC

@@ -25,6 +25,8 @@ from trainable.suppression.loss import (
     weighted_cross_entropy,
 )
 
+_LOVASZ = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE, ignore_index=IGNORE_INDEX)
+
 
 def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device) -> PathLoss:
     """The loss of a section; ``statistics`` are those of the training labels."""
@@ -97,8 +99,8 @@ def hard_pixels(ohem: Ohem, logits_BChw: Tensor, labels_BHW: Tensor, upsample: U
     ce_BHW[labels_BHW == IGNORE_INDEX] = -1.0
     kept = ((labels_BHW != IGNORE_INDEX).sum().double() * ohem.min_kept).long().clamp_min(1)
     least = ce_BHW.flatten().sort(descending=True).values[kept - 1]
-    hard_BHW = (ce_BHW > -math.log(ohem.threshold)) | (ce_BHW >= least)
-    return torch.where(hard_BHW, labels_BHW, IGNORE_INDEX)
+    easy_BHW = (ce_BHW <= -math.log(ohem.threshold)) & (ce_BHW < least)
+    return torch.where(easy_BHW, IGNORE_INDEX, labels_BHW)  # NaN is hard: the trial must fail of it
 
 
 def _with_region(
@@ -138,6 +140,3 @@ def lovasz(logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
     """Lovász-Softmax, mean over the labelled classes, pixels of the whole batch together."""
     loss: Tensor = _LOVASZ(logits_BCHW.float(), labels_BHW)  # smp's weights of the errors are float32
     return loss.sum()  # a scalar, but of a batch without labelled pixels smp returns an empty tensor
-
-
-_LOVASZ = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE, ignore_index=IGNORE_INDEX)

@@ -62,8 +62,8 @@ class TrainConfig(Section):
     loss: Annotated[Loss, Field(exclude_if=CrossEntropy(name="ce").__eq__)] = CrossEntropy(name="ce")
     """What each path is trained by: ce, ohem, focal, dice, lovasz or logit_adjusted; the suppression term stays."""
     class_weights: ClassWeights | None = None
-    """Weight of each class in the loss, one per class of the data; log_frequency: 1 / ln(1.02 + share of the
-    training pixels) (ENet, 1606.02147), scaled to mean 1; null weighs all alike."""
+    """Weight of each class in the loss, one per class of the data; log_frequency: 1 / ln(1.02 + share of the training
+    pixels) (ENet, 1606.02147), scaled to mean 1; null weighs all alike."""
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster per step on a GPU. With an encoder stage
     suppressed only what follows the encoder is compiled."""

@@ -136,6 +136,13 @@ def test_a_loss_is_finite_in_float32_and_under_autocast(loss: Any) -> None:
             assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("loss", NAMES)
+def test_what_is_no_number_is_not_hidden(loss: str) -> None:
+    logits_BChw, labels_BHW = path(8)
+    (value,) = built(loss)([logits_BChw * torch.nan], [labels_BHW], UPSAMPLE, None)
+    assert value.isnan()
+
+
 def test_what_smps_losses_make_of_classes_that_are_missing() -> None:
     """Why dice and focal are our own, and what is mended in Lovász; ignored pixels are right in all of them."""
     logits_BChw, labels_BHW = path(7, classes=2)

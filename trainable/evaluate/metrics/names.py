@@ -24,6 +24,10 @@ WORST_CLASS_IMAGE_MIOU = "val/class_image_miou_worst10"
 """The same, of each class over the tenth of its images where its IoU is lowest."""
 RARE_IMAGE_MIOU = "val/rare_image_miou"
 """Class image mIoU over the rare classes alone."""
+BOUNDARY_MIOU = "val/boundary_miou"
+"""Mean over the classes of the IoU of what lies within 2 % of the image's diagonal of a boundary (2103.16562)."""
+RARE_BOUNDARY_MIOU = "val/rare_boundary_miou"
+"""The same over rare classes."""
 PIXEL_ACCURACY = "val/pixel_accuracy"
 """Share of labelled pixels predicted right."""
 ALIGNED_OBJECT_MIOU = "val/object_miou_aligned"
@@ -142,7 +146,8 @@ def objective_names(data: DataConfig) -> tuple[str, ...]:
     shapes = SHAPES_METRICS if isinstance(data, ShapesData) else ()
     per_class = tuple(iou_name(name) for name in class_names(data))
     per_image = (IMAGE_MIOU, WORST_IMAGE_MIOU, CLASS_IMAGE_MIOU, WORST_CLASS_IMAGE_MIOU, RARE_IMAGE_MIOU)
-    return (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *per_image, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
+    overall = (MIOU, RARE_MIOU, WORST3_IOU, PIXEL_ACCURACY, ECE, *per_image, BOUNDARY_MIOU, RARE_BOUNDARY_MIOU)
+    return (*overall, *shapes, *per_class, TRAIN_LOSS, TRAIN_CE)
 
 
 def repeats(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 Source: fine-grained mIoU, Wang et al., NeurIPS 2023 Datasets and Benchmarks (2310.19252), as its authors' code defines
 it: a class has an IoU in an image that is labelled with it, also where it is not predicted; one that is predicted alone
-has none there, and lowers the IoU of what it is taken for.
+has none there, and lowers the IoU of what it is taken for. (Their special case of two classes is left out.)
 Shapes: N images, C classes, B batch.
 """
 

@@ -1,0 +1,44 @@
+"""What one confusion matrix of a whole split cannot tell: calibration, IoU of single images and near boundaries.
+
+Shapes: B batch, C classes, H W image.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainable.evaluate.metrics.boundary import boundary_confusion
+from trainable.evaluate.metrics.calibration import Calibration
+from trainable.evaluate.metrics.confusion import class_ious, image_confusions, mean_iou
+from trainable.evaluate.metrics.names import BOUNDARY_MIOU, ECE, RARE_BOUNDARY_MIOU
+from trainable.evaluate.metrics.per_image import ImageIous
+
+
+class SplitScores:
+    """Collects the batches of a split."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        """Begin without batches."""
+        self.calibration, self.images = Calibration(device), ImageIous()
+        self.boundary_DD = torch.zeros(classes + 1, classes + 1, dtype=torch.int64, device=device)
+
+    def add(self, logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
+        """Take a batch; returns its confusion matrix int64 [C,C]."""
+        predicted_BHW, classes = self.calibration.add(logits_BCHW, labels_BHW), len(self.boundary_DD) - 1
+        matrices_BCC = image_confusions(labels_BHW, predicted_BHW, classes)
+        self.images.add(matrices_BCC)
+        self.boundary_DD += boundary_confusion(labels_BHW, predicted_BHW, classes)
+        return matrices_BCC.sum(dim=0)
+
+    def metrics(self, rare: Sequence[int]) -> dict[str, float]:
+        """Metrics by name; undefined ones are left out."""
+        boundary_C = class_ious(self.boundary_DD)[:-1]
+        metrics = {
+            ECE: self.calibration.error(),
+            **self.images.scores(rare),
+            BOUNDARY_MIOU: mean_iou(boundary_C, range(len(boundary_C))),
+            RARE_BOUNDARY_MIOU: mean_iou(boundary_C, rare),
+        }
+        return {name: value for name, value in metrics.items() if not math.isnan(value)}
