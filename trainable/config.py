@@ -58,8 +58,9 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _adjusts_once(self) -> Self:
-        if self.data.rare_class_sampling is not None and isinstance(self.train.loss, LogitAdjusted):
-            message = "adjusts to the shares of the training pixels, which data.rare_class_sampling changes; use one"
+        changing = [name for name in ("rare_class_sampling", "rare_copy_paste") if getattr(self.data, name)]
+        if changing and isinstance(self.train.loss, LogitAdjusted):
+            message = f"adjusts to the shares of the training pixels, which data.{changing[0]} changes; use one"
             raise RuleError(f"logit_adjusted {message}", "train.loss")
         return self
 

@@ -14,7 +14,7 @@ from trainable.configfile.trees import set_at
 
 Preset = Literal[
     "none", "official", "official_recalibrated", "official_ranks", "plain", "plain_small", "class_weighted",
-    "ohem", "focal", "dice", "lovasz", "logit_adjusted", "rare_class_sampling",
+    "ohem", "focal", "dice", "lovasz", "logit_adjusted", "rare_class_sampling", "rare_copy_paste",
     "block", "two_path", "dropped_path", "full", "random_channels",
 ]  # fmt: skip
 
@@ -33,6 +33,7 @@ PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "class_weighted": {"suppression": None, "train.class_weights": "log_frequency"},
     **{name: {"suppression": None, "train.loss": {"name": name}} for name in _LOSSES},
     "rare_class_sampling": {"suppression": None, "data.rare_class_sampling": {}},
+    "rare_copy_paste": {"suppression": None, "data.rare_copy_paste": 0.5},
     "block": {
         "suppression.p_max": 0.0,
         "suppression.mechanism": {"name": "hard"},
@@ -51,13 +52,13 @@ batch statistics that fit the evaluation · official_ranks: as the official code
 classes a step · (a) plain: cross-entropy, the same as none (a loss that the trial writes holds in all arms but those of
 a loss) · plain_small: plain from official's initial weights, which cost a short training much · (b) class_weighted:
 weighted by class, where the trial writes no class weights of its own (those hold in all arms) · rivals for rare
-classes, with their default settings: ohem, focal, dice, lovasz, logit_adjusted (``train.loss`` of that name) and
-rare_class_sampling (of ``data``) · (c) block: the extra conv-BN-ReLU alone (capacity: its mechanism leaves the map as
-it is where nothing is dropped, and the suppressed path has all the weight; the plain path is still computed, so its
-time is that of two paths) · (d) two_path: the two-path loss without a drop · (e) dropped_path: drops without the
-suppression term · (f) full: as written · (g) random_channels: the control. Arms with the extra block recompute its
-batch statistics before each evaluation: plain training has no such handicap, and a comparison without it would be
-unfair to all of them.
+classes, with their default settings: ohem, focal, dice, lovasz, logit_adjusted (``train.loss`` of that name),
+rare_class_sampling and rare_copy_paste (of ``data``) · (c) block: the extra conv-BN-ReLU alone (capacity: its mechanism
+leaves the map as it is where nothing is dropped, and the suppressed path has all the weight; the plain path is still
+computed, so its time is that of two paths) · (d) two_path: the two-path loss without a drop · (e) dropped_path: drops
+without the suppression term · (f) full: as written · (g) random_channels: the control. Arms with the extra block
+recompute its batch statistics before each evaluation: plain training has no such handicap, and a comparison without it
+would be unfair to all of them.
 """
 
 REPLACE_SUPPRESSION = tuple(name for name, settings in PRESETS.items() if "suppression" in settings)
@@ -80,6 +81,7 @@ COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
     "lovasz": ("Lovász loss",),
     "logit_adjusted": ("adjusted logits",),
     "rare_class_sampling": ("rare class sampling",),
+    "rare_copy_paste": ("rare classes pasted",),
     "block": _DROPPED[:1],
     "two_path": _DROPPED[:2],
     "dropped_path": (*_DROPPED, "channels by class"),

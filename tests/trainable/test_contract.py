@@ -121,7 +121,7 @@ def test_every_sampling_granularity_and_layer_resumes(
 @pytest.mark.parametrize("loss", _names(Loss))
 def test_every_loss_resumes(make_trial, draws: list[Drop | None], loss: str) -> None:
     """In both paths, with a class dropped per image; and with images drawn by class where the loss allows it."""
-    data = DATA if loss == "logit_adjusted" else {**DATA, "rare_class_sampling": {}}
+    data = DATA if loss == "logit_adjusted" else {**DATA, "rare_class_sampling": {}, "rare_copy_paste": 0.5}
     suppression = {"granularity": "image", "schedule": "constant", "p_max": 0.7, "loss_ramp": "constant"}
     train = {**TRAIN, "loss": loss, "class_weights": "log_frequency"}
     _assert_resumes(make_trial(data=data, train=train, suppression=suppression), draws)

@@ -58,7 +58,7 @@ OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "plain": (None, KEPT),
     "plain_small": (None, KEPT),
     "class_weighted": (None, KEPT),
-    **dict.fromkeys((*LOSSES, "rare_class_sampling"), (None, KEPT)),
+    **dict.fromkeys((*LOSSES, "rare_class_sampling", "rare_copy_paste"), (None, KEPT)),
     "block": (
         as_written(p_max=0.0, mechanism=Hard(name="hard"), loss_ramp=ConstantWeight(name="constant", weight=1.0)),
         KEPT,
@@ -92,7 +92,8 @@ def test_a_preset_changes_what_it_names_and_nothing_else(preset: Preset) -> None
     assert found.train.loss.name == (preset if preset in LOSSES else "ce")
     assert found.train == plain.train.model_copy(update={"class_weights": class_weights, "loss": found.train.loss})
     sampling = RareClassSampling() if preset == "rare_class_sampling" else None
-    assert found.data == plain.data.model_copy(update={"rare_class_sampling": sampling})
+    pasted = 0.5 if preset == "rare_copy_paste" else 0.0
+    assert found.data == plain.data.model_copy(update={"rare_class_sampling": sampling, "rare_copy_paste": pasted})
     assert found.seed == plain.seed
     init = "small" if preset.startswith("official") or preset == "plain_small" else "torch"
     assert found.model == plain.model.model_copy(update={"init": init})

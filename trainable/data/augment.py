@@ -1,4 +1,4 @@
-"""Random scale, crop, flip and photometric change of training batches, on the device of the trial.
+"""Random scale, crop, flip, photometric change and pasting in training batches, on the device of the trial.
 
 Only the box that fills the crop is copied from the frames (a mapped file, say) and only it goes to the device; resizing
 and everything after it happen there. Random numbers come from a CPU generator of the caller, so a run on a GPU sees the
@@ -52,6 +52,26 @@ def augment_batch(
     if augment.photometric:
         images_B3hw = torch.stack([_recoloured(image, augment.photometric, generator) for image in images_B3hw])
     return images_B3hw, labels_Bhw
+
+
+def paste_classes(
+    batch: Batch, classes: Sequence[int], probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images and labels with the pixels of some classes of another image of the batch pasted over some of them."""
+    images_B3hw, labels_Bhw = batch
+    images = len(labels_Bhw)
+    if images == 1:
+        return batch
+    other_B = (torch.arange(images) + torch.randint(1, images, (images,), generator=generator)) % images
+    chosen_B = torch.rand(images, generator=generator) < probability
+    other_B, chosen_B = (drawn_B.to(labels_Bhw.device, non_blocking=True) for drawn_B in (other_B, chosen_B))
+    others_Bhw = labels_Bhw[other_B]
+    pasted_Bhw = torch.zeros_like(others_Bhw, dtype=torch.bool)
+    for c in classes:
+        pasted_Bhw |= others_Bhw == c
+    pasted_Bhw &= chosen_B[:, None, None]
+    images_B3hw = torch.where(pasted_Bhw[:, None], images_B3hw[other_B], images_B3hw)
+    return images_B3hw, torch.where(pasted_Bhw, others_Bhw, labels_Bhw)
 
 
 def _to_device(pixels: Tensor, device: torch.device) -> Tensor:

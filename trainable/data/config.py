@@ -78,6 +78,9 @@ class DataSection(Section):
 
     rare_class_sampling: RareClassSampling | None = Field(default=None, exclude_if=not_)
     """Draw training images by class, rare ones more often; null takes each once per epoch."""
+    rare_copy_paste: Annotated[float, Field(ge=0, le=1, exclude_if=not_)] = 0.0
+    """Probability that the pixels of the rare classes (under 2 % of the training pixels) of another image of the batch
+    are pasted over a training image, labels too: simple copy-paste (2012.07177), of pixels for want of instances."""
 
 
 class ShapesData(DataSection):
@@ -175,15 +178,6 @@ def scaled_size(size: Size, scale: float) -> Size:
     return height, width
 
 
-TRAINING_ONLY = frozenset({"augment", "rare_class_sampling"})
-"""Keys of a data section that decide how frames are drawn and changed in training, not what the frames are."""
-
-
-def frames_of(data: "DataConfig") -> "DataConfig":
-    """The section without what decides the training alone: equal for all that share frames."""
-    return data.model_copy(update={"augment": Augment(), "rare_class_sampling": None})
-
-
 FileData = CamVidData | CityscapesData | VocData | FolderData
 """Data sets that lie in files, and are cached."""
 DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]
@@ -191,6 +185,15 @@ DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | Fold
 _DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 DATA_SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
 """The section of each data set by its name."""
+
+
+TRAINING_ONLY = frozenset({"augment", "rare_class_sampling", "rare_copy_paste"})
+"""Keys of a data section that decide how frames are drawn and changed in training, not what the frames are."""
+
+
+def frames_of(data: DataConfig) -> DataConfig:
+    """The section without what decides the training alone: equal for all that share frames."""
+    return data.model_copy(update={"augment": Augment(), "rare_class_sampling": None, "rare_copy_paste": 0.0})
 
 
 def read_data(tree: object) -> DataConfig:

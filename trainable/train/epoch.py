@@ -3,6 +3,7 @@
 Shapes: B batch, C classes, N images, H W crop.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainable.config import TrialConfig
-from trainable.data.augment import augmented_batches
+from trainable.data.augment import augmented_batches, paste_classes
 from trainable.data.frames import Frames
 from trainable.data.rare_class_sampling import rare_class_batches
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
+from trainable.evaluate.metrics.rare import rare_classes
 from trainable.failure import TrialFailed
 from trainable.model.segmenter import Segmenter
 from trainable.suppression.loss import PathLoss, PathLosses
@@ -87,6 +89,15 @@ def _batches(training: Training, frames: Frames, order: torch.Generator) -> list
     return rare_class_batches(sampling, counts_NC, steps_per_epoch(len(frames), batch_size), batch_size, order)
 
 
+def _seen(
+    training: Training, frames: Frames, batches: list[Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the steps see: the augmented batches, rare classes pasted into them."""
+    data, rare = training.config.data, rare_classes(training.statistics.pixels)
+    for batch in augmented_batches(frames, batches, data.augment, generator, training.compute.device):
+        yield paste_classes(batch, rare, data.rare_copy_paste, generator) if data.rare_copy_paste else batch
+
+
 def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | None = None) -> dict[str, float]:
     """Train one epoch, counted from 1, and return its metrics; ``limit`` ends it after that many steps.
 
@@ -104,7 +115,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     clock = PartClock(compute.device) if config.suppression else None
     training.model.train()
     lr = 0.0
-    seen = augmented_batches(frames, batches[:limit], config.data.augment, augment, compute.device)
+    seen = _seen(training, frames, batches[:limit], augment)
     for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
         batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
         lr = float(training.schedule.get_last_lr()[0])

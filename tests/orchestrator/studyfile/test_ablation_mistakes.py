@@ -55,7 +55,7 @@ MISTAKES = [
     (f"{{design: factorial, factors: {{{LAYER}, suppression.importance: [auto, classifier]}}}}", "7 ablation.factors.suppression.importance: suppression.layer='encoder.4' with suppression.importance='classifier': suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, arms: [plain]}}", "7 ablation.arms: the design one_at_a_time has factors, not arms"),
     ("{design: arms}", "7 ablation.arms: missing; the design arms needs arms"),
-    ("{design: arms, arms: [plain, ful]}", "7 ablation.arms[1]: unknown 'ful'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
+    ("{design: arms, arms: [plain, ful]}", "7 ablation.arms[1]: unknown 'ful'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
     ("{design: arms, arms: [plain, full, plain]}", "7 ablation.arms[2]: lists 'plain' twice"),
     ("{design: arms, arms: [plain, none]}", "7 ablation.arms[1]: 'none' is the same configuration as 'plain'"),
     ("{design: arms, arms: {weak: {suppression.alpha: 0, suppression.recalibrate: true}, off: dropped_path}}", "7 ablation.arms.off: 'off' is the same configuration as 'weak'"),

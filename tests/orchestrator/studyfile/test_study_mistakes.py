@@ -51,7 +51,7 @@ MISTAKES = [
     ({"preset": "{choice: [plain, full]}", "suppression": "{alpha: {uniform: [0.1, 99]}}"}, "6 suppression.alpha: must be <= 30, got uniform [0.1, 99]"),
     ({"preset": "plain", "suppression": "{p_max: {uniform: [0, 7]}}"}, "6 suppression.p_max: must be <= 1, got uniform [0, 7]"),
     ({"preset": "{choice: [random_channels, full]}", "suppression": "{mechanism: {choice: [gate, {name: hard, q: {uniform: [0.1, 2]}}]}}"}, "6 suppression.mechanism.q: must be < 1, got uniform [0.1, 2]"),
-    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
+    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
     ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: unknown 'adam'; one of adamw, sgd (did you mean 'adamw'?)"),
     ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
     ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),

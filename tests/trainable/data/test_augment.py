@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainable.data.augment import augment_batch, augmented_batches
+from trainable.data.augment import augment_batch, augmented_batches, paste_classes
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.config import Augment
 from trainable.data.decode import PADDING_COLOUR
@@ -132,3 +132,25 @@ def test_batches_are_those_of_the_indices_and_leave_the_frames_alone() -> None:
     batches[0][0].zero_()
     assert torch.equal(frames.images, images)
     assert torch.equal(frames.labels, labels)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([0.0, 0.5, 1.0]))
+def test_pasted_pixels_are_of_another_image_and_of_the_classes_alone(seed: int, size: int, probability: float) -> None:
+    """Whole or not at all: some other image explains each result; colours name image and place."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(4, (size, 5, 6), generator=generator).byte()
+    labels[torch.rand(size, 5, 6, generator=generator) < 0.2] = IGNORE_INDEX
+    images = torch.arange(labels.numel()).byte().view(size, 1, 5, 6).expand(size, 3, 5, 6)
+    found, found_labels = paste_classes((images, labels), (1, 3), probability, generator)
+    unchanged = 0
+    for i in range(size):
+        explained = []
+        for other in range(size):
+            pasted = torch.isin(labels[other], torch.tensor([1, 3])) & (other != i)
+            result = torch.where(pasted, images[other], images[i]), torch.where(pasted, labels[other], labels[i])
+            if torch.equal(found[i], result[0]) and torch.equal(found_labels[i], result[1]):
+                explained.append(other)
+        assert explained
+        unchanged += explained == [i]
+    assert unchanged == (size if probability == 0 or size == 1 else 0) or probability == 0.5

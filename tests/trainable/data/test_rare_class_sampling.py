@@ -73,8 +73,7 @@ def test_the_frames_and_what_is_kept_stay_the_same(make_trial) -> None:
     assert sampled.model_dump(mode="json")["data"]["rare_class_sampling"] == {"temperature": 0.01}
 
 
-def test_frequencies_are_made_up_for_once(make_trial) -> None:
-    with pytest.raises(
-        ValidationError, match=r"train\.loss: logit_adjusted adjusts to the shares of the training pixel"
-    ):
-        make_trial(data={"rare_class_sampling": {}}, train={"loss": "logit_adjusted"})
+@pytest.mark.parametrize(("name", "value"), [("rare_class_sampling", {}), ("rare_copy_paste", 0.5)])
+def test_frequencies_are_made_up_for_once(make_trial, name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"train\.loss: logit_adjusted adjusts .*, which data\.{name} changes"):
+        make_trial(data={name: value}, train={"loss": "logit_adjusted"})
