@@ -16,12 +16,13 @@ from trainable.config import TrialConfig
 from trainable.configfile.environment import hide_values, masked
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake
-from trainable.configfile.node import Node, Place
+from trainable.configfile.node import Node, Place, child_of
 from trainable.configfile.reading import read_mapping, types_of
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.suppression.unused import unused_settings
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
 
@@ -92,6 +93,8 @@ def _load(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | No
     root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
+    suppression = child_of(root, "suppression")
+    mistakes.extend(unused_settings(suppression) if suppression else ())
     if config is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return config, root

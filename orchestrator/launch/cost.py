@@ -138,8 +138,8 @@ def _kind(trial: TrialConfig) -> str:
 
 
 def _work(trial: TrialConfig, operations: float) -> float:
-    """Operations of an epoch: an inner layer makes the rest of the network run twice."""
-    data, layers = trial.data, trial.suppression.layers if trial.suppression else ()
+    """Operations of an epoch: a block at an inner layer makes the rest of the network run twice."""
+    data, layers = trial.data, trial.suppression.blocks if trial.suppression else ()
     frames = data.train_images if isinstance(data, ShapesData) else len(pairs(data, "train"))
     factor = 1.0 if not layers else 1.1 if layers == ("decoder",) else 2.0
     return operations / images_of(trial).batch * frames * factor

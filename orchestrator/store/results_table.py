@@ -14,6 +14,7 @@ from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
 from trainable.configfile.node import Scalar
 from trainable.configfile.trees import escaped, write_yaml
+from trainable.suppression.unused import without_unused
 
 Row = dict[str, Scalar]
 PARAM, PICK = "param.", "pick."
@@ -54,7 +55,7 @@ def write_best(store: Store, record: Record, study: str, objective: Objective, t
         f"{len(record.epochs)}\n# Run it alone:  "
         f"{module('trainable', place, options=options, python=PYTHON)}\n"
     )
-    store.write_text(layout.BEST, head + write_yaml(escaped(record.planned.config)))
+    store.write_text(layout.BEST, head + write_yaml(escaped(without_unused(record.planned.config))))
     return module("trainable", place, options=options)
 
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from orchestrator.studyfile.checks.combinations import broken_rules, void_domains
 from orchestrator.studyfile.checks.stages import check_ablation, check_stages
-from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_trials
+from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_suppression, check_trials
 from orchestrator.studyfile.environment import from_env
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
@@ -63,6 +63,7 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
     spec = _read_spec(Node(rest, root.place), mistakes)
     first = check_trials(trial, mistakes)
+    check_suppression(trial, mistakes)
     check_data_sets(trial, mistakes)
     check_metrics(trial, _metrics(rest.get("objective")), mistakes)
     if spec is None:

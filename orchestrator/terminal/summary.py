@@ -15,7 +15,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration, figures_table, number, picks
-from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy
+from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy, is_control
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     DROPPED_PROBABILITY,
@@ -122,10 +122,10 @@ def _lame(records: Sequence[Record]) -> list[str]:
 
 
 def _efficacy(record: Record) -> Efficacy | None:
-    mechanism = flatten(record.planned.config).get("suppression.mechanism.name")
+    control = is_control(flatten(record.planned.config).get)
     names = (KEPT_PROBABILITY, DROPPED_PROBABILITY, TRAIN_DROPPED)
     kept, dropped, shares = ([epoch.get(name, nan) for epoch in record.epochs] for name in names)
-    return None if mechanism == "random_channels" else Efficacy.of(kept, dropped, shares)
+    return None if control else Efficacy.of(kept, dropped, shares)
 
 
 def _head(record: Record, role: str) -> str:

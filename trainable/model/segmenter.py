@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainable.model.stages import Tap, Tape, record, rerun, run
+from trainable.model.stages import Edit, Tap, Tape, record, rerun, run
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
@@ -42,8 +42,8 @@ class Segmenter(nn.Module):
     ) -> None:  # fmt: skip
         """Take the parts of an smp model; ``classifier`` is the head's convolution [C,K,k,k].
 
-        ``blocks`` are the suppressed layers in the order of the network, empty for the plain model; ``taps`` says where
-        the encoder makes the maps of those that are its stages.
+        ``blocks`` are the layers that have one, in the order of the network, empty for the plain model; ``taps`` says
+        where the encoder makes the maps of those that are its stages, and of stages that are edited without a block.
         """
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
 
     def plain(self, images_B3HW: Tensor) -> PlainPass:
         """The path without suppression. What runs again in the suppressed path keeps its running statistics here."""
-        if not self.taps:
+        if not any(layer in self.taps for layer in self.layers):
             maps_BKhw = self.decoder(self.encoder(images_B3HW))
             maps = dict.fromkeys(self.layers, maps_BKhw)
             return PlainPass(images_B3HW, maps, None, self.classify(maps_BKhw))
@@ -84,6 +84,13 @@ class Segmenter(nn.Module):
         if "decoder" in self.layers:
             maps["decoder"] = decoded_BKhw
         return PlainPass(images_B3HW, maps, tape, self.classify(decoded_BKhw))
+
+    def edited(self, images_B3HW: Tensor, edits: Mapping[Layer, Edit]) -> Tensor:
+        """Logits h(A) [B,C,h,w] of the network without blocks in which the map of each layer is edited."""
+        at_taps = {self.taps[layer]: edit for layer, edit in edits.items() if layer in self.taps}
+        features = run(self.encoder, images_B3HW, at_taps) if at_taps else self.encoder(images_B3HW)
+        maps_BKhw = self.decoder(list(features))
+        return self.classify(edits["decoder"](maps_BKhw) if "decoder" in edits else maps_BKhw)
 
     def suppressed(self, plain: PlainPass, drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
         """Logits h(A_drop) [B,C,h,w]; None keeps every class. ``importance`` is S [C,K] of each suppressed layer."""

@@ -7,8 +7,8 @@ Shapes: B batch, C classes, P paths, G groups that share a draw, H W labels, h w
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ def path_cross_entropies(
     weights = None if class_weights_C is None else class_weights_C.to(logits_PBChw[0].dtype)
     sums_P = _UpsampledCrossEntropy.apply(upsample, weights, torch.stack(list(labels_PBHW)), *logits_PBChw)
     return [
-        total / _weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
+        total / weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
         for total, labels_BHW in zip(sums_P, labels_PBHW, strict=True)
     ]
 
@@ -89,7 +89,8 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         return None, None, None, *(g * gradient for g, gradient in zip(upstream_P, ctx.saved_tensors, strict=True))
 
 
-def _weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+def weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+    """Sum of the class weights over the pixels that are not ignored; without weights their number, 1 at least."""
     valid_BHW = labels_BHW != IGNORE_INDEX
     if class_weights_C is None:
         return valid_BHW.sum().double().clamp_min(1)
@@ -113,6 +114,11 @@ class PathLosses:
     """Logits [B,C,h,w] of the suppressed path, without gradient."""
     dropped_share: float = 0.0
     """Share of the draws (one for the batch, or one per image) that suppressed a class."""
+
+    def times(self, plain: Tensor, suppressed: Tensor) -> Self:
+        """The cross-entropies times a factor each."""
+        scaled = None if self.suppressed is None else self.suppressed * suppressed.to(self.suppressed.dtype)
+        return replace(self, plain=self.plain * plain.to(self.plain.dtype), suppressed=scaled)
 
     def total(self, weight: float, alpha: float) -> Tensor:
         """The loss: ``weight`` is w, the weight of the suppressed path."""

@@ -136,7 +136,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
-        if config.suppression and config.suppression.recalibrate:
+        if config.suppression and config.suppression.recalibrate and training.model.layers:
             recalibrate(training, splits.train)
             timing[RECALIBRATION_SECONDS] = time.perf_counter() - between
         calibrated = time.perf_counter()
@@ -158,7 +158,8 @@ def _test_frames(config: TrialConfig) -> Frames | None:
 def prepare(config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics) -> Training:
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
-    model = build_model(config.model, len(class_names(config.data)), config.suppression)
+    names = class_names(config.data)
+    model = build_model(config.model, len(names), config.suppression)
     compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
@@ -167,5 +168,5 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
-    sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
+    sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, sampler)

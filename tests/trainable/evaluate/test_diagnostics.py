@@ -29,8 +29,9 @@ from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.model.segmenter import Segmenter, weight_cosine
 from trainable.suppression.block import SuppressionBlock
-from trainable.suppression.config import Gate, Hard, Mechanism, Projection, RandomChannels, SuppressionConfig
+from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
 from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
 from trainable.train.engine import fit
@@ -125,7 +126,7 @@ class Last(nn.Module):
         return features[-1]
 
 
-def colour_model(weight_CK: Tensor, bias_C: Tensor, mechanism: Mechanism) -> Segmenter:
+def colour_model(weight_CK: Tensor, bias_C: Tensor, mechanism: ChannelMechanism) -> Segmenter:
     """Channel k is 1 where colour k is, the block is the mechanism alone, the classifier is given."""
     classes, channels = weight_CK.shape
     classifier = nn.Conv2d(channels, classes, kernel_size=1)
@@ -160,7 +161,7 @@ def test_effects_where_suppression_provably_works() -> None:
 
 
 @pytest.mark.parametrize("mechanism", [Hard(name="hard", q=0.33), Projection(name="projection")])
-def test_other_mechanisms_work_there_too(mechanism: Mechanism) -> None:
+def test_other_mechanisms_work_there_too(mechanism: ChannelMechanism) -> None:
     """Without a gate the logit of the right class is 6, and 0 once its channel is gone."""
     model = colour_model(6 * torch.eye(3), torch.zeros(3), mechanism)
     found = effects(model, CPU, colour_images(STRIPES_BHW), STRIPES_BHW)
