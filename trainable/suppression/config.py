@@ -180,8 +180,8 @@ class SuppressionConfig(Section):
     @property
     def erase(self) -> Erase | None:
         """How they are erased; None where no layer is."""
-        found = (self.mechanism_at(layer) for layer in self.erased)
-        return next((mechanism for mechanism in found if isinstance(mechanism, Erase)), None)
+        mechanism = self.mechanism_at(self.layers[0])  # all of a list but the input have one mechanism
+        return mechanism if isinstance(mechanism, Erase) else None
 
     def mechanism_at(self, layer: Layer) -> ChannelMechanism | Erase:
         """How a layer is suppressed."""

@@ -28,7 +28,7 @@ from trainable.train.step import Batch, suppressed_losses
 CLASSES, BATCH, SIZE = 4, 3, (18, 34)
 CPU = torch.device("cpu")
 COMPUTE = Compute(CPU, bfloat16=False)
-LEVELS = [10 / 255 / std for std in COMPUTE.normalization.std]
+LEVELS = COMPUTE.levels(10).flatten().tolist()
 IMAGES: list[list[int]] = [[1], [], [3, 0]]
 BATCHES: list[list[int]] = [[2, 0]] * BATCH
 
@@ -112,6 +112,10 @@ def test_gradients_equal_those_of_the_slow_reference(make_model: Callable[..., S
         *(torch.autograd.grad(v, list(parameters.values())) for v in (losses.plain, expected)), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_the_noise_of_images_is_that_of_their_levels() -> None:
+    assert pytest.approx([10 / 255 / std for std in COMPUTE.normalization.std]) == LEVELS
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise"])
