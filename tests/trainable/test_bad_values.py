@@ -65,7 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"layer": ["decoder", "branch.2"]},
         "",
-        "suppression.layer: 'linknet' has no 'branch.2'; it has decoder, encoder.1,",
+        "suppression.layer: 'linknet' has no 'branch.2'; it has input, encoder.1,",
     ),
     ({"layer": "encoder.2", "importance": "classifier"}, "suppression", "fit the decoder's channels only"),
     ({"layer": ["decoder", "encoder.4"], "importance": "classifier"}, "suppression", "or gradient at encoder.4"),
@@ -103,7 +103,7 @@ def test_hrnet_has_layers_and_encoders_of_its_own() -> None:
     assert TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": ["branch.4", "decoder"]}}))
     with pytest.raises(ValidationError) as caught:
         TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": "encoder.2"}}))
-    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has decoder, branch.1, branch.2," in str(caught.value)
+    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has input, branch.1, branch.2," in str(caught.value)
     for encoder in ("resnet18", "tu-resnet18", "mit_b0", "tu-hrnets"):
         with pytest.raises(
             ValidationError, match=r"model\.encoder: 'hrnet' takes the branches of an HRNet, tu-hrnet_w18"

@@ -70,7 +70,7 @@ class Erasure:
     def _cells(self, size: torch.Size) -> Tensor:
         if self.mask_BHW.shape[-2:] == size:
             return self.mask_BHW
-        return F.adaptive_avg_pool2d(self.mask_BHW.float(), tuple(size)) > 0.5
+        return F.adaptive_avg_pool2d(self.mask_BHW.float(), (size[0], size[1])) > 0.5
 
     def _fill(self, values_BKhw: Tensor, deviation_K11: Tensor | None) -> Tensor:
         match self.erase.fill:
@@ -116,8 +116,8 @@ def _dilated(mask_BHW: Tensor, pixels: int) -> Tensor:
 
 def _blurred(values_BKhw: Tensor) -> Tensor:
     height, width = values_BKhw.shape[-2:]
-    cells = [max(1, min(BLUR_CELLS, side // 2)) for side in (height, width)]
-    thumbnail = F.adaptive_avg_pool2d(values_BKhw, cells)
+    rows, columns = (max(1, min(BLUR_CELLS, side // 2)) for side in (height, width))
+    thumbnail = F.adaptive_avg_pool2d(values_BKhw, (rows, columns))
     return F.interpolate(thumbnail, (height, width), mode="bilinear", align_corners=False)
 
 

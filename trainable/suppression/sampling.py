@@ -192,8 +192,8 @@ class ClassSampler:
     def _weighted(self, labels_BHW: Tensor, noise_GC: Tensor) -> Tensor:
         """Draw ``num_classes``, or all that are listed, without replacement by the Gumbel top-k trick; bool [G,C]."""
         weights_GC = self.weights(labels_BHW)
-        listed = isinstance(self.strategy, Listed)
-        count = len(self.strategy.classes) if listed else self.suppression.num_classes
+        strategy = self.strategy
+        count = len(strategy.classes) if isinstance(strategy, Listed) else self.suppression.num_classes
         gumbel_GC = -torch.log(-torch.log(noise_GC.clamp(1e-300, 1 - 1e-16)))
         scores_GC = weights_GC.log() + gumbel_GC.to(weights_GC.device, non_blocking=True)
         best_GN = scores_GC.topk(count, dim=1).indices

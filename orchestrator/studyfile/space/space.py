@@ -197,6 +197,6 @@ def _matches(tree: Tree, value: JsonValue, name: str) -> Iterator[dict[str, Valu
             # a name alone stands for the section of that name with its defaults; a file's name for its content, and
             # auto for what it gives, which the caller compares
             content = isinstance(tree, str) and isinstance(value, dict) and "sha256" in value
-            named = value["name"] if isinstance(value, dict) and "name" in value else value
-            if content or tree in ("auto", named):
+            scalar = value["name"] if isinstance(value, dict) and "name" in value else value
+            if content or tree in ("auto", scalar):
                 yield {}
