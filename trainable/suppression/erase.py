@@ -77,10 +77,10 @@ class Erasure:
             case "mean":
                 return values_BKhw.mean(dim=(2, 3), keepdim=True)
             case "noise":
-                deviation, mean_BK11 = torch.std_mean(values_BKhw, dim=(2, 3), correction=0, keepdim=True)
-                # in the layout of the values: convolutions behind a changed layout are slower
-                noise_BKhw = torch.empty_like(values_BKhw).normal_(generator=_generator(self.seed, values_BKhw.device))
-                return noise_BKhw.mul_(deviation if deviation_K11 is None else deviation_K11).add_(mean_BK11)
+                if deviation_K11 is None:
+                    deviation_K11 = values_BKhw.std(dim=(2, 3), correction=0, keepdim=True)
+                mean_BK11 = values_BKhw.mean(dim=(2, 3), keepdim=True)
+                return _normal_like(values_BKhw, self.seed).mul_(deviation_K11).add_(mean_BK11)
             case "blur":
                 return _blurred(values_BKhw)
             case "swap":
@@ -119,6 +119,14 @@ def _blurred(values_BKhw: Tensor) -> Tensor:
     rows, columns = (max(1, min(BLUR_CELLS, side // 2)) for side in (height, width))
     thumbnail = F.adaptive_avg_pool2d(values_BKhw, (rows, columns))
     return F.interpolate(thumbnail, (height, width), mode="bilinear", align_corners=False)
+
+
+def _normal_like(values_BKhw: Tensor, seed: int) -> Tensor:
+    """Standard normal noise in channels_last, the layout of images and maps: torch draws into it ten times slower."""
+    batch, channels, height, width = values_BKhw.shape
+    device, dtype = values_BKhw.device, values_BKhw.dtype
+    shape = (batch, height, width, channels)
+    return torch.randn(shape, generator=_generator(seed, device), device=device, dtype=dtype).permute(0, 3, 1, 2)
 
 
 def _shift(images: int, seed: int) -> int:

@@ -399,7 +399,8 @@ def erase_in(
 ) -> Tensor:
     """Images or maps with what is erased, cell by cell; ``deviation`` of the noise by channel, else their own."""
     (images, channels, height, width), (full_height, full_width) = values_BKhw.shape, mask_BHW.shape[-2:]
-    noise_BKhw = torch.empty_like(values_BKhw).normal_(generator=torch.Generator().manual_seed(seed))
+    shape, generator = (images, height, width, channels), torch.Generator().manual_seed(seed)
+    noise_BKhw = torch.randn(shape, generator=generator, dtype=values_BKhw.dtype).permute(0, 3, 1, 2)
     changed = []
     for b in range(images):
         source = values_BKhw[(b - other_image(images, seed + 1)) % images].detach()
