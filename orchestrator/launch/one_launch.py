@@ -224,13 +224,9 @@ def _run_round(
 ) -> RunOutcome:
     """Run the trials of a round."""
     progress = Progress(
-        current.planner.total,
-        current.epochs,
-        opened.study.spec.objectives[0],
-        current.known,
-        trouble=lambda: tracker.lag if tracker else None,
-        stage=current.stage,
-    )
+        current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
+        trouble=lambda: tracker.lag if tracker else None, stage=current.stage,
+    )  # fmt: skip
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))
         listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
