@@ -11,6 +11,7 @@ from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.layout import TrialFiles
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
@@ -22,7 +23,8 @@ from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
-from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
+from trainable.model.config import WeightsFile
+from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
@@ -178,7 +180,8 @@ def best_elsewhere(study: Study, store: Store, name: str) -> JsonObject:
         top = next((record for record in records if record.key == confirmed), top)
     if top is None:
         raise InputError(f"{study.path}: ablation.baseline.best: no trial of {name} is complete")
-    return {key: value for key, value in top.planned.config.items() if key not in ("preset", "seed")}
+    config = with_kept_weights(other, top.planned.config)
+    return {key: value for key, value in config.items() if key not in ("preset", "seed")}
 
 
 def _other_study(study: Study, store: Store, name: str, setting: str) -> tuple[Store, JsonObject]:
@@ -211,7 +214,10 @@ def _changes(study: Study, store: Store) -> list[str]:
 
 def _both_files(before: object, now: object) -> bool:
     """Whether a file has another name: what is in it decides of each trial whether it lies in the space."""
-    return all(isinstance(value, str) and value.endswith(WEIGHT_SUFFIXES) for value in (before, now))
+    return all(
+        isinstance(value, str) and (value.endswith(WEIGHT_SUFFIXES) or value.startswith(RUNS))
+        for value in (before, now)
+    )
 
 
 def _with_defaults(kept: JsonObject) -> JsonObject:

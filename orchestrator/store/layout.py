@@ -6,6 +6,7 @@
     lease.json                      which launch is at work                         (driver, each heartbeat)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
+    weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
     trials/<key>/                   one trial:
         config.json                 the trial as planned                            (driver, before it starts)
         attempt-<n>.json            who works on it                                 (worker n, once)
@@ -49,6 +50,11 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 def plan(stage: str) -> str:
     """Name of the plan of a comparing stage."""
     return f"plan-{stage}.json"
+
+
+def weights(run: str, file: str) -> str:
+    """Name of a file of weights that an MLflow run holds too."""
+    return f"weights/{run}/{file}"
 
 
 def probe(node: str) -> str:

@@ -20,11 +20,13 @@ from pathlib import Path
 from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
 from orchestrator.store.commands import PYTHON, module, quoted
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.layout import PICTURES
 from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.confusion_picture import draw_confusion
+from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
 
@@ -37,7 +39,7 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
     Raises:
         OSError: the storage or the folder cannot be used.
     """
-    _write_config(record, folder / "config.yaml", from_env)
+    _write_config(with_kept_weights(store, record.planned.config), record.key, folder / "config.yaml", from_env)
     confusion = read_confusion(store.objects, record.key)
     _write_ious(record, confusion, folder / "class_iou.csv")
     if confusion is not None:
@@ -50,12 +52,12 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
         (folder / name).write_text(shown_text(text, record.planned.config, from_env), encoding="utf-8")
 
 
-def _write_config(record: Record, path: Path, from_env: Mapping[str, str]) -> None:
-    tree, settings = shown_config(escaped(record.planned.config), from_env), flatten(record.planned.config)
+def _write_config(config: JsonObject, key: str, path: Path, from_env: Mapping[str, str]) -> None:
+    tree, settings = shown_config(escaped(config), from_env), flatten(config)
     # not the shell but the reader of the file expands ${NAME}
     values = [quoted(f"{name}={text}") for name, text in from_env.items() if name in settings]
     command = " ".join([module("trainable", "config.yaml", python=PYTHON), *(f"--set {value}" for value in values)])
-    head = f"# {record.key}. Run it alone:  {command}\n"
+    head = f"# {key}. Run it alone:  {command}\n"
     path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")
 
 

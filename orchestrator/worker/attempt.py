@@ -16,6 +16,7 @@ from threading import Timer
 
 from orchestrator.errors import one_line
 from orchestrator.store.artifacts import keep_artifacts
+from orchestrator.store.kept_weights import bring_weights
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned
@@ -61,6 +62,8 @@ class Attempt:
         with self._watched():
             module, _, function = job.fit.partition(":")
             self._config = read_trial(self._planned.config)
+            with _storage_errors():
+                bring_weights(self._store, self._config.model)
             fit: Fit = getattr(import_module(module), function)
             self._results = fit(self._config, threads=job.threads, resume_from=state)
 
