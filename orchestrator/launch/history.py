@@ -18,7 +18,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.shapes import unlike
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Choice, Study, first_objective, reference
+from orchestrator.studyfile import Choice, Study, objectives_of, reference
 from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
@@ -173,7 +173,7 @@ def best_elsewhere(study: Study, store: Store, name: str) -> JsonObject:
         InputError: no such study, or none of its trials is complete.
     """
     other, kept = _other_study(study, store, name, "ablation.baseline.best")
-    objective, records = first_objective(kept), other.records()
+    objective, records = objectives_of(kept)[0], other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         confirmed = winner(records, plan, objective)

@@ -129,8 +129,8 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
 
 
 _HOW_TO_READ = (
-    "Every value is that of a run's last epoch: the best epoch of a run is biased upwards. Runs that failed or stopped "
-    "early enter no mean and no test.",
+    "Every value is that of a run's last epoch, unless it is called that of the best epoch: that one was chosen for "
+    "being good, is biased for that, and decides nothing. Runs that failed or stopped early enter no mean and no test.",
     "Arms are compared within seeds: the difference of two runs with the same seed, averaged over seeds. What a seed "
     "does to both arms cancels.",
     "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "

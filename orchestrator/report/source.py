@@ -25,7 +25,8 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import PARAM, PICK
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Kind, State
-from orchestrator.studyfile import Objective, SearchSpace, Value, stored_space
+from orchestrator.studyfile import Objective, SearchSpace, Value, objectives_of, stored_space
+from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
@@ -85,8 +86,7 @@ class Results:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """What the study optimises."""
-        written = self.specification["objective"]
-        return tuple(map(Objective.model_validate, written if isinstance(written, list) else [written]))
+        return objectives_of(self.specification)
 
     @property
     def objective_metrics(self) -> list[str]:
@@ -116,6 +116,14 @@ class Results:
         """The last epoch's value; None where the run has none."""
         values = self.curve(run, metric)
         return float(values[-1]) if len(values) and np.isfinite(values[-1]) else None
+
+    def best_epoch(self, run: Run, metric: str) -> BestEpoch | None:
+        """The run's best epoch, to be shown beside the last one; None where no epoch has a value."""
+        return BestEpoch.of(self.curve(run, metric).tolist(), greater=self.greater_is_better(metric))
+
+    def best_epoch_label(self, metric: str) -> str:
+        """What a metric's values of best epochs are called."""
+        return f"{metric}, {best_epoch_label(greater=self.greater_is_better(metric))}"
 
     def setting(self, run: Run, path: str) -> object:
         """A setting of a run by its dotted path, as the table writes it; None where the run has none."""

@@ -85,7 +85,7 @@ class StudyRuns:
         masked = self._study.shown(record)
         child = self._children.get(record.key) or self._open_child(record)
         entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, masked)))
-        entries.metrics += final_metrics(child.steps, record, self._study.objective, times)
+        entries.metrics += final_metrics(child.steps, record, self._study.objectives, times)
         if not child.has_all_params:
             wanted = trial_params(record.planned, masked.planned)
             entries.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]

@@ -7,6 +7,7 @@ from orchestrator.report.charts.comparison_charts import arm_means, class_heat_m
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.pages.numbers import count, interval, listed, mean, probability, share, signed, spread
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
+from orchestrator.report.sections.best_epochs import best_epoch_table
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone, verdict
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.efficacy import efficacy_blocks
@@ -57,7 +58,7 @@ def _what_was_compared(stage: StageResults) -> str:
     return (
         f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
-        f"within seeds. {_when_planned(plan)} Values are those of the last epoch."
+        f"within seeds. {_when_planned(plan)} Values are those of the last epoch where no best epoch is named."
     )
 
 
@@ -122,6 +123,8 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
     for metric in metrics:
         note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
         yield _metric_table(stage, metric, columns, note)
+        if metric in stage.results.objective_metrics:
+            yield best_epoch_table(stage, metric)
 
 
 def _settings(stage: StageResults, columns: Columns) -> Table:

@@ -103,6 +103,8 @@ LESS_IS_BETTER = frozenset(
     }
 )
 """Metrics that are better the smaller they are; so are times."""
+FINAL, BEST, BEST_EPOCH = "/final", "/best", "/best_epoch"
+"""End the names of what a trial as a whole has of an objective: last epoch's value, best epoch's, and which that is."""
 IOU_PREFIX = "val/iou/"
 """Begins the name of a class's IoU."""
 
