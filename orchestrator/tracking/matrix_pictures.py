@@ -52,8 +52,13 @@ def draw_weight_cosines(cosines: WeightCosines, title: str, path: Path) -> None:
     np.fill_diagonal(cosine_CC, np.nan)
     largest = max(SMALLEST_SCALE, float(np.nanmax(np.abs(cosine_CC), initial=0.0)))
     scale = Normalize(-largest, largest)
-    drawing = _Drawing(cosine_CC, "RdBu_r", scale, lambda cosine: f"{cosine:.2f}".replace("0.", "."), 0.6 * largest)
-    drawing.save(cosines, f"{title}: cosine of class weights", path, ("class", "class"))
+    drawing = _Drawing(cosine_CC, "RdBu_r", scale, _two_digits, dark=0.6 * largest)
+    drawing.save(cosines, f"{title}: cosine of class weights", path)
+
+
+def _two_digits(cosine: float) -> str:
+    """Without the zero in front, or a sign before nothing."""
+    return f"{round(cosine, 2) + 0:.2f}".replace("0.", ".")
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class _Drawing:
     dark: float
     """Cells whose absolute value is larger bear white numbers."""
 
-    def save(self, of: Confusion | WeightCosines, title: str, path: Path, labels: tuple[str, str]) -> None:
-        """Draw and write; ``labels`` are those of columns and rows."""
+    def save(self, of: Confusion | WeightCosines, title: str, path: Path, labels: tuple[str, str] = ("", "")) -> None:
+        """Draw and write; ``labels`` say what the classes of columns and rows are."""
         names = [_label(name, c in of.rare) for c, name in enumerate(of.classes)]
         count = len(names)
         cell, font = _cell_and_font(count)

@@ -5,7 +5,7 @@ Shapes: N frames of the split, C classes, Z of them shown, H W a frame.
 """
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from textwrap import wrap
 
 import numpy as np
@@ -24,6 +24,7 @@ from trainable.model.segmenter import Segmenter
 from trainable.train.compute import Compute
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+"""Which pixels."""
 MOST_CLASSES = 3
 CELL_WIDTH = 144
 """Pixels at most: a comparison shows two such pictures side by side."""
@@ -38,8 +39,8 @@ LABELLED = 0.25
 """A cell's pixel is labelled where this share of what it covers is: thin objects stay."""
 PLACES: tuple[Place, ...] = ("decoder", "encoder")
 LEGEND = (
-    "Grad-CAM at the decoder's map (beside the image) and the encoder's deepest map (beside the truth); each map in "
-    "shares of its maximum. Outlined: labelled as the class; %: share of the map that lies there."
+    "Grad-CAM at the decoder's map (beside the image) and the encoder's deepest (beside the truth), each in shares of "
+    "its maximum. Outlined: labelled as the class; %: share of the map there."
 )
 
 
@@ -112,9 +113,7 @@ def _heat(map_HW: Tensor, inside_HW: Tensor, photo: Image.Image) -> Image.Image:
     return Image.fromarray(picture_hw3.astype(np.uint8))
 
 
-def outline(
-    inside_hw: Mask,
-) -> Mask:
+def outline(inside_hw: Mask) -> Mask:
     """The pixels inside that have a neighbour outside; beyond the frame nothing is outside."""
     padded = np.pad(inside_hw, 1, mode="edge")
     inner_hw = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -148,9 +147,8 @@ def _below_heads(rows: Sequence[Image.Image], names: Sequence[str]) -> bytes:
 
 def _fitting(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
     """The text, cut where it is wider."""
-
-    def cut() -> Iterator[str]:
-        yield text
-        yield from (f"{text[:most]}…" for most in range(len(text) - 1, 0, -1))
-
-    return next((one for one in cut() if font.getlength(one) <= width), "")
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"

@@ -34,7 +34,7 @@ class CosineMaps:
 
     def draw(self) -> Figure:
         """Baseline and arm on one scale, and their difference on its own; the diagonal is left out."""
-        figure, axes = panels(3, 3, width=10.5, height=4.4, sharey=True)
+        figure, axes = panels(3, 3, width=10.5, height=4.0, sharey=True)
         both_2CC = _without_diagonal(np.stack([self.baseline_CC, self.arm_CC]))
         difference_CC = both_2CC[1] - both_2CC[0]
         _panel(axes[0], self.baseline, both_2CC[0], _scale(both_2CC))
