@@ -19,7 +19,9 @@
         artifacts/                  what is to be seen of it:
             validation_first.png    frames of the evaluation split, first epoch     (worker)
             validation_last.png     the same frames, last epoch                     (worker)
+            gradcam_last.png        Grad-CAM maps of some rare classes there        (worker)
             confusion.json          confusion matrix of the last epoch              (worker)
+            weight_cosine.json      cosines between the classes' weights, last epoch (worker)
     results.parquet                 a row per trial and epoch                       (driver, end of a launch)
     best.yaml                       configuration of the best trial                 (driver, end of a launch)
     report/                         pages, tables, figures                          (driver, end of a launch; report)
@@ -39,7 +41,8 @@ FORMAT = 1
 STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"
-PICTURES = ("validation_first.png", "validation_last.png")
+GRADCAM = "gradcam_last.png"
+PICTURES = ("validation_first.png", "validation_last.png", GRADCAM)
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")
@@ -94,6 +97,7 @@ class TrialFiles:
         self.traceback = f"{self.folder}/traceback.txt"
         self.artifacts = f"{self.folder}/artifacts"
         self.confusion = f"{self.artifacts}/confusion.json"
+        self.weight_cosines = f"{self.artifacts}/weight_cosine.json"
 
     def attempt(self, number: int) -> str:
         """Name of a worker's claim."""

@@ -4,7 +4,7 @@ Shapes: B batch, C classes, K channels, h w the logits' stride.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -20,9 +20,9 @@ from trainable.evaluate.metrics.names import (
     DROPPED_PROBABILITY,
     KEPT_PROBABILITY,
     PURITY_ABOVE_CHANCE,
-    WEIGHT_COSINE,
 )
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.evaluate.metrics.weight_cosine import cosine_scores, weight_cosines
+from trainable.model.segmenter import Segmenter
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
@@ -38,13 +38,18 @@ Law = Literal["uniform", "normal"]
 
 @torch.inference_mode()
 def diagnose(
-    model: Segmenter, compute: Compute, frames: Frames, most_images: int, law: Law = "uniform"
+    model: Segmenter,
+    compute: Compute,
+    frames: Frames,
+    most_images: int,
+    law: Law = "uniform",
+    rare: Collection[int] = (),
 ) -> dict[str, float]:
     """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch.
 
     ``law`` is that of the initial weights of the classifiers.
     """
-    metrics = {WEIGHT_COSINE: weight_cosine(model.classifier)}
+    metrics = cosine_scores(weight_cosines(model.classifier), rare)
     if model.layers:
         purities = {layer: channel_purity(importance_CK) for layer, importance_CK in model.importance().items()}
         metrics[CHANNEL_PURITY] = _mean(list(purities.values()))

@@ -8,9 +8,10 @@ from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Pa
 from orchestrator.report.pages.numbers import count, interval, listed, mean, probability, share, signed, spread
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.sections.best_epochs import best_epoch_table
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone, verdict
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, overview, tone, verdict
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.efficacy import efficacy_blocks
+from orchestrator.report.sections.entanglement import entanglement_blocks
 from orchestrator.report.sections.limits import stage_limits, underpowered
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
@@ -49,6 +50,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         yield from design_blocks(stage, reported)
         runs = {arm.name: stage.complete(arm.name) for arm in stage.arms}
         yield from efficacy_blocks(stage.results, stage.plan.stage, stage.title, runs)
+        yield from entanglement_blocks(stage)
     yield Heading(f"Limits of the {stage.noun}", level=3)
     yield Bullets(tuple(stage_limits(stage, reported)))
 
@@ -117,7 +119,7 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
         columns = Columns((), {arm.name: () for arm in stage.arms})
     if len(metrics) > 1:
         heads = ("arm", *map(stage.results.arrow, metrics))
-        rows = [(Cell(arm.name), *(_overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
+        rows = [(Cell(arm.name), *(overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
     for metric in metrics:
@@ -152,14 +154,6 @@ def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
     difference, p = Cell(signed(paired.difference), tone(paired)), Cell(probability(paired.p_adjusted), tone(paired))
     limits = Cell(interval(paired.low, paired.high))
     return (own, difference, limits, p, *cells((share(paired.improvement), str(paired.n))))
-
-
-def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
-    values = list(stage.values(metric)[arm].values())
-    if not values or arm == stage.plan.baseline:
-        return Cell(mean(values))
-    paired = stage.differences(metric)[arm]
-    return Cell(f"{mean(values)} ({signed(paired.difference)})", tone(paired))
 
 
 def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
