@@ -4,7 +4,7 @@ Shapes: B batch, C classes, K channels, h w the logits' stride.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -20,9 +20,9 @@ from trainable.evaluate.metrics.names import (
     DROPPED_PROBABILITY,
     KEPT_PROBABILITY,
     PURITY_ABOVE_CHANCE,
-    WEIGHT_COSINE,
 )
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.evaluate.metrics.weight_cosine import cosine_scores, weight_cosines
+from trainable.model.segmenter import Segmenter
 from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
@@ -44,6 +44,7 @@ def diagnose(
     frames: Frames,
     most_images: int,
     law: Law = "uniform",
+    rare: Collection[int] = (),
     suppression: SuppressionConfig | None = None,
 ) -> dict[str, float]:
     """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch.
@@ -51,7 +52,7 @@ def diagnose(
     ``law`` is that of the initial weights of the classifiers. Where pixels are erased ``suppression`` says how; purity
     is that of blocks, which erasing has none of.
     """
-    metrics = {WEIGHT_COSINE: weight_cosine(model.classifier)}
+    metrics = cosine_scores(weight_cosines(model.classifier), rare)
     if model.layers:
         purities = {layer: channel_purity(importance_CK) for layer, importance_CK in model.importance().items()}
         metrics[CHANNEL_PURITY] = _mean(list(purities.values()))

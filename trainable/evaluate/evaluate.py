@@ -90,7 +90,7 @@ def evaluate(
     if int(val_CC.sum()):
         metrics[ECE] = calibration.error()
     law: Law = "normal" if config.model.init == "small" else "uniform"
-    metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, config.suppression)
+    metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, rare, config.suppression)
     return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from trainable.model.config import ModelConfig, WeightsFile
@@ -32,6 +33,8 @@ DILATED_RULE = (
 
 # timm warns of the classification head's weights, which no encoder has
 logging.getLogger("timm.models._builder").addFilter(lambda record: "Unexpected keys" not in record.getMessage())
+
+DAMAGED = "its weights in the Hugging Face cache are damaged; delete them there (HF_HOME names the folder)"
 
 SMALL = 0.001
 """Standard deviation of the official code's initial weights; it then loads those of ImageNet into the backbone."""
@@ -184,6 +187,8 @@ def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:
 
 def _reason(model: ModelConfig, error: Exception) -> str:
     """The rule that a pair breaks, where the libraries only stumble over it; else what they say."""
+    if isinstance(error, SafetensorError):
+        return DAMAGED
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
     stumbled = isinstance(error, AssertionError) or "dilated" in message or "output_stride" in message
     return DILATED_RULE if model.arch in DILATED_ARCHS and stumbled else message

@@ -121,6 +121,20 @@ class Segmenter(nn.Module):
         logits_BCHW: Tensor = self.upsample(self._decode(features, None, importance))
         return logits_BCHW
 
+    def prediction_from_maps(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a prediction passes: the encoder's deepest map [B,K,h,w], the decoder's, the logits [B,C,h,w].
+
+        The decoder's map is that before its block, where it has one. Gradients lead back to the deepest map and no
+        further.
+        """
+        importance = self.importance()
+        with torch.no_grad():
+            features = list(run(self.encoder, images_B3HW, self._edits(self.layers, None, importance)))
+        deepest_BKhw = features[-1].detach().requires_grad_()
+        features[-1] = deepest_BKhw.clone()  # a decoder may work in place
+        decoded_BKhw: Tensor = self.decoder(features)
+        return deepest_BKhw, decoded_BKhw, self._classified(decoded_BKhw, None, importance)
+
     def _edits(
         self, layers: tuple[Layer, ...], drop: Drop | None, importance: Mapping[Layer, Tensor]
     ) -> dict[Tap, partial[Tensor]]:
@@ -132,7 +146,9 @@ class Segmenter(nn.Module):
         }
 
     def _decode(self, features: list[Tensor], drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
-        maps_BKhw = self.decoder(list(features))
+        return self._classified(self.decoder(list(features)), drop, importance)
+
+    def _classified(self, maps_BKhw: Tensor, drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
         if "decoder" in self.layers:
             maps_BKhw = self.block("decoder")(maps_BKhw, importance["decoder"], drop)
         return self.classify(maps_BKhw)
@@ -201,16 +217,3 @@ def _evaluating(*parts: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@torch.no_grad()
-def weight_cosine(classifier: nn.Conv2d) -> float:
-    """Mean cosine between the classifier's weight vectors of two different classes; NaN for a single class.
-
-    The paper's own measure of entanglement.
-    """
-    unit_CK = nn.functional.normalize(classifier.weight.flatten(1).double(), dim=1)
-    classes = len(unit_CK)
-    if classes < 2:
-        return float("nan")
-    return float((unit_CK.sum(dim=0).square().sum() - classes) / (classes * (classes - 1)))

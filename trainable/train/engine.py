@@ -19,6 +19,7 @@ from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
+from trainable.evaluate.gradcam_picture import gradcam_picture
 from trainable.evaluate.metrics.names import (
     EPOCH_SECONDS,
     RECALIBRATION_SECONDS,
@@ -27,6 +28,7 @@ from trainable.evaluate.metrics.names import (
     VAL_SECONDS,
 )
 from trainable.evaluate.metrics.rare import rare_classes
+from trainable.evaluate.metrics.weight_cosine import weight_cosines
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
 from trainable.model.build import build_model
@@ -74,6 +76,18 @@ class EpochResult:
         training = self.training
         strip = validation_strip(training.config, training.model, training.compute, self.val, self.rare)
         return {"validation": strip}
+
+    def gradcam(self) -> bytes | None:
+        """PNG file: Grad-CAM maps of some rare classes on the same frames; None where they show no rare class.
+
+        Drawn when asked, as ``pictures``; raises what they raise.
+        """
+        training = self.training
+        return gradcam_picture(training.config, training.model, training.compute, self.val, self.rare)
+
+    def weight_cosines(self) -> Tensor:
+        """Cosine of the classifier's weights of every two classes, float64 [C,C] on the CPU."""
+        return weight_cosines(self.training.model.classifier)
 
 
 def fit(

@@ -24,10 +24,11 @@ from trainable.evaluate.metrics.names import (
     KEPT_PROBABILITY,
     PURITY_ABOVE_CHANCE,
     WEIGHT_COSINE,
+    WEIGHT_COSINE_FREQUENT,
 )
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.model.segmenter import Segmenter
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
@@ -200,13 +201,14 @@ def test_diagnose_leaves_out_what_is_undefined() -> None:
     model = colour_model(6 * torch.eye(3), torch.zeros(3), Gate(name="gate"))
     images_B3HW = colour_images(STRIPES_BHW)
     found = diagnose(model, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), most_images=8)
-    purity = {WEIGHT_COSINE, CHANNEL_PURITY, PURITY_ABOVE_CHANCE}
+    cosines = {WEIGHT_COSINE, WEIGHT_COSINE_FREQUENT}  # no class is rare
+    purity = {*cosines, CHANNEL_PURITY, PURITY_ABOVE_CHANCE}
     assert set(found) == purity | {KEPT_PROBABILITY, DROPPED_PROBABILITY, COLLATERAL}
     assert (found[WEIGHT_COSINE], found[CHANNEL_PURITY]) == (0, 1)
     ignored = torch.full_like(STRIPES_BHW, IGNORE_INDEX).byte()
     assert set(diagnose(model, CPU, HeldFrames(images_B3HW, ignored), 8)) == purity
     plain = Segmenter(model.encoder, model.decoder, model.classifier, model.upsample, {}, {})
-    assert set(diagnose(plain, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), 8)) == {WEIGHT_COSINE}
+    assert set(diagnose(plain, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), 8)) == cosines
 
 
 def test_diagnose_changes_no_weight_statistic_or_random_state() -> None:
@@ -248,17 +250,6 @@ def test_ece_by_hand() -> None:
     nothing = Calibration(torch.device("cpu"))
     nothing.add(logits_1C1W, torch.full((1, 1, 5), IGNORE_INDEX))
     assert math.isnan(nothing.error())
-
-
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_weight_cosine_against_loops(kernel: int) -> None:
-    torch.manual_seed(kernel)
-    classifier = nn.Conv2d(4, 5, kernel)
-    vectors = [row.flatten().double() for row in classifier.weight.detach()]
-    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
-    cosines = [float(vectors[i] @ vectors[j] / (vectors[i].norm() * vectors[j].norm())) for i, j in pairs]
-    assert weight_cosine(classifier) == pytest.approx(sum(cosines) / len(cosines), abs=1e-9)
-    assert math.isnan(weight_cosine(nn.Conv2d(4, 1, kernel)))
 
 
 def test_the_clock_sums_spans_and_starts_anew() -> None:

@@ -20,7 +20,7 @@ from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.model.segmenter import Segmenter
 from trainable.suppression import loss
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Groups, SuppressionConfig
@@ -388,13 +388,6 @@ def test_the_auxiliary_classifier_trains_itself_alone() -> None:
     assert block.auxiliary.weight.grad.abs().max() > 0
     silent = SuppressionBlock(3, 2, SuppressionConfig().mechanism, "none", "classifier")
     assert silent.auxiliary_loss(maps_BKhw, labels_BHW) is None
-
-
-def test_the_weight_cosine_by_hand() -> None:
-    classifier = nn.Conv2d(2, 3, 1)
-    classifier.weight.data = torch.tensor([[3.0, 0], [0, 2], [1, 1]])[:, :, None, None]
-    assert weight_cosine(classifier) == pytest.approx(2 * 2 * math.sqrt(0.5) / 6)
-    assert math.isnan(weight_cosine(nn.Conv2d(2, 1, 1)))
 
 
 # ---------------------------------------------------------------------------------------------------- losses

@@ -11,8 +11,9 @@ LAST_EPOCHS = 3
 BITES_BELOW = 0.9
 """Suppression bites where p(z) with z dropped is below this share of p(z) with z kept."""
 ADVICE = (
-    "dropping a class hardly takes its information away, so little was tested; try suppression.granularity: image, "
-    "model.init: small, or a longer training whose drops come late (suppression.schedule: linear or warmup_constant)"
+    "dropping a class hardly takes its information away, so little was tested; try what is not set yet of "
+    "suppression.granularity: image and model.init: small, or a longer training whose drops come late "
+    "(suppression.schedule: linear or warmup_constant)"
 )
 
 
