@@ -1,7 +1,7 @@
 """What class suppression costs: the plain training step, ours, and the equations of DropClass taken literally.
 
-Run:   python -m benchmarks.suppression [--device cpu|cuda] [--repeats N]
-Time:  about 6 minutes on one CPU core; 3 minutes on a large GPU.
+Run:   python -m benchmarks.suppression [--device cpu|cuda] [--repeats N] [--layers input decoder ...]
+Time:  about 7 minutes on one CPU core; 3 minutes on a large GPU.
 
 One run measures everything side by side: each repeat runs every variant once, in turn, so that drifts of the machine
 hit all of them alike; figures are medians, ratios are medians of the repeats' own ratios. On a CPU the clock counts the
@@ -13,6 +13,7 @@ the end of the step. Memory is the peak above what the model and optimizer hold 
   literal   feature map times gate as a second map, an own upsampling and a full-resolution cross-entropy per path
             (decoder), or the whole network run again on the suppressed map (encoder stage)
   floor     (encoder stages) plain plus what any implementation must run twice: the network behind the stage
+  erase     (input) the pixels of the dropped class become noise and are ignored in the loss; one path, no block
 """
 
 import argparse
@@ -34,10 +35,11 @@ from trainable.suppression.drop import Drop
 from trainable.suppression.loss import PathLosses, path_cross_entropies, suppressed_probability
 from trainable.suppression.mechanism import gates
 from trainable.train.compute import Compute
-from trainable.train.step import Batch, plain_losses, two_path_losses
+from trainable.train.step import Batch, plain_losses, suppressed_losses, two_path_losses
 
 IGNORED = 255
 DROPPED = 1
+LAYERS: tuple[Layer, ...] = ("input", "decoder", "encoder.5", "encoder.3", "encoder.1")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,11 @@ CPU_CASES = (
         "camvid.yaml: FPN ResNet-18, 96x128, batch 16", ModelConfig(arch="fpn", encoder="resnet18"), 11, 16, (96, 128)
     ),
     Case("U-Net ResNet-18, 96x128, batch 8", ModelConfig(arch="unet", encoder="resnet18"), 11, 8, (96, 128)),
-)
+    Case(
+        "shapes.yaml: LinkNet on timm's test ResNet, 64x64, batch 10",
+        ModelConfig(arch="linknet", encoder="tu-test_resnet", encoder_weights=None), 6, 10, (64, 64),
+    ),
+)  # fmt: skip
 GPU_CASES = (
     Case(
         "DeepLabV3+ ResNet-50, 512x1024, batch 8, bf16",
@@ -76,6 +82,12 @@ def plain(model: Segmenter, batch: Batch, _: Drop) -> PathLosses:
 def ours(model: Segmenter, batch: Batch, drop: Drop) -> PathLosses:
     """The product's two paths."""
     return two_path_losses(model, batch, drop, None)[0]
+
+
+def erasing(compute: Compute) -> Losses:
+    """The product's step that erases at the input."""
+    suppression = SuppressionConfig(layer="input")
+    return lambda model, batch, drop: suppressed_losses(model, batch, drop, suppression, compute, None)
 
 
 def literal_decoder(model: Segmenter, batch: Batch, drop: Drop) -> PathLosses:
@@ -194,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.suppression")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS)
     options = parser.parse_args()
     device = torch.device(options.device)
     compute = Compute(device, bfloat16=device.type == "cuda")
@@ -202,13 +215,21 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread, CPU time"
     print(f"{name}; torch {torch.__version__}; {options.repeats} interleaved repeats, medians")
     for case in GPU_CASES if device.type == "cuda" else CPU_CASES:
-        print(f"{case.name}: decoder")
-        variants: dict[str, Losses] = {"plain": plain, "ours": ours, "literal": literal_decoder}
-        compare(Bench(case, "decoder", compute), variants, options.repeats)
-        for layer in ("encoder.5", "encoder.3", "encoder.1"):
+        for layer in options.layers:
             print(f"{case.name}: {layer}")
-            variants = {"plain": plain, "floor": floor_encoder, "ours": ours, "literal": literal_encoder}
-            compare(Bench(case, layer, compute), variants, max(3, options.repeats // 3))
+            compare(Bench(case, layer, compute), _variants(layer, compute), _repeats(layer, options.repeats))
+
+
+def _variants(layer: Layer, compute: Compute) -> dict[str, Losses]:
+    if layer == "input":
+        return {"plain": plain, "erase": erasing(compute)}
+    if layer == "decoder":
+        return {"plain": plain, "ours": ours, "literal": literal_decoder}
+    return {"plain": plain, "floor": floor_encoder, "ours": ours, "literal": literal_encoder}
+
+
+def _repeats(layer: Layer, wanted: int) -> int:
+    return wanted if layer in ("input", "decoder") else max(3, wanted // 3)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ class NoOpEpoch:
         """None."""
         return {}
 
+    def gradcam(self) -> None:
+        """None."""
+
+    def weight_cosines(self) -> None:
+        """None."""
+
     def state(self) -> dict[str, Any]:
         """Nothing to continue from but the epoch."""
         return {"epoch": self.epoch}

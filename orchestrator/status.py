@@ -23,10 +23,11 @@ from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile import Objective, first_objective
+from orchestrator.studyfile import Objective, objectives_of
 from orchestrator.terminal.console import open_console
-from orchestrator.terminal.formats import figures_table, number
+from orchestrator.terminal.formats import best_epoch, figures_table, number
 from orchestrator.terminal.options import add_study
+from trainable.evaluate.metrics.best_epoch import best_epoch_label
 
 WATCH_SECONDS = 5.0
 SHOWN_FINAL = 20
@@ -59,7 +60,7 @@ def status(storage: str, study: str) -> Group:
     store, kept = open_study(storage, study)
     with storage_errors(f"--storage {storage}"):
         records, launch = store.records(), holder(store.objects)
-        return _state(store, records, first_objective(kept.specification), launch)
+        return _state(store, records, objectives_of(kept.specification)[0], launch)
 
 
 def _state(store: Store, records: Sequence[Record], objective: Objective, launch: Holder | None) -> Group:
@@ -70,40 +71,41 @@ def _state(store: Store, records: Sequence[Record], objective: Objective, launch
         *(f"warning: {line}" for line in store.warnings),
     ]
     plans = [plan for stage in STAGES if (plan := registered_plan(store.objects, stage, lines.append)) is not None]
-    tables = [_arms(records, plan, objective.metric) for plan in plans]
+    tables = [_arms(records, plan, objective) for plan in plans]
     return Group(*map(Text, lines), _table(store, records, objective, alive=launch is not None), *tables)
 
 
 def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
-    for head in ("trial", "state", "epochs", objective.metric, "best epoch's", "last sign", ""):
-        table.add_column(head, justify="left" if head in ("trial", "state", "") else "right")
+    best = best_epoch_label(greater=objective.mode == "max")
+    for head in ("trial", "state", "epochs", objective.metric, best, "last sign", ""):
+        table.add_column(head, justify="left" if head in ("trial", "state", "") else "right", overflow="fold")
     one_by_one = (r for r in records if r.state.final and (r.planned.arm is None or r.state is State.FAILED))
     ended = sorted(one_by_one, key=lambda r: _rank(r, objective))
     live = [r for r in records if not r.state.final]
     for record in (*live, *ended[:SHOWN_FINAL]):
         state = "waiting" if record.state is State.RUNNING and not alive else str(record.state)
-        values = [m[objective.metric] for m in record.epochs if objective.metric in m]
-        top = (max if objective.mode == "max" else min)(values) if values else None
         written = None if record.state.final else store.last_write(record.key)
         sign = "" if written is None else _ago(written)
         epochs = f"{len(record.epochs)}/{record.planned.epochs}"
-        last = record.last(objective.metric)
-        table.add_row(record.key, state, epochs, number(last), number(top), sign, record.reason or "")
+        last, top = number(record.last(objective.metric)), best_epoch(record.best_epoch(objective))
+        table.add_row(record.key, state, epochs, last, top, sign, record.reason or "")
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
     return table
 
 
-def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
+def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective) -> Table:
     """How far each arm of a comparison is; its runs are not listed one by one."""
-    table = figures_table(plan.stage, ("ended", "failed", f"mean {metric}"))
-    values = block_values(records, plan, metric)
+    label = best_epoch_label(greater=objective.mode == "max")
+    table = figures_table(plan.stage, ("ended", "failed", f"mean {objective.metric}", f"mean of {label}"))
+    last = block_values(records, plan, lambda record: record.last(objective.metric))
+    best = block_values(records, plan, lambda record: record.best_value(objective))
     for arm in plan.arms:
         runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
         ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
-        mean = fmean(values[arm.name].values()) if values[arm.name] else None
-        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), number(mean))
+        means = [number(fmean(runs.values()) if runs else None) for runs in (last[arm.name], best[arm.name])]
+        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), *means)
     return table
 
 

@@ -11,11 +11,15 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
 from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again
 from orchestrator.terminal.options import add_storage
+
+if TYPE_CHECKING:
+    from trainable.model.run_reference import RunReference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +57,12 @@ def _run(arguments: Sequence[str], stop: Stop) -> int:
 def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
     from orchestrator.studyfile import load
 
-    study = load(options.spec, options.set)
+    def content_of(reference: "RunReference", name: str, uri: str | None) -> str:
+        from orchestrator.launch import run_weights  # late: most studies name no run
+
+        return run_weights.content_of(options.storage, reference, name, uri)
+
+    study = load(options.spec, options.set, content_of=content_of)
     from orchestrator.launch.one_launch import Target, launch
 
     address, source = options.address, "--address"

@@ -16,12 +16,14 @@ from trainable.config import TrialConfig
 from trainable.configfile.environment import hide_values, masked
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake
-from trainable.configfile.node import Node, Place
+from trainable.configfile.node import Node, Place, child_of
 from trainable.configfile.reading import read_mapping, types_of
 from trainable.data.layout import DataError, data_mistakes
+from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.suppression.unused import unused_settings
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
 
@@ -92,6 +94,8 @@ def _load(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | No
     root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
+    suppression = child_of(root, "suppression")
+    mistakes.extend(unused_settings(suppression) if suppression else ())
     if config is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return config, root
@@ -126,17 +130,26 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
     for note in data_notes(config.data):
         print(f"note: {note}", file=sys.stderr)
-    metrics: dict[str, float] = {}
+    epochs: list[Mapping[str, float]] = []
     for result in fit(config, device=options.device, threads=options.threads):
         metrics = result.metrics
+        epochs.append(metrics)
         if options.export is not None and result.epoch == config.train.epochs:
             save(result.training.model, config.model, options.export)
             wanted = result.training.compute.normalization
             print(f"{options.export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
-    for name in sorted(metrics):
-        print(f"{name} = {metrics[name]:.6g}")
+    _print_end(epochs)
+
+
+def _print_end(epochs: Sequence[Mapping[str, float]]) -> None:
+    """Print the last epoch's values, then the best epoch by the metric that published tables select by."""
+    for name, value in sorted(epochs[-1].items()):
+        print(f"{name} = {value:.6g}")
+    best = BestEpoch.of((metrics.get(MIOU) for metrics in epochs), greater=True)
+    if best is not None:
+        print(f"{best_epoch_label(greater=True)}: {MIOU} = {best.value:.6g} after epoch {best.epoch}")
 
 
 if __name__ == "__main__":

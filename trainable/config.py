@@ -1,23 +1,24 @@
 """The configuration of one trial: the root that composes the sections. Imports no torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import model_validator
 
-from trainable.configfile.mistakes import RuleError
+from trainable.configfile.mistakes import RuleError, unknown
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig
 from trainable.data.errors import DataError
 from trainable.data.layout import labelled_test_split
 from trainable.evaluate.config import Evaluation
-from trainable.loss.config import LogitAdjusted
+from trainable.loss.config import Dice, LogitAdjusted, Lovasz, Ohem
 from trainable.model.config import ModelConfig
 from trainable.optim.config import TrainConfig
 from trainable.presets import PRESETS, Preset, apply_preset
 from trainable.section import Section, Seed
 from trainable.suppression.config import SuppressionConfig
+from trainable.suppression.sampling_sections import Listed
 
 MOST_PIXELS = 2**28
 """Of a batch or a frame: the maps of a network take hundreds of bytes for each, and a GPU has 80 to 200 GB."""
@@ -65,6 +66,14 @@ class TrialConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _keeps_a_mean_over_pixels(self) -> Self:
+        keeps = self.suppression is not None and self.suppression.reweight == "keep"
+        if keeps and isinstance(self.train.loss, Ohem | Dice | Lovasz):
+            message = f"keep divides by all labelled pixels, of which '{self.train.loss.name}' is no mean"
+            raise RuleError(f"{message}; use mean, or the loss ce, focal or logit_adjusted", "suppression.reweight")
+        return self
+
+    @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:
         height, width = self.data.augment.crop or self.data.size
         pixels = self.train.batch_size * height * width
@@ -86,9 +95,17 @@ class TrialConfig(Section):
     def _has_the_layers(self) -> Self:
         layers = self.suppression.layers if self.suppression else ()
         for layer in layers:
-            if layer not in ("decoder", *self.model.inner_layers):
-                names = ", ".join(("decoder", *self.model.inner_layers))
+            if layer not in ("input", "decoder", *self.model.inner_layers):
+                names = ", ".join(("input", *self.model.inner_layers, "decoder"))
                 raise RuleError(f"'{self.model.arch}' has no '{layer}'; it has {names}", "suppression.layer")
+        return self
+
+    @model_validator(mode="after")
+    def _has_other_images(self) -> Self:
+        erase = self.suppression.erase if self.suppression else None
+        if erase is not None and erase.needs_other_images and self.train.batch_size < 2:
+            what = "fill swap" if erase.fill == "swap" else "mask elsewhere"
+            raise RuleError(f"{what} takes another image of the batch: at least 2, got 1", "train.batch_size")
         return self
 
     @model_validator(mode="after")
@@ -106,7 +123,18 @@ class TrialConfig(Section):
         if self.suppression and self.suppression.num_classes >= len(classes):
             message = f"must be below the number of classes, {self.data.name} has {len(classes)}"
             raise RuleError(f"{message}; got {self.suppression.num_classes}", "suppression.num_classes")
+        if self.suppression and isinstance(self.suppression.sampling, Listed):
+            _check_listed(self.suppression.sampling.classes, classes)
         return self
+
+
+def _check_listed(listed: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise RuleError for a listed class that the data does not have, or a list of all."""
+    for name in listed:
+        if name not in classes:
+            raise RuleError(unknown(name, classes, "class"), "suppression.sampling.classes")
+    if len(listed) == len(classes):
+        raise RuleError("lists every class: nothing would be left", "suppression.sampling.classes")
 
 
 def read_trial(tree: Mapping[str, object]) -> TrialConfig:

@@ -16,12 +16,18 @@ Preset = Literal[
     "none", "official", "official_recalibrated", "official_ranks", "plain", "plain_small", "class_weighted",
     "ohem", "focal", "dice", "lovasz", "logit_adjusted", "rare_class_sampling", "rare_copy_paste",
     "block", "two_path", "dropped_path", "full", "random_channels",
+    "erase", "ignore", "erase_elsewhere", "erase_blocks",
 ]  # fmt: skip
 
 _RECALIBRATED: Mapping[str, JsonValue] = {"suppression.recalibrate": True}
 _SMALL: Mapping[str, JsonValue] = {"model.init": "small"}
 
 _LOSSES: tuple[Preset, ...] = ("ohem", "focal", "dice", "lovasz", "logit_adjusted")
+
+
+def _erasing(**settings: JsonValue) -> Mapping[str, JsonValue]:
+    return {"suppression.layer": "input", "suppression.mechanism": {"name": "erase", **settings}}
+
 
 PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "none": {"suppression": None},
@@ -44,6 +50,10 @@ PRESETS: Mapping[Preset, Mapping[str, JsonValue]] = {
     "dropped_path": {"suppression.alpha": 0.0, **_RECALIBRATED},
     "full": _RECALIBRATED,
     "random_channels": {"suppression.mechanism": {"name": "random_channels"}, **_RECALIBRATED},
+    "erase": _erasing(mask="class"),
+    "ignore": _erasing(mask="class", fill="none", labels="ignored"),
+    "erase_elsewhere": _erasing(mask="elsewhere"),
+    "erase_blocks": _erasing(mask="blocks"),
 }
 """Settings of each preset by dotted path.
 
@@ -59,14 +69,23 @@ computed, so its time is that of two paths) · (d) two_path: the two-path loss w
 without the suppression term · (f) full: as written · (g) random_channels: the control. Arms with the extra block
 recompute its batch statistics before each evaluation: plain training has no such handicap, and a comparison without it
 would be unfair to all of them.
+
+erase: the pixels of the drawn classes, at the layer that the trial writes, else at the input; and its controls, with
+the same draws: ignore: their labels are ignored, nothing is removed (class weighting in disguise) · erase_elsewhere:
+the pixels that they have in another image of the batch, which hide context too where contexts are large ·
+erase_blocks: as many pixels in small random blocks. What else a written mechanism erase says (fill, dilate) holds in
+all of them.
 """
 
+_WHERE_UNWRITTEN = ("train.class_weights", "suppression.layer")
+"""What a preset sets only where the trial does not."""
 REPLACE_SUPPRESSION = tuple(name for name, settings in PRESETS.items() if "suppression" in settings)
 """Presets that put another section in place of the written `suppression`, its layer too."""
 
 _DROPPED = ("extra block", "two-path loss", "class dropped")
 _FULL = (*_DROPPED, "suppression term", "channels by class")
 _OFFICIAL = (*_FULL, "small initial weights")
+_ERASED = ("labels ignored", "pixels erased")
 COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
     "none": (),
     "official": _OFFICIAL,
@@ -87,6 +106,10 @@ COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
     "dropped_path": (*_DROPPED, "channels by class"),
     "full": _FULL,
     "random_channels": (*_DROPPED, "suppression term"),
+    "erase": (*_ERASED, "masks of classes", "of the same image"),
+    "ignore": _ERASED[:1],
+    "erase_elsewhere": (*_ERASED, "masks of classes"),
+    "erase_blocks": _ERASED,
 }
 """What each preset consists of, for the check marks of an ablation table."""
 
@@ -99,8 +122,16 @@ def apply_preset(preset: Preset, trial: Mapping[str, JsonValue]) -> JsonObject:
     for path, value in PRESETS[preset].items():
         section, _, key = path.partition(".")
         written = tree.get(section)
-        if path == "train.class_weights" and isinstance(written, dict) and written.get(key) is not None:
+        inside = written.get(key) if isinstance(written, dict) else None
+        if path in _WHERE_UNWRITTEN and inside is not None:
             continue
         if not key or isinstance(written, dict):  # what is no mapping is refused as it is written
-            tree = set_at(tree, path, value)
+            tree = set_at(tree, path, _with_written(value, inside))
     return tree
+
+
+def _with_written(value: JsonValue, written: JsonValue) -> JsonValue:
+    """The mechanism erase of a preset with what a written one says besides."""
+    if isinstance(value, dict) and isinstance(written, dict) and value.get("name") == written.get("name") == "erase":
+        return {**written, **value}
+    return value

@@ -24,13 +24,14 @@ from suppression import (
 from gpu_sections.trials import Row, device, step_times
 from trainable.model.config import ModelConfig
 from trainable.model.segmenter import Segmenter
-from trainable.suppression.config import Gate, Hard, Layer, Mechanism, Projection, RandomChannels
+from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import PathLosses
+from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
 from trainable.train.compute import Compute
 from trainable.train.step import Batch, two_path_losses
 
-MECHANISMS: tuple[Mechanism, ...] = (
+MECHANISMS: tuple[ChannelMechanism, ...] = (
     Gate(name="gate"),
     Hard(name="hard"),
     Projection(name="projection"),
@@ -93,7 +94,7 @@ def _variants(bench: Bench, layer: Layer) -> dict[str, Variant]:
     return {name: Variant(bench, losses) for name, losses in named.items()}
 
 
-def _ours(mechanism: Mechanism, per_image: bool = False) -> Losses:
+def _ours(mechanism: ChannelMechanism, per_image: bool = False) -> Losses:
     """The product's two paths; mechanisms have no parameters, so they share one model."""
 
     def losses(model: Segmenter, batch: Batch, drop: Drop) -> PathLosses:

@@ -23,7 +23,7 @@ from trainable.data.frames import Splits, load_splits
 from trainable.data.statistics import train_statistics
 from trainable.evaluate.evaluate import evaluate
 from trainable.evaluate.metrics.rare import rare_classes
-from trainable.suppression.config import Sampling
+from trainable.suppression.sampling_sections import Sampling
 from trainable.train import seeds
 from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
@@ -55,14 +55,17 @@ def measure(tiny: bool) -> Iterator[Row]:
 
 def _trials(tiny: bool) -> dict[str, TrialConfig]:
     """Every part that may wait, in few trials: most differ from the first in one part."""
-    samplings = [kind.model_fields["name"].annotation for kind in get_args(get_args(Sampling)[0])]
+    samplings = [get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(Sampling)[0])]
+    listed = {"name": "listed", "classes": ["meadow", "sand"]}
     layers = ["decoder", "encoder.3"]
     parts: list[Mapping[str, object]] = [
-        *({"sampling": get_args(name)[0], "granularity": "image"} for name in samplings),
+        *({"sampling": listed if name == "listed" else name, "granularity": "image"} for name in samplings),
         {"sampling": "present", "granularity": "batch"},
         *({"mechanism": name, "layer": layers} for name in ("gate", "hard", "projection", "random_channels")),
         *({"mechanism": name, "granularity": "image"} for name in ("hard", "projection", "random_channels")),
         *({"importance": "gradient", "layer": layer} for layer in layers),
+        *({"mechanism": {"name": "erase", "fill": fill}, "layer": "input"} for fill in ("noise", "blur", "swap")),
+        *({"mechanism": {"name": "erase", "mask": mask}, "layer": layers} for mask in ("class", "blocks")),
     ]
     named = {"plain": None, **{json.dumps(part): {**SUPPRESSION, **part} for part in parts}}
     augment = {"scale": [0.5, 2.0], "crop": [64, 64], "crop_max_share": 0.75, "flip": True, "photometric": 0.5}

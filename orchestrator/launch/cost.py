@@ -103,8 +103,10 @@ class Costs:
         return [*cheap, *dear, f"checked     {self.checked}"]
 
 
-def measure(study: Study, trials: Sequence[TrialConfig]) -> Costs:
+def measure(study: Study, trials: Sequence[TrialConfig], *, weights_here: bool = True) -> Costs:
     """Probe the cheapest and the dearest of the trials, and try all images that a study may have on its models.
+
+    Where pretrained weights cannot be had, random ones cost as much.
 
     Raises:
         InputError: A model does not take its images; a trial cannot start, or a step of it fails.
@@ -112,13 +114,24 @@ def measure(study: Study, trials: Sequence[TrialConfig]) -> Costs:
     images = dict.fromkeys([*foreseen(study).images, *map(images_of, trials)])
     rehearsed = rehearse(list(images), study)
     torch.set_num_threads(study.spec.resources.threads)
+    probed = _as_written if weights_here else _with_random_weights
     with _refusing(study):
         work = {trial: _work(trial, rehearsed.operations.get(images_of(trial), 0.0)) for trial in trials}
         cheapest, dearest = (choose(work, key=work.__getitem__) for choose in (min, max))
-        high = Probed(dearest, work[dearest], probe(dearest))
+        high = Probed(dearest, work[dearest], probe(probed(dearest)))
         same = math.isclose(work[cheapest], work[dearest], rel_tol=0.05)
-        low = high if same else Probed(cheapest, work[cheapest], probe(cheapest))
+        low = high if same else Probed(cheapest, work[cheapest], probe(probed(cheapest)))
     return Costs(low, high, work, rehearsed.line)
+
+
+def _as_written(trial: TrialConfig) -> TrialConfig:
+    return trial
+
+
+def _with_random_weights(trial: TrialConfig) -> TrialConfig:
+    if not isinstance(trial.model.encoder_weights, str):
+        return trial
+    return trial.model_copy(update={"model": trial.model.model_copy(update={"encoder_weights": None})})
 
 
 @contextmanager
@@ -138,8 +151,8 @@ def _kind(trial: TrialConfig) -> str:
 
 
 def _work(trial: TrialConfig, operations: float) -> float:
-    """Operations of an epoch: an inner layer makes the rest of the network run twice."""
-    data, layers = trial.data, trial.suppression.layers if trial.suppression else ()
+    """Operations of an epoch: a block at an inner layer makes the rest of the network run twice."""
+    data, layers = trial.data, trial.suppression.blocks if trial.suppression else ()
     frames = data.train_images if isinstance(data, ShapesData) else len(pairs(data, "train"))
     factor = 1.0 if not layers else 1.1 if layers == ("decoder",) else 2.0
     return operations / images_of(trial).batch * frames * factor

@@ -11,7 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.launch.data_sets import check_data_unchanged
 from orchestrator.launch.forecast import Forecast, forecasts
 from orchestrator.launch.one_launch import Target
-from orchestrator.launch.preflight import check_models, open_store
+from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.remaining import Remaining, remaining
 from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
@@ -30,15 +30,18 @@ from trainable.configfile.trees import write_yaml
 class Refusals:
     """Why a launch would be refused, in its own words; the rest of the dry run is told all the same."""
 
-    lines: list[str] = field(default_factory=list)
+    everywhere: list[str] = field(default_factory=list)
+    """The study cannot run as it is."""
+    here: list[str] = field(default_factory=list)
+    """This machine lacks what another one may have: studies of a cluster are looked at on laptops and login nodes."""
 
     @contextmanager
-    def collected(self) -> Iterator[None]:
+    def collected(self, *, here: bool = False) -> Iterator[None]:
         """Collect what would refuse the launch."""
         try:
             yield
         except InputError as refusal:
-            self.lines.append(str(refusal))
+            (self.here if here else self.everywhere).append(str(refusal))
 
 
 def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
@@ -51,16 +54,18 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
         command: What the user types to launch it.
 
     Returns:
-        The command's exit code.
+        The command's exit code; 0 also where this machine has no such GPU or cannot fetch pretrained weights.
 
     Raises:
-        InputError: A launch would be refused: the model or the data cannot be used, no machine is large enough.
+        InputError: A launch would be refused on any machine: the model or the data cannot be used.
     """
     console, spec = open_console(), study.spec
     store = open_store(study, storage)
     check_models(study)
     say(console, write_yaml(study.resolved(), short=True).rstrip() + "\n")
     stages, refusals = forecasts(study, console), Refusals()
+    with refusals.collected(here=True):
+        fetch_weights(study)
     before = _before(study, store, storage, target, console, refusals)
     _say_cost(study, stages, before, target, console, refusals)
     written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if spec.searched else "")
@@ -71,10 +76,12 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     with refusals.collected():
         if (warning := check_tracking(study)) is not None:
             say(console, warning)
+    for lacking in refusals.here:
+        say(console, f"not here    {lacking}")
     say(console, "Nothing was started and nothing was written.")
-    if refusals.lines:
-        raise InputError("\n".join(refusals.lines))
-    say(console, f"Run it with:  {command}")
+    if refusals.everywhere:
+        raise InputError("\n".join(refusals.everywhere))
+    say(console, f"Run it {'where it is not refused, ' if refusals.here else ''}with:  {command}")
     return 0
 
 
@@ -87,7 +94,7 @@ def _before(
         return None
     with storage_errors(f"--storage {storage}: cannot be used"):
         if (holder := held_elsewhere(store.objects)) is not None:
-            refusals.lines.append(holder)
+            refusals.everywhere.append(holder)
         with refusals.collected():
             check_data_unchanged(study, kept.data)
         with refusals.collected():
@@ -110,17 +117,18 @@ def _say_cost(
     trials = [config for stage in stages if left[stage.stage] for _, configs in stage.groups for config in configs]
     if not trials:
         return
-    costs = measure(study, trials)
+    costs = measure(study, trials, weights_here=not refusals.here)
     for line in costs.lines():
         say(console, line)
     seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
     if before is not None:
         seconds -= before.epochs * costs.mean_epoch_seconds
-    with refusals.collected():
+    slots, where = 1, "one after the other"
+    with refusals.collected(here=True):
         slots, where = _slots(study, target)
-        total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
-        line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
-        say(console, f"estimate    {line}{costs.remark}")
+    total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
+    line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
+    say(console, f"estimate    {line}{costs.remark}")
 
 
 def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console) -> dict[str, int]:

@@ -117,7 +117,7 @@ def _models(study: Study, arms: Sequence[TrialConfig]) -> tuple[ModelConfig, ...
 def _layers(study: Study, arms: Sequence[TrialConfig]) -> tuple[Layer, ...]:
     of_arms = [layer for trial in arms if trial.suppression for layer in trial.suppression.layers]
     possible = [*_written_layers(study), *of_arms]
-    return tuple(layer for layer in get_args(Layer) if layer in possible and layer != "decoder")
+    return tuple(layer for layer in get_args(Layer) if layer in possible and layer not in ("input", "decoder"))
 
 
 def _written_layers(study: Study) -> Iterator[object]:

@@ -11,18 +11,20 @@ from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.layout import TrialFiles
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.shapes import unlike
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Choice, Study, first_objective, reference
+from orchestrator.studyfile import Choice, Study, objectives_of, reference
 from orchestrator.studyfile.space.notation import is_domain
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
-from trainable.model.config import WEIGHT_SUFFIXES, WeightsFile
+from trainable.model.config import WeightsFile
+from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
@@ -171,14 +173,15 @@ def best_elsewhere(study: Study, store: Store, name: str) -> JsonObject:
         InputError: no such study, or none of its trials is complete.
     """
     other, kept = _other_study(study, store, name, "ablation.baseline.best")
-    objective, records = first_objective(kept), other.records()
+    objective, records = objectives_of(kept)[0], other.records()
     top, plan = best(records, objective), StagePlan.read(other.objects, "confirm")
     if plan is not None:
         confirmed = winner(records, plan, objective)
         top = next((record for record in records if record.key == confirmed), top)
     if top is None:
         raise InputError(f"{study.path}: ablation.baseline.best: no trial of {name} is complete")
-    return {key: value for key, value in top.planned.config.items() if key not in ("preset", "seed")}
+    config = with_kept_weights(other, top.planned.config)
+    return {key: value for key, value in config.items() if key not in ("preset", "seed")}
 
 
 def _other_study(study: Study, store: Store, name: str, setting: str) -> tuple[Store, JsonObject]:
@@ -211,7 +214,10 @@ def _changes(study: Study, store: Store) -> list[str]:
 
 def _both_files(before: object, now: object) -> bool:
     """Whether a file has another name: what is in it decides of each trial whether it lies in the space."""
-    return all(isinstance(value, str) and value.endswith(WEIGHT_SUFFIXES) for value in (before, now))
+    return all(
+        isinstance(value, str) and (value.endswith(WEIGHT_SUFFIXES) or value.startswith(RUNS))
+        for value in (before, now)
+    )
 
 
 def _with_defaults(kept: JsonObject) -> JsonObject:

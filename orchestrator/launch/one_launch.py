@@ -10,6 +10,7 @@ from rich.console import Console
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import fitted, import_trials, keep_retried, read_history
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
@@ -18,6 +19,7 @@ from orchestrator.launch.stages import Round, Stages
 from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
+from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import lease
 from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
@@ -181,6 +183,7 @@ def _keep_study(opened: OpenStudy) -> None:
     kept = store.read_study()
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
+    keep_weights(store, foreseen(study).models)
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
     keep_retried(store, opened.stages.known)
     opened.stages.register()
@@ -221,13 +224,9 @@ def _run_round(
 ) -> RunOutcome:
     """Run the trials of a round."""
     progress = Progress(
-        current.planner.total,
-        current.epochs,
-        opened.study.spec.objectives[0],
-        current.known,
-        trouble=lambda: tracker.lag if tracker else None,
-        stage=current.stage,
-    )
+        current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
+        trouble=lambda: tracker.lag if tracker else None, stage=current.stage,
+    )  # fmt: skip
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))
         listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]

@@ -57,7 +57,7 @@ def winner(records: Sequence[Record], plan: StagePlan, objective: Objective) -> 
 
     Where runs failed, the mean is over the seeds that all candidates have: other seeds would not compare.
     """
-    values = block_values(records, plan, objective.metric)
+    values = block_values(records, plan, lambda record: record.last(objective.metric))
     candidates = [arm.name for arm in plan.arms if arm.levels and values[arm.name]]
     common = set.intersection(*(set(values[name]) for name in candidates)) if candidates else set()
     most = max((len(values[name]) for name in candidates), default=0)

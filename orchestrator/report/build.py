@@ -6,9 +6,9 @@ r"""A study's directory -> its report: pages, tables and figures as files.
     <study>/report/report.md        the same as Markdown, figures linked
     <study>/report/report.tex       the same for pdflatex
     <study>/report/tables/*.tex     each table alone, for a paper to \input
-    <study>/report/figures/*        png, and pdf for LaTeX
+    <study>/report/figures/*        png, and pdf for LaTeX; jpg where a figure is one of pixels
 
-Equal tables give equal files, byte for byte, whatever the order of their rows.
+Equal tables and artifacts give equal files, byte for byte, whatever the order of their rows.
 """
 
 import os
@@ -100,6 +100,7 @@ def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
         files |= {f"tables/{table.name}.tex": rendering.render_table(table) for table in document.tables}
     loose = [kind for kind in kinds if kind != "svg"]  # those are in the page
     figures = {f"figures/{name}.{kind}": files_of[kind] for name, files_of in drawn.items() for kind in loose}
+    figures |= {f"figures/{photograph.name}.jpg": photograph.jpeg for photograph in document.photographs}
     return {name: text.encode() for name, text in files.items()} | figures
 
 
@@ -129,8 +130,8 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
 
 
 _HOW_TO_READ = (
-    "Every value is that of a run's last epoch: the best epoch of a run is biased upwards. Runs that failed or stopped "
-    "early enter no mean and no test.",
+    "Every value is that of a run's last epoch, unless it is called that of the best epoch: that one was chosen for "
+    "being good, is biased for that, and decides nothing. Runs that failed or stopped early enter no mean and no test.",
     "Arms are compared within seeds: the difference of two runs with the same seed, averaged over seeds. What a seed "
     "does to both arms cancels.",
     "The test flips the signs of these differences in every possible way. It assumes nothing about how scores are "

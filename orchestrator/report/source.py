@@ -1,6 +1,7 @@
 """What a report is made from: the table of a study, its frozen specification, the plans of its comparisons.
 
-Nothing else is read, so that a report can be made anew, anywhere, from four small files.
+A report can be made anew, anywhere, from these four small files. What the runs of a comparison left to look at is read
+beside them where it lies: a report without it lacks those pictures and nothing else.
 """
 
 import io
@@ -19,13 +20,15 @@ from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.store import layout
+from orchestrator.store.artifacts import WeightCosines, read_picture, read_weight_cosines
 from orchestrator.store.masking import shown_plan
-from orchestrator.store.objects import DamagedError
+from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import PARAM, PICK
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Kind, State
-from orchestrator.studyfile import Objective, SearchSpace, Value, stored_space
+from orchestrator.studyfile import Objective, SearchSpace, Value, objectives_of, stored_space
+from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     MIOU,
@@ -81,12 +84,13 @@ class Results:
     plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
     rare: frozenset[str] | None = None
     """Names of the rare classes; None where the study was launched before they were kept."""
+    objects: Objects | None = None
+    """Where what the runs left to look at lies; None where nothing of it is to be shown."""
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """What the study optimises."""
-        written = self.specification["objective"]
-        return tuple(map(Objective.model_validate, written if isinstance(written, list) else [written]))
+        return objectives_of(self.specification)
 
     @property
     def objective_metrics(self) -> list[str]:
@@ -117,6 +121,14 @@ class Results:
         values = self.curve(run, metric)
         return float(values[-1]) if len(values) and np.isfinite(values[-1]) else None
 
+    def best_epoch(self, run: Run, metric: str) -> BestEpoch | None:
+        """The run's best epoch, to be shown beside the last one; None where no epoch has a value."""
+        return BestEpoch.of(self.curve(run, metric).tolist(), greater=self.greater_is_better(metric))
+
+    def best_epoch_label(self, metric: str) -> str:
+        """What a metric's values of best epochs are called."""
+        return f"{metric}, {best_epoch_label(greater=self.greater_is_better(metric))}"
+
     def setting(self, run: Run, path: str) -> object:
         """A setting of a run by its dotted path, as the table writes it; None where the run has none."""
         column = f"{PARAM}{path}"
@@ -127,6 +139,14 @@ class Results:
         if metric not in self._columns:
             return np.full(len(self.table), np.nan)[run.rows]
         return self._columns[metric][run.rows]
+
+    def weight_cosines(self, run: Run) -> WeightCosines | None:
+        """What a run has kept of its last epoch's classifier; None where it has not. Raises OSError as the storage."""
+        return None if self.objects is None else read_weight_cosines(self.objects, run.key)
+
+    def gradcam(self, run: Run) -> bytes | None:
+        """PNG file of a run's last epoch; None where it has none. Raises OSError as the storage."""
+        return None if self.objects is None else read_picture(self.objects, run.key, layout.GRADCAM)
 
     def runs(self, *kinds: str) -> list[Run]:
         """Runs of some kinds, in the order of their numbers."""
@@ -167,7 +187,7 @@ def read_results(store: Store) -> Results:
     plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
-    results = Results(store.study, kept.specification, table, runs, plans, rare)
+    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects)
     try:
         results.space.domains()
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What a trial leaves to look at, beside its record: pictures and the confusion matrix.
+"""What a trial leaves to look at, beside its record: pictures, the confusion matrix, cosines of the class weights.
 
 They are kept before the checkpoint of their epoch, so a trial that continues has those of its earlier epochs. Nothing
 depends on them: what is missing or damaged is not shown.
@@ -7,7 +7,7 @@ depends on them: what is missing or damaged is not shown.
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo
 
@@ -16,8 +16,11 @@ from orchestrator.store.objects import Objects
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
+Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Entry = TypeVar("Entry")
 
-def _square(matrix: tuple[tuple[Count, ...], ...], info: ValidationInfo) -> tuple[tuple[Count, ...], ...]:
+
+def _square(matrix: tuple[tuple[Entry, ...], ...], info: ValidationInfo) -> tuple[tuple[Entry, ...], ...]:
     """Refuse a matrix of other classes."""
     if {len(matrix), *map(len, matrix)} != {len(info.data.get("classes", ()))}:
         raise ValueError("not a row and a column for each class")
@@ -36,12 +39,33 @@ class Confusion:
     """Pixels of class ``row`` predicted as class ``column``."""
 
 
-def keep_artifacts(objects: Objects, key: str, pictures: Mapping[str, bytes], confusion: Confusion | None) -> None:
-    """Keep PNG files by their names, and the confusion matrix if there is one; raises OSError as all of ``Objects``."""
+@dataclass(frozen=True)
+class WeightCosines:
+    """Cosines between the classifier's weights of every two classes, with what is needed to read them."""
+
+    epoch: int
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    rare: tuple[int, ...]
+    """Rare classes of the training data."""
+    matrix: Annotated[tuple[tuple[Cosine, ...], ...], AfterValidator(_square)]
+    """-1 to 1, of class ``row`` and class ``column``."""
+
+
+def keep_artifacts(
+    objects: Objects,
+    key: str,
+    pictures: Mapping[str, bytes],
+    confusion: Confusion | None,
+    cosines: WeightCosines | None = None,
+) -> None:
+    """Keep PNG files by their names, and the matrices that there are; raises OSError as all of ``Objects``."""
+    files = TrialFiles(key)
     for name, content in pictures.items():
-        objects.write(f"{TrialFiles(key).artifacts}/{name}", content)
+        objects.write(f"{files.artifacts}/{name}", content)
     if confusion is not None:
-        objects.write_json(TrialFiles(key).confusion, asdict(confusion))
+        objects.write_json(files.confusion, asdict(confusion))
+    if cosines is not None:
+        objects.write_json(files.weight_cosines, asdict(cosines))
 
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
@@ -53,4 +77,11 @@ def read_confusion(objects: Objects, key: str) -> Confusion | None:
     """The confusion matrix; None where there is none, a damaged one, or one of another version."""
     with suppress(ValueError):
         return TypeAdapter(Confusion | None).validate_python(objects.read_json(TrialFiles(key).confusion))
+    return None
+
+
+def read_weight_cosines(objects: Objects, key: str) -> WeightCosines | None:
+    """The cosines; None as ``read_confusion``."""
+    with suppress(ValueError):
+        return TypeAdapter(WeightCosines | None).validate_python(objects.read_json(TrialFiles(key).weight_cosines))
     return None

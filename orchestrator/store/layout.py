@@ -6,6 +6,7 @@
     lease.json                      which launch is at work                         (driver, each heartbeat)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
+    weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
     trials/<key>/                   one trial:
         config.json                 the trial as planned                            (driver, before it starts)
         attempt-<n>.json            who works on it                                 (worker n, once)
@@ -18,7 +19,9 @@
         artifacts/                  what is to be seen of it:
             validation_first.png    frames of the evaluation split, first epoch     (worker)
             validation_last.png     the same frames, last epoch                     (worker)
+            gradcam_last.png        Grad-CAM maps of some rare classes there        (worker)
             confusion.json          confusion matrix of the last epoch              (worker)
+            weight_cosine.json      cosines between the classes' weights, last epoch (worker)
     results.parquet                 a row per trial and epoch                       (driver, end of a launch)
     best.yaml                       configuration of the best trial                 (driver, end of a launch)
     report/                         pages, tables, figures                          (driver, end of a launch; report)
@@ -38,7 +41,8 @@ FORMAT = 1
 STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"
-PICTURES = ("validation_first.png", "validation_last.png")
+GRADCAM = "gradcam_last.png"
+PICTURES = ("validation_first.png", "validation_last.png", GRADCAM)
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")
@@ -49,6 +53,11 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 def plan(stage: str) -> str:
     """Name of the plan of a comparing stage."""
     return f"plan-{stage}.json"
+
+
+def weights(run: str, file: str) -> str:
+    """Name of a file of weights that an MLflow run holds too."""
+    return f"weights/{run}/{file}"
 
 
 def probe(node: str) -> str:
@@ -88,6 +97,7 @@ class TrialFiles:
         self.traceback = f"{self.folder}/traceback.txt"
         self.artifacts = f"{self.folder}/artifacts"
         self.confusion = f"{self.artifacts}/confusion.json"
+        self.weight_cosines = f"{self.artifacts}/weight_cosine.json"
 
     def attempt(self, number: int) -> str:
         """Name of a worker's claim."""

@@ -40,11 +40,13 @@ def undominated(candidates: Iterable[T], scores_of: Callable[[T], Sequence[float
     return [candidate for candidate, _ in sorted(front, key=lambda pair: pair[1], reverse=True)]
 
 
-def block_values(records: Iterable[Record], plan: StagePlan, metric: str) -> dict[str, dict[int, float]]:
-    """Last value of a metric by arm and block, of complete runs alone; every arm of the plan is there."""
+def block_values(
+    records: Iterable[Record], plan: StagePlan, value_of: Callable[[Record], float | None]
+) -> dict[str, dict[int, float]]:
+    """Values by arm and block, of complete runs that have one alone; every arm of the plan is there."""
     values: dict[str, dict[int, float]] = {arm.name: {} for arm in plan.arms}
     for record in records:
-        value, planned = record.last(metric), record.planned
+        value, planned = value_of(record), record.planned
         counts = planned.kind == plan.stage and planned.arm in values and record.state is State.COMPLETE
         if counts and value is not None and planned.arm is not None and planned.block is not None:
             values[planned.arm][planned.block] = value

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 from orchestrator.store import layout
 from orchestrator.store.commands import PYTHON, module
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
 from trainable.configfile.node import Scalar
 from trainable.configfile.trees import escaped, write_yaml
+from trainable.suppression.unused import without_unused
 
 Row = dict[str, Scalar]
 PARAM, PICK = "param.", "pick."
@@ -54,7 +56,8 @@ def write_best(store: Store, record: Record, study: str, objective: Objective, t
         f"{len(record.epochs)}\n# Run it alone:  "
         f"{module('trainable', place, options=options, python=PYTHON)}\n"
     )
-    store.write_text(layout.BEST, head + write_yaml(escaped(record.planned.config)))
+    config = without_unused(with_kept_weights(store, record.planned.config))
+    store.write_text(layout.BEST, head + write_yaml(escaped(config)))
     return module("trainable", place, options=options)
 
 

@@ -10,7 +10,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, JsonValue, TypeAdapter, ValidationInfo
 
 from orchestrator.store.shapes import Number, Whole
+from orchestrator.studyfile import Objective
 from trainable.configfile.node import JsonObject, Scalar
+from trainable.evaluate.metrics.best_epoch import BestEpoch
 
 Kind = Literal["search", "reference", "imported", "confirm", "ablation"]
 
@@ -89,6 +91,15 @@ class Record:
     def last(self, metric: str) -> float | None:
         """The last epoch's value: the objective (the best epoch would be biased upwards)."""
         return self.epochs[-1].get(metric) if self.epochs else None
+
+    def best_epoch(self, objective: Objective) -> BestEpoch | None:
+        """The best of all epochs, to be shown and not to decide; None where no epoch has a value."""
+        return BestEpoch.of((epoch.get(objective.metric) for epoch in self.epochs), greater=objective.mode == "max")
+
+    def best_value(self, objective: Objective) -> float | None:
+        """The best epoch's value."""
+        best = self.best_epoch(objective)
+        return None if best is None else best.value
 
     def has(self, metric: str) -> bool:
         """Whether the last epoch has a value that can be compared."""

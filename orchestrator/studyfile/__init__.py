@@ -3,7 +3,7 @@
 from orchestrator.studyfile.loading import load
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
-from orchestrator.studyfile.sections.study import Objective, first_objective
+from orchestrator.studyfile.sections.study import Objective, objectives_of
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Value
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.stored import stored_space
@@ -24,8 +24,8 @@ __all__ = [
     "Study",
     "TrackingSection",
     "Value",
-    "first_objective",
     "load",
+    "objectives_of",
     "reference",
     "stored_space",
 ]

@@ -9,8 +9,9 @@ from pydantic import JsonValue
 
 from orchestrator.studyfile.checks.combinations import broken_rules, void_domains
 from orchestrator.studyfile.checks.stages import check_ablation, check_stages
-from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_trials
+from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_suppression, check_trials
 from orchestrator.studyfile.environment import from_env
+from orchestrator.studyfile.run_weights import ContentOf, with_contents
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE, SearchSection
@@ -42,14 +43,23 @@ NAMED = ("sampler", "pruner")
 """Values of search that may be written as their name alone."""
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Study:
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    content_of: ContentOf | None = None,
+) -> Study:
     """Read and check a study file; the arguments are those of `read_mapping`.
+
+    ``content_of`` fetches weights of MLflow runs; without it a study that names some is refused.
 
     Raises:
         ConfigError: the file cannot be read or run; holds every mistake in it.
     """
     mistakes: list[Mistake] = []
     root = read_mapping(path, "a study file", TYPES, mistakes, overrides, env, _name_shorthands)
+    if content_of is not None:
+        root = with_contents(root, content_of, mistakes)
     study = _check(root, Path(path), mistakes)
     if study is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
@@ -63,6 +73,7 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     rest = {k: _refuse_domains(v, (k,), mistakes) for k, v in entries.items() if k not in TRIAL_KEYS}
     spec = _read_spec(Node(rest, root.place), mistakes)
     first = check_trials(trial, mistakes)
+    check_suppression(trial, mistakes)
     check_data_sets(trial, mistakes)
     check_metrics(trial, _metrics(rest.get("objective")), mistakes)
     if spec is None:

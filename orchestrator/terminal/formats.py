@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from rich.box import SIMPLE
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.store.flat_config import short
 from orchestrator.store.trial_record import Planned
+from trainable.evaluate.metrics.best_epoch import BestEpoch
 
 
 def duration(seconds: float) -> str:
@@ -24,6 +25,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def best_epoch(best: BestEpoch | None) -> str:
+    """A best epoch's value and which it is, as narrow as tables need it: ``0.5123 @7``; a dash for none."""
+    return "-" if best is None else f"{number(best.value)} @{best.epoch}"
+
+
 def picks(planned: Planned) -> str:
     """What was picked for a trial: ``train.lr=0.01, model.arch=fpn``; empty where nothing is searched."""
     return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
@@ -31,7 +37,7 @@ def picks(planned: Planned) -> str:
 
 def figures_table(title: str, columns: Iterable[str]) -> Table:
     """A table of a column of names under ``title``, and columns of figures."""
-    table = Table(title, box=SIMPLE, pad_edge=False)
+    table = Table(Column(title, overflow="fold"), box=SIMPLE, pad_edge=False)
     for head in columns:
         table.add_column(head, justify="right", overflow="fold")
     return table

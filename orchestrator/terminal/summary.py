@@ -12,10 +12,11 @@ from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import block_values, ranked
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile import Study
+from orchestrator.studyfile import Objective, Study
 from orchestrator.terminal.console import say
-from orchestrator.terminal.formats import duration, figures_table, number, picks
-from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy
+from orchestrator.terminal.formats import best_epoch, duration, figures_table, number, picks
+from trainable.evaluate.metrics.best_epoch import best_epoch_label
+from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy, is_control
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     DROPPED_PROBABILITY,
@@ -49,7 +50,7 @@ def print_summary(
     _print_leaders(console, study, records, confirmed="confirm" in plans)
     for plan in plans.values():
         say(console, f"\n{plan.stage}: differences from {plan.baseline}, over pairs of equal seed")
-        console.print(_arms(records, plan, study.spec.objectives[0].metric))
+        console.print(_arms(records, plan, study.spec.objectives[0]))
         if plan.chosen:
             say(console, f"path: {' -> '.join(plan.chosen)}")
     lame = _lame([*_leaders(study, records), *(r for r in records if r.planned.kind not in ("search", "imported"))])
@@ -83,31 +84,60 @@ def _leaders(study: Study, records: Sequence[Record]) -> list[Record]:
 
 def _comparison(study: Study, leaders: Sequence[Record], references: Sequence[Record]) -> Table:
     """Metrics by trial: a row per trial on a Pareto front, else a column per trial."""
-    objectives = [objective.metric for objective in study.spec.objectives]
     trials = [*leaders, *references]
-    known = {metric for record in trials if record.epochs for metric in record.epochs[-1]}
-    metrics = list(dict.fromkeys([*objectives, *(metric for metric in COMPARED if metric in known)]))
-    several = len(objectives) > 1
+    figures = _figures(study.spec.objectives, trials)
+    several = len(study.spec.objectives) > 1
     heads = [_head(record, "best: " if record in leaders and not several else "") for record in trials]
-    cells = [[number(record.last(metric)) for metric in metrics] for record in trials]
-    table = figures_table("Pareto front" if several else "", metrics if several else heads)
-    rows = zip(heads, cells, strict=True) if several else zip(metrics, zip(*cells, strict=True), strict=True)
-    for head, row in rows:
+    names, cells = zip(*figures, strict=True)
+    table = figures_table("Pareto front" if several else "", names if several else heads)
+    for head, row in zip(heads, zip(*cells, strict=True), strict=True) if several else figures:
         table.add_row(head, *row)
     return table
 
 
-def _arms(records: Sequence[Record], plan: StagePlan, metric: str) -> Table:
-    """A row per arm: mean and standard deviation over its seeds, mean difference over the pairs with the baseline."""
-    table = figures_table("arm", (metric, "sd", "difference", "n"))
-    values = block_values(records, plan, metric)
-    reference = values[plan.baseline]
+def _figures(objectives: Sequence[Objective], trials: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """What is shown of the trials, and a cell for each: objectives, each with its best epoch behind it, then others."""
+    known = {metric for record in trials if record.epochs for metric in record.epochs[-1]}
+    best = {
+        objective.metric: (
+            best_epoch_label(greater=objective.mode == "max"),
+            [best_epoch(record.best_epoch(objective)) for record in trials],
+        )
+        for objective in objectives
+    }
+    figures: list[tuple[str, list[str]]] = []
+    for metric in dict.fromkeys([*best, *(metric for metric in COMPARED if metric in known)]):
+        figures.append((metric, [number(record.last(metric)) for record in trials]))
+        figures += [best[metric]] if metric in best else []
+    return figures
+
+
+def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective) -> Table:
+    """A row per arm: mean and standard deviation over its seeds, mean difference over the pairs with the baseline.
+
+    Then mean and difference of the runs' best epochs.
+    """
+    label = best_epoch_label(greater=objective.mode == "max")
+    table = figures_table("arm", (objective.metric, "sd", "difference", "n", f"{label} (difference)"))
+    values = block_values(records, plan, lambda record: record.last(objective.metric))
+    best = block_values(records, plan, lambda record: record.best_value(objective))
     for name, runs in values.items():
-        pairs = [runs[block] - reference[block] for block in runs if block in reference and name != plan.baseline]
-        mean, difference = fmean(runs.values()) if runs else None, f"{fmean(pairs):+.4f}" if pairs else "-"
         sd = stdev(runs.values()) if len(runs) > 1 else None
-        table.add_row(Text(name), number(mean), number(sd), difference, str(len(runs)))
+        difference, of_best = _difference(values, plan.baseline, name), _difference(best, plan.baseline, name)
+        mean_of_best = number(_mean(best[name])) + (f" ({of_best})" if of_best != "-" else "")
+        table.add_row(Text(name), number(_mean(runs)), number(sd), difference, str(len(runs)), mean_of_best)
     return table
+
+
+def _mean(runs: Mapping[int, float]) -> float | None:
+    return fmean(runs.values()) if runs else None
+
+
+def _difference(values: Mapping[str, Mapping[int, float]], baseline: str, arm: str) -> str:
+    """Mean over the pairs, with its sign; a dash for the baseline itself and where there is no pair."""
+    runs, reference = values[arm], values[baseline]
+    pairs = [runs[block] - reference[block] for block in runs if block in reference and arm != baseline]
+    return f"{fmean(pairs):+.4f}" if pairs else "-"
 
 
 def _lame(records: Sequence[Record]) -> list[str]:
@@ -122,10 +152,10 @@ def _lame(records: Sequence[Record]) -> list[str]:
 
 
 def _efficacy(record: Record) -> Efficacy | None:
-    mechanism = flatten(record.planned.config).get("suppression.mechanism.name")
+    control = is_control(flatten(record.planned.config).get)
     names = (KEPT_PROBABILITY, DROPPED_PROBABILITY, TRAIN_DROPPED)
     kept, dropped, shares = ([epoch.get(name, nan) for epoch in record.epochs] for name in names)
-    return None if mechanism == "random_channels" else Efficacy.of(kept, dropped, shares)
+    return None if control else Efficacy.of(kept, dropped, shares)
 
 
 def _head(record: Record, role: str) -> str:

@@ -57,17 +57,22 @@ def check_address(uri: str, setting: str) -> str | None:
     Raises:
         InputError: no run will ever arrive there.
     """
-    try:
-        if _scheme(uri) not in SERVERS:
-            _check_other(uri)
-            return None
-        trouble = _server(uri)
-    except (NotMLflow, ValueError) as error:  # ValueError: urllib's own, of what is no address
-        raise InputError(one_line(InputError(f"{setting}: {redacted(uri)}: {redacted(str(error))}"))) from error
+    trouble = trouble_at(uri, setting)
     if trouble is None:
         return None
     behind = "the study runs all the same, and MLflow gets what it lacks when it answers"
     return redacted(f"warning: {setting}: {uri} does not answer ({trouble}): {behind}")
+
+
+def trouble_at(uri: str, setting: str) -> str | None:
+    """Why a server does not answer now; None where one does, or where the address is of none; as `check_address`."""
+    try:
+        if _scheme(uri) in SERVERS:
+            return _server(uri)
+        _check_other(uri)
+    except (NotMLflow, ValueError) as error:  # ValueError: urllib's own, of what is no address
+        raise InputError(one_line(InputError(f"{setting}: {redacted(uri)}: {redacted(str(error))}"))) from error
+    return None
 
 
 def _scheme(uri: str) -> str:

@@ -8,6 +8,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.destination import note_tracking
+from orchestrator.tracking.study_info import end_values
 from orchestrator.tracking.tracker import Tracker
 
 PATIENCE_S = 600.0
@@ -52,6 +53,6 @@ def parent_status(records: Sequence[Record], *, whole: bool) -> str:
 
 
 def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:
-    """Final metrics of the parent run: the best trial's last value."""
+    """Final metrics of the parent run: those of the best trial's run, of which the last epoch's value made it that."""
     top = best(records, objective)
-    return {f"{objective.metric}/best": top.epochs[-1][objective.metric]} if top else {}
+    return end_values(top, objective) if top else {}

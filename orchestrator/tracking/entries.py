@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective
-from orchestrator.tracking.study_info import DataSource
+from orchestrator.tracking.study_info import DataSource, end_values
 from trainable.configfile.node import JsonObject
 
 MAX_METRICS, MAX_PARAMS = 1000, 100
@@ -65,19 +64,14 @@ def metrics_after(known: Mapping[str, int], record: Record, times: Sequence[int]
     ]
 
 
-def final_metrics(known: Mapping[str, int], record: Record, objective: Objective, times: Sequence[int]) -> list[Metric]:
-    """The objective's last and best value and the epoch of the best, once, for a trial that has ended."""
-    values = {e: m[objective.metric] for e, m in enumerate(record.epochs, start=1) if objective.metric in m}
-    finite = {epoch: value for epoch, value in values.items() if math.isfinite(value)}
-    if not record.state.final or not finite:
+def final_metrics(
+    known: Mapping[str, int], record: Record, objectives: Sequence[Objective], times: Sequence[int]
+) -> list[Metric]:
+    """Each objective's last and best value and the epoch of the best, once, for a trial that has ended."""
+    if not record.state.final:
         return []
-    top = (max if objective.mode == "max" else min)(finite, key=lambda epoch: finite[epoch])
-    # names that put their charts behind those of the metrics themselves
-    last = {f"{objective.metric}/best": finite[top], f"{objective.metric}/best_epoch": float(top)}
-    if len(record.epochs) in values:
-        last[f"{objective.metric}/final"] = values[len(record.epochs)]
-    step = len(record.epochs)
-    keyed = {key_of(name): value for name, value in last.items()}
+    values = {name: value for objective in objectives for name, value in end_values(record, objective).items()}
+    keyed, step = {key_of(name): value for name, value in values.items()}, len(record.epochs)
     return [Metric(key, value, times[-1], step) for key, value in keyed.items() if known.get(key, 0) < step]
 
 

@@ -34,8 +34,9 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 from trainable.config import read_trial
 from trainable.model.build import build_model
-from trainable.model.export import Then, folded
+from trainable.model.export import Then, folded, save_weights
 from trainable.model.input_statistics import input_statistics
+from trainable.model.run_reference import NETWORK
 from trainable.train.checkpoint import from_bytes
 
 NAME = "model"
@@ -61,6 +62,8 @@ def log_best_model(
 ) -> str | None:
     """Log the network of a complete trial as a model of its run, once, and register it under a name, once.
 
+    Its weights alone are a file of the run too: ``runs:/<run>`` in a study file.
+
     Returns:
         The model's address, ``models:/<id>``; None where no good checkpoint of the last epoch is kept.
 
@@ -69,12 +72,14 @@ def log_best_model(
         OSError: the storage cannot be used.
         ModelError: the network can no longer be built.
     """
-    logged = _logged(client, run_id)
-    if logged is None:
-        trained = _network(store, record)
-        if trained is None:
-            return None
+    logged, has_weights = _logged(client, run_id), _has_weights(client, run_id)
+    trained = None if logged and has_weights else _network(store, record)
+    if trained is not None and not has_weights:
+        _log_weights(client, run_id, trained)
+    if trained is not None and logged is None:
         logged = _log(client, run_id, store, record, trained)
+    if logged is None:
+        return None
     if register is not None:
         _register(client, register, logged, run_id)
     return f"models:/{logged.model_id}"
@@ -85,6 +90,18 @@ def _logged(client: MlflowClient, run_id: str) -> LoggedModel | None:
     outputs = client.get_run(run_id).outputs
     models = (client.get_logged_model(output.model_id) for output in (outputs.model_outputs if outputs else ()))
     return next((m for m in models if m.name == NAME and m.status == LoggedModelStatus.READY), None)
+
+
+def _has_weights(client: MlflowClient, run_id: str) -> bool:
+    """Models of earlier versions have none."""
+    return any(file.path == NETWORK for file in client.list_artifacts(run_id))
+
+
+def _log_weights(client: MlflowClient, run_id: str, trained: Trained) -> None:
+    """Keep the weights alone with the run: a pickled model is not read where a study starts from them."""
+    with TemporaryDirectory() as folder:
+        save_weights(trained.network, Path(folder) / NETWORK)
+        client.log_artifact(run_id, f"{folder}/{NETWORK}")
 
 
 def _network(store: Store, record: Record) -> Trained | None:

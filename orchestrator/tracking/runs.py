@@ -5,21 +5,17 @@ found by their tags ``study_id`` and ``trial`` and topped up; none is ever opene
 After any error a new ``StudyRuns`` reads anew what arrived.
 """
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import BAD_REQUEST
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as db_utils
 
 from orchestrator.store.trial_record import Record, State
-from orchestrator.tracking.database import ensure_database
+from orchestrator.tracking.client import connect
 from orchestrator.tracking.entries import (
     MAX_KEY,
     RunEntries,
@@ -69,16 +65,7 @@ class StudyRuns:
     """
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
-        # A dead server must be noticed in seconds: the tracker tries again by itself.
-        # (A retry below us would also open a run twice where the answer to the first request was lost.)
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line per run, into our display
-        db_utils.MAX_RETRY_COUNT = 1  # of a database: ten tries take 100 s
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        ensure_database(uri)
-        self.client = MlflowClient(uri)
+        self.client = connect(uri)
         self._study = study
         self._common = {
             "study": study.name,
@@ -98,7 +85,7 @@ class StudyRuns:
         masked = self._study.shown(record)
         child = self._children.get(record.key) or self._open_child(record)
         entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, masked)))
-        entries.metrics += final_metrics(child.steps, record, self._study.objective, times)
+        entries.metrics += final_metrics(child.steps, record, self._study.objectives, times)
         if not child.has_all_params:
             wanted = trial_params(record.planned, masked.planned)
             entries.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]

@@ -19,7 +19,7 @@ from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record
-from orchestrator.studyfile import TrackingSection, first_objective
+from orchestrator.studyfile import Objective, TrackingSection, objectives_of
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
@@ -27,6 +27,7 @@ from trainable.configfile.mistakes import ConfigError
 from trainable.configfile.node import JsonObject, Scalar
 from trainable.configfile.trees import read_tree, write_yaml
 from trainable.data.errors import DataError
+from trainable.evaluate.metrics.names import BEST, BEST_EPOCH, FINAL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,8 +57,10 @@ class StudyInfo:
         self.name = str(tree["study"])
         self.experiment = self._tracking.experiment or self.name
         """Name of the experiment."""
-        self.objective = first_objective(tree)
-        """What is optimised, the first of several."""
+        self.objectives = objectives_of(tree)
+        """What is optimised."""
+        self.objective = self.objectives[0]
+        """What trials are compared by: the first of several."""
         self.settings = shown_config(tree, kept.from_env)
         """Parameters of the parent run: the study as written."""
         self.searched = tuple(_searched(tree))
@@ -147,6 +150,18 @@ class StudyInfo:
             from orchestrator.tracking.model import log_best_model  # late: smp and mlflow's models take seconds
 
             log_best_model(client, run_ids[record.key], self._store, record, register=self._tracking.register_as)
+
+
+def end_values(record: Record, objective: Objective) -> dict[str, float]:
+    """The objective's value of the last epoch, of the best one (biased) and which that is, by names of metrics.
+
+    Empty where no epoch has a value. The names put their charts behind those of the metrics themselves.
+    """
+    last, best, metric = record.last(objective.metric), record.best_epoch(objective), objective.metric
+    if best is None:
+        return {}
+    values = {f"{metric}{BEST}": best.value, f"{metric}{BEST_EPOCH}": float(best.epoch)}
+    return values if last is None else values | {f"{metric}{FINAL}": last}
 
 
 def _searched(tree: JsonObject) -> Iterator[str]:

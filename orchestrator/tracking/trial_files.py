@@ -5,26 +5,30 @@
     config.yaml             the resolved configuration, to be run alone
     class_iou.csv           IoU of each class after the last epoch; recall and precision where the confusion is known
     confusion.png           confusion matrix after the last epoch
+    weight_cosine.png       cosines between the classifier's weights of classes, after the last epoch
+    gradcam_last.png        Grad-CAM maps of some rare classes after the last epoch
     validation_first.png    frames of the evaluation split after the first epoch
     validation_last.png     the same after the last one
     log-<n>.txt             log of each attempt
     traceback.txt           of a trial that failed by itself
 
-A trial has what its worker left: one that was stopped early has no confusion matrix, an imported one no picture.
+A trial has what its worker left: one that was stopped early has no matrix, an imported one no picture.
 """
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
+from orchestrator.store.artifacts import Confusion, read_confusion, read_picture, read_weight_cosines
 from orchestrator.store.commands import PYTHON, module, quoted
 from orchestrator.store.flat_config import flatten
+from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.layout import PICTURES
 from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
-from orchestrator.tracking.confusion_picture import draw_confusion
+from orchestrator.tracking.matrix_pictures import draw_confusion, draw_weight_cosines
+from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
 
@@ -37,11 +41,13 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
     Raises:
         OSError: the storage or the folder cannot be used.
     """
-    _write_config(record, folder / "config.yaml", from_env)
+    _write_config(with_kept_weights(store, record.planned.config), record.key, folder / "config.yaml", from_env)
     confusion = read_confusion(store.objects, record.key)
     _write_ious(record, confusion, folder / "class_iou.csv")
     if confusion is not None:
         draw_confusion(confusion, f"{record.key} after epoch {confusion.epoch}", folder / "confusion.png")
+    if (cosines := read_weight_cosines(store.objects, record.key)) is not None:
+        draw_weight_cosines(cosines, f"{record.key} after epoch {cosines.epoch}", folder / "weight_cosine.png")
     for name in PICTURES:
         picture = read_picture(store.objects, record.key, name)
         if picture is not None:
@@ -50,12 +56,12 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
         (folder / name).write_text(shown_text(text, record.planned.config, from_env), encoding="utf-8")
 
 
-def _write_config(record: Record, path: Path, from_env: Mapping[str, str]) -> None:
-    tree, settings = shown_config(escaped(record.planned.config), from_env), flatten(record.planned.config)
+def _write_config(config: JsonObject, key: str, path: Path, from_env: Mapping[str, str]) -> None:
+    tree, settings = shown_config(escaped(config), from_env), flatten(config)
     # not the shell but the reader of the file expands ${NAME}
     values = [quoted(f"{name}={text}") for name, text in from_env.items() if name in settings]
     command = " ".join([module("trainable", "config.yaml", python=PYTHON), *(f"--set {value}" for value in values)])
-    head = f"# {record.key}. Run it alone:  {command}\n"
+    head = f"# {key}. Run it alone:  {command}\n"
     path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ from threading import Timer
 
 from orchestrator.errors import one_line
 from orchestrator.store.artifacts import keep_artifacts
+from orchestrator.store.kept_weights import bring_weights
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned
@@ -61,6 +62,8 @@ class Attempt:
         with self._watched():
             module, _, function = job.fit.partition(":")
             self._config = read_trial(self._planned.config)
+            with _storage_errors():
+                bring_weights(self._store, self._config.model)
             fit: Fit = getattr(import_module(module), function)
             self._results = fit(self._config, threads=job.threads, resume_from=state)
 
@@ -172,7 +175,7 @@ class Attempt:
     def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         # first: an epoch that has its checkpoint is not drawn again
-        keep_artifacts(self._store.objects, key, outputs.pictures, outputs.confusion)
+        keep_artifacts(self._store.objects, key, outputs.pictures, outputs.confusion, outputs.cosines)
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()

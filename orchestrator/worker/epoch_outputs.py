@@ -1,10 +1,11 @@
-"""What an epoch leaves to look at: pictures and the confusion matrix, drawn by the worker."""
+"""What an epoch leaves to look at: pictures and matrices over classes, made by the worker."""
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from orchestrator.store.artifacts import Confusion
+from orchestrator.store.artifacts import Confusion, WeightCosines
+from orchestrator.store.layout import GRADCAM
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 
@@ -37,7 +38,16 @@ class FittedEpoch(Protocol):
     def pictures(self) -> Mapping[str, bytes]:
         """PNG files by name, drawn when asked."""
 
+    def gradcam(self) -> bytes | None:
+        """PNG file of Grad-CAM maps, drawn when asked; None where there is nothing to show."""
 
+    def weight_cosines(self) -> "Tensor | None":
+        """Cosine of the classifier's weights of every two classes, [C,C]; None where there is no classifier."""
+
+
+Made = TypeVar("Made")
+DECIMALS = 6
+"""Of a kept cosine: its rounding errors are not kept."""
 Fit: TypeAlias = Callable[..., Generator[FittedEpoch, None, None]]
 """Takes a trial's configuration, ``threads`` and ``resume_from``, the state of an earlier epoch or None."""
 
@@ -49,6 +59,7 @@ class EpochOutputs:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """PNG files by name."""
     confusion: Confusion | None = None
+    cosines: WeightCosines | None = None
     problems: tuple[str, ...] = ()
     """Why something is missing, one line each."""
 
@@ -56,23 +67,29 @@ class EpochOutputs:
 def draw_outputs(result: FittedEpoch, config: TrialConfig) -> EpochOutputs:
     """Draw what an epoch's result can be asked for; whatever goes wrong is told and ends nothing.
 
-    Only the first and the last epoch leave something.
+    Only the first and the last epoch leave something, and only the last one matrices and Grad-CAM maps.
     """
     last = result.epoch == config.train.epochs
     if not last and result.epoch != 1:
         return EpochOutputs()
-    pictures: dict[str, bytes] = {}
-    confusion = None
-    problems = []
-    try:
-        pictures = {f"{name}_{'last' if last else 'first'}.png": drawn for name, drawn in result.pictures().items()}
-    except Exception as error:  # whatever it is, a picture is not worth a trial
-        problems.append(f"epoch {result.epoch}: no pictures: {type(error).__name__}: {error}")
-    try:
-        confusion = _confusion(result, config) if last else None
-    except Exception as error:
-        problems.append(f"epoch {result.epoch}: no confusion matrix: {type(error).__name__}: {error}")
-    return EpochOutputs(pictures, confusion, tuple(problems))
+    problems: list[str] = []
+
+    def attempt(what: str, make: Callable[[], Made]) -> Made | None:
+        try:
+            return make()
+        except Exception as error:  # whatever it is, a picture is not worth a trial
+            problems.append(f"epoch {result.epoch}: no {what}: {type(error).__name__}: {error}")
+            return None
+
+    drawn = attempt("pictures", result.pictures) or {}
+    pictures = {f"{name}_{'last' if last else 'first'}.png": content for name, content in drawn.items()}
+    if not last:
+        return EpochOutputs(pictures, problems=tuple(problems))
+    if maps := attempt("Grad-CAM maps", result.gradcam):
+        pictures[GRADCAM] = maps
+    confusion = attempt("confusion matrix", lambda: _confusion(result, config))
+    cosines = attempt("cosines of the weights", lambda: _cosines(result, config))
+    return EpochOutputs(pictures, confusion, cosines, tuple(problems))
 
 
 def _confusion(result: FittedEpoch, config: TrialConfig) -> Confusion | None:
@@ -80,3 +97,11 @@ def _confusion(result: FittedEpoch, config: TrialConfig) -> Confusion | None:
     if matrix_CC is None:
         return None
     return Confusion(result.epoch, class_names(config.data), tuple(result.rare), tuple(map(tuple, matrix_CC.tolist())))
+
+
+def _cosines(result: FittedEpoch, config: TrialConfig) -> WeightCosines | None:
+    cosines_CC = result.weight_cosines()
+    if cosines_CC is None:
+        return None
+    rows = tuple(tuple(round(cosine, DECIMALS) for cosine in row) for row in cosines_CC.tolist())
+    return WeightCosines(result.epoch, class_names(config.data), tuple(result.rare), rows)

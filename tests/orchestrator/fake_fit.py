@@ -28,6 +28,12 @@ class Result:
     def pictures(self) -> dict[str, bytes]:
         return {}
 
+    def gradcam(self) -> None:
+        return None
+
+    def weight_cosines(self) -> None:
+        return None
+
 
 def _p_max(config: TrialConfig) -> float:
     return config.suppression.p_max if config.suppression else 0.0

@@ -45,7 +45,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
 def test_states_epochs_best_and_reasons(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     rows = show(capsys)
     by_state = dict(zip(State, (f"search-000{n}" for n in range(5)), strict=True))
-    assert rows[by_state[State.COMPLETE]][1:5] == ["complete", "4/4", "0.2600", "0.5100"]
+    assert rows[by_state[State.COMPLETE]][1:6] == ["complete", "4/4", "0.2600", "0.5100", "@2"]
     assert rows[by_state[State.RUNNING]][1:4] == ["waiting", "2/4", "0.5000"], "nobody runs it"
     assert rows[by_state[State.PRUNED]][1] == "pruned"
     assert rows[by_state[State.FAILED]][-3:] == ["because", "of", "failed"]

@@ -15,8 +15,9 @@ from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics import names
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.suppression.config import Sampling, SuppressionConfig
+from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.suppression.sampling_sections import Sampling
 from trainable.train.compute import choose_compute
 from trainable.train.engine import prepare
 from trainable.train.epoch import train_epoch
@@ -64,7 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"layer": ["decoder", "branch.2"]},
         "",
-        "suppression.layer: 'linknet' has no 'branch.2'; it has decoder, encoder.1,",
+        "suppression.layer: 'linknet' has no 'branch.2'; it has input, encoder.1,",
     ),
     ({"layer": "encoder.2", "importance": "classifier"}, "suppression", "fit the decoder's channels only"),
     ({"layer": ["decoder", "encoder.4"], "importance": "classifier"}, "suppression", "or gradient at encoder.4"),
@@ -102,7 +103,7 @@ def test_hrnet_has_layers_and_encoders_of_its_own() -> None:
     assert TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": ["branch.4", "decoder"]}}))
     with pytest.raises(ValidationError) as caught:
         TrialConfig.model_validate_json(json.dumps({**HRNET, "suppression": {"layer": "encoder.2"}}))
-    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has decoder, branch.1, branch.2," in str(caught.value)
+    assert "suppression.layer: 'hrnet' has no 'encoder.2'; it has input, branch.1, branch.2," in str(caught.value)
     for encoder in ("resnet18", "tu-resnet18", "mit_b0", "tu-hrnets"):
         with pytest.raises(
             ValidationError, match=r"model\.encoder: 'hrnet' takes the branches of an HRNet, tu-hrnet_w18"
@@ -123,8 +124,9 @@ def test_values_at_the_edge_are_taken(suppression: dict[str, Any]) -> None:
 
 
 def test_layers_stand_in_the_order_of_the_network() -> None:
-    suppression = SuppressionConfig(layer=("decoder", "encoder.4", "encoder.2"))
-    assert suppression.layers == ("encoder.2", "encoder.4", "decoder")
+    suppression = SuppressionConfig(layer=("decoder", "input", "encoder.4", "encoder.2"))
+    assert suppression.layers == ("input", "encoder.2", "encoder.4", "decoder")
+    assert SuppressionConfig(layer=("decoder", "branch.3", "input")).layers == ("input", "branch.3", "decoder")
 
 
 STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(get_args(Sampling)[0])]
@@ -134,7 +136,8 @@ STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(g
 @pytest.mark.parametrize("sampling", STRATEGIES)
 def test_only_ignored_pixels_train_without_nan(make_trial, sampling: str, granularity: str) -> None:
     """Not one labelled pixel in the training set: no statistics, no class present, no cross-entropy."""
-    suppression = {"sampling": sampling, "granularity": granularity, "schedule": "constant", "loss_ramp": "constant"}
+    written: Any = {"name": sampling, "classes": ["sand", "meadow"]} if sampling == "listed" else sampling
+    suppression = {"sampling": written, "granularity": granularity, "schedule": "constant", "loss_ramp": "constant"}
     config = make_trial(suppression=suppression)
     training = prepare(config, choose_compute("cpu", "auto"), 8, ClassStatistics.of([[0] * 6] * 8))
     frames = HeldFrames(torch.zeros(8, 3, 32, 32).byte(), torch.full((8, 32, 32), IGNORE_INDEX).byte())

@@ -12,9 +12,11 @@ from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
 from trainable.loss.config import Loss
-from trainable.suppression.config import Granularity, Layer, Mechanism, Sampling
+from trainable.suppression.config import Granularity, Layer
 from trainable.suppression.drop import Drop
+from trainable.suppression.mechanism_sections import Mechanism
 from trainable.suppression.sampling import ClassSampler
+from trainable.suppression.sampling_sections import Sampling
 from trainable.train.engine import fit
 
 CLASSES = 6
@@ -28,7 +30,8 @@ def _names(union: Any) -> list[str]:
     return [get_args(member.model_fields["name"].annotation)[0] for member in get_args(members)]
 
 
-LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"], ["branch.1", "branch.4"]]
+LAYERS: list[Any] = [*get_args(Layer), ["encoder.3", "decoder"], ["branch.1", "branch.4"], ["input", "decoder"]]
+LISTED = {"name": "listed", "classes": ["sand", "meadow"]}
 
 
 def _model(layer: Any) -> dict[str, str]:
@@ -103,19 +106,26 @@ def _assert_valid(drop: Drop, groups: int, num_classes: int) -> None:
     assert 1 <= dropped_G.max() <= num_classes
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer if isinstance(layer, str) else "+".join(layer))
-@pytest.mark.parametrize("granularity", _names(Granularity))
-@pytest.mark.parametrize("sampling", _names(Sampling))
+SAMPLING_CELLS = [
+    (sampling, granularity, layer)
+    for sampling, granularity, layer in product(_names(Sampling), _names(Granularity), LAYERS)
+    if sampling != "listed" or layer in ("input", "decoder")  # it keeps no state
+]
+
+
+@pytest.mark.parametrize(("sampling", "granularity", "layer"), SAMPLING_CELLS)
 def test_every_sampling_granularity_and_layer_resumes(
     make_trial, draws: list[Drop | None], sampling: str, granularity: str, layer: Any
 ) -> None:
-    suppression = {"sampling": sampling, "granularity": granularity, "layer": layer}
+    written: Any = LISTED if sampling == "listed" else sampling
+    suppression = {"sampling": written, "granularity": granularity, "layer": layer}
     suppression |= {"schedule": "constant", "p_max": 0.7}
     config = make_trial(data=DATA, model=_model(layer), train=TRAIN, suppression=suppression)
     _assert_resumes(config, draws)
     for drop in draws:
         if drop is not None:
-            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=1)  # groups: rows of each image
+            # groups: rows of each image
+            _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=2 if sampling == "listed" else 1)
 
 
 @pytest.mark.parametrize("loss", _names(Loss))
@@ -130,11 +140,11 @@ def test_every_loss_resumes(make_trial, draws: list[Drop | None], loss: str) -> 
 MECHANISM_CELLS = [
     (mechanism, importance, layer)
     for mechanism, importance, layer in product(
-        _names(Mechanism),
+        [name for name in _names(Mechanism) if name != "auto"],  # gate under another name
         ("classifier", "gradient", "auxiliary"),
         ("decoder", "encoder.2", ["encoder.3", "decoder"], ["branch.2", "decoder"]),
     )
-    if importance != "classifier" or layer == "decoder"
+    if (importance != "classifier" or layer == "decoder") and (mechanism != "erase" or importance == "auxiliary")
 ]
 
 

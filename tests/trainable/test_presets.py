@@ -9,16 +9,9 @@ from trainable.config import TrialConfig
 from trainable.data.config import RareClassSampling
 from trainable.evaluate.metrics import names
 from trainable.presets import PRESETS, Preset, apply_preset
-from trainable.suppression.config import (
-    Constant,
-    ConstantWeight,
-    Gate,
-    Groups,
-    Hard,
-    Present,
-    RandomChannels,
-    SuppressionConfig,
-)
+from trainable.suppression.config import Constant, ConstantWeight, Groups, SuppressionConfig
+from trainable.suppression.mechanism_sections import Erase, Gate, Hard, RandomChannels
+from trainable.suppression.sampling_sections import Present
 from trainable.train.engine import fit
 
 # Every setting that a preset could touch, none of them at its default.
@@ -26,7 +19,7 @@ WRITTEN: dict[str, Any] = {
     "layer": "encoder.2", "p_max": 0.4, "schedule": "constant", "progress": "iteration",
     "loss_ramp": {"name": "constant", "weight": 0.25}, "alpha": 3.0, "granularity": "image", "num_classes": 2,
     "gate_norm": "mean", "sampling": "present", "importance": "gradient", "gradient_every": 3,
-    "mechanism": "gate", "norm_momentum": 0.2, "recalibrate": True,
+    "mechanism": "gate", "norm_momentum": 0.2, "recalibrate": True, "reweight": "keep",
 }  # fmt: skip
 TREE: dict[str, Any] = {
     "data": {"name": "shapes", "size": [32, 32], "train_images": 8, "val_images": 2},
@@ -67,6 +60,10 @@ OUTCOMES: dict[str, tuple[SuppressionConfig | None, Any]] = {
     "dropped_path": (as_written(alpha=0.0), KEPT),
     "full": (as_written(), KEPT),
     "random_channels": (as_written(mechanism=RandomChannels(name="random_channels")), KEPT),
+    "erase": (as_written(mechanism=Erase(name="erase")), KEPT),
+    "ignore": (as_written(mechanism=Erase(name="erase", fill="none")), KEPT),
+    "erase_elsewhere": (as_written(mechanism=Erase(name="erase", mask="elsewhere")), KEPT),
+    "erase_blocks": (as_written(mechanism=Erase(name="erase", mask="blocks")), KEPT),
 }
 
 
@@ -121,7 +118,8 @@ def test_arms_with_the_extra_block_are_judged_on_statistics_that_fit() -> None:
     """Plain training is, so a comparison would be unfair to them; what is written as false is no exception."""
     tree = {**TREE, "suppression": {**WRITTEN, "recalibrate": False}}
     sections = {preset: validated({**tree, "preset": preset}).suppression for preset in PRESETS}
-    without = {preset for preset, section in sections.items() if section is not None and not section.recalibrate}
+    with_block = {preset: section for preset, section in sections.items() if section is not None and section.blocks}
+    without = {preset for preset, section in with_block.items() if not section.recalibrate}
     assert without == {"official", "official_ranks"}, "the paper's"
 
 
@@ -135,6 +133,20 @@ def test_a_preset_is_idempotent(preset: Preset) -> None:
     config = validated(tree)
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
     assert TrialConfig.model_validate(config.model_dump()) == config
+
+
+def test_erase_and_its_controls_differ_in_nothing_but_what_they_name() -> None:
+    mechanism = {"name": "erase", "fill": "swap", "dilate": 2}
+    tree = {**TREE, "suppression": {"layer": "input", "mechanism": mechanism}}
+    found = {name: validated({**tree, "preset": name}).suppression for name in ("erase", "erase_elsewhere", "ignore")}
+    changes = {"erase": {}, "erase_elsewhere": {"mask": "elsewhere"}, "ignore": {"fill": "none"}}
+    for name, section in found.items():
+        assert section is not None
+        assert section.mechanism == Erase.model_validate({**mechanism, **changes[name]})
+        assert section.layer == "input"
+    unwritten = validated({**TREE, "suppression": None, "preset": "erase_blocks"}).suppression
+    assert unwritten is not None
+    assert unwritten.erased == ("input",), "where a trial writes no layer, they erase at the input"
 
 
 def test_no_preset_leaves_everything_as_written() -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,11 @@ def test_a_trial_runs_from_a_file(trial_file: Path, capsys: pytest.CaptureFixtur
     assert lines[0].startswith("epoch 1/2  train/loss ")
     assert lines[1].startswith("epoch 2/2")
     assert any(line.startswith("val/miou = ") for line in lines[2:])
+    mious = [float(re.findall(r"val/miou (\S+)", line)[0]) for line in lines[:2]]
+    epoch, best = max(enumerate(mious, start=1), key=lambda one: one[1])
+    label, value, number = re.fullmatch(r"(.+): val/miou = (\S+) after epoch (\d)", lines[-1]).groups()
+    assert (label, int(number)) == ("best epoch, biased upwards", epoch)
+    assert float(value) == pytest.approx(best, rel=1e-3)
 
 
 def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
@@ -63,7 +69,7 @@ MISTAKES = {
     "train.class_weights=[1, 2]": "train.class_weights: 2 weights, but shapes has 6 classes",
     "suppression.sampling={name: uniform, tau: 1}": "suppression.sampling.tau: unknown key 'tau'; one of name",
     "suppression.sampling=unifrom": "suppression.sampling: unknown 'unifrom'; one of uniform, present,",
-    "suppression.mechanism.q=0.5": "suppression.mechanism: missing key 'name'; one of gate, hard,",
+    "suppression.mechanism.q=0.5": "suppression.mechanism: missing key 'name'; one of auto, gate, hard,",
     "suppression.layer=[decoder, decoder]": "suppression.layer: lists a layer twice",
     "suppression.num_classes=6": "suppression.num_classes: must be below the number of classes, shapes has 6; got 6",
     "preset=offical": "preset: unknown 'offical'; one of none, official,",

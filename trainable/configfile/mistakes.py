@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from trainable.configfile.node import Key, Node, Place, nearest
 
-MOST_NAMES = 24
+MOST_NAMES = 40
 """Longer lists of valid names are not printed; the closest names are."""
 
 

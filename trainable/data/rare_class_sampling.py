@@ -30,8 +30,8 @@ def rare_class_batches(
     )
     places_M = torch.rand(draws, dtype=torch.float64, generator=generator)
     chosen_M = torch.empty_like(classes_M)
-    for c in classes_M.unique().tolist():
+    for c in torch.unique(classes_M).tolist():
         holders = torch.from_numpy(counts_NC[:, c].nonzero()[0])
         drawn_M = classes_M == c
         chosen_M[drawn_M] = holders[(places_M[drawn_M] * len(holders)).long()]
-    return list(chosen_M.split(draws // steps))
+    return list(torch.split(chosen_M, draws // steps))

@@ -28,7 +28,7 @@ def draw_strip(
 ) -> bytes:
     """PNG with a row per frame; rare classes are marked in the legend."""
     height, width = truths_NHW.shape[1:]
-    cell = _cell_size(height, width)
+    cell = cell_size(height, width)
     seen = _seen(truths_NHW) | _seen(predictions_NHW)
     entries = _legend(classes, rare, seen)
     font = ImageFont.load_default(size=12)
@@ -42,7 +42,8 @@ def draw_strip(
     for row, (image_3HW, truth_HW, predicted_HW) in enumerate(
         zip(images_N3HW, truths_NHW, predictions_NHW, strict=True)
     ):
-        shown = (_photograph(image_3HW, cell), _labels(truth_HW, cell, classes), _labels(predicted_HW, cell, classes))
+        labels = [label_picture(label_HW, cell, classes) for label_HW in (truth_HW, predicted_HW)]
+        shown = (photograph(image_3HW, cell), *labels)
         for column, picture in enumerate(shown):
             place = (GAP + column * (cell[0] + GAP), LINE + GAP + row * (cell[1] + GAP))
             strip.paste(picture, place)
@@ -65,21 +66,21 @@ def coloured(label_HW: Bytes, classes: ClassMap) -> Bytes:
     return coloured_HW3
 
 
-def _cell_size(height: int, width: int) -> tuple[int, int]:
+def cell_size(height: int, width: int, widest: int = CELL_WIDTH) -> tuple[int, int]:
     """(width, height) of a cell, as Pillow wants it."""
-    if width <= CELL_WIDTH:
-        factor = CELL_WIDTH // width
+    if width <= widest:
+        factor = widest // width
         return width * factor, height * factor
-    return CELL_WIDTH, max(1, round(height * CELL_WIDTH / width))
+    return widest, max(1, round(height * widest / width))
 
 
-def _photograph(image_3HW: Bytes, cell: tuple[int, int]) -> Image.Image:
+def photograph(image_3HW: Bytes, cell: tuple[int, int]) -> Image.Image:
     """Reduced smoothly; enlarged so that pixels look like pixels."""
     way = Image.Resampling.BOX if cell[0] < image_3HW.shape[2] else Image.Resampling.NEAREST
     return Image.fromarray(np.ascontiguousarray(image_3HW.transpose(1, 2, 0))).resize(cell, way)
 
 
-def _labels(label_HW: Bytes, cell: tuple[int, int], classes: ClassMap) -> Image.Image:
+def label_picture(label_HW: Bytes, cell: tuple[int, int], classes: ClassMap) -> Image.Image:
     """Labels have no values in between; coloured last, when there are fewest of them."""
     resized = Image.fromarray(np.ascontiguousarray(label_HW)).resize(cell, Image.Resampling.NEAREST)
     return Image.fromarray(coloured(np.asarray(resized), classes))

@@ -4,7 +4,7 @@ Shapes: B batch, C classes, K channels, h w the logits' stride.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -20,13 +20,14 @@ from trainable.evaluate.metrics.names import (
     DROPPED_PROBABILITY,
     KEPT_PROBABILITY,
     PURITY_ABOVE_CHANCE,
-    WEIGHT_COSINE,
 )
-from trainable.model.segmenter import Segmenter, weight_cosine
-from trainable.suppression.config import Layer
+from trainable.evaluate.metrics.weight_cosine import cosine_scores, weight_cosines
+from trainable.model.segmenter import Segmenter
+from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import Compute
+from trainable.train.step import Batch, erased
 
 IMAGES = 8
 """Images, evenly spread over the split, on which each of their classes is suppressed once per epoch."""
@@ -38,20 +39,28 @@ Law = Literal["uniform", "normal"]
 
 @torch.inference_mode()
 def diagnose(
-    model: Segmenter, compute: Compute, frames: Frames, most_images: int, law: Law = "uniform"
+    model: Segmenter,
+    compute: Compute,
+    frames: Frames,
+    most_images: int,
+    law: Law = "uniform",
+    rare: Collection[int] = (),
+    suppression: SuppressionConfig | None = None,
 ) -> dict[str, float]:
     """Metrics by name; undefined ones are left out. On at most ``most_images`` images, which are one batch.
 
-    ``law`` is that of the initial weights of the classifiers.
+    ``law`` is that of the initial weights of the classifiers. Where pixels are erased ``suppression`` says how; purity
+    is that of blocks, which erasing has none of.
     """
-    metrics = {WEIGHT_COSINE: weight_cosine(model.classifier)}
+    metrics = cosine_scores(weight_cosines(model.classifier), rare)
     if model.layers:
         purities = {layer: channel_purity(importance_CK) for layer, importance_CK in model.importance().items()}
         metrics[CHANNEL_PURITY] = _mean(list(purities.values()))
         metrics[PURITY_ABOVE_CHANCE] = _mean([purity - _chance(model, at, law) for at, purity in purities.items()])
+    if model.layers or (suppression and suppression.erased):
         count = min(IMAGES, most_images, len(frames))
         images_B3HW, labels_BHW = next(iter(frames.batches([torch.linspace(0, len(frames) - 1, count).long()])))
-        metrics |= effects(model, compute, images_B3HW.to(compute.device), labels_BHW.to(compute.device))
+        metrics |= effects(model, compute, images_B3HW.to(compute.device), labels_BHW.to(compute.device), suppression)
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
@@ -87,20 +96,24 @@ def chance_purity(classes: int, kernel: int, law: Law) -> float:
 
 
 @torch.inference_mode()
-def effects(model: Segmenter, compute: Compute, images_B3HW: Tensor, labels_BHW: Tensor) -> dict[str, float]:
+def effects(
+    model: Segmenter,
+    compute: Compute,
+    images_B3HW: Tensor,
+    labels_BHW: Tensor,
+    suppression: SuppressionConfig | None = None,
+) -> dict[str, float]:
     """Suppress each class of the batch in turn: p(z) on its pixels before and after, and mIoU lost by the others."""
     model.eval()
-    with compute.autocast():
-        plain = model.plain(compute.network_input(images_B3HW))
-        importance = model.importance()
-        kept_BChw = model.suppressed(plain, None, importance)
+    batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
+    suppress = _suppressor(model, compute, batch, suppression)
+    kept_BChw = suppress(None)
     labels_Bhw = labels_at(labels_BHW, kept_BChw.shape[-2:])
     classes = kept_BChw.shape[1]
     present = [z for z in range(classes) if bool((labels_Bhw == z).any())]
     before, after, lost = [], [], []
     for z in present:
-        with compute.autocast():
-            dropped_BChw = model.suppressed(plain, Drop.of(z, classes, compute.device), importance)
+        dropped_BChw = suppress(Drop.of(z, classes, compute.device))
         of_z_Bhw = labels_Bhw == z
         before.append(_probability(kept_BChw, z, of_z_Bhw))
         after.append(_probability(dropped_BChw, z, of_z_Bhw))
@@ -108,6 +121,24 @@ def effects(model: Segmenter, compute: Compute, images_B3HW: Tensor, labels_BHW:
         lost.append(_mean_iou(kept_BChw, others_Bhw) - _mean_iou(dropped_BChw, others_Bhw))
     by_class: Mapping[str, list[float]] = {KEPT_PROBABILITY: before, DROPPED_PROBABILITY: after, COLLATERAL: lost}
     return {name: _mean([value for value in values if not math.isnan(value)]) for name, values in by_class.items()}
+
+
+def _suppressor(
+    model: Segmenter, compute: Compute, batch: Batch, suppression: SuppressionConfig | None
+) -> Callable[[Drop | None], Tensor]:
+    """Logits [B,C,h,w] of the path that predicts, under a drop."""
+    importance = model.importance()
+    with compute.autocast():
+        plain = model.plain(batch.images_B3HW)
+
+    def suppress(drop: Drop | None) -> Tensor:
+        seen, edits = erased(batch, drop, suppression, compute) if suppression else (batch, {})
+        with compute.autocast():
+            if not model.layers:
+                return model.edited(seen.images_B3HW, edits)
+            return model.suppressed(plain if seen is batch else model.plain(seen.images_B3HW), drop, importance)
+
+    return suppress
 
 
 def _probability(logits_BChw: Tensor, z: int, where_Bhw: Tensor) -> float:

@@ -89,7 +89,7 @@ def evaluate(
     )
     metrics = scores(val_CC, class_names(config.data), rare) | collected.metrics(rare)
     law: Law = "normal" if config.model.init == "small" else "uniform"
-    metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law)
+    metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, rare, config.suppression)
     return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
 
 

@@ -94,7 +94,7 @@ def hard_pixels(ohem: Ohem, logits_BChw: Tensor, labels_BHW: Tensor, upsample: U
 
     Where pixels tie for the last place among the least, all of them are kept.
     """
-    images = zip(logits_BChw.split(1), labels_BHW.split(1), strict=True)
+    images = zip(torch.split(logits_BChw, 1), torch.split(labels_BHW, 1), strict=True)
     ce_BHW = torch.cat([weighted_cross_entropy(upsample(logits), labels, None) for logits, labels in images])
     ce_BHW[labels_BHW == IGNORE_INDEX] = -1.0
     kept = ((labels_BHW != IGNORE_INDEX).sum().double() * ohem.min_kept).long().clamp_min(1)

@@ -11,6 +11,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from trainable.model.config import ModelConfig, WeightsFile
@@ -22,6 +23,7 @@ from trainable.model.weight_files import load_encoder, load_network
 from trainable.model.weights import check_weights, fetch_weights
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
+from trainable.suppression.mechanism_sections import Erase
 
 DILATED_ARCHS = ("deeplabv3", "deeplabv3plus", "pan")
 DILATED_RULE = (
@@ -31,6 +33,8 @@ DILATED_RULE = (
 
 # timm warns of the classification head's weights, which no encoder has
 logging.getLogger("timm.models._builder").addFilter(lambda record: "Unexpected keys" not in record.getMessage())
+
+DAMAGED = "its weights in the Hugging Face cache are damaged; delete them there (HF_HOME names the folder)"
 
 SMALL = 0.001
 """Standard deviation of the official code's initial weights; it then loads those of ImageNet into the backbone."""
@@ -58,7 +62,8 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
     channels["decoder"] = classifier.in_channels
-    blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in layers if suppression}
+    with_block = suppression.blocks if suppression else ()
+    blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in with_block if suppression}
     if model.init == "small":
         _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
@@ -81,9 +86,10 @@ def _draw_small(parts: Iterable[nn.Module]) -> None:
 
 
 def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes: int) -> SuppressionBlock:
-    source = suppression.importance_at(layer)
+    source, mechanism = suppression.importance_at(layer), suppression.mechanism_at(layer)
+    assert not isinstance(mechanism, Erase)
     return SuppressionBlock(
-        channels, classes, suppression.mechanism, suppression.gate_norm, source,
+        channels, classes, mechanism, suppression.gate_norm, source,
         suppression.gradient_every, suppression.norm_momentum,
     )  # fmt: skip
 
@@ -91,7 +97,7 @@ def _block(suppression: SuppressionConfig, layer: Layer, channels: int, classes:
 def _taps(model: ModelConfig, encoder: nn.Module, layers: Iterable[Layer]) -> dict[Layer, Tap]:
     taps: dict[Layer, Tap] = {}
     for layer in layers:
-        if layer != "decoder":
+        if layer not in ("input", "decoder"):
             try:
                 taps[layer] = _tap(model, encoder, layer)
             except TapError as error:
@@ -121,7 +127,7 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = (), classes: int =
     if isinstance(model.encoder_weights, WeightsFile) or model.weights is not None:
         _check_files(model, layers, classes)
         return
-    if set(layers) - {"decoder"}:
+    if set(layers) - {"input", "decoder"}:
         _taps(model, create(model, 2).encoder, layers)
         return
     try:
@@ -181,6 +187,8 @@ def create(model: ModelConfig, classes: int, weights: Any = None) -> Any:
 
 def _reason(model: ModelConfig, error: Exception) -> str:
     """The rule that a pair breaks, where the libraries only stumble over it; else what they say."""
+    if isinstance(error, SafetensorError):
+        return DAMAGED
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
     stumbled = isinstance(error, AssertionError) or "dilated" in message or "output_stride" in message
     return DILATED_RULE if model.arch in DILATED_ARCHS and stumbled else message

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from trainable.configfile.mistakes import RuleError, unknown
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES, read_reference
 from trainable.section import Section
 from trainable.suppression.config import Layer
 
@@ -34,15 +35,11 @@ HRNETS = f"{TIMM_PREFIX}hrnet_"
 """How the names of the encoders begin that ``hrnet`` takes."""
 
 
-WEIGHT_SUFFIXES = (".pt", ".pth", ".safetensors")
-"""By which a file of weights is told from the name of weights."""
-
-
 class WeightsFile(Section):
     """A file of weights. Equal contents are equal, wherever they lie."""
 
     path: str
-    """Where it lies; a study file writes it alone."""
+    """Where it lies, or ``runs:/RUN_ID/FILE`` of MLflow; a study file writes it alone."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     """Hash of its content, which the trial is known by."""
 
@@ -75,6 +72,8 @@ def _with_content(value: object) -> object:
     """The name of a file of weights as the section that names its content too."""
     if not isinstance(value, str):
         return value
+    if value.startswith(RUNS):
+        return _of_run(value)
     if not value.endswith(WEIGHT_SUFFIXES):
         raise ValueError(f"a file of weights ends in {', '.join(WEIGHT_SUFFIXES)}; got '{value}'")
     path = Path(value).expanduser().absolute()
@@ -82,6 +81,14 @@ def _with_content(value: object) -> object:
         return {"path": str(path), "sha256": sha256_of(path)}
     except OSError as error:
         raise ValueError(f"'{value}' cannot be read: {error.strerror}") from error
+
+
+def _of_run(value: str) -> object:
+    reference = read_reference(value)
+    if reference.sha256 is None:
+        alone = "a trial alone takes a file, which `mlflow artifacts download` fetches"
+        raise ValueError(f"'{value}' is of MLflow, which only a study asks (python -m orchestrator.sweep); {alone}")
+    return {"path": reference.path, "sha256": reference.sha256}
 
 
 EncoderWeights = Annotated[
@@ -99,10 +106,11 @@ class ModelConfig(Section):
     """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
     encoder_weights: Annotated[EncoderWeights | None, BeforeValidator(_name_or_content)] = "imagenet"
     """Pretrained weights of the encoder: imagenet, or a file (.pt, .pth, .safetensors) with timm's, smp's or a whole
-    network's names; null starts from random weights and downloads nothing."""
+    network's names, or an MLflow run's (see weights); null starts from random weights and downloads nothing."""
     weights: Annotated[WeightsFile | None, BeforeValidator(_with_content)] = None
     """A file with the weights of a whole network that was trained without suppression, from which training goes on:
-    `python -m trainable CONFIG --export FILE.safetensors` writes it. Images are normalised as encoder_weights says."""
+    `python -m trainable CONFIG --export FILE.safetensors` writes it. Or runs:/RUN_ID of MLflow, whose run keeps the
+    network of a study's best trial. Images are normalised as encoder_weights says."""
     init: Literal["torch", "small"] = "torch"
     """Initial weights of the classifier, the suppression block and hrnet's decoder: those that smp and torch give, or
     small: N(0, 0.001) (official). Everything else is the same with both."""

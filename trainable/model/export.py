@@ -76,7 +76,7 @@ def save(model: Segmenter, config: ModelConfig, path: Path) -> None:
     try:
         network = folded(model, config).cpu()
         if path.suffix == ".safetensors":
-            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+            save_weights(network, partial)
         else:
             torch.save(network, partial)
         partial.replace(path)
@@ -84,6 +84,11 @@ def save(model: Segmenter, config: ModelConfig, path: Path) -> None:
         raise OSError(str(error).splitlines()[0]) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write the weights of a network on the CPU alone, as safetensors; raises SafetensorError: the disk is full."""
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
 
 
 def _folded(block: SuppressionBlock, importance_CK: Tensor) -> nn.Conv2d:

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainable.model.stages import Tap, Tape, record, rerun, run
+from trainable.model.stages import Edit, Tap, Tape, record, rerun, run
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
@@ -42,8 +42,8 @@ class Segmenter(nn.Module):
     ) -> None:  # fmt: skip
         """Take the parts of an smp model; ``classifier`` is the head's convolution [C,K,k,k].
 
-        ``blocks`` are the suppressed layers in the order of the network, empty for the plain model; ``taps`` says where
-        the encoder makes the maps of those that are its stages.
+        ``blocks`` are the layers that have one, in the order of the network, empty for the plain model; ``taps`` says
+        where the encoder makes the maps of those that are its stages, and of stages that are edited without a block.
         """
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
 
     def plain(self, images_B3HW: Tensor) -> PlainPass:
         """The path without suppression. What runs again in the suppressed path keeps its running statistics here."""
-        if not self.taps:
+        if not any(layer in self.taps for layer in self.layers):
             maps_BKhw = self.decoder(self.encoder(images_B3HW))
             maps = dict.fromkeys(self.layers, maps_BKhw)
             return PlainPass(images_B3HW, maps, None, self.classify(maps_BKhw))
@@ -84,6 +84,13 @@ class Segmenter(nn.Module):
         if "decoder" in self.layers:
             maps["decoder"] = decoded_BKhw
         return PlainPass(images_B3HW, maps, tape, self.classify(decoded_BKhw))
+
+    def edited(self, images_B3HW: Tensor, edits: Mapping[Layer, Edit]) -> Tensor:
+        """Logits h(A) [B,C,h,w] of the network without blocks in which the map of each layer is edited."""
+        at_taps = {self.taps[layer]: edit for layer, edit in edits.items() if layer in self.taps}
+        features = run(self.encoder, images_B3HW, at_taps) if at_taps else self.encoder(images_B3HW)
+        maps_BKhw = self.decoder(list(features))
+        return self.classify(edits["decoder"](maps_BKhw) if "decoder" in edits else maps_BKhw)
 
     def suppressed(self, plain: PlainPass, drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
         """Logits h(A_drop) [B,C,h,w]; None keeps every class. ``importance`` is S [C,K] of each suppressed layer."""
@@ -114,6 +121,20 @@ class Segmenter(nn.Module):
         logits_BCHW: Tensor = self.upsample(self._decode(features, None, importance))
         return logits_BCHW
 
+    def prediction_from_maps(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a prediction passes: the encoder's deepest map [B,K,h,w], the decoder's, the logits [B,C,h,w].
+
+        The decoder's map is that before its block, where it has one. Gradients lead back to the deepest map and no
+        further.
+        """
+        importance = self.importance()
+        with torch.no_grad():
+            features = list(run(self.encoder, images_B3HW, self._edits(self.layers, None, importance)))
+        deepest_BKhw = features[-1].detach().requires_grad_()
+        features[-1] = deepest_BKhw.clone()  # a decoder may work in place
+        decoded_BKhw: Tensor = self.decoder(features)
+        return deepest_BKhw, decoded_BKhw, self._classified(decoded_BKhw, None, importance)
+
     def _edits(
         self, layers: tuple[Layer, ...], drop: Drop | None, importance: Mapping[Layer, Tensor]
     ) -> dict[Tap, partial[Tensor]]:
@@ -125,7 +146,9 @@ class Segmenter(nn.Module):
         }
 
     def _decode(self, features: list[Tensor], drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
-        maps_BKhw = self.decoder(list(features))
+        return self._classified(self.decoder(list(features)), drop, importance)
+
+    def _classified(self, maps_BKhw: Tensor, drop: Drop | None, importance: Mapping[Layer, Tensor]) -> Tensor:
         if "decoder" in self.layers:
             maps_BKhw = self.block("decoder")(maps_BKhw, importance["decoder"], drop)
         return self.classify(maps_BKhw)
@@ -194,16 +217,3 @@ def _evaluating(*parts: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@torch.no_grad()
-def weight_cosine(classifier: nn.Conv2d) -> float:
-    """Mean cosine between the classifier's weight vectors of two different classes; NaN for a single class.
-
-    The paper's own measure of entanglement.
-    """
-    unit_CK = nn.functional.normalize(classifier.weight.flatten(1).double(), dim=1)
-    classes = len(unit_CK)
-    if classes < 2:
-        return float("nan")
-    return float((unit_CK.sum(dim=0).square().sum() - classes) / (classes * (classes - 1)))

@@ -6,7 +6,6 @@ fit by their order if every shape and every last part of a name agrees (``_bn0.r
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from trainable.model.config import WeightsFile, sha256_of
 from trainable.model.encoders import ModelError
+from trainable.model.fetched import place_of
+from trainable.model.run_reference import RUNS
 
 Entries = Mapping[str, Tensor]
 
@@ -69,7 +70,7 @@ def _exported(key: str) -> str:
 
 def _check_whole(own: Entries, entries: Entries) -> None:
     foreign = [key for key in entries if key not in own]
-    if any(key.startswith("blocks.") for key in foreign):
+    if any(key.startswith(("blocks.", "segmentation_head.2.")) for key in foreign):
         raise _MisfitError("is of a network with a suppression block; export one that was trained without")
     missing = [key for key in own if key not in entries]
     if missing:
@@ -88,12 +89,12 @@ class _MisfitError(ValueError):
 
 
 def _read(file: WeightsFile) -> Entries:
-    path = Path(file.path)
+    path = place_of(file)
     try:
         if sha256_of(path) != file.sha256:
             raise _MisfitError("its content is not that with which the trial was planned")
     except OSError as error:
-        raise _MisfitError(error.strerror or "cannot be read") from error
+        raise _MisfitError(_unreadable(file, error)) from error
     try:
         state: object = load_file(path) if path.suffix == SORTED else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise any type for what is none of their files
@@ -102,6 +103,12 @@ def _read(file: WeightsFile) -> Entries:
     if not entries:
         raise _MisfitError("holds no weights by name")
     return entries
+
+
+def _unreadable(file: WeightsFile, error: OSError) -> str:
+    if file.path.startswith(RUNS):
+        return f"not on this machine ({place_of(file)}); name the copy of it in the folder weights of the study instead"
+    return error.strerror or "cannot be read"
 
 
 def _entries(state: object) -> Entries:

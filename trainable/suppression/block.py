@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainable.suppression.config import NORM_MOMENTUM, GateNorm, ImportanceSource, Mechanism
+from trainable.suppression.config import NORM_MOMENTUM, GateNorm, ImportanceSource
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
 from trainable.suppression.mechanism import effective_weight
+from trainable.suppression.mechanism_sections import ChannelMechanism
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import full_precision
 
@@ -32,7 +33,7 @@ class SuppressionBlock(nn.Module):
         self,
         channels: int,
         classes: int,
-        mechanism: Mechanism,
+        mechanism: ChannelMechanism,
         gate_norm: GateNorm,
         source: ImportanceSource,
         gradient_every: int = 1,
@@ -40,7 +41,7 @@ class SuppressionBlock(nn.Module):
     ) -> None:
         """Build for a map of ``channels``; ``source`` says where S comes from."""
         super().__init__()
-        self.mechanism: Mechanism = mechanism
+        self.mechanism: ChannelMechanism = mechanism
         self.gate_norm: GateNorm = gate_norm
         self.source: ImportanceSource = source
         self.mix = ChannelMix(channels, norm_momentum)

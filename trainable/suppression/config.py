@@ -5,12 +5,14 @@ strategy and the feature layer. Defaults are the official setting.
 """
 
 from operator import not_
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, Tag, field_validator, model_serializer, model_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator, model_serializer, model_validator
 
 from trainable.configfile.mistakes import RuleError
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
+from trainable.suppression.mechanism_sections import Auto, ChannelMechanism, Erase, Gate, Mechanism
+from trainable.suppression.sampling_sections import Sampling, Uniform
 
 NORM_MOMENTUM = 0.01
 """The official code's, in torch's convention: the share of a new batch in the running statistics."""
@@ -56,92 +58,6 @@ Schedule = Annotated[Linear | Constant | WarmupConstant | Cosine, BY_NAME, NAME_
 LossRamp = Annotated[Linear | ConstantWeight | Cosine, BY_NAME, NAME_ALONE]
 
 
-class Uniform(Section):
-    """Every class is equally likely to be suppressed (official)."""
-
-    name: Literal["uniform"]
-
-
-class Present(Section):
-    """Uniform over the classes that occur in what shares the draw: the batch, the group or the image."""
-
-    name: Literal["present"]
-
-
-class Frequency(Section):
-    """Class z with weight f_z, its share of the training pixels: suppresses the dominant context."""
-
-    name: Literal["frequency"]
-
-
-class InverseFrequency(Section):
-    """Class z with weight f_z^(-tau), f its share of the training pixels: rare classes are suppressed more often."""
-
-    name: Literal["inverse_frequency"]
-    tau: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """Exponent; 0 would be uniform."""
-
-
-class EffectiveNumber(Section):
-    """Class z with weight (1 - beta) / (1 - beta^n_z), n the training images that hold it (Cui et al. 1901.05555)."""
-
-    name: Literal["effective_number"]
-    beta: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """0 is uniform; towards 1 the weight goes with 1/n."""
-
-
-class Temperature(Section):
-    """Class z with weight softmax((1 - f_z) / T): DAFormer's rare class sampling (2111.14887)."""
-
-    name: Literal["temperature"]
-    temperature: Annotated[float, Field(ge=1e-6, le=100)] = 0.1
-    """T: small values suppress the rarest classes alone, large ones are nearly uniform."""
-
-
-class Difficulty(Section):
-    """Class z with weight (1 - IoU_z)^tau, IoU of moving averages over training batches (after CDB loss, 2010.01824).
-
-    Pixels counted right and pixels counted at all are averaged, so that a class keeps its IoU where it does not occur.
-    """
-
-    name: Literal["difficulty"]
-    tau: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """Exponent; 0 would be uniform."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Weight of the past in the moving average, per training step."""
-
-
-class CoOccurrence(Section):
-    """Class z with weight E[p_b | z present] / E[p_b | z absent], mean over the rare classes b (2001.03152).
-
-    p_b is 1 in a training image that holds b, smoothed by one image; a class counts as rare below 2 % of the training
-    pixels. A class that is the only rare one predicts no other and is never drawn.
-    """
-
-    name: Literal["co_occurrence"]
-
-
-class RoundRobin(Section):
-    """The classes in turn."""
-
-    name: Literal["round_robin"]
-
-
-Sampling = Annotated[
-    Uniform
-    | Present
-    | Frequency
-    | InverseFrequency
-    | EffectiveNumber
-    | Temperature
-    | Difficulty
-    | CoOccurrence
-    | RoundRobin,
-    BY_NAME,
-    NAME_ALONE,
-]
-
-
 class _NameAlone(Section):
     """A section without settings, kept as its name."""
 
@@ -182,39 +98,13 @@ class Groups(Section):
 Granularity = Annotated[PerBatch | PerImage | Groups, BY_NAME, NAME_ALONE]
 
 
-class Gate(Section):
-    """Scale each channel by the mean of the kept classes' importance (official)."""
-
-    name: Literal["gate"]
-
-
-class Hard(Section):
-    """Set the channels most important to the suppressed class to zero (as RSC, 2007.02454)."""
-
-    name: Literal["hard"]
-    q: Annotated[float, Field(gt=0, lt=1)] = 0.33
-    """Share of the channels that is masked."""
-
-
-class Projection(Section):
-    """Remove the component of the feature map along the suppressed class's importance (as INLP, 2004.07667)."""
-
-    name: Literal["projection"]
-
-
-class RandomChannels(Section):
-    """Control: the factors by which the gate changes, on randomly permuted channels."""
-
-    name: Literal["random_channels"]
-
-
-Mechanism = Annotated[Gate | Hard | Projection | RandomChannels, BY_NAME, NAME_ALONE]
-
 Layer = Literal[
-    "decoder",
+    "input",
     "encoder.1", "encoder.2", "encoder.3", "encoder.4", "encoder.5",
     "branch.1", "branch.2", "branch.3", "branch.4",
+    "decoder",
 ]  # fmt: skip
+"""In the order of the network."""
 GateNorm = Literal["none", "mean"]
 ImportanceSource = Literal["classifier", "gradient", "auxiliary"]
 
@@ -231,7 +121,10 @@ class SuppressionConfig(Section):
 
     layer: Layers = "decoder"
     """Feature map that is suppressed, or a list of them; decoder: the input of the classifier (official); encoder.k:
-    stage k of the encoder, the rest of the network runs on the suppressed map; branch.k: branch k of hrnet."""
+    stage k of the encoder, the rest of the network runs on the suppressed map; branch.k: branch k of hrnet; input: the
+    image, in which a mechanism can only erase. Erasing has one path and no block: alpha, loss_ramp, gate_norm,
+    importance, gradient_every, norm_momentum and recalibrate are refused beside input alone and beside mechanism erase;
+    where a search may choose other layers too they are allowed, and a trial at the input is trained as without them."""
     p_max: Share = 1.0
     """Largest probability that a training step suppresses a class."""
     schedule: Schedule = Linear(name="linear")
@@ -256,8 +149,13 @@ class SuppressionConfig(Section):
     gradient_every: Annotated[int, Field(ge=1, le=100_000)] = 1
     """gradient: steps from one Grad-CAM to the next, which takes a backward pass per class; in between the running mean
     stands in."""
-    mechanism: Mechanism = Gate(name="gate")
-    """How the map is suppressed."""
+    mechanism: Annotated[Mechanism, Field(validate_default=True)] = Auto(name="auto")
+    """How a layer is suppressed; auto: erase at the input, gate elsewhere (official). In a list of layers erase acts on
+    what both paths see."""
+    reweight: Annotated[Literal["mean", "keep"], Field(exclude_if="mean".__eq__)] = "mean"
+    """What the suppressed loss is divided by; mean: the pixels that are left (official), so that a drop raises the
+    weight of the other classes; keep: all labelled pixels, so that it does not (of the losses ce, focal and
+    logit_adjusted, which are means over pixels)."""
     norm_momentum: Annotated[float, Field(gt=0, le=1, exclude_if=NORM_MOMENTUM.__eq__)] = NORM_MOMENTUM
     """Share of a step's batch statistics in the running ones of the block's batch norm (official: 0.01, which takes
     some 500 steps to forget where it began)."""
@@ -268,8 +166,29 @@ class SuppressionConfig(Section):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The suppressed layers, in the order of the network."""
-        chosen = (self.layer,) if isinstance(self.layer, str) else self.layer
-        return tuple(sorted(chosen, key=lambda layer: (layer == "decoder", layer)))
+        return tuple(sorted(_listed(self.layer), key=get_args(Layer).index))
+
+    @property
+    def blocks(self) -> tuple[Layer, ...]:
+        """The layers that have a block, where channels are changed."""
+        return tuple(layer for layer in self.layers if not isinstance(self.mechanism_at(layer), Erase))
+
+    @property
+    def erased(self) -> tuple[Layer, ...]:
+        """The layers where pixels are erased."""
+        return tuple(layer for layer in self.layers if isinstance(self.mechanism_at(layer), Erase))
+
+    @property
+    def erase(self) -> Erase | None:
+        """How they are erased; None where no layer is."""
+        mechanism = self.mechanism_at(self.layers[0])  # all of a list but the input have one mechanism
+        return mechanism if isinstance(mechanism, Erase) else None
+
+    def mechanism_at(self, layer: Layer) -> ChannelMechanism | Erase:
+        """How a layer is suppressed."""
+        if isinstance(self.mechanism, Auto):
+            return Erase(name="erase") if layer == "input" else Gate(name="gate")
+        return self.mechanism
 
     def importance_at(self, layer: Layer) -> ImportanceSource:
         """Where the importance at a layer comes from."""
@@ -284,10 +203,31 @@ class SuppressionConfig(Section):
             raise ValueError("lists a layer twice")
         return layer
 
+    @field_validator("mechanism")
+    @classmethod
+    def _auto_by_its_name(cls, mechanism: Mechanism, info: ValidationInfo) -> Mechanism:
+        """Auto without the input is gate, under which name older versions kept such trials."""
+        maps_alone = isinstance(mechanism, Auto) and "input" not in _listed(info.data.get("layer", "decoder"))
+        return Gate(name="gate") if maps_alone else mechanism
+
+    @model_validator(mode="after")
+    def _input_is_erased(self) -> Self:
+        if "input" in self.layers and isinstance(self.mechanism, ChannelMechanism):
+            message = f"'{self.mechanism.name}' changes channels, of which input has none to change"
+            raise RuleError(
+                f"{message}; use erase, or auto (erase at the input, gate elsewhere)", "suppression.mechanism"
+            )
+        return self
+
     @model_validator(mode="after")
     def _classifier_knows_the_decoder_only(self) -> Self:
-        if self.importance == "classifier" and self.layers != ("decoder",):
-            use = f"auto, auxiliary or gradient at {', '.join(layer for layer in self.layers if layer != 'decoder')}"
+        others = [layer for layer in self.blocks if layer != "decoder"]
+        if self.importance == "classifier" and others:
+            use = f"auto, auxiliary or gradient at {', '.join(others)}"
             message = f"the classifier's weights fit the decoder's channels only; use {use}"
             raise RuleError(message, "suppression.importance")
         return self
+
+
+def _listed(layer: Layer | tuple[Layer, ...]) -> tuple[Layer, ...]:
+    return (layer,) if isinstance(layer, str) else layer

@@ -41,6 +41,10 @@ class Drop:
             return table_G256[0].to(labels_BHW.dtype)[labels_BHW]
         return table_G256.to(labels_BHW.dtype).gather(1, labels_BHW.flatten(1)).view_as(labels_BHW)
 
+    def covers(self, labels_BHW: Tensor) -> Tensor:
+        """Which pixels are labelled with a suppressed class, bool [B,H,W]."""
+        return (self.labels(labels_BHW) == IGNORE_INDEX) & (labels_BHW != IGNORE_INDEX)
+
     def shares(self) -> Tensor:
         """Weight [G,C] (float64) of each suppressed class in the suppression term, sum 1.
 

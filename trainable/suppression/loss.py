@@ -7,8 +7,8 @@ Shapes: B batch, C classes, P paths, G groups that share a draw, H W labels, h w
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -125,6 +125,11 @@ class PathLosses:
     """Logits [B,C,h,w] of the suppressed path, without gradient."""
     dropped_share: float = 0.0
     """Share of the draws (one for the batch, or one per image) that suppressed a class."""
+
+    def times(self, plain: Tensor, suppressed: Tensor) -> Self:
+        """The cross-entropies times a factor each."""
+        scaled = None if self.suppressed is None else self.suppressed * suppressed.to(self.suppressed.dtype)
+        return replace(self, plain=self.plain * plain.to(self.plain.dtype), suppressed=scaled)
 
     def total(self, weight: float, alpha: float) -> Tensor:
         """The loss: ``weight`` is w, the weight of the suppressed path."""

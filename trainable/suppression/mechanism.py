@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainable.suppression.config import Gate, GateNorm, Hard, Mechanism, Projection, RandomChannels
+from trainable.suppression.config import GateNorm
 from trainable.suppression.drop import Drop
+from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
 
 
 def effective_weight(
-    weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: Mechanism, norm: GateNorm
+    weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: ChannelMechanism, norm: GateNorm
 ) -> Tensor:
     """The 1x1 convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
 

@@ -8,6 +8,7 @@ Shapes: B batch, C classes, G groups that share a draw (1: the batch, B: one per
 H W labels, h w logits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
@@ -17,21 +18,21 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.rare import rare_classes
-from trainable.suppression.config import (
+from trainable.suppression.config import Groups, SuppressionConfig
+from trainable.suppression.drop import Drop
+from trainable.suppression.grouping import Grouping
+from trainable.suppression.sampling_sections import (
     CoOccurrence,
     Difficulty,
     EffectiveNumber,
     Frequency,
-    Groups,
     InverseFrequency,
+    Listed,
     Present,
     RoundRobin,
-    SuppressionConfig,
     Temperature,
     Uniform,
 )
-from trainable.suppression.drop import Drop
-from trainable.suppression.grouping import Grouping
 
 
 @dataclass
@@ -94,17 +95,28 @@ class Turn:
 
 Stateful: TypeAlias = DifficultyState | Turn
 Strategy: TypeAlias = (
-    Stateful | Uniform | Present | Frequency | InverseFrequency | EffectiveNumber | Temperature | CoOccurrence
+    Stateful | Uniform | Present | Frequency | InverseFrequency | EffectiveNumber | Temperature | CoOccurrence | Listed
 )
 
 
 class ClassSampler:
     """Draws classes by the configured strategy; its state is part of the trial's checkpoint."""
 
-    def __init__(self, suppression: SuppressionConfig, statistics: ClassStatistics, device: torch.device) -> None:
-        """Take the training statistics; ``device`` is the one of labels and logits."""
+    def __init__(
+        self,
+        suppression: SuppressionConfig,
+        statistics: ClassStatistics,
+        device: torch.device,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Take the training statistics; ``device`` is the one of labels and logits, ``names`` are the classes'.
+
+        Raises:
+            ValueError: a class that is listed has no such name.
+        """
         self.suppression, self.statistics, self.device = suppression, statistics, device
         self.classes = len(statistics.pixels)
+        self.names = tuple(names)
         match suppression.sampling:
             case Difficulty() as sampling:
                 nothing_C = torch.zeros(self.classes, dtype=torch.float64, device=device)
@@ -169,17 +181,22 @@ class ClassSampler:
                 weights_GC = (difficulties(strategy.hits_C, strategy.union_C) ** strategy.sampling.tau)[None]
             case CoOccurrence():
                 weights_GC = co_occurrence(statistics)[None]
+            case Listed():
+                weights_GC = torch.zeros(1, self.classes, dtype=torch.float64)
+                weights_GC[0, [self.names.index(name) for name in strategy.classes]] = 1
             case _:
                 assert_never(strategy)
         total_G1 = weights_GC.sum(dim=1, keepdim=True)
         return torch.where(total_G1 > 0, weights_GC / total_G1, 1 / self.classes)
 
     def _weighted(self, labels_BHW: Tensor, noise_GC: Tensor) -> Tensor:
-        """Draw ``num_classes`` without replacement by the Gumbel top-k trick; bool [G,C]."""
+        """Draw ``num_classes``, or all that are listed, without replacement by the Gumbel top-k trick; bool [G,C]."""
         weights_GC = self.weights(labels_BHW)
+        strategy = self.strategy
+        count = len(strategy.classes) if isinstance(strategy, Listed) else self.suppression.num_classes
         gumbel_GC = -torch.log(-torch.log(noise_GC.clamp(1e-300, 1 - 1e-16)))
         scores_GC = weights_GC.log() + gumbel_GC.to(weights_GC.device, non_blocking=True)
-        best_GN = scores_GC.topk(self.suppression.num_classes, dim=1).indices
+        best_GN = scores_GC.topk(count, dim=1).indices
         chosen_GC = torch.zeros_like(scores_GC).scatter_(1, best_GN, 1)
         return (chosen_GC * (weights_GC > 0)).to(self.device, non_blocking=True)  # fewer where fewer have a weight
 

@@ -46,6 +46,10 @@ class Compute:
         scaled_B3HW = images_B3HW.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return scaled_B3HW.sub_(mean_311).div_(std_311)
 
+    def levels(self, count: float) -> Tensor:
+        """So many of 255 levels of brightness as the network's input has them, [3,1,1]."""
+        return count / 255 / self._statistics[1]
+
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation [3,1,1], made once: each time they are made the GPU is waited for."""

@@ -19,6 +19,7 @@ from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.evaluate import evaluate, evaluate_test
+from trainable.evaluate.gradcam_picture import gradcam_picture
 from trainable.evaluate.metrics.names import (
     EPOCH_SECONDS,
     RECALIBRATION_SECONDS,
@@ -27,6 +28,7 @@ from trainable.evaluate.metrics.names import (
     VAL_SECONDS,
 )
 from trainable.evaluate.metrics.rare import rare_classes
+from trainable.evaluate.metrics.weight_cosine import weight_cosines
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import TrialFailed
 from trainable.loss.build import build_loss
@@ -75,6 +77,18 @@ class EpochResult:
         training = self.training
         strip = validation_strip(training.config, training.model, training.compute, self.val, self.rare)
         return {"validation": strip}
+
+    def gradcam(self) -> bytes | None:
+        """PNG file: Grad-CAM maps of some rare classes on the same frames; None where they show no rare class.
+
+        Drawn when asked, as ``pictures``; raises what they raise.
+        """
+        training = self.training
+        return gradcam_picture(training.config, training.model, training.compute, self.val, self.rare)
+
+    def weight_cosines(self) -> Tensor:
+        """Cosine of the classifier's weights of every two classes, float64 [C,C] on the CPU."""
+        return weight_cosines(self.training.model.classifier)
 
 
 def fit(
@@ -137,7 +151,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         start = time.perf_counter()
         trained = train_epoch(training, splits.train, epoch)
         between = time.perf_counter()
-        if config.suppression and config.suppression.recalibrate:
+        if config.suppression and config.suppression.recalibrate and training.model.layers:
             recalibrate(training, splits.train)
             timing[RECALIBRATION_SECONDS] = time.perf_counter() - between
         calibrated = time.perf_counter()
@@ -159,7 +173,8 @@ def _test_frames(config: TrialConfig) -> Frames | None:
 def prepare(config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics) -> Training:
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
-    model = build_model(config.model, len(class_names(config.data)), config.suppression)
+    names = class_names(config.data)
+    model = build_model(config.model, len(names), config.suppression)
     compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
@@ -168,6 +183,6 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
-    sampler = ClassSampler(config.suppression, statistics, compute.device) if config.suppression else None
+    sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     loss = build_loss(config.train.loss, statistics, compute.device)
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler)

@@ -27,7 +27,7 @@ from trainable.train import seeds
 from trainable.train.clock import PartClock
 from trainable.train.compute import Compute
 from trainable.train.meter import Meter
-from trainable.train.step import Batch, plain_losses, two_path_losses
+from trainable.train.step import Batch, plain_losses, suppressed_losses
 
 CHECK_EVERY_ON_GPU = 50
 """Steps between two looks at the losses on a GPU, each of which waits for it; on a CPU every step is checked."""
@@ -166,7 +166,8 @@ def _losses(
         terms = plain_losses(training.model, batch, training.loss_weights, training.loss)
         return terms.plain, terms
     drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
-    terms, _ = two_path_losses(training.model, batch, drop, training.loss_weights, clock, training.loss)
+    weights_C, compute = training.loss_weights, training.compute
+    terms = suppressed_losses(training.model, batch, drop, suppression, compute, weights_C, clock, training.loss)
     assert terms.predicted is not None
     sampler.observe(terms.predicted, batch.labels_BHW, drop)
     return terms.total(suppressed_weight(suppression, u), suppression.alpha), terms

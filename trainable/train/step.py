@@ -1,8 +1,9 @@
-"""The losses of one training step: that of the plain model, or the two paths of DropClass (METHOD steps 2 to 5).
+"""The losses of one training step: of the plain model, the two paths of DropClass (METHOD steps 2 to 5), or erasing.
 
 Shapes: B batch, H W crop.
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -10,9 +11,19 @@ import torch
 from torch import Tensor
 
 from trainable.model.segmenter import PlainPass, Segmenter
+from trainable.model.stages import Edit
+from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
-from trainable.suppression.loss import PathLoss, PathLosses, path_cross_entropies, suppressed_probability
+from trainable.suppression.erase import NOISE_LEVELS, Erasure
+from trainable.suppression.loss import (
+    PathLoss,
+    PathLosses,
+    path_cross_entropies,
+    suppressed_probability,
+    weight_of_pixels,
+)
 from trainable.train.clock import PartClock
+from trainable.train.compute import Compute
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,65 @@ def plain_losses(
     logits_BChw = model.plain(batch.images_B3HW).logits_BChw
     (loss,) = path_loss([logits_BChw], [batch.labels_BHW], model.upsample, class_weights_C)
     return PathLosses(loss)
+
+
+def suppressed_losses(
+    model: Segmenter,
+    batch: Batch,
+    drop: Drop | None,
+    suppression: SuppressionConfig,
+    compute: Compute,
+    class_weights_C: Tensor | None,
+    clock: PartClock | None = None,
+    path_loss: PathLoss = path_cross_entropies,
+) -> PathLosses:
+    """Losses of a step that may suppress classes: of two paths, or of one where no layer has a block."""
+    with clock.forward() if clock else nullcontext():
+        seen, edits = erased(batch, drop, suppression, compute)
+    if model.layers:
+        terms, _ = two_path_losses(model, seen, drop, class_weights_C, clock, path_loss)
+    else:
+        terms = erased_losses(model, seen, edits, class_weights_C, path_loss)
+    if drop is None:
+        return terms
+    terms = replace(terms, dropped_share=drop.share)
+    if suppression.reweight == "mean":
+        return terms
+    left_PBHW = (seen.labels_BHW, drop.labels(seen.labels_BHW))
+    return terms.times(*(_share(left_BHW, batch.labels_BHW, class_weights_C) for left_BHW in left_PBHW))
+
+
+def erased(
+    batch: Batch, drop: Drop | None, suppression: SuppressionConfig, compute: Compute
+) -> tuple[Batch, dict[Layer, Edit]]:
+    """The batch after erasing in its images, and what erases in the maps of each layer; as it is without a drop."""
+    if drop is None or suppression.erase is None:
+        return batch, {}
+    erasure = Erasure.of(suppression.erase, batch.labels_BHW, drop)
+    images_B3HW, layers = batch.images_B3HW, suppression.erased
+    if "input" in layers:
+        images_B3HW = erasure.applied(images_B3HW, compute.levels(NOISE_LEVELS))
+    edits: dict[Layer, Edit] = {layer: erasure.applied for layer in layers if layer != "input"}
+    return Batch(images_B3HW, erasure.labels(batch.labels_BHW)), edits
+
+
+def _share(left_BHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+    """Share of the labelled pixels' weight that is left."""
+    left, whole = (weight_of_pixels(labels, class_weights_C) for labels in (left_BHW, labels_BHW))
+    return left / whole.clamp_min(1e-12)
+
+
+def erased_losses(
+    model: Segmenter,
+    batch: Batch,
+    edits: Mapping[Layer, Edit],
+    class_weights_C: Tensor | None,
+    path_loss: PathLoss = path_cross_entropies,
+) -> PathLosses:
+    """Loss of the one path of a model without blocks, in which the map of each layer is edited."""
+    logits_BChw = model.edited(batch.images_B3HW, edits)
+    (loss,) = path_loss([logits_BChw], [batch.labels_BHW], model.upsample, class_weights_C)
+    return PathLosses(loss, predicted=logits_BChw.detach())
 
 
 def two_path_losses(

@@ -69,7 +69,17 @@ class Picture:
     """Draws it: only when a page is made, one at a time."""
 
 
-Block: TypeAlias = Heading | Paragraph | Bullets | Table | Picture
+@dataclass(frozen=True)
+class Photograph:
+    """A figure of pixels with its caption, as it is."""
+
+    name: str
+    """As a picture's."""
+    caption: str
+    jpeg: bytes
+
+
+Block: TypeAlias = Heading | Paragraph | Bullets | Table | Picture | Photograph
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,13 @@ class Document:
 
     @property
     def pictures(self) -> list[Picture]:
-        """Its figures in order."""
+        """Its drawn figures in order."""
         return [block for block in self.blocks if isinstance(block, Picture)]
+
+    @property
+    def photographs(self) -> list[Photograph]:
+        """Its figures of pixels in order."""
+        return [block for block in self.blocks if isinstance(block, Photograph)]
 
 
 def cells(texts: Sequence[str], tone: Tone = "plain") -> tuple[Cell, ...]:

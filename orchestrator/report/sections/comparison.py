@@ -7,9 +7,11 @@ from orchestrator.report.charts.comparison_charts import arm_means, class_heat_m
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.pages.numbers import count, interval, listed, mean, probability, share, signed, spread
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults, tone, verdict
+from orchestrator.report.sections.best_epochs import best_epoch_table
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, overview, tone, verdict
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.efficacy import efficacy_blocks
+from orchestrator.report.sections.entanglement import entanglement_blocks
 from orchestrator.report.sections.limits import stage_limits, underpowered
 from orchestrator.store.stage_plan import StagePlan
 from trainable.evaluate.metrics.names import iou_name
@@ -48,6 +50,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         yield from design_blocks(stage, reported)
         runs = {arm.name: stage.complete(arm.name) for arm in stage.arms}
         yield from efficacy_blocks(stage.results, stage.plan.stage, stage.title, runs)
+        yield from entanglement_blocks(stage)
     yield Heading(f"Limits of the {stage.noun}", level=3)
     yield Bullets(tuple(stage_limits(stage, reported)))
 
@@ -57,7 +60,7 @@ def _what_was_compared(stage: StageResults) -> str:
     return (
         f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
-        f"within seeds. {_when_planned(plan)} Values are those of the last epoch."
+        f"within seeds. {_when_planned(plan)} Values are those of the last epoch where no best epoch is named."
     )
 
 
@@ -116,12 +119,14 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
         columns = Columns((), {arm.name: () for arm in stage.arms})
     if len(metrics) > 1:
         heads = ("arm", *map(stage.results.arrow, metrics))
-        rows = [(Cell(arm.name), *(_overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
+        rows = [(Cell(arm.name), *(overview(stage, arm.name, m) for m in metrics)) for arm in stage.arms]
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
     for metric in metrics:
         note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
         yield _metric_table(stage, metric, columns, note)
+        if metric in stage.results.objective_metrics:
+            yield best_epoch_table(stage, metric)
 
 
 def _settings(stage: StageResults, columns: Columns) -> Table:
@@ -149,14 +154,6 @@ def _statistics(stage: StageResults, arm: str, metric: str) -> tuple[Cell, ...]:
     difference, p = Cell(signed(paired.difference), tone(paired)), Cell(probability(paired.p_adjusted), tone(paired))
     limits = Cell(interval(paired.low, paired.high))
     return (own, difference, limits, p, *cells((share(paired.improvement), str(paired.n))))
-
-
-def _overview(stage: StageResults, arm: str, metric: str) -> Cell:
-    values = list(stage.values(metric)[arm].values())
-    if not values or arm == stage.plan.baseline:
-        return Cell(mean(values))
-    paired = stage.differences(metric)[arm]
-    return Cell(f"{mean(values)} ({signed(paired.difference)})", tone(paired))
 
 
 def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
 
-from orchestrator.report.pages.document import Tone
+from orchestrator.report.pages.document import Cell, Tone
+from orchestrator.report.pages.numbers import mean, signed
 from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.effects import Effect
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
@@ -122,3 +123,12 @@ def verdict(difference: PairedDifference) -> Verdict:
     if not significant(difference) or difference.better is None:
         return "not shown"
     return "better" if difference.better else "worse"
+
+
+def overview(stage: StageResults, arm: str, metric: str) -> Cell:
+    """A cell of a table of several metrics: the arm's mean and in brackets its difference to the baseline."""
+    values = list(stage.values(metric)[arm].values())
+    if not values or arm == stage.plan.baseline:
+        return Cell(mean(values))
+    paired = stage.differences(metric)[arm]
+    return Cell(f"{mean(values)} ({signed(paired.difference)})", tone(paired))

@@ -8,7 +8,7 @@ from orchestrator.report.charts.purity_charts import purity_curves
 from orchestrator.report.pages.document import Block, Heading, Paragraph, Picture, Table, cells
 from orchestrator.report.pages.numbers import NOTHING, listed, number, signed
 from orchestrator.report.source import Results, Run
-from trainable.evaluate.metrics.efficacy import ADVICE, BITES_BELOW, Efficacy
+from trainable.evaluate.metrics.efficacy import ADVICE, BITES_BELOW, Efficacy, is_control
 from trainable.evaluate.metrics.names import (
     CHANNEL_PURITY,
     DROPPED_PROBABILITY,
@@ -19,26 +19,34 @@ from trainable.evaluate.metrics.names import (
 
 
 def efficacy_blocks(results: Results, name: str, title: str, groups: Mapping[str, Sequence[Run]]) -> Iterator[Block]:
-    """Purity and efficacy of groups of complete runs; nothing where none has a suppression block."""
-    with_block = {name: runs for name, runs in groups.items() if _mean_last(results, runs, CHANNEL_PURITY) is not None}
-    if not with_block:
+    """Purity and efficacy of groups of complete runs; nothing where none suppresses. Purity is that of blocks."""
+    with_block, suppressed = (
+        {name: runs for name, runs in groups.items() if any(_mean_last(results, runs, m) is not None for m in metrics)}
+        for metrics in ((CHANNEL_PURITY,), (CHANNEL_PURITY, KEPT_PROBABILITY))
+    )
+    if not suppressed:
         return
     yield Heading(f"Does the suppression bite in the {title.lower()}?", level=3)
-    lame = [group for group, runs in with_block.items() if _is_lame(results, runs)]
+    lame = [group for group, runs in suppressed.items() if _is_lame(results, runs)]
     if lame:
         yield Paragraph(f"It hardly does in {listed(lame)}: {ADVICE}.", warning=True)
-    caption = (
-        f"{title}: purity of the channels at the suppressed layer by epoch, mean over runs; dashed: that of random "
-        "weights of the same initial law. As long as the lines lie close, the gate is that of random weights."
-    )
-    yield Picture(f"{name}-purity", caption, partial(purity_curves, results, with_block))
-    rows = [cells((group, *_figures(results, runs))) for group, runs in with_block.items()]
+    if with_block:
+        yield _purity_picture(results, name, title, with_block)
+    rows = [cells((group, *_figures(results, runs))) for group, runs in suppressed.items()]
     heads = ("run", "channel purity", "above chance", "p(z), z kept", "p(z), z dropped")
     note = (
         "Last epoch; p(z) on the pixels of z over the last epochs that dropped a class, a dash where none did. "
         f"Suppression bites where p(z) with z dropped is below {BITES_BELOW:g} of p(z) with z kept."
     )
     yield Table(f"{name}-efficacy", f"{title}: what suppression takes away", heads, tuple(rows), note=note)
+
+
+def _purity_picture(results: Results, name: str, title: str, with_block: Mapping[str, Sequence[Run]]) -> Picture:
+    caption = (
+        f"{title}: purity of the channels at the suppressed layer by epoch, mean over runs; dashed: that of random "
+        "weights of the same initial law. As long as the lines lie close, the gate is that of random weights."
+    )
+    return Picture(f"{name}-purity", caption, partial(purity_curves, results, with_block))
 
 
 def _figures(results: Results, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -51,7 +59,7 @@ def _figures(results: Results, runs: Sequence[Run]) -> tuple[str, ...]:
 def _is_lame(results: Results, runs: Sequence[Run]) -> bool:
     """Whether drops hardly take anything away; of random channels they are not meant to."""
     found = _efficacy(results, runs)
-    control = any(results.setting(run, "suppression.mechanism.name") == "random_channels" for run in runs)
+    control = any(is_control(partial(results.setting, run)) for run in runs)
     return found is not None and not found.bites and not control
 
 

@@ -63,7 +63,7 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Run], metrics: Sequenc
     listed = [(run, "Pareto front" if several else "best of the search") for run in front[:MOST_FRONT]]
     listed += [(run, run.key.replace("-", ": ", 1)) for run in results.runs("reference")]
     rows = [(*cells((run.key, what)), *_scores(results, run, metrics)) for run, what in listed]
-    heads = ("run", "what", *map(results.arrow, metrics))
+    heads = ("run", "what", *map(results.arrow, metrics), *map(results.best_epoch_label, results.objective_metrics))
     note = "One seed each: the differences are no evidence."
     if "confirm" in results.plans:
         note += " The confirmation, with its seeds and intervals, is what counts."
@@ -92,8 +92,10 @@ def _scores_of_trials(
 
 def _scores(results: Results, trial: Run, metrics: Sequence[str]) -> tuple[Cell, ...]:
     if not trial.complete:
-        return cells([f"({trial.state})"] + [""] * (len(metrics) - 1), "muted")
-    return cells([number(results.last(trial, metric)) for metric in metrics])
+        return cells([f"({trial.state})"] + [""] * (len(metrics) + len(results.objectives) - 1), "muted")
+    best = (results.best_epoch(trial, metric) for metric in results.objective_metrics)
+    of_best = [f"{number(one.value)} (epoch {one.epoch})" if one else NOTHING for one in best]
+    return cells([*(number(results.last(trial, metric)) for metric in metrics), *of_best])
 
 
 def _pick(knobs: Knobs, trial: Run, name: str) -> str:

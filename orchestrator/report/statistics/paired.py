@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from orchestrator.report.statistics.sign_flip import Floats, mean_interval, sign_flip
+from orchestrator.report.statistics.sign_flip import TIE, Floats, mean_interval, sign_flip
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> block -> last epoch's value, of complete runs only."""
@@ -130,7 +130,7 @@ def _comparison(
         p=sign_flip(y - x) if len(paired) > 1 else None,
         p_adjusted=None,
         improvement=_mean((np.sign(gains) + 1) / 2) if paired else None,
-        better=bool(_mean(gains) > 0) if paired and _mean(gains) != 0 else None,
+        better=_direction(gains),
     )
 
 
@@ -146,6 +146,13 @@ def _adjusted(comparisons: Sequence[PairedDifference], method: Literal["holm", "
 
 def _has(runs: Mapping[int, float], block: int) -> bool:
     return block in runs and math.isfinite(runs[block])
+
+
+def _direction(gains: Floats) -> bool | None:
+    """Whether the mean gain is above zero; None where it is zero but for rounding, which depends on the order."""
+    if not gains.size or abs(gains.mean()) <= TIE * np.abs(gains).max():
+        return None
+    return bool(gains.mean() > 0)
 
 
 def _mean(x: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.studyfile.space.notation import options_of
 from orchestrator.studyfile.space.variants import count_pairs, count_variants, pair_variants, variants
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
@@ -10,6 +11,7 @@ from trainable.configfile.node import Node, child_of, entries_of, nearest
 from trainable.data.config import DATA_SECTIONS
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.names import objective_names
+from trainable.suppression.unused import unused_settings
 
 MOST_VARIANTS = 50_000
 """Trials that are checked when a file is read: a few seconds' worth."""
@@ -26,6 +28,13 @@ def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
         config = validate(TrialConfig, variant, (), mistakes)
         first = config if index == 0 else first
     return first
+
+
+def check_suppression(trial: Node, mistakes: list[Mistake]) -> None:
+    """Check that each possible ``suppression`` section writes no setting without effect."""
+    suppression = child_of(trial, "suppression")
+    for section in [] if suppression is None else options_of(suppression) or [suppression]:
+        mistakes.extend(unused_settings(section))
 
 
 def check_data_sets(trial: Node, mistakes: list[Mistake]) -> None:

@@ -21,10 +21,10 @@ class Objective(Section):
     """Whether larger or smaller values are better."""
 
 
-def first_objective(specification: Mapping[str, JsonValue]) -> Objective:
-    """What the trials of a study are compared by, from its specification as a plain tree."""
+def objectives_of(specification: Mapping[str, JsonValue]) -> tuple[Objective, ...]:
+    """What a study optimises, from its specification as a plain tree; its trials are compared by the first."""
     written = specification["objective"]
-    return Objective.model_validate(written[0] if isinstance(written, list) else written)
+    return tuple(map(Objective.model_validate, written if isinstance(written, list) else [written]))
 
 
 @dataclass(frozen=True)

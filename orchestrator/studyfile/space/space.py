@@ -194,8 +194,9 @@ def _matches(tree: Tree, value: JsonValue, name: str) -> Iterator[dict[str, Valu
                 items = zip(_children(tree, name), value, strict=True)
                 yield from _combined([partial(_matches, child, item, path) for (child, path), item in items])
         case _:
-            # a name alone stands for the section of that name with its defaults; a file's name for its content, which
-            # the caller compares
+            # a name alone stands for the section of that name with its defaults; a file's name for its content, and
+            # auto for what it gives, which the caller compares
             content = isinstance(tree, str) and isinstance(value, dict) and "sha256" in value
-            if content or tree == (value["name"] if isinstance(value, dict) and "name" in value else value):
+            scalar = value["name"] if isinstance(value, dict) and "name" in value else value
+            if content or tree in ("auto", scalar):
                 yield {}

@@ -40,7 +40,10 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
     config = trial_of(tree)
     if "preset" in section.read_factors() or any("preset" in arm for arm in section.read_arms().values()):
         return tree
-    return config.model_dump(mode="json", exclude={"preset", "seed"})
+    dumped = config.model_dump(mode="json", exclude={"preset", "seed"})
+    if value_at(dumped, "suppression.mechanism") == {"name": "gate"}:  # as auto is kept: an arm may move to the input
+        return set_at(dumped, "suppression.mechanism", {"name": "auto"})
+    return dumped
 
 
 def content(config: TrialConfig) -> str:

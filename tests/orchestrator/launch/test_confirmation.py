@@ -92,9 +92,9 @@ def test_the_status_counts_by_arm(tmp_path: Path) -> None:
     console = Console(record=True, width=120)
     console.print(status(str(tmp_path / "out"), "s"))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
-    assert "plain 1/2 0.9000" in lines
-    assert "search-0001 2/2 0.3000" in lines
-    assert "search-0002 2/2 1 0.4000" in lines
+    assert "plain 1/2 0.9000 0.9000" in lines
+    assert "search-0001 2/2 0.3000 0.3000" in lines
+    assert "search-0002 2/2 1 0.4000 0.4000" in lines
     assert any(line.startswith("confirm-search-0002-s1 failed") for line in lines), "what failed is named"
     assert not any(line.startswith("confirm-search-0001-s1") for line in lines), "what ended well is counted"
 

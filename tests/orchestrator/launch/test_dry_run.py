@@ -18,7 +18,7 @@ from orchestrator.launch.forecast import Forecast, sampled
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import read_history
 from orchestrator.launch.one_launch import Target
-from orchestrator.launch.preflight import check_models
+from orchestrator.launch.preflight import check_models, fetch_weights
 from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import Planner
 from orchestrator.store import layout
@@ -165,15 +165,29 @@ def test_every_batch_and_size_is_foreseen(study: Make) -> None:
     assert {each.size for each in images if not each.training} == {(32, 32), (64, 32)}
 
 
-def test_a_machine_that_is_too_small_is_told_with_everything_else(
+def test_what_another_machine_may_have_is_told_and_refuses_nothing(
     study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A study of a cluster is looked at on a laptop, too."""
+
+    def offline(*_: object, **options: bool) -> None:
+        raise OSError("no route")
+
     monkeypatch.setattr("orchestrator.launch.dry_run.this_machine", lambda: {"CPU": 2, "GPU": 0})
-    with pytest.raises(InputError, match=r"^resources: \{cpu: 1, gpu: 1\}: no node can ever meet this"):
-        said(study(*TINY, "resources.gpu=1"), capsys)
-    out = capsys.readouterr().out
-    assert "\nmodel  " in out
-    assert "Run it with" not in out
+    monkeypatch.setattr("trainable.model.weights.HubFiles.fetch", offline)
+    monkeypatch.setattr("trainable.model.weights.HubFiles.reach", offline)
+    loaded = study(*TINY, "resources.gpu=1", "model.encoder=resnet18", "model.encoder_weights=imagenet")
+    lines = said(loaded, capsys)
+    lacking = [each.removeprefix("not here    ") for each in lines if each.startswith("not here ")]
+    with pytest.raises(InputError) as told:
+        fetch_weights(loaded)
+    assert lacking[0] == str(told.value)
+    assert "not in the local cache" in lacking[0]
+    assert lacking[1].startswith("resources: {cpu: 1, gpu: 1}: no node can ever meet this")
+    assert len(lacking) == 2
+    assert [config.model.encoder_weights for config in probed] == [None, None], "random weights cost as much"
+    assert "one after the other" in line(lines, "estimate")
+    assert lines[-1] == "Run it where it is not refused, with:  again"
 
 
 def test_a_fraction_and_a_limit_decide_the_slots(

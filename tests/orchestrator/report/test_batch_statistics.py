@@ -10,6 +10,7 @@ from made_studies import PRESET_ARMS, preset_plan
 from orchestrator.report.build import compose
 from orchestrator.report.pages.rendering import render
 from orchestrator.report.source import read_results
+from orchestrator.store.stage_plan import Arm
 from orchestrator.store.trial_record import Record
 from trainable.config import read_trial
 from trainable.presets import Preset
@@ -27,8 +28,7 @@ def with_presets(record: Record, suppression: Mapping[str, object]) -> Record:
 
 def said(make: Any, arms: tuple[Preset, ...], suppression: Mapping[str, object]) -> str:
     made = make()
-    plan = preset_plan(seeds=2)
-    plan = replace(plan, arms=tuple(arm for arm in plan.arms if arm.name in (*arms, "plain")))
+    plan = preset_plan(seeds=2, arms=tuple(Arm(name, {"preset": name}) for name in ("plain", *arms)))
     made.compare(plan, {arm.name: PRESET_ARMS.get(arm.name, 0.0) for arm in plan.arms})
     made.records = [with_presets(record, suppression) for record in made.records]
     results = read_results(made.write())
@@ -54,6 +54,11 @@ def test_a_search_that_is_not_says_so(make: Any) -> None:
     assert f"{JUDGED}search-0000, search-0001, search-0002, search-0003, reference-official." in text
     assert "reference-plain" not in text.partition(JUDGED)[2].partition(".")[0]
     assert BEHIND not in text
+
+
+def test_erasing_has_no_block_to_speak_of(make: Any) -> None:
+    text = said(make, ("erase", "erase_blocks"), {"layer": "input"})
+    assert JUDGED not in text
 
 
 def test_plain_arms_have_no_statistics_to_speak_of(make: Any) -> None:

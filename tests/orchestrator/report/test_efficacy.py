@@ -68,6 +68,13 @@ def test_a_warning_names_the_arms_in_which_suppression_does_not_bite(make: Any) 
     assert all(word in said.text for word in ("granularity: image", "model.init: small", "schedule: linear"))
 
 
+def test_controls_of_erasing_are_not_meant_to_take_a_class_away(make: Any) -> None:
+    document = document_of(make, {"erase": 0.2, "ignore": 0.8, "erase_elsewhere": 0.8, "erase_blocks": 0.8})
+    assert not any("hardly" in block.text for block in document.blocks if isinstance(block, Paragraph))
+    document = document_of(make, {"erase": 0.8})
+    assert any("It hardly does in erase" in block.text for block in document.blocks if isinstance(block, Paragraph))
+
+
 def test_studies_without_a_block_have_no_such_section(make: Any) -> None:
     document = document_of(make, {})
     assert not any("bite" in str(block) for block in document.blocks)

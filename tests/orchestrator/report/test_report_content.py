@@ -414,3 +414,29 @@ def test_tables_hold_a_cell_for_every_head(make: Make) -> None:
     for found in report(made).tables:
         assert isinstance(found, Table)
         assert {len(row) for row in found.rows} == {len(found.heads)}, found.name
+
+
+def test_the_best_epoch_stands_beside_the_last_without_a_test(make: Make) -> None:
+    made = make()
+    made.compare(preset_plan(seeds=3), PRESET_ARMS, states={("full", 1): (State.PRUNED, "stopped by hand")})
+    peak = {"val/miou": 0.9}
+    made.records = [replace(r, epochs=(r.epochs[0], r.epochs[1] | peak, *r.epochs[2:])) for r in made.records]
+    document = report(made)
+    row, baseline = (by_arm(document, "ablation-best-epoch-val-miou")[arm] for arm in ("full", "plain"))
+    assert row["val/miou, best epoch, biased upwards"] == "0.9000 ± 0.0000"
+    assert (row["Δ of best epochs"], baseline["Δ of best epochs"]) == ("0.0000", "baseline")
+    assert row["which epochs"] == "2 (2 to 2)"
+    main = by_arm(document, "ablation-val-miou")["full"]
+    assert (row["val/miou ↑, last epoch"], row["Δ"]) == (main["val/miou ↑"], main["Δ"])
+    assert not [t.name for t in document.tables if t.name.startswith("ablation-best-epoch") and "miou" not in t.name]
+
+
+def test_each_objective_of_a_search_has_its_best_epoch(make: Make) -> None:
+    made = make("objective=[{metric: val/miou, mode: max}, {metric: val/ece, mode: min}]")
+    made.search(2)
+    row = table(report(made), "search-best")[0]
+    epochs = next(record.epochs for record in made.records if record.key == row["run"])
+    for metric, choose, bias in (("val/miou", max, "upwards"), ("val/ece", min, "downwards")):
+        values = [epoch[metric] for epoch in epochs]
+        best = f"{choose(values):.4f} (epoch {values.index(choose(values)) + 1})"
+        assert row[f"{metric}, best epoch, biased {bias}"] == best

@@ -266,7 +266,7 @@ def test_in_another_thread_it_owns_nothing() -> None:
 def test_the_command_tells_how_to_continue_in_the_words_that_were_typed() -> None:
     code = (
         "import os, sys, time; from orchestrator import sweep, studyfile\n"
-        "def load(*_):\n    os.kill(os.getpid(), 15); time.sleep(50)\n"
+        "def load(*_, **__):\n    os.kill(os.getpid(), 15); time.sleep(50)\n"
         "studyfile.load = load; sys.exit(sweep.main(['my study.yaml', '--set', 'a=[1, 2]']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
@@ -278,7 +278,7 @@ def test_the_command_tells_how_to_continue_in_the_words_that_were_typed() -> Non
 def test_what_fails_once_a_stop_was_asked_for_fails_because_of_it() -> None:
     code = (
         "import os, sys, time; from orchestrator import sweep, studyfile\n"
-        "def load(*_):\n    os.kill(os.getpid(), 2)\n    try:\n        time.sleep(50)\n"
+        "def load(*_, **__):\n    os.kill(os.getpid(), 2)\n    try:\n        time.sleep(50)\n"
         "    except KeyboardInterrupt:\n        raise ImportError('numpy failed to import')\n"
         "studyfile.load = load; sys.exit(sweep.main(['s.yaml']))"
     )

@@ -179,7 +179,7 @@ def check(loaded: Study, name: str, capsys: pytest.CaptureFixture[str], what: ob
     capsys.readouterr()
     for command, run in commands(loaded).items():
         if command == "report" and name.startswith("trials/"):
-            continue  # it reads none of them
+            continue  # it reads nothing of them that decides anything
         code = run()
         captured = capsys.readouterr()
         assert "Traceback" not in captured.out + captured.err

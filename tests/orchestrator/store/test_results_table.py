@@ -11,10 +11,12 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import table, write_best, write_table
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
+from trainable.__main__ import load_config
 from trainable.config import TrialConfig
 from trainable.configfile.mistakes import Mistake
 from trainable.configfile.node import Scalar, plain
 from trainable.configfile.reading import read_mapping
+from trainable.suppression.config import SuppressionConfig
 
 MIOU = Objective(metric="val/miou", mode="max")
 LOSS = Objective(metric="train/loss", mode="min")
@@ -108,6 +110,14 @@ def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:
         mistakes: list[Mistake] = []
         tree = plain(read_mapping(tmp_path / "s/best.yaml", "a trial", {}, mistakes, env={}))
         assert (tree, mistakes) == (odd.planned.config, [])
+
+
+def test_best_yaml_of_a_trial_at_the_input_can_be_run_whatever_it_picked(tmp_path: Path) -> None:
+    suppression = SuppressionConfig(layer="input", alpha=0.37, gate_norm="mean").model_dump(mode="json")
+    config = {**CONFIG, "suppression": suppression, "seed": 11}
+    record = Record(Planned("search-1", "search", 1, config, {}), trial(0, (0.1, 1.0)).epochs)
+    write_best(Store(str(tmp_path), "s"), record, "s", MIOU, threads=2)
+    assert load_config(tmp_path / "s/best.yaml").suppression == SuppressionConfig(layer="input")
 
 
 def picked(number: int, picks: dict[str, Scalar] | None, **suppression: Scalar) -> Record:

@@ -8,8 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.plan.ablation import expected
 from orchestrator.studyfile import Choice, Float, Int, Study, load, reference
-from orchestrator.studyfile.space.trees import order_levels
+from orchestrator.studyfile.space.trees import content, order_levels
+from trainable.config import read_trial
 from trainable.suppression.config import SuppressionConfig
 
 SAMPLING = """
@@ -136,6 +138,41 @@ def test_locate_sees_defaults_that_are_left_out_of_what_is_kept(read, suppressio
     for cell in space.cells():
         config = space.trial(lambda name, _, cell=cell: cell[name], 0)
         assert space.locate(config) == cell
+
+
+@pytest.mark.parametrize("mechanism", ["", "mechanism: auto, ", "mechanism: {name: auto}, "])
+def test_one_domain_over_layers_may_hold_the_input(read, mechanism):
+    """What has no effect there is picked all the same: the trials of a search lie in its space."""
+    layers = "{choice: [input, decoder, [input, encoder.4]]}"
+    space = read(suppression=f"{{{mechanism}layer: {layers}, alpha: {{choice: [0.1, 1]}}}}", search="{trials: 2}").space
+    for cell in space.cells():
+        config = space.trial(lambda name, _, cell=cell: cell[name], 0)
+        assert space.locate(config) == cell
+        assert space.locate(read_trial(config.model_dump(mode="json"))) == cell, "as it is kept"
+        assert config.suppression.erased == (("input",) if "input" in str(cell["suppression.layer"]) else ())
+
+
+def test_auto_is_kept_as_the_gate_of_older_versions_where_it_is_one(read):
+    unwritten, auto, gate = (
+        read(suppression=f"{{{mechanism}p_max: {{uniform: [0, 1]}}}}").space.trial(lambda *_: 0.5, 0)
+        for mechanism in ("", "mechanism: auto, ", "mechanism: gate, ")
+    )
+    assert unwritten == auto == gate
+    assert content(unwritten) == content(auto) == content(gate)
+    kept = gate.model_dump(mode="json")["suppression"]
+    assert kept["mechanism"] == {"name": "gate"}
+    assert "reweight" not in kept, "a setting that came later"
+
+
+def test_an_arm_may_move_a_baseline_of_maps_to_the_input(read):
+    factors = "{suppression.layer: [decoder, input]}"
+    study = read(
+        suppression="{p_max: 0.5, alpha: 0.3}",
+        search="{trials: 1}",
+        ablation=f"{{design: one_at_a_time, seeds: 2, baseline: {{suppression.p_max: 1.0}}, factors: {factors}}}",
+    )
+    sections = {trial.suppression for trial in expected(study) if trial.suppression and trial.suppression.p_max == 1.0}
+    assert {(section.layers, section.erased) for section in sections} == {(("decoder",), ()), (("input",), ("input",))}
 
 
 def test_a_default_that_is_left_out_of_what_is_kept_is_a_level_like_others():

@@ -9,15 +9,15 @@ import pytest
 from orchestrator.studyfile import ConfigError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer, hrnet"
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, class_weights, compile, precision"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision"
 TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, tracking"
 
 MISTAKES = [
     # names outside a closed set
     ({"modle": "1"}, f"10 modle: unknown key 'modle'; one of {TOP} (did you mean 'model'?)"),
     ({"train": "{epochs: 1, batch_size: 1, epoch: 2}"}, f"5 train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
-    ({"data": "{name: shapes, root: x}"}, "3 data.root: unknown key 'root'; one of name, size, train_images, val_images, rho, seed, augment"),
-    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin"),
+    ({"data": "{name: shapes, root: x}"}, "3 data.root: unknown key 'root'; one of rare_class_sampling, rare_copy_paste, name, size, train_images, val_images, rho, seed, augment"),
+    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed"),
     ({"model": "{arch: dpt, encoder: resnet18}"}, f"4 model.arch: unknown 'dpt'; one of {ARCHS}; dpt's decoder needs the prefix tokens of a ViT encoder besides the feature maps"),
     ({"model": "{arch: FPN, encoder: resnet18}"}, f"4 model.arch: unknown 'FPN'; one of {ARCHS} (did you mean 'fpn'?)"),
     ({"model": "{arch: 3, encoder: resnet18}"}, f"4 model.arch: expected one of {ARCHS}; got 3"),
@@ -38,12 +38,20 @@ MISTAKES = [
     ({"train": "{epochs: 2, batch_size: 1, lr: [1]}"}, "5 train.lr: expected a number, got a list"),
     ({"train": "{epochs: 2, batch_size: 1, lr: .nan}"}, "5 train.lr: must be finite, got NaN"),
     ({"train": "[1]"}, "5 train: expected a mapping; got a list"),
-    ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin"),
-    ({"suppression": "{sampling: 3, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: expected a mapping with a name, one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin; got 3"),
-    ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of decoder, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5, branch.1, branch.2, branch.3, branch.4 (did you mean 'encoder.5'?)"),
+    ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed"),
+    ({"suppression": "{sampling: 3, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: expected a mapping with a name, one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed; got 3"),
+    ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of input, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5, branch.1, branch.2, branch.3, branch.4, decoder (did you mean 'encoder.5'?)"),
     ({"suppression": "{layer: [decoder, decoder], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: lists a layer twice"),
     ({"suppression": "{layer: [], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: expected at least 1 value, got 0"),
     ({"suppression": "{layer: encoder.4, importance: classifier, p_max: {uniform: [0, 1]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
+    ({"suppression": "{layer: input, alpha: {uniform: [0, 1]}}"}, "6 suppression.alpha: has no effect: a trial that only erases has one path and no block; leave it out"),
+    ({"suppression": "{layer: [input], recalibrate: false, p_max: {uniform: [0, 1]}}"}, "6 suppression.recalibrate: has no effect: a trial that only erases has one path and no block; leave it out"),
+    ({"suppression": "{choice: [{gate_norm: mean}, {mechanism: {name: erase, fill: swap}, gate_norm: mean}]}"}, "6 suppression.gate_norm: has no effect: a trial that only erases has one path and no block; leave it out"),
+    ({"suppression": "{layer: {choice: [input, decoder]}, mechanism: {choice: [auto, projection]}}"}, "6 suppression.mechanism: 'projection' changes channels, of which input has none to change; use erase, or auto (erase at the input, gate elsewhere)"),
+    ({"suppression": "{mechanism: {name: erase, fill: none, labels: kept}, p_max: {uniform: [0, 1]}}"}, "6 suppression.mechanism.labels: with fill none and the labels kept nothing is suppressed"),
+    ({"suppression": "{mechanism: {name: erase, mask: elsewhere}, p_max: {uniform: [0, 1]}}", "train": "{epochs: 1, batch_size: 1}"}, "5 train.batch_size: mask elsewhere takes another image of the batch: at least 2, got 1"),
+    ({"suppression": "{sampling: {name: listed, classes: [meadw, sand]}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.classes: unknown class 'meadw'; one of meadow, sand, disk_rising, disk_falling, square_rising, square_falling (did you mean 'meadow'?)"),
+    ({"suppression": "{sampling: {name: listed, classes: [sand, sand]}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.classes: lists a class twice"),
     ({"suppression": "{num_classes: 6, p_max: {uniform: [0, 1]}}"}, "6 suppression.num_classes: must be below the number of classes, shapes has 6; got 6"),
     ({"suppression": "{sampling: {name: inverse_frequency, tau: -1}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.tau: must be > 0, got -1"),
     ({"suppression": "{p_max: {uniform: [0, 1]}, importance: {choice: [auto, classifier]}, layer: {choice: [decoder, encoder.4]}}"}, "6 suppression.importance: the classifier's weights fit the decoder's channels only; use auto, auxiliary or gradient at encoder.4"),
@@ -51,7 +59,9 @@ MISTAKES = [
     ({"preset": "{choice: [plain, full]}", "suppression": "{alpha: {uniform: [0.1, 99]}}"}, "6 suppression.alpha: must be <= 30, got uniform [0.1, 99]"),
     ({"preset": "plain", "suppression": "{p_max: {uniform: [0, 7]}}"}, "6 suppression.p_max: must be <= 1, got uniform [0, 7]"),
     ({"preset": "{choice: [random_channels, full]}", "suppression": "{mechanism: {choice: [gate, {name: hard, q: {uniform: [0.1, 2]}}]}}"}, "6 suppression.mechanism.q: must be < 1, got uniform [0.1, 2]"),
-    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels (did you mean 'full'?)"),
+    ({"suppression": "{reweight: keep, p_max: {uniform: [0, 1]}}", "train": "{epochs: 1, batch_size: 1, loss: dice}"}, "6 suppression.reweight: keep divides by all labelled pixels, of which 'dice' is no mean; use mean, or the loss ce, focal or logit_adjusted"),
+    ({"suppression": "{reweight: {choice: [mean, keep]}}", "train": "{epochs: 1, batch_size: 1, loss: {choice: [ce, {name: ohem, min_kept: {uniform: [0.1, 1]}}]}}"}, "6 suppression.reweight: keep divides by all labelled pixels, of which 'ohem' is no mean; use mean, or the loss ce, focal or logit_adjusted"),
+    ({"preset": "fulll"}, "10 preset: unknown 'fulll'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels, erase, ignore, erase_elsewhere, erase_blocks (did you mean 'full'?)"),
     ({"train": "{epochs: 2, batch_size: 1, optimizer: adam}"}, "5 train.optimizer: unknown 'adam'; one of adamw, sgd (did you mean 'adamw'?)"),
     ({"data": "{name: shapes, size: 64}"}, "3 data.size: expected a list, got 64"),
     ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),

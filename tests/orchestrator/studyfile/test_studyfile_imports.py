@@ -7,12 +7,12 @@ from pathlib import Path
 HEAVY = ["torch", "ray", "optuna", "mlflow", "pandas", "numpy"]
 CODE = f"""
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 from orchestrator.studyfile import load
 load(sys.argv[1])
 heavy = [name for name in {HEAVY} if name in sys.modules]
 assert not heavy, heavy
-assert time.perf_counter() - start < 2, time.perf_counter() - start
+assert time.process_time() - start < 2, "its own time: another load does not count"
 """
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
 from orchestrator.terminal.console import announced
@@ -131,6 +132,27 @@ def test_the_summary_compares_with_the_references_and_claims_nothing(study: Call
     assert "/there" in out
 
 
+def test_the_summary_shows_the_best_epoch_beside_the_last_on_80_columns(study: Callable[..., Study]) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    names = ("reference-plain", "reference-plain_small", "reference-official")
+    references = [record(name, 0.3, 0.7, 0.1, state=State.COMPLETE) for name in names]
+    runs = [
+        replace(one, planned=replace(one.planned, kind="ablation", arm=arm, block=block))
+        for arm, block, *scores in (("plain", 0, 0.5, 0.4), ("plain", 1, 0.3, 0.3), ("full", 0, 0.5, 0.5))
+        for one in [record(f"ablation-{arm}-{block}", *scores, state=State.COMPLETE)]
+    ]
+    plan = StagePlan("ablation", "arms", "plain", (Arm("plain"), Arm("full")), (0, 1))
+    trials = [record("search-0000", 0.2, 0.4, state=State.COMPLETE), *references, *runs]
+    print_summary(console, study(), trials, {"ablation": plan}, seconds=61, results={})
+    rows = [line.split() for line in text(console).splitlines() if len(line) <= 80 and not line.isspace()]
+    at = rows.index(["val/miou", "0.4000", "0.1000", "0.1000", "0.1000"])
+    assert rows[at + 1 : at + 3] == [["best", "epoch,", "0.4000", "@2", *["0.7000", "@2"] * 3], ["biased", "upwards"]]
+    assert ["plain", "0.3500", "0.0707", "-", "2", "0.4000"] in rows
+    assert ["full", "0.5000", "-", "+0.1000", "1", "0.5000", "(+0.0000)"] in rows, (
+        "a pair with 0.4000, whose best is 0.5"
+    )
+
+
 def suppressing(
     key: str, *epochs: tuple[float, float, float], mechanism: str = "gate", arm: str | None = None
 ) -> Record:
@@ -195,6 +217,8 @@ def test_the_summary_of_several_objectives_is_a_pareto_front(study: Callable[...
     print_summary(console, several, records, {}, seconds=1, results={"study": "/there"})
     out = text(console)
     assert "Pareto front" in out
+    assert "biased upwards" in out, "of val/miou"
+    assert "biased downwards" in out, "of val/rare_miou, of which less is better here"
     assert all(f"search-{n}" in out for n in (1, 2, 3))
 
 

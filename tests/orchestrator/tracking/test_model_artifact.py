@@ -16,6 +16,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
+from safetensors.torch import load_file
 from tracking_server import mlflow_server
 
 from orchestrator.plan.planner import Planner
@@ -193,6 +194,13 @@ def test_it_is_logged_and_registered_once(trained: tuple[Store, Record], databas
         assert log_best_model(client, run_id, store, record, register="twins") == first
     (version,) = client.search_model_versions("name = 'twins'")
     assert (version.version, version.run_id) == (1, run_id)
+    weights = tmp_path / run_id / "artifacts/model.safetensors"
+    weights.unlink()  # as an earlier version left the run
+    assert log_best_model(client, run_id, store, record, register="twins") == first
+    checkpoint = store.read_checkpoint(record.key, store.checkpoints(record.key)[0])
+    assert checkpoint is not None
+    classifier = from_bytes(checkpoint.state)["model"]["classifier.weight"]
+    assert torch.equal(load_file(weights)["segmentation_head.0.weight"], classifier)
     (output,) = client.get_run(run_id).outputs.model_outputs
     linked = client.get_logged_model(output.model_id).tags["mlflow.modelVersions"]
     assert json.loads(linked) == [{"name": "twins", "version": 1}], "the model's page shows its version"

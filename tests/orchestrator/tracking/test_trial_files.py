@@ -19,12 +19,12 @@ import yaml
 from PIL import Image
 
 from orchestrator.plan.planner import Planner
-from orchestrator.store.artifacts import Confusion, read_confusion, read_picture
+from orchestrator.store.artifacts import Confusion, WeightCosines, read_confusion, read_picture, read_weight_cosines
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
-from orchestrator.tracking.confusion_picture import DPI, draw_confusion
+from orchestrator.tracking.matrix_pictures import DPI, draw_confusion, draw_weight_cosines
 from orchestrator.tracking.trial_files import write_trial_files
 from orchestrator.worker.attempt import Attempt, StorageFailed
 from orchestrator.worker.job import Job
@@ -41,7 +41,9 @@ train: {epochs: 3, batch_size: 4, lr: 6.0e-3}
 suppression: {p_max: 0.7}
 search: {trials: 1, references: []}
 """
-FIRST, LAST, CONFUSION = "validation_first.png", "validation_last.png", "confusion.json"
+FIRST, LAST, GRADCAM = "validation_first.png", "validation_last.png", "gradcam_last.png"
+CONFUSION, COSINES = "confusion.json", "weight_cosine.json"
+KEPT = [CONFUSION, GRADCAM, FIRST, LAST, COSINES]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,16 @@ class Looked:
         if self.broken:
             raise RuntimeError("no picture today")
         return {"validation": f"after {self.epoch}".encode()}
+
+    def gradcam(self) -> bytes:
+        if self.broken:
+            raise RuntimeError("no map today")
+        return b"maps"
+
+    def weight_cosines(self) -> torch.Tensor:
+        if self.broken:
+            raise RuntimeError("no weights today")
+        return torch.eye(6).double() * 0.99999999
 
 
 drawn: list[int] = []
@@ -143,7 +155,7 @@ def test_a_worker_keeps_the_first_and_the_last_epoch(planned: Planned, store: St
     assert kept(store, planned.key) == [FIRST]
     attempt.next_epoch()
     attempt.next_epoch()
-    assert kept(store, planned.key) == [CONFUSION, FIRST, LAST], "there before the driver hears of the last epoch"
+    assert kept(store, planned.key) == KEPT, "there before the driver hears of the last epoch"
     attempt.close()
     assert drawn == [1, 3], "an epoch in between costs nothing"
     assert read_picture(store.objects, planned.key, FIRST) == b"after 1"
@@ -152,19 +164,21 @@ def test_a_worker_keeps_the_first_and_the_last_epoch(planned: Planned, store: St
     assert confusion is not None
     assert (confusion.epoch, confusion.classes, confusion.rare) == (3, SHAPES, (4, 5))
     assert confusion.matrix[1] == tuple(range(18, 36, 3))
+    cosines = read_weight_cosines(store.objects, planned.key)
+    assert cosines == WeightCosines(3, SHAPES, (4, 5), tuple(map(tuple, np.eye(6).tolist())))
 
 
 def test_a_trial_that_continues_draws_nothing_twice(planned: Planned, store: Store) -> None:
     run(planned, store, "looking:seen", epochs=2)
     run(planned, store, "looking:seen", epochs=1)
     assert drawn == [1, 3]
-    assert kept(store, planned.key) == [CONFUSION, FIRST, LAST]
+    assert kept(store, planned.key) == KEPT
 
 
 def test_a_trial_of_one_epoch_has_its_last(planned: Planned, store: Store) -> None:
     short = replace(planned, config={**planned.config, "train": {**planned.config["train"], "epochs": 1}})
     run(short, store, "looking:seen", epochs=1)
-    assert kept(store, planned.key) == [CONFUSION, LAST]
+    assert kept(store, planned.key) == [CONFUSION, GRADCAM, LAST, COSINES]
 
 
 def test_what_cannot_be_drawn_is_a_line_in_the_log(planned: Planned, store: Store) -> None:
@@ -175,6 +189,8 @@ def test_what_cannot_be_drawn_is_a_line_in_the_log(planned: Planned, store: Stor
     log = (store.objects.read(f"trials/{planned.key}/log-1.txt") or b"").decode()
     assert "epoch 1: no pictures: RuntimeError: no picture today" in log
     assert "epoch 3: no confusion matrix: RuntimeError: no matrix today" in log
+    assert "epoch 3: no Grad-CAM maps: RuntimeError: no map today" in log
+    assert "epoch 3: no cosines of the weights: RuntimeError: no weights today" in log
 
 
 def test_an_engine_that_shows_nothing_leaves_nothing(planned: Planned, store: Store) -> None:
@@ -205,7 +221,7 @@ def test_a_storage_that_does_not_take_it_interrupts_the_trial(
     for _ in range(3 - done):
         again.next_epoch()
     again.close()
-    assert kept(store, planned.key) == [CONFUSION, FIRST, LAST]
+    assert kept(store, planned.key) == KEPT
 
 
 def test_what_a_killed_write_left_is_removed(planned: Planned, store: Store, tmp_path: Path) -> None:
@@ -223,6 +239,8 @@ def test_damaged_artifacts_disturb_nobody(planned: Planned, store: Store, tmp_pa
     path = folder / CONFUSION
     path.write_text(path.read_text().replace("108", "109", 1))
     assert read_confusion(store.objects, planned.key) is None
+    (folder / COSINES).write_text('{"sha256": "0"}')
+    assert read_weight_cosines(store.objects, planned.key) is None
     after = Store(store.storage, "s")
     assert (after.records(), after.warnings) == (before, [])
 
@@ -243,13 +261,13 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     return store, record
 
 
-ALL = {"config.yaml", "class_iou.csv", "confusion.png", FIRST, LAST, "log-1.txt"}
+ALL = {"config.yaml", "class_iou.csv", "confusion.png", "weight_cosine.png", GRADCAM, FIRST, LAST, "log-1.txt"}
 
 
 def test_a_complete_trial_shows_everything(complete: tuple[Store, Record], tmp_path: Path) -> None:
     store, record = complete
     assert files_of(record, store, tmp_path) == ALL
-    for name in ("confusion.png", FIRST, LAST):
+    for name in ("confusion.png", "weight_cosine.png", FIRST, LAST):
         assert Image.open(tmp_path / name).size > (400, 200)
     confusion = read_confusion(store.objects, record.key)
     assert confusion is not None
@@ -327,11 +345,15 @@ def matrix(classes: int, name: str = "class {}") -> Confusion:
 
 
 @pytest.mark.parametrize("classes", [2, 11, 26, 61, 150])
-def test_a_confusion_matrix_is_drawn_large_enough_and_not_too_large(classes: int, tmp_path: Path) -> None:
-    draw_confusion(matrix(classes), "t", tmp_path / "c.png")
+def test_a_matrix_is_drawn_large_enough_and_not_too_large(classes: int, tmp_path: Path) -> None:
+    confusion = matrix(classes)
+    draw_confusion(confusion, "t", tmp_path / "c.png")
     width, height = Image.open(tmp_path / "c.png").size
     assert classes * 0.09 * DPI < min(width, height)
     assert max(width, height, 400) <= 2300
+    rows = tuple(map(tuple, np.eye(classes).tolist()))
+    draw_weight_cosines(WeightCosines(3, confusion.classes, confusion.rare, rows), "t", tmp_path / "w.png")
+    assert Image.open(tmp_path / "w.png").size == (width, height)
 
 
 def test_the_cells_are_the_shares_of_the_rows(tmp_path: Path) -> None:

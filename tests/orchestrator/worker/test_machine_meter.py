@@ -1,6 +1,7 @@
 """Figures of the machine in an epoch: the trial's own GPUs and no other, whatever the driver does."""
 
 # ruff: noqa: N802
+import mmap
 import threading
 import time
 from collections.abc import Callable
@@ -171,13 +172,12 @@ def test_an_epoch_that_fails_leaves_no_thread(driver: Driver, monkeypatch: pytes
 def test_the_worker_and_the_host_are_really_measured(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     before = psutil.Process().memory_info().rss
-    with MachineMeter(0.02).epoch() as figures:
-        large = bytearray(64 << 20)
+    with MachineMeter(0.02).epoch() as figures, mmap.mmap(-1, 64 << 20) as large:  # pages that were not there before
+        large.write(bytes(64 << 20))
         end = time.monotonic() + 0.4
         while time.monotonic() < end:
-            large[0] += 1 if large[0] < 255 else -255
+            large[0] = (large[0] + 1) % 256
         time.sleep(0.05)
-        del large
     assert figures[RSS] >= before + (60 << 20)
     assert 100 / (psutil.cpu_count() or 1) * 0.5 < figures[CPU_PERCENT] <= 100, "this process alone kept one core busy"
 

@@ -24,13 +24,15 @@ from trainable.evaluate.metrics.names import (
     KEPT_PROBABILITY,
     PURITY_ABOVE_CHANCE,
     WEIGHT_COSINE,
+    WEIGHT_COSINE_FREQUENT,
 )
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.model.segmenter import Segmenter
 from trainable.suppression.block import SuppressionBlock
-from trainable.suppression.config import Gate, Hard, Mechanism, Projection, RandomChannels, SuppressionConfig
+from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
+from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
 from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
 from trainable.train.engine import fit
@@ -125,7 +127,7 @@ class Last(nn.Module):
         return features[-1]
 
 
-def colour_model(weight_CK: Tensor, bias_C: Tensor, mechanism: Mechanism) -> Segmenter:
+def colour_model(weight_CK: Tensor, bias_C: Tensor, mechanism: ChannelMechanism) -> Segmenter:
     """Channel k is 1 where colour k is, the block is the mechanism alone, the classifier is given."""
     classes, channels = weight_CK.shape
     classifier = nn.Conv2d(channels, classes, kernel_size=1)
@@ -160,7 +162,7 @@ def test_effects_where_suppression_provably_works() -> None:
 
 
 @pytest.mark.parametrize("mechanism", [Hard(name="hard", q=0.33), Projection(name="projection")])
-def test_other_mechanisms_work_there_too(mechanism: Mechanism) -> None:
+def test_other_mechanisms_work_there_too(mechanism: ChannelMechanism) -> None:
     """Without a gate the logit of the right class is 6, and 0 once its channel is gone."""
     model = colour_model(6 * torch.eye(3), torch.zeros(3), mechanism)
     found = effects(model, CPU, colour_images(STRIPES_BHW), STRIPES_BHW)
@@ -199,13 +201,14 @@ def test_diagnose_leaves_out_what_is_undefined() -> None:
     model = colour_model(6 * torch.eye(3), torch.zeros(3), Gate(name="gate"))
     images_B3HW = colour_images(STRIPES_BHW)
     found = diagnose(model, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), most_images=8)
-    purity = {WEIGHT_COSINE, CHANNEL_PURITY, PURITY_ABOVE_CHANCE}
+    cosines = {WEIGHT_COSINE, WEIGHT_COSINE_FREQUENT}  # no class is rare
+    purity = {*cosines, CHANNEL_PURITY, PURITY_ABOVE_CHANCE}
     assert set(found) == purity | {KEPT_PROBABILITY, DROPPED_PROBABILITY, COLLATERAL}
     assert (found[WEIGHT_COSINE], found[CHANNEL_PURITY]) == (0, 1)
     ignored = torch.full_like(STRIPES_BHW, IGNORE_INDEX).byte()
     assert set(diagnose(model, CPU, HeldFrames(images_B3HW, ignored), 8)) == purity
     plain = Segmenter(model.encoder, model.decoder, model.classifier, model.upsample, {}, {})
-    assert set(diagnose(plain, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), 8)) == {WEIGHT_COSINE}
+    assert set(diagnose(plain, CPU, HeldFrames(images_B3HW, STRIPES_BHW.byte()), 8)) == cosines
 
 
 def test_diagnose_changes_no_weight_statistic_or_random_state() -> None:
@@ -247,17 +250,6 @@ def test_ece_by_hand() -> None:
     nothing = Calibration(torch.device("cpu"))
     nothing.add(logits_1C1W, torch.full((1, 1, 5), IGNORE_INDEX))
     assert math.isnan(nothing.error())
-
-
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_weight_cosine_against_loops(kernel: int) -> None:
-    torch.manual_seed(kernel)
-    classifier = nn.Conv2d(4, 5, kernel)
-    vectors = [row.flatten().double() for row in classifier.weight.detach()]
-    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
-    cosines = [float(vectors[i] @ vectors[j] / (vectors[i].norm() * vectors[j].norm())) for i, j in pairs]
-    assert weight_cosine(classifier) == pytest.approx(sum(cosines) / len(cosines), abs=1e-9)
-    assert math.isnan(weight_cosine(nn.Conv2d(4, 1, kernel)))
 
 
 def test_the_clock_sums_spans_and_starts_anew() -> None:

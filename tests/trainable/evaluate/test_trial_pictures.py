@@ -27,6 +27,8 @@ def run(config: TrialConfig, look: bool) -> list[EpochResult]:
     for result in fit(config, device="cpu", threads=1):
         if look:
             assert result.pictures().keys() == {"validation"}
+            assert result.gradcam() is not None
+            assert result.weight_cosines().shape == (6, 6)
         results.append(result)
     return results
 

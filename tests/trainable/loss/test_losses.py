@@ -17,7 +17,13 @@ from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.loss.build import build_loss
 from trainable.loss.config import Loss
-from trainable.suppression.loss import PathLoss
+from trainable.model.build import build_model
+from trainable.model.config import ModelConfig
+from trainable.suppression.config import SuppressionConfig
+from trainable.suppression.drop import Drop
+from trainable.suppression.loss import PathLoss, PathLosses
+from trainable.train.compute import Compute
+from trainable.train.step import Batch, suppressed_losses
 
 C = 4
 PIXELS = (900, 90, 10, 0)
@@ -156,3 +162,88 @@ def test_what_smps_losses_make_of_classes_that_are_missing() -> None:
     )
     nowhere_BHW = torch.full((2, 4, 6), IGNORE_INDEX)
     assert smp.losses.LovaszLoss(**usual)(logits_BCHW, nowhere_BHW).shape == (0, C)
+
+
+# ------------------------------------------------------------------------------------------- steps that suppress
+
+ERASE = {"layer": "input", "mechanism": {"name": "erase"}}
+GATE = {"layer": "decoder", "mechanism": {"name": "gate"}, "gate_norm": "mean"}
+OF_PIXELS = ("ce", "focal", "logit_adjusted")
+"""Losses that are a mean over the pixels, which alone `reweight: keep` can hold."""
+WEIGHTS = (1.0, 3.0, 0.5, 2.0)
+
+
+def step_of(
+    section: dict[str, Any], loss: Any, labels_BHW: Tensor, drop: Drop
+) -> tuple[PathLosses, Tensor, list[Tensor]]:
+    """Terms of a step on random images, their sum's gradients, and the upsampled logits of the path that suppresses."""
+    suppression = SuppressionConfig.model_validate_json(json.dumps(section))
+    torch.manual_seed(0)
+    config = ModelConfig(arch="linknet", encoder="tu-test_resnet", encoder_weights=None)
+    model = build_model(config, C, suppression).double().train()
+    batch = Batch(torch.randn(*labels_BHW.shape[:1], 3, *labels_BHW.shape[1:], dtype=torch.float64), labels_BHW)
+    weights_C = torch.tensor(WEIGHTS, dtype=torch.float64)
+    terms = suppressed_losses(
+        model, batch, drop, suppression, Compute(CPU, bfloat16=False), weights_C, path_loss=built(loss)
+    )
+    total = terms.plain if terms.suppressed is None else terms.plain + terms.suppressed
+    gradients = torch.autograd.grad(total, list(model.parameters()), materialize_grads=True)
+    assert terms.predicted is not None
+    return terms, model.upsample(terms.predicted), list(gradients)
+
+
+def patch_labels(seed: int) -> Tensor:
+    """Few of [2,32,32] pixels are labelled, by any class: the slow losses take time."""
+    labels_BHW = torch.full((2, 32, 32), IGNORE_INDEX)
+    labels_BHW[:, 8:13, 10:16] = torch.randint(C, (2, 5, 6), generator=torch.Generator().manual_seed(seed))
+    return labels_BHW
+
+
+@pytest.mark.parametrize("section", [ERASE, GATE], ids=["erase", "gate"])
+@pytest.mark.parametrize(
+    ("loss", "reference"), [(loss, slow_loss) for loss, slow_loss in CASES if loss in NAMES] + CASES[8:9]
+)
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(st.integers(0, 10**6), st.integers(1, 2**C - 2), st.booleans())
+def test_a_suppressed_path_is_scored_on_what_is_left(
+    section: dict[str, Any], loss: Any, reference: slow.SlowLoss, seed: int, dropped: int, keep: bool
+) -> None:
+    """By the slow loss, on pixels of the classes that are kept; with `keep` times their share of the weight."""
+    gone = [c for c in range(C) if dropped >> c & 1]
+    drop = Drop(torch.tensor([[float(c not in gone) for c in range(C)]]), seed=seed)
+    labels_BHW = patch_labels(seed)
+    left_BHW = torch.where(torch.isin(labels_BHW, torch.tensor(gone)), IGNORE_INDEX, labels_BHW)
+    keep = keep and loss in OF_PIXELS
+    terms, logits_BCHW, gradients = step_of(section | ({"reweight": "keep"} if keep else {}), loss, labels_BHW, drop)
+    suppressed = terms.plain if terms.suppressed is None else terms.suppressed
+    p_NC, labels_N = (
+        logits_BCHW.softmax(dim=1).movedim(1, -1)[left_BHW != IGNORE_INDEX].numpy(),
+        left_BHW[left_BHW != IGNORE_INDEX].numpy(),
+    )
+    share = 1.0
+    if keep:
+        share = sum(WEIGHTS[y] for y in labels_N) / sum(WEIGHTS[y] for y in labels_BHW[labels_BHW != IGNORE_INDEX])
+    expected = share * reference(p_NC, labels_N, slow.np.array(WEIGHTS))
+    assert float(suppressed.detach()) == pytest.approx(expected, rel=1e-5 if "lovasz" in str(loss) else 1e-9)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("labelled", [False, True], ids=["unlabelled", "dropped"])
+@pytest.mark.parametrize("reweight", ["mean", "keep"])
+@pytest.mark.parametrize("section", [ERASE, GATE], ids=["erase", "gate"])
+@pytest.mark.parametrize("loss", NAMES)
+def test_a_path_of_which_nothing_is_left_is_zero(
+    loss: str, section: dict[str, Any], reweight: str, labelled: bool
+) -> None:
+    """No pixel was labelled, or all by the dropped class, which the gate's plain path goes on learning."""
+    labels_BHW = torch.full((2, 32, 32), 1 if labelled else IGNORE_INDEX)
+    terms, _, gradients = step_of(section | {"reweight": reweight}, loss, labels_BHW, Drop.of(1, C))
+    if labelled and terms.suppressed is not None:
+        assert terms.suppressed == 0
+        assert terms.plain > 0
+    else:
+        assert terms.plain == 0
+        assert terms.suppressed in (None, 0)
+        assert all((gradient == 0).all() for gradient in gradients)
+    assert all(gradient.isfinite().all() for gradient in gradients)

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any, get_args
 
 import huggingface_hub
@@ -198,6 +199,18 @@ def test_weights_out_of_reach_say_the_way_out(encoder: str) -> None:
     assert "HF_HOME" in str(caught.value)
     assert "(no route to the hub)" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_in_the_cache_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "models--timm--test_resnet.r160_in1k" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(b"half a file")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="weights in the Hugging Face cache are damaged"):
+        build_model(model(encoder="tu-test_resnet", encoder_weights="imagenet"), 3, None)
 
 
 def test_cached_weights_ask_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,18 +30,18 @@ def make_model() -> MakeModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers: tuple[Layer, ...] = suppression.layers if suppression else ()
-            taps = {layer: toy_tap(int(layer[-1])) for layer in layers if layer != "decoder"}
+            taps = {layer: toy_tap(int(layer[-1])) for layer in layers if layer not in ("input", "decoder")}
             blocks = {
                 layer: SuppressionBlock(
                     DECODED if layer == "decoder" else WIDTHS[int(layer[-1])],
                     classes,
-                    suppression.mechanism,
+                    suppression.mechanism_at(layer),
                     suppression.gate_norm,
                     suppression.importance_at(layer),
                     suppression.gradient_every,
                     suppression.norm_momentum,
                 )
-                for layer in layers
+                for layer in (suppression.blocks if suppression else ())
                 if suppression
             }
             classifier = nn.Conv2d(DECODED, classes, kernel, padding=kernel // 2)

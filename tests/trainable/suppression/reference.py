@@ -7,7 +7,9 @@ Shapes: B batch, C classes, K channels, h w the feature map, H W image.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -344,3 +346,99 @@ def auxiliary_loss(parameters: Parameters, layer: str, maps_BKhw: Tensor, labels
         dim=1,
     )  # fmt: skip
     return cross_entropy(logits_BChw, coarse_Bhw, [() for _ in labels_BHW], None)
+
+
+# ------------------------------------------------------------------------------------------------------ erasing
+
+
+def erased_pixels(
+    labels_BHW: Tensor, dropped: Sequence[Sequence[int]], erase: Mapping[str, object], seed: int
+) -> Tensor:
+    """Pixel by pixel, image by image; ``dropped`` are the suppressed classes of each image."""
+    own_BHW = np.zeros(labels_BHW.shape, dtype=bool)
+    reach, (images, height, width) = int(str(erase.get("dilate", 0))), labels_BHW.shape
+    for b, i, j in np.ndindex(*labels_BHW.shape):
+        if int(labels_BHW[b, i, j]) in dropped[b]:
+            for row in range(max(0, i - reach), min(height, i + reach + 1)):
+                for column in range(max(0, j - reach), min(width, j + reach + 1)):
+                    own_BHW[b, row, column] = True
+    match erase.get("mask", "class"):
+        case "class":
+            return torch.from_numpy(own_BHW)
+        case "elsewhere":
+            away = other_image(images, seed)
+            return torch.from_numpy(np.stack([own_BHW[(b - away) % images] for b in range(images)]))
+        case _:
+            return torch.from_numpy(in_blocks(own_BHW, seed))
+
+
+def other_image(images: int, seed: int) -> int:
+    return int(torch.randint(1, images, (), generator=torch.Generator().manual_seed(seed)))
+
+
+def in_blocks(own_BHW: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]", seed: int) -> "np.ndarray":
+    """Take blocks in the order of their draws, and their pixels row by row, until there are as many."""
+    images, height, width = own_BHW.shape
+    side = min(height, width) // 8
+    rows, columns = ceil(height / side), ceil(width / side)
+    draws = torch.rand(images, rows * columns, generator=torch.Generator().manual_seed(seed)).numpy()
+    taken_BHW = np.zeros_like(own_BHW)
+    for b in range(images):
+        wanted = int(own_BHW[b].sum())
+        for block in np.argsort(draws[b]):
+            for i in range(block // columns * side, min(height, (block // columns + 1) * side)):
+                for j in range(block % columns * side, min(width, (block % columns + 1) * side)):
+                    if wanted:
+                        taken_BHW[b, i, j] = True
+                        wanted -= 1
+    return taken_BHW
+
+
+def erase_in(
+    values_BKhw: Tensor, mask_BHW: Tensor, fill: str, seed: int, deviation: Sequence[float] | None = None
+) -> Tensor:
+    """Images or maps with what is erased, cell by cell; ``deviation`` of the noise by channel, else their own."""
+    (images, channels, height, width), (full_height, full_width) = values_BKhw.shape, mask_BHW.shape[-2:]
+    shape, generator = (images, height, width, channels), torch.Generator().manual_seed(seed)
+    noise_BKhw = torch.randn(shape, generator=generator, dtype=values_BKhw.dtype).permute(0, 3, 1, 2)
+    changed = []
+    for b in range(images):
+        source = values_BKhw[(b - other_image(images, seed + 1)) % images].detach()
+        for k in range(channels):
+            plane_hw = values_BKhw[b, k].detach()
+            mean = plane_hw.sum() / plane_hw.numel()
+            own = ((plane_hw - mean) ** 2).mean().sqrt()
+            filled = {
+                "mean": torch.full_like(plane_hw, float(mean)),
+                "noise": mean + noise_BKhw[b, k] * (own if deviation is None else deviation[k]),
+                "blur": thumbnail(plane_hw),
+                "swap": source[k],
+                "none": plane_hw,
+            }[fill]
+            cells = []
+            for i, j in np.ndindex(height, width):
+                top, bottom = i * full_height // height, ceil((i + 1) * full_height / height)
+                left, right = j * full_width // width, ceil((j + 1) * full_width / width)
+                window = mask_BHW[b, top:bottom, left:right]
+                gone = 2 * int(window.sum()) > window.numel() and fill != "none"
+                cells.append(filled[i, j] if gone else values_BKhw[b, k, i, j])
+            changed.append(torch.stack(cells).view(height, width))
+    return torch.stack(changed).view_as(values_BKhw)
+
+
+def thumbnail(plane_hw: Tensor) -> Tensor:
+    """Means of up to 8 x 8 cells, no smaller than two pixels where there are two, enlarged bilinearly by hand."""
+    small, (height, width) = plane_hw.numpy(), plane_hw.shape
+    for axis, length in ((0, height), (1, width)):
+        cells = max(1, min(8, length // 2))
+        ends = [(c * length // cells, ceil((c + 1) * length / cells)) for c in range(cells)]
+        small = np.stack([small.take(range(*end), axis=axis).mean(axis=axis) for end in ends], axis=axis)
+    for axis, length in ((0, height), (1, width)):
+        cells = small.shape[axis]
+        places = [max(0.0, (p + 0.5) * cells / length - 0.5) for p in range(length)]
+        before = [min(int(place), cells - 1) for place in places]
+        after = [min(low + 1, cells - 1) for low in before]
+        parts = np.array([place - low for place, low in zip(places, before, strict=True)])
+        shares = parts[:, None] if axis == 0 else parts[None, :]
+        small = small.take(before, axis=axis) * (1 - shares) + small.take(after, axis=axis) * shares
+    return torch.from_numpy(small)

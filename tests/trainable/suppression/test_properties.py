@@ -20,14 +20,15 @@ from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
-from trainable.model.segmenter import Segmenter, weight_cosine
+from trainable.model.segmenter import Segmenter
 from trainable.suppression import loss
 from trainable.suppression.block import SuppressionBlock, gradient_importance
-from trainable.suppression.config import Groups, Mechanism, SuppressionConfig
+from trainable.suppression.config import Groups, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.grouping import Grouping
 from trainable.suppression.loss import PathLosses, cross_entropy, path_cross_entropies, suppressed_probability
 from trainable.suppression.mechanism import effective_weight, gates, hard_mask, projected, random_gates
+from trainable.suppression.mechanism_sections import ChannelMechanism, Mechanism
 from trainable.suppression.sampling import (
     ClassSampler,
     DifficultyState,
@@ -117,7 +118,7 @@ def test_keeping_every_class_is_the_path_without_a_drop(
 
 @settings(max_examples=40, deadline=None)
 @given(mechanisms, norms, seeds, st.integers(1, 3))
-def test_keeping_every_class_leaves_the_weight(mechanism: Mechanism, norm: str, seed: int, groups: int) -> None:
+def test_keeping_every_class_leaves_the_weight(mechanism: ChannelMechanism, norm: str, seed: int, groups: int) -> None:
     importance_CK, weight_OK = random_importance(seed, 4, 6), random_importance(seed + 1, 5, 6)
     without = effective_weight(weight_OK, importance_CK, None, mechanism, norm)
     kept = effective_weight(weight_OK, importance_CK, Drop(torch.ones(groups, 4), seed), mechanism, norm)
@@ -129,7 +130,7 @@ def test_keeping_every_class_leaves_the_weight(mechanism: Mechanism, norm: str, 
 @settings(max_examples=60, deadline=None)
 @given(mechanisms, norms, seeds, st.permutations(range(5)), st.integers(1, 3))
 def test_renaming_classes_changes_nothing(
-    mechanism: Mechanism, norm: str, seed: int, order: list[int], groups: int
+    mechanism: ChannelMechanism, norm: str, seed: int, order: list[int], groups: int
 ) -> None:
     importance_CK, keep_GC = random_importance(seed, 5, 6), random_keep(seed, groups, 5)
     weight_OK = random_importance(seed + 1, 4, 6)
@@ -223,8 +224,8 @@ def test_a_projection_survives_directions_that_are_zero_or_equal() -> None:
     seeds,
 )
 def test_no_option_changes_the_shape_of_the_output(
-    make_model: MakeModel, mechanism: Mechanism, importance: str, layers: set[str], granularity: str, classes: int,
-    seed: int,
+    make_model: MakeModel, mechanism: ChannelMechanism, importance: str, layers: set[str], granularity: str,
+    classes: int, seed: int,
 ) -> None:  # fmt: skip
     if importance == "classifier":
         layers = {"decoder"}
@@ -251,7 +252,7 @@ def test_the_classifier_gives_the_importance_of_the_decoder_alone() -> None:
 @settings(max_examples=20, deadline=None)
 @given(mechanisms, norms, seeds, st.integers(1, 2))
 def test_gradient_and_classifier_importance_agree_under_a_1x1_head(
-    make_model: MakeModel, mechanism: Mechanism, norm: str, seed: int, groups: int
+    make_model: MakeModel, mechanism: ChannelMechanism, norm: str, seed: int, groups: int
 ) -> None:
     drop, found = Drop(random_keep(seed, groups, 4), seed), []
     for importance in ("gradient", "classifier"):
@@ -387,13 +388,6 @@ def test_the_auxiliary_classifier_trains_itself_alone() -> None:
     assert block.auxiliary.weight.grad.abs().max() > 0
     silent = SuppressionBlock(3, 2, SuppressionConfig().mechanism, "none", "classifier")
     assert silent.auxiliary_loss(maps_BKhw, labels_BHW) is None
-
-
-def test_the_weight_cosine_by_hand() -> None:
-    classifier = nn.Conv2d(2, 3, 1)
-    classifier.weight.data = torch.tensor([[3.0, 0], [0, 2], [1, 1]])[:, :, None, None]
-    assert weight_cosine(classifier) == pytest.approx(2 * 2 * math.sqrt(0.5) / 6)
-    assert math.isnan(weight_cosine(nn.Conv2d(2, 1, 1)))
 
 
 # ---------------------------------------------------------------------------------------------------- losses
@@ -604,6 +598,21 @@ def test_the_weights_of_every_strategy_by_hand() -> None:
     # class 1, 1 holds class 3, and 1 of the 3 without; of the 3 with class 2, 1 holds it, and 1 of the 2 without.
     raw = [1, (1.5 / 3) / (1.5 / 4), (1.5 / 4) / (1.5 / 3), 0]
     assert weights("co_occurrence") == [[value / sum(raw) for value in raw]]
+
+
+def test_listed_draws_all_its_classes_each_time_and_no_other() -> None:
+    config = SuppressionConfig(sampling={"name": "listed", "classes": ("d", "b")}, granularity="image", num_classes=3)
+    ours = ClassSampler(config, STATISTICS, CPU, names=("a", "b", "c", "d"))
+    uniform, generators = sampler("uniform", "image"), (seeded(3), seeded(3))
+    for _ in range(20):
+        drop, other = (s.draw(LABELS_BHW, 0.6, g) for s, g in zip((ours, uniform), generators, strict=True))
+        assert (drop is None) == (other is None), "the coins of any other strategy"
+        if drop is not None and other is not None:
+            assert drop.seed == other.seed
+            dropping = [bool(classes) for classes in dropped_of(other.keep_GC)]
+            assert dropped_of(drop.keep_GC) == [[1, 3] if drops else [] for drops in dropping]
+    with pytest.raises(ValueError, match="not in tuple"):
+        ClassSampler(config, STATISTICS, CPU, names=("a", "b", "c", "e")).weights(LABELS_BHW)
 
 
 def test_without_a_difference_between_classes_draws_are_uniform() -> None:

@@ -1,7 +1,7 @@
 """Whether suppression bites: p(z) on the pixels of z, with z kept and with z dropped. Imports no torch."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Self
@@ -11,9 +11,16 @@ LAST_EPOCHS = 3
 BITES_BELOW = 0.9
 """Suppression bites where p(z) with z dropped is below this share of p(z) with z kept."""
 ADVICE = (
-    "dropping a class hardly takes its information away, so little was tested; try suppression.granularity: image, "
-    "model.init: small, or a longer training whose drops come late (suppression.schedule: linear or warmup_constant)"
+    "dropping a class hardly takes its information away, so little was tested; try what is not set yet of "
+    "suppression.granularity: image and model.init: small, or a longer training whose drops come late "
+    "(suppression.schedule: linear or warmup_constant)"
 )
+
+
+def is_control(setting: Callable[[str], object]) -> bool:
+    """Whether a trial's mechanism is not meant to take a class away; ``setting`` gives a value by its path."""
+    name, fill, mask = (setting(f"suppression.mechanism.{key}") for key in ("name", "fill", "mask"))
+    return name == "random_channels" or fill == "none" or mask in ("elsewhere", "blocks")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,12 @@ TRAIN_DROPPED = "train/dropped_share"
 """Share of the draws that suppressed a class: a step makes one, or one per image or group (``granularity``)."""
 WEIGHT_COSINE = "model/weight_cosine"
 """Mean cosine between the classifier's weight vectors of two classes, the paper's measure of entanglement."""
+WEIGHT_COSINE_RARE = "model/weight_cosine_rare"
+"""The same over pairs of two rare classes."""
+WEIGHT_COSINE_FREQUENT = "model/weight_cosine_frequent"
+"""The same over pairs of two classes that are not rare."""
+WEIGHT_COSINE_RARE_FREQUENT = "model/weight_cosine_rare_frequent"
+"""The same over pairs of a rare class and one that is not: how far a rare class looks like its surroundings."""
 CHANNEL_PURITY = "suppression/purity"
 """Mean over channels of the largest share max_z r_zk, r_zk = ReLU(S_zk) / sum_c ReLU(S_ck): 1/C to 1 (exclusive)."""
 PURITY_ABOVE_CHANCE = "suppression/purity_above_chance"
@@ -95,6 +101,8 @@ GPU_POWER = "system/gpu_power_watts"
 """Mean power of the trial's GPU; of several the sum."""
 
 
+WEIGHT_COSINES = (WEIGHT_COSINE, WEIGHT_COSINE_RARE, WEIGHT_COSINE_FREQUENT, WEIGHT_COSINE_RARE_FREQUENT)
+"""Means over entries of one matrix of cosines."""
 SHAPES_METRICS = (ALIGNED_OBJECT_MIOU, UNIFORM_OBJECT_MIOU, SWAPPED_OBJECT_MIOU, MASKED_OBJECT_MIOU, CONTEXT_GAP)
 """Metrics of shapes alone."""
 
@@ -108,7 +116,7 @@ LESS_IS_BETTER = frozenset(
         TRAIN_SUPPRESSED_CE,
         TRAIN_AUXILIARY_CE,
         TRAIN_SUPPRESSION,
-        WEIGHT_COSINE,
+        *WEIGHT_COSINES,
         DROPPED_PROBABILITY,
         COLLATERAL,
         GPU_MEMORY,
@@ -117,6 +125,8 @@ LESS_IS_BETTER = frozenset(
     }
 )
 """Metrics that are better the smaller they are; so are times."""
+FINAL, BEST, BEST_EPOCH = "/final", "/best", "/best_epoch"
+"""End the names of what a trial as a whole has of an objective: last epoch's value, best epoch's, and which that is."""
 IOU_PREFIX = "val/iou/"
 """Begins the name of a class's IoU."""
 
