@@ -16,14 +16,17 @@ class CrossEntropy(Section):
 class Ohem(Section):
     """Cross-entropy of the hard pixels alone (OHEM, 1604.03540, in the form of HRNet's ``OhemCrossEntropy``).
 
-    Class weights multiply a pixel's loss but not its share in the mean, as there.
+    Equal to it: the probability of the upsampled softmax decides, once over all labelled pixels of the batch (of a GPU
+    there); hard are those below the larger of the threshold and the least kept; class weights multiply a pixel's loss
+    but not its share in the mean. Different: ``min_kept`` is a share, and where it is all pixels, or probabilities tie
+    at its end, none of them is left out; there the easiest one is, or all that tie, and a batch without labels fails.
     """
 
     name: Literal["ohem"]
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     """A pixel is hard below this probability of its class."""
     min_kept: Annotated[float, Field(gt=0, le=1)] = 0.0625
-    """Share of the batch's labelled pixels, the hardest, that is kept at least. HRNet writes a number: 131072 pixels
+    """Share of the batch's labelled pixels, the hardest, that is kept at least. HRNet writes a number of pixels: 131072
     are 1/12 of its 3 crops of 512x1024 a GPU, and 1/48 of DropClass's 12."""
 
 

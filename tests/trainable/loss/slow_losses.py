@@ -25,6 +25,14 @@ def ohem(p_NC: Numbers, labels_N: Labels, weights_C: Numbers, threshold: float, 
     return float(sum(-weights_C[labels_N[n]] * math.log(of_label_N[n]) for n in kept) / len(kept))
 
 
+def official_ohem(p_NC: Numbers, labels_N: Labels, weights_C: Numbers, threshold: float, kept: int) -> float:
+    """As HRNet's code says it: hard is what lies below the threshold, or below the place behind the ``kept`` least."""
+    of_label_N = np.array([p_NC[n, y] for n, y in enumerate(labels_N)])
+    behind = np.sort(of_label_N)[min(kept, len(of_label_N) - 1)]
+    hard_N = of_label_N < max(behind, threshold)
+    return float((weights_C[labels_N] * -np.log(of_label_N))[hard_N].mean())
+
+
 def focal(p_NC: Numbers, labels_N: Labels, weights_C: Numbers, gamma: float) -> float:
     total = 0.0
     for n, y in enumerate(labels_N):

@@ -86,6 +86,19 @@ def test_a_loss_equals_its_slow_self(
         assert float(ours) == pytest.approx(reference(*labelled(*one), weights_C.numpy()), rel=tolerance, abs=1e-9)
 
 
+@pytest.mark.parametrize("threshold", [0.9, 0.3, 0.01])
+@pytest.mark.parametrize("kept", [1, 5, 20])
+def test_ohem_is_that_of_the_official_code(threshold: float, kept: int) -> None:
+    """Where probabilities do not tie, and fewer than all pixels are to be kept."""
+    logits_BChw, labels_BHW = path(9)
+    known, weights = labelled(logits_BChw, labels_BHW), slow.np.array([1.0, 3.0, 0.5, 2.0])
+    share = (kept + 0.5) / len(known[1])
+    (ours,) = built({"name": "ohem", "threshold": threshold, "min_kept": share})(
+        [logits_BChw], [labels_BHW], UPSAMPLE, torch.tensor(weights)
+    )
+    assert float(ours) == pytest.approx(slow.official_ohem(*known, weights, threshold, kept), rel=1e-9)
+
+
 @pytest.mark.parametrize("loss", [loss for loss, _ in CASES], ids=json.dumps)
 def test_the_gradient_is_that_of_the_loss(loss: Any) -> None:
     logits_BChw, labels_BHW = path(3)
