@@ -3,6 +3,7 @@
 Source: Cheng et al., CVPR 2021 (2103.16562). Pixels of a class's mask within a distance d of its contour are compared;
 d is 2 % of the image's diagonal, counted along the larger of both axes, and the image's edge is a contour, as in its
 authors' code. Pixels are counted over the whole split, as for mIoU; ignored ones are left out.
+It costs 1 to 2 % of an evaluation, of shapes with the smallest network and of CamVid at 256x320, so every epoch has it.
 Shapes: B batch, H W image, C classes.
 """
 
