@@ -7,12 +7,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from orchestrator.studyfile.sections.search import Reference
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.space import SearchSpace
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
-from trainable.presets import apply_preset
+from trainable.presets import Preset, apply_preset
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Study:
         return copy.deepcopy(dict(self.tree))
 
 
-def reference(study: Study, name: Reference, seed: int) -> TrialConfig:
+def reference(study: Study, name: Preset, seed: int) -> TrialConfig:
     """A reference trial: the preset of that name, other domains at their center."""
     tree = study.space.at_center()
     tree.pop("preset", None)

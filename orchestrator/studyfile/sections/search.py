@@ -5,10 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
+from trainable.presets import Preset
 from trainable.section import Section, Seed
-
-Reference: TypeAlias = Literal["plain", "plain_small", "official"]
-"""Presets: no suppression, the same from official's initial weights, and the official DropClass setting."""
 
 STUDY_NAME = r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_-])?$"
 """A study's name: it names a folder, an MLflow experiment and a URL, and is a word of commands, no option."""
@@ -154,12 +152,13 @@ class SearchSection(Section):
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()
     """Names of other studies in the same storage; their complete trials that lie in this space are imported."""
-    references: tuple[Reference, ...] = ("plain", "plain_small", "official")
-    """Reference trials that run beside the search and are never pruned."""
+    references: tuple[Preset, ...] = ("plain", "plain_small", "official")
+    """Presets that run beside the search and are never pruned, other searched values in the middle of their domains;
+    a confirmation compares with the first."""
 
     @field_validator("references")
     @classmethod
-    def _no_reference_twice(cls, references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    def _no_reference_twice(cls, references: tuple[Preset, ...]) -> tuple[Preset, ...]:
         if len(set(references)) < len(references):
             raise ValueError("lists a reference twice")
         return references

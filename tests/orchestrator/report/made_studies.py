@@ -14,9 +14,9 @@ from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Domain, Study, Value, load, reference
-from orchestrator.studyfile.sections.search import Reference
 from trainable.data.classes import SHAPES
 from trainable.evaluate.metrics.names import iou_name
+from trainable.presets import Preset
 
 FILE = """
 study: made
@@ -68,7 +68,7 @@ class MadeStudy:
 
     def references(self) -> None:
         """Add the plain and the official reference."""
-        names: tuple[Reference, Reference] = ("plain", "official")
+        names: tuple[Preset, Preset] = ("plain", "official")
         for number, (gain, name) in enumerate(zip((0.0, 0.02), names, strict=True)):
             config = reference(self.study, name, number).model_dump(mode="json")
             planned = Planned(f"reference-{name}", "reference", number, config, None)
