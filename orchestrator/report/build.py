@@ -111,14 +111,16 @@ def _wanted_figures(formats: Sequence[Format]) -> list[FigureFormat]:
 
 
 def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
+    from orchestrator.report.sections.answer import answer_blocks
     from orchestrator.report.sections.comparison import stage_blocks
     from orchestrator.report.sections.comparison_results import StageResults
     from orchestrator.report.sections.limits import left_out  # late: statsmodels and matplotlib take seconds to import
     from orchestrator.report.sections.search import search_blocks
 
-    yield Paragraph(_overview(results))
     for line in _unfinished(results):
         yield Paragraph(line, warning=True)
+    yield from answer_blocks(results, metrics)
+    yield Paragraph(_overview(results))
     for name in ("ablation", "confirm"):
         if name in results.plans:
             yield from stage_blocks(StageResults(results, results.plans[name]), metrics)

@@ -30,6 +30,7 @@ from orchestrator.store.trial_record import Kind, State
 from orchestrator.studyfile import Objective, SearchSpace, Value, objectives_of, stored_space
 from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import (
+    ALIGNED_OBJECT_MIOU,
     CONTEXT_GAP,
     MIOU,
     RARE_MIOU,
@@ -44,7 +45,9 @@ Floats = npt.NDArray[np.float64]
 HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
 NUMBERED, ALWAYS = ("block", "seed", "epoch"), ("trial", "kind", "state", "seed", "epoch")
 """Columns that say which run a row belongs to; without the first and the last there is no table."""
-DEFAULT_METRICS = (MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU)
+DEFAULT_METRICS = (
+    MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, ALIGNED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU
+)  # fmt: skip
 """Metrics of a report besides the objectives, as far as the study has them."""
 
 

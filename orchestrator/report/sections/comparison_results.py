@@ -88,6 +88,12 @@ class StageResults:
         differences = compare(values, baseline, metric=metric, greater_is_better=greater, blocks=self.blocks)
         return {difference.arm: difference for difference in differences}
 
+    def difference_between(self, arm: str, other: str, metric: str) -> PairedDifference:
+        """One arm against another that is not the baseline; exploratory, its p is adjusted for nothing."""
+        values = {name: self.values(metric)[name] for name in (other, arm)}
+        greater = self.results.greater_is_better(metric)
+        return compare(values, other, metric=metric, greater_is_better=greater, blocks=self.blocks)[0]
+
     def class_label(self, name: str) -> str:
         """A class as a reader sees it: rare ones are marked."""
         return f"{name} (rare)" if name in (self.results.rare or ()) else name

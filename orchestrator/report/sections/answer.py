@@ -1,0 +1,153 @@
+"""The first lines of a report: which arm helps the objective, what that costs, what explains it, what is not shown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from orchestrator.report.pages.document import Block, Bullets, Heading
+from orchestrator.report.pages.numbers import count, interval, listed, number, probability, signed
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, verdict
+from orchestrator.report.source import Results
+from orchestrator.report.statistics.paired import PairedDifference
+from orchestrator.store.stage_plan import Stage
+from trainable.evaluate.metrics.names import CONTEXT_GAP
+from trainable.presets import COMPONENTS, Preset
+
+REWEIGHTING: Preset = "class_weighted"
+"""What may raise rare classes without taking anything away: a control of every arm."""
+CONTEXT_METRICS = (CONTEXT_GAP,)
+"""How far a network leans on context; less is better."""
+STAGES: tuple[Stage, ...] = ("confirm", "ablation")
+
+
+def answer_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
+    """The answer of each comparison, or why there is none yet; nothing where no run is complete."""
+    stages = [StageResults(results, results.plans[name]) for name in STAGES if name in results.plans]
+    lines = [line for stage in stages for line in _of_stage(stage, metrics, named=len(stages) > 1)]
+    if not stages:
+        lines = list(_of_search(results))
+    if lines:
+        yield Heading("Answer")
+        yield Bullets(tuple(lines))
+
+
+def _of_stage(stage: StageResults, metrics: Sequence[str], *, named: bool) -> Iterator[str]:
+    for objective in stage.results.objective_metrics:
+        differences = stage.differences(objective)
+        if not any(paired.n for paired in differences.values()):
+            yield f"{stage.title}: no pair of complete runs has {objective} yet: nothing can be said."
+            continue
+        where = f"{stage.title}: " if named else ""
+        better, worse, silent = (
+            _ranked(stage, objective, kind) for kind in ("better", "worse", "not shown")
+        )  # the best first
+        yield where + _headline(stage, objective, better)
+        if better:
+            yield from _explained(stage, objective, better[0])
+            yield _price(stage, objective, better[0], metrics)
+        if worse:
+            yield f"Does harm: {listed([_with_difference(differences[arm]) for arm in worse])}."
+        if silent:
+            yield _not_shown(differences, silent)
+
+
+def _ranked(stage: StageResults, metric: str, kind: Literal["better", "worse", "not shown"]) -> list[str]:
+    """Arms of a verdict, by their mean difference."""
+    differences, sign = stage.differences(metric), 1 if stage.results.greater_is_better(metric) else -1
+    arms = [arm for arm in stage.others if differences[arm].n and verdict(differences[arm]) == kind]
+    return sorted(arms, key=lambda arm: -sign * differences[arm].difference)
+
+
+def _headline(stage: StageResults, objective: str, better: Sequence[str]) -> str:
+    if not better:
+        seeds = count(len(stage.blocks), "seed")
+        return f"No arm is shown to help {objective} over {stage.plan.baseline} on {seeds}."
+    differences = stage.differences(objective)
+    best = differences[better[0]]
+    means = f"{number(best.baseline_mean)} to {number(best.arm_mean)}"
+    line = f"{best.arm} helps: {objective} goes from {means}, {_evidence(best)}, against {best.baseline}."
+    others = [_with_difference(differences[arm]) for arm in better[1:]]
+    return f"{line} So do {listed(others)}." if others else line
+
+
+def _explained(stage: StageResults, objective: str, arm: str) -> Iterator[str]:
+    """What its controls leave of the gain, and whether the network leans less on context."""
+    controls = [control for control in _controls(stage, arm) if control != stage.plan.baseline]
+    for control in controls:
+        paired = stage.difference_between(arm, control, objective)
+        gains = paired.better and paired.p is not None and paired.p <= ALPHA
+        word = "does not explain it" if gains else "is not told apart from it"
+        yield f"{control} {word}: {arm} minus {control} is {_evidence(paired, adjusted=False)} (exploratory)."
+    if not controls:
+        yield "No arm is a control of it besides the baseline: what explains the gain was not asked."
+    context = [metric for metric in CONTEXT_METRICS if stage.differences(metric)[arm].n]
+    for metric in context:
+        paired = stage.differences(metric)[arm]
+        means = f"{number(paired.baseline_mean)} to {number(paired.arm_mean)}"
+        word = {"better": "less", "worse": "more", "not shown": "not shown to be less or more"}[verdict(paired)]
+        yield f"Reliance on context: {word} ({metric} from {means}, {_evidence(paired)})."
+    if not context:
+        yield "Whether the network leans less on context was not measured (evaluation.context)."
+
+
+def _controls(stage: StageResults, arm: str) -> list[str]:
+    """Arms that hold a part of what an arm does, and class weights."""
+    presets = {one.name: one.levels.get("preset") for one in stage.arms}
+    components = {str(preset): set(parts) for preset, parts in COMPONENTS.items()}
+    parts = {name: components[str(preset)] for name, preset in presets.items() if preset in components}
+    own = parts.get(arm, set())
+    part_of_it = [name for name, held in parts.items() if held and held < own]
+    weighted = [name for name, preset in presets.items() if preset == REWEIGHTING and name != arm]
+    return list(dict.fromkeys([*weighted, *part_of_it]))
+
+
+def _price(stage: StageResults, objective: str, arm: str, metrics: Sequence[str]) -> str:
+    others = [m for m in metrics if m != objective and m not in CONTEXT_METRICS and stage.differences(m)[arm].n]
+    if not others:
+        return "Its price was not measured: no other metric was reported."
+    paired = {metric: stage.differences(metric)[arm] for metric in others}
+    told = {
+        word: [f"{m} {_evidence(p)}" for m, p in paired.items() if verdict(p) == word] for word in ("worse", "better")
+    }
+    price = f"Its price: {'; '.join(told['worse'])}." if told["worse"] else f"No price is shown in {listed(others)}."
+    return f"{price} Better too: {'; '.join(told['better'])}." if told["better"] else price
+
+
+def _not_shown(differences: Mapping[str, PairedDifference], silent: Sequence[str]) -> str:
+    arms = [
+        f"{arm} {signed(differences[arm].difference)} {interval(differences[arm].low, differences[arm].high)}"
+        for arm in silent
+    ]
+    return f"Not shown, which is not absent: {listed(arms)}."
+
+
+def _with_difference(paired: PairedDifference) -> str:
+    return f"{paired.arm} ({signed(paired.difference)}, adjusted p {probability(paired.p_adjusted)})"
+
+
+def _evidence(paired: PairedDifference, *, adjusted: bool = True) -> str:
+    """``+0.3720 [+0.28, +0.46], better on 8 of 8 seeds, adjusted p 0.008``."""
+    share = paired.improvement or 0.0
+    p = f"adjusted p {probability(paired.p_adjusted)}" if adjusted else f"p {probability(paired.p)}"
+    seeds = f"better on {share * paired.n:g} of {count(paired.n, 'seed')}"
+    return f"{signed(paired.difference)} {interval(paired.low, paired.high)}, {seeds}, {p}"
+
+
+def _of_search(results: Results) -> Iterator[str]:
+    """A search compares nothing: it runs one seed per configuration."""
+    trials = [run for run in results.runs("search", "imported") if run.complete]
+    for objective in results.objectives:
+        metric, sign = objective.metric, 1 if objective.mode == "max" else -1
+        scores = {run.key: value for run in trials if (value := results.last(run, metric)) is not None}
+        if not scores:
+            continue
+        best = max(scores, key=lambda key: sign * scores[key])
+        beside = [
+            f"{run.key.removeprefix('reference-')} {number(results.last(run, metric))}"
+            for run in results.runs("reference")
+            if run.complete
+        ]
+        references = f", beside {listed(beside)}" if beside else ""
+        yield (
+            f"Best {metric} of the search: {number(scores[best])} ({best}){references}. One seed each shows nothing:"
+            " a confirm section runs the best again on fresh seeds."
+        )
