@@ -111,7 +111,7 @@ def _say_arms(comparison: Comparison, console: Console) -> None:
     plan = comparison.plan
     width = max(len(arm.name) for arm in plan.arms)
     for arm in plan.arms:
-        changed = {path: level for path, level in arm.levels.items() if plan.factors.get(path, (None,))[0] != level}
+        changed = {p: level for p, level in arm.levels.items() if p not in plan.factors or plan.factors[p][0] != level}
         levels = ", ".join(f"{path}={text(level)}" for path, level in changed.items())
         say(console, f"  {arm.name:<{width}}  {levels}{' (baseline)' if arm.name == plan.baseline else ''}")
     if plan.design == "path":

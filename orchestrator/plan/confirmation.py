@@ -18,11 +18,13 @@ from trainable.data.layout import DataError, check_data, labelled_test_split
 def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
     """The best of the leaders and the reference trials on fresh seeds, and on the test split at the end.
 
-    ``leaders`` are the trials of the search, the best first.
+    ``leaders`` are the trials of the search, the best first; of several objectives its Pareto front, of which the
+    confirmed configurations are spread from one end to the other.
     """
     section, search = study.spec.confirm, study.spec.search
     assert section is not None
-    chosen = _different(study, leaders)[: section.top]
+    different = _different(study, leaders)
+    chosen = _spread(different, section.top) if len(study.spec.objectives) > 1 else different[: section.top]
     # leaders first: one that equals a reference keeps its own name
     configs = {record.key: _of_picks(study, record) for record in chosen}
     configs |= {name: reference(study, name, 0) for name in search.references}
@@ -50,6 +52,15 @@ def _different(study: Study, leaders: Sequence[Record]) -> list[Record]:
     """The leaders without those that equal a better one: imported trials may."""
     first = {content(_of_picks(study, record)): record for record in reversed(leaders)}
     return [record for record in leaders if first[content(_of_picks(study, record))] is record]
+
+
+def _spread(front: Sequence[Record], top: int) -> list[Record]:
+    """So many of a front in the order of its first objective, at equal steps, both ends among them."""
+    if top == 1:
+        return list(front[:1])
+    last = len(front) - 1
+    places = dict.fromkeys(round(step * last / (top - 1)) for step in range(top))
+    return [front[place] for place in places]
 
 
 def winner(records: Sequence[Record], plan: StagePlan, objective: Objective) -> str | None:

@@ -66,7 +66,7 @@ def _headline(stage: StageResults, objective: str, better: Sequence[str]) -> str
     means = f"{number(best.baseline_mean)} to {number(best.arm_mean)}"
     line = f"{best.arm} helps: {objective} goes from {means}, {_evidence(best)}, against {best.baseline}."
     others = [_with_difference(differences[arm]) for arm in better[1:]]
-    return f"{line} So do {listed(others)}." if others else line
+    return f"{line} Better too: {listed(others)}." if others else line
 
 
 def _explained(stage: StageResults, objective: str, arm: str) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _price(stage: StageResults, objective: str, arm: str, metrics: Sequence[str]
         word: [f"{m} {_evidence(p)}" for m, p in paired.items() if verdict(p) == word] for word in ("worse", "better")
     }
     price = f"Its price: {'; '.join(told['worse'])}." if told["worse"] else f"No price is shown in {listed(others)}."
-    return f"{price} Better too: {'; '.join(told['better'])}." if told["better"] else price
+    return f"{price} It gains {'; '.join(told['better'])}." if told["better"] else price
 
 
 def _not_shown(differences: Mapping[str, PairedDifference], silent: Sequence[str]) -> str:

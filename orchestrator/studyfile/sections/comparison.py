@@ -23,7 +23,8 @@ class ConfirmSection(Section):
     """Repeat the best configurations of the search and the reference trials, all on the same fresh seeds."""
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Configurations of the search that are repeated, the best ones."""
+    """Configurations of the search that are repeated, the best ones; of several objectives they are spread over the
+    Pareto front, from the best in the first objective to the best in the last."""
     seeds: Seeds = 8
     """Fresh seeds, derived from search.seed; every configuration runs once on each."""
 

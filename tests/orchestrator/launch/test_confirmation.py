@@ -109,7 +109,8 @@ def test_a_dry_run_lists_arms_and_says_what_so_few_seeds_cannot_show(
     out = capsys.readouterr().out
     for expected in (
         "ablation    arms: 7 arms x 4 seeds: 28 runs",
-        "plain            preset=plain (baseline)",
+        "  plain                  preset=plain, train.class_weights=null\n",
+        "  class_weighted         preset=class_weighted (baseline)\n",
         "evidence    4 seeds: no p below 0.12 is possible; underpowered: 6 comparisons at 0.05 (Holm) need 8 seeds",
         "for 28 trials",
     ):
@@ -128,6 +129,33 @@ def test_a_leader_that_equals_a_reference_keeps_its_name_and_equal_leaders_count
     again = replace(one, planned=replace(one.planned, key="search-0009", number=9))
     comparison = confirmation(study, [one, again])
     assert [arm.name for arm in comparison.plan.arms] == ["plain", "plain_small", "official", "search-0003"]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "front", "top", "expected"),
+    [
+        (2, 7, 3, [0, 3, 6]),
+        (2, 7, 1, [0]),
+        (2, 2, 5, [0, 1]),
+        (2, 1, 3, [0]),
+        (2, 5, 5, [0, 1, 2, 3, 4]),
+        (1, 7, 3, [0, 1, 2]),
+    ],
+)
+def test_of_several_objectives_the_confirmed_are_spread_over_the_front(
+    tmp_path: Path, objectives: int, front: int, top: int, expected: list[int]
+) -> None:
+    metrics = ("val/miou", "val/rare_miou")[:objectives]
+    goals = ", ".join(f"{{metric: {metric}, mode: max}}" for metric in metrics)
+    camvid_study(tmp_path)
+    study = load(tmp_path / "s.yaml", [f"objective=[{goals}]", f"confirm.top={top}", "search.references=[plain]"], {})
+    leaders = []
+    for number in range(front):
+        share = number / 10 + 0.05
+        config = study.space.trial(lambda _name, _domain, share=share: share, 1).model_dump(mode="json")
+        leaders.append(Record(Planned(f"search-{number}", "search", number, config, {"suppression.p_max": share})))
+    arms = [arm.name for arm in confirmation(study, leaders).plan.arms]
+    assert arms == ["plain", *(f"search-{place}" for place in expected)]
 
 
 def test_what_a_plan_replaced_after_runs_had_begun_is_kept(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_arm_that_helps_beyond_its_controls(make: Make) -> None:
     ]
     assert all("p 0.004 (exploratory)" in line for line in lines[1:3])
     assert lines[3].startswith("Reliance on context: less (val/context_gap from 0.")
-    assert lines[4].startswith("No price is shown in val/rare_miou, val/object_miou_swapped. Better too: ")
+    assert lines[4].startswith("No price is shown in val/rare_miou, val/object_miou_swapped. It gains ")
     assert lines[5].startswith("Not shown, which is not absent: ")
     assert {"plain", "ignore", "erase_blocks"} <= set(lines[5].replace(",", " ").split())
 
@@ -53,7 +53,7 @@ def test_a_gain_that_a_control_has_too(make: Make) -> None:
     said = answer(made)
     helping = "erase" if said.startswith("erase helps") else "ignore"
     assert f"{helping} helps: " in said
-    assert "So do " in said.split("\n")[0]
+    assert "Better too: " in said.split("\n")[0]
     if helping == "erase":
         assert "ignore is not told apart from it: erase minus ignore is " in said
 
