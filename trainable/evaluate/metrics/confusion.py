@@ -18,11 +18,18 @@ from trainable.evaluate.metrics.names import MIOU, PIXEL_ACCURACY, RARE_MIOU, WO
 
 def confusion_matrix(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:
     """Pixels of label i predicted as j, int64 [C,C]; ignored pixels are left out."""
+    return image_confusions(labels_BHW[None], predicted_BHW[None], classes)[0]
+
+
+def image_confusions(labels_BHW: Tensor, predicted_BHW: Tensor, classes: int) -> Tensor:
+    """The confusion matrix of each image, int64 [B,C,C]."""
     # The ignored pixels get a bin of their own: boolean indexing would copy both maps.
     joint_BHW = labels_BHW.long() * classes + predicted_BHW
     joint_BHW = torch.where(labels_BHW == IGNORE_INDEX, classes * classes, joint_BHW)
-    counts = torch.bincount(joint_BHW.flatten(), minlength=classes * classes + 1)
-    return counts[: classes * classes].reshape(classes, classes)
+    images, bins = len(joint_BHW), classes * classes + 1
+    joint_BN = joint_BHW.flatten(1) + bins * torch.arange(images, device=joint_BHW.device)[:, None]
+    counts_BM = torch.bincount(joint_BN.flatten(), minlength=images * bins).view(images, bins)
+    return counts_BM[:, :-1].reshape(images, classes, classes)
 
 
 def class_ious(matrix_CC: Tensor) -> Tensor:
