@@ -35,8 +35,9 @@ def context_blocks(stage: StageResults) -> Iterator[Block]:
     yield Paragraph(
         "Each class is erased in turn from frames of the evaluation split; what counts is the IoU that each other "
         "class loses on the pixels that were not erased. Positive: it is recognised by the class that was erased. "
-        "Erasing also spoils a frame for every network, so compare arms, not single values. Exploratory, without "
-        f"tests; those of {CONTEXT_RELIANCE} stand among the metrics."
+        "Erasing also spoils a frame for every network, so compare arms, not single values; and a class that is hardly "
+        "recognised has little to lose, so read it beside the class IoUs. Exploratory, without tests; those of "
+        f"{CONTEXT_RELIANCE} stand among the metrics."
     )
     kept = {arm.name: _kept(stage, arm.name) for arm in stage.arms}
     yield from _table(stage, kept)
