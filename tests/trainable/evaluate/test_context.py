@@ -28,6 +28,7 @@ from trainable.evaluate.predict import frame_logits
 from trainable.train.checkpoint import from_bytes, to_bytes
 from trainable.train.compute import Compute
 from trainable.train.engine import EpochResult, fit
+from trainable.train.probe import changed_predictions
 
 COMPUTE = Compute(torch.device("cpu"), bfloat16=False)
 NAMES = ("road", "sky", "car", "cone")
@@ -269,3 +270,20 @@ def test_trials_of_older_versions_stay_equal(make_trial: Any) -> None:
     dumped = make_trial().model_dump(mode="json")
     assert "context" not in dumped["evaluation"]
     assert make_trial(evaluation={"context": None}) == make_trial()
+
+
+def test_a_dry_run_counts_the_predictions(make_trial: Any) -> None:
+    """Of a split whose first frames are as the others: those that are made."""
+    config = make_trial(evaluation={"context": {"frames": 3, "every": 1}, "corruptions": {}})
+    frames, made = frames_of(2), []
+
+    def predict(input_B3HW: Tensor) -> Tensor:
+        made.append(len(input_B3HW))
+        return input_B3HW[:, 0].long().clamp(0, 3)
+
+    context_reliance(predict, COMPUTE, frames, NAMES, Context(frames="all"), 4)
+    whole = make_trial(train={"epochs": 1}, evaluation={"context": {"frames": "all"}})
+    assert changed_predictions(whole, frames, 7) == pytest.approx(sum(made))
+    per_frame = sum(made) / 7
+    assert changed_predictions(config, frames, 70) == pytest.approx(2 * 3 * per_frame + 70 * 4)
+    assert changed_predictions(make_trial(), frames, 70) == 0
