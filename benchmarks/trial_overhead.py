@@ -35,6 +35,7 @@ class NoOpEpoch:
     metrics: dict[str, float]
     rare: tuple[int, ...] = ()
     confusion: None = None
+    reliance: None = None
 
     def pictures(self) -> dict[str, bytes]:
         """None."""

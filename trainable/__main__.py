@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from trainable.config import TrialConfig
@@ -18,6 +19,7 @@ from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake
 from trainable.configfile.node import Node, Place, child_of
 from trainable.configfile.reading import read_mapping, types_of
+from trainable.data.classes import class_names
 from trainable.data.layout import DataError, data_mistakes
 from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
@@ -141,6 +143,8 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
     _print_end(epochs)
+    if result.reliance is not None:
+        _print_reliance(result.reliance.tolist(), class_names(config.data))
 
 
 def _print_end(epochs: Sequence[Mapping[str, float]]) -> None:
@@ -150,6 +154,15 @@ def _print_end(epochs: Sequence[Mapping[str, float]]) -> None:
     best = BestEpoch.of((metrics.get(MIOU) for metrics in epochs), greater=True)
     if best is not None:
         print(f"{best_epoch_label(greater=True)}: {MIOU} = {best.value:.6g} after epoch {best.epoch}")
+
+
+def _print_reliance(rows: Sequence[Sequence[float]], names: Sequence[str]) -> None:
+    """Print what each class, in columns by number, loses where another one is erased; a dash: they never meet."""
+    print("IoU lost by each class (columns) where another one (rows) is erased:")
+    width = max(map(len, names))
+    print(" " * (width + 4), *(f"{c:6d}" for c in range(len(names))))
+    for z, (name, row) in enumerate(zip(names, rows, strict=True)):
+        print(f"{z:3d} {name:{width}}", *(f"{loss:6.3f}" if isfinite(loss) else "     -" for loss in row))
 
 
 if __name__ == "__main__":

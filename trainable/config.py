@@ -125,14 +125,21 @@ class TrialConfig(Section):
             raise RuleError(f"{message}; got {self.suppression.num_classes}", "suppression.num_classes")
         if self.suppression and isinstance(self.suppression.sampling, Listed):
             _check_listed(self.suppression.sampling.classes, classes)
+        if self.evaluation.context and self.evaluation.context.classes != "all":
+            _check_known(self.evaluation.context.classes, classes, "evaluation.context.classes")
         return self
+
+
+def _check_known(listed: Sequence[str], classes: Sequence[str], path: str) -> None:
+    """Raise RuleError for a listed class that the data does not have."""
+    for name in listed:
+        if name not in classes:
+            raise RuleError(unknown(name, classes, "class"), path)
 
 
 def _check_listed(listed: Sequence[str], classes: Sequence[str]) -> None:
     """Raise RuleError for a listed class that the data does not have, or a list of all."""
-    for name in listed:
-        if name not in classes:
-            raise RuleError(unknown(name, classes, "class"), "suppression.sampling.classes")
+    _check_known(listed, classes, "suppression.sampling.classes")
     if len(listed) == len(classes):
         raise RuleError("lists every class: nothing would be left", "suppression.sampling.classes")
 

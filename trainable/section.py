@@ -53,3 +53,11 @@ def _one_or_list(value: object) -> str:
 
 ONE_OR_LIST = Discriminator(_one_or_list)
 """Tells a single value (``Tag("one")``) from a list (``Tag("list")``), so that a mistake is not told once for each."""
+
+
+def _word_or_number(value: object) -> str:
+    return "word" if isinstance(value, str) else "number"
+
+
+WORD_OR_NUMBER = Discriminator(_word_or_number)
+"""The same of a word (``Tag("word")``) and a number (``Tag("number")``)."""

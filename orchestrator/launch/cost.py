@@ -42,11 +42,12 @@ class Probed:
     def lines(self, remark: str) -> list[str]:
         """What was measured."""
         config, cost = self.config, self.cost
+        changed = f", {duration(cost.changed_seconds)} per trial on changed frames" if cost.changed_seconds else ""
         return [
             f"model       {_kind(config)}{remark}: {cost.parameters / 1e6:.2f} M parameters",
             f"steps       {cost.steps_per_epoch} per epoch x {config.train.epochs} epochs; "
-            f"{cost.step_seconds * 1e3:.0f} ms per step, {duration(cost.eval_seconds)} per evaluation (probed on this "
-            "machine)",
+            f"{cost.step_seconds * 1e3:.0f} ms per step, {duration(cost.eval_seconds)} per evaluation{changed} (probed "
+            "on this machine)",
         ]
 
 
@@ -70,9 +71,10 @@ class Costs:
 
     def seconds(self, forecast: Forecast) -> float:
         """Of all trials of a stage, one after the other."""
-        set_up = fmean((self.cheapest.cost.setup_seconds, self.dearest.cost.setup_seconds))
+        both = (self.cheapest.cost, self.dearest.cost)
+        once = fmean(cost.setup_seconds + cost.changed_seconds for cost in both)
         return sum(
-            runs * fmean(set_up + config.train.epochs * self.epoch_seconds(config) for config in configs)
+            runs * fmean(once + config.train.epochs * self.epoch_seconds(config) for config in configs)
             for runs, configs in forecast.groups
             if runs
         )

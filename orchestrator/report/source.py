@@ -20,7 +20,13 @@ from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.store import layout
-from orchestrator.store.artifacts import WeightCosines, read_picture, read_weight_cosines
+from orchestrator.store.artifacts import (
+    ContextReliance,
+    WeightCosines,
+    read_picture,
+    read_reliance,
+    read_weight_cosines,
+)
 from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
@@ -32,6 +38,9 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import (
     ALIGNED_OBJECT_MIOU,
     CONTEXT_GAP,
+    CONTEXT_RARE_RELIANCE,
+    CONTEXT_RELIANCE,
+    CORRUPTED_MIOU,
     MIOU,
     RARE_MIOU,
     SWAPPED_OBJECT_MIOU,
@@ -46,7 +55,8 @@ HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
 NUMBERED, ALWAYS = ("block", "seed", "epoch"), ("trial", "kind", "state", "seed", "epoch")
 """Columns that say which run a row belongs to; without the first and the last there is no table."""
 DEFAULT_METRICS = (
-    MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, ALIGNED_OBJECT_MIOU, TEST_MIOU, TEST_RARE_MIOU
+    MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, ALIGNED_OBJECT_MIOU, CONTEXT_RELIANCE, CONTEXT_RARE_RELIANCE,
+    CORRUPTED_MIOU, TEST_MIOU, TEST_RARE_MIOU,
 )  # fmt: skip
 """Metrics of a report besides the objectives, as far as the study has them."""
 
@@ -146,6 +156,10 @@ class Results:
     def weight_cosines(self, run: Run) -> WeightCosines | None:
         """What a run has kept of its last epoch's classifier; None where it has not. Raises OSError as the storage."""
         return None if self.objects is None else read_weight_cosines(self.objects, run.key)
+
+    def reliance(self, run: Run) -> ContextReliance | None:
+        """What a run has kept of its last epoch's reliance on context; as ``weight_cosines``."""
+        return None if self.objects is None else read_reliance(self.objects, run.key)
 
     def gradcam(self, run: Run) -> bytes | None:
         """PNG file of a run's last epoch; None where it has none. Raises OSError as the storage."""

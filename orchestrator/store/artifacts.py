@@ -1,4 +1,4 @@
-"""What a trial leaves to look at, beside its record: pictures, the confusion matrix, cosines of the class weights.
+"""What a trial leaves to look at, beside its record: pictures, and matrices over classes.
 
 They are kept before the checkpoint of their epoch, so a trial that continues has those of its earlier epochs. Nothing
 depends on them: what is missing or damaged is not shown.
@@ -17,6 +17,7 @@ from orchestrator.store.objects import Objects
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Loss = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Entry = TypeVar("Entry")
 
 
@@ -51,12 +52,25 @@ class WeightCosines:
     """-1 to 1, of class ``row`` and class ``column``."""
 
 
+@dataclass(frozen=True)
+class ContextReliance:
+    """How much each class relies on each other class, with what is needed to read it."""
+
+    epoch: int
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    rare: tuple[int, ...]
+    """Rare classes of the training data."""
+    matrix: Annotated[tuple[tuple[Loss | None, ...], ...], AfterValidator(_square)]
+    """IoU that class ``column`` loses where class ``row`` is erased; None where they never meet, or are the same."""
+
+
 def keep_artifacts(
     objects: Objects,
     key: str,
     pictures: Mapping[str, bytes],
     confusion: Confusion | None,
     cosines: WeightCosines | None = None,
+    reliance: ContextReliance | None = None,
 ) -> None:
     """Keep PNG files by their names, and the matrices that there are; raises OSError as all of ``Objects``."""
     files = TrialFiles(key)
@@ -66,6 +80,8 @@ def keep_artifacts(
         objects.write_json(files.confusion, asdict(confusion))
     if cosines is not None:
         objects.write_json(files.weight_cosines, asdict(cosines))
+    if reliance is not None:
+        objects.write_json(files.context, asdict(reliance))
 
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
@@ -84,4 +100,11 @@ def read_weight_cosines(objects: Objects, key: str) -> WeightCosines | None:
     """The cosines; None as ``read_confusion``."""
     with suppress(ValueError):
         return TypeAdapter(WeightCosines | None).validate_python(objects.read_json(TrialFiles(key).weight_cosines))
+    return None
+
+
+def read_reliance(objects: Objects, key: str) -> ContextReliance | None:
+    """The reliance on context; None as ``read_confusion``."""
+    with suppress(ValueError):
+        return TypeAdapter(ContextReliance | None).validate_python(objects.read_json(TrialFiles(key).context))
     return None

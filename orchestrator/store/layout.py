@@ -22,6 +22,7 @@
             gradcam_last.png        Grad-CAM maps of some rare classes there        (worker)
             confusion.json          confusion matrix of the last epoch              (worker)
             weight_cosine.json      cosines between the classes' weights, last epoch (worker)
+            context.json            how much classes rely on each other, last epoch (worker)
     results.parquet                 a row per trial and epoch                       (driver, end of a launch)
     best.yaml                       configuration of the best trial                 (driver, end of a launch)
     report/                         pages, tables, figures                          (driver, end of a launch; report)
@@ -98,6 +99,7 @@ class TrialFiles:
         self.artifacts = f"{self.folder}/artifacts"
         self.confusion = f"{self.artifacts}/confusion.json"
         self.weight_cosines = f"{self.artifacts}/weight_cosine.json"
+        self.context = f"{self.artifacts}/context.json"
 
     def attempt(self, number: int) -> str:
         """Name of a worker's claim."""

@@ -1,4 +1,4 @@
-"""A trial's matrices over classes as pictures: confusion, and cosines between the classes' weights. Imports no mlflow.
+"""A trial's matrices over classes as pictures: confusion, cosines of weights, reliance on context. Imports no mlflow.
 
 Built without pyplot, so they may be drawn in any thread and need no screen. Margins are computed instead of laid out:
 matplotlib's layout engines take longer than everything else for a hundred classes.
@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-from orchestrator.store.artifacts import Confusion, WeightCosines
+from orchestrator.store.artifacts import Confusion, ContextReliance, WeightCosines
 
 DPI = 110
 MAX_NUMBERED_CLASSES = 25
 """Up to so many classes the cells bear their numbers."""
 SMALLEST_SCALE = 0.1
-"""Cosines that are all smaller are shown pale."""
+"""Cosines and losses that are all smaller are shown pale."""
 MAX_LETTERS = 26
 """Longer class names are cut."""
 Matrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -50,15 +50,27 @@ def draw_weight_cosines(cosines: WeightCosines, title: str, path: Path) -> None:
     """
     cosine_CC = np.array(cosines.matrix, dtype=float)
     np.fill_diagonal(cosine_CC, np.nan)
-    largest = max(SMALLEST_SCALE, float(np.nanmax(np.abs(cosine_CC), initial=0.0)))
-    scale = Normalize(-largest, largest)
-    drawing = _Drawing(cosine_CC, "RdBu_r", scale, _two_digits, dark=0.6 * largest)
-    drawing.save(cosines, f"{title}: cosine of class weights", path)
+    _around_zero(cosine_CC).save(cosines, f"{title}: cosine of class weights", path)
 
 
-def _two_digits(cosine: float) -> str:
+def draw_reliance(reliance: ContextReliance, title: str, path: Path) -> None:
+    """Write the picture as a PNG: red where a class loses IoU; rows of classes that were not erased are grey.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    drawing = _around_zero(np.array(reliance.matrix, dtype=float))
+    drawing.save(reliance, f"{title}: IoU lost", path, ("class that loses", "class erased"))
+
+
+def _around_zero(values_CC: Matrix) -> "_Drawing":
+    largest = max(SMALLEST_SCALE, float(np.nanmax(np.abs(values_CC), initial=0.0)))
+    return _Drawing(values_CC, "RdBu_r", Normalize(-largest, largest), _two_digits, dark=0.6 * largest)
+
+
+def _two_digits(value: float) -> str:
     """Without the zero in front, or a sign before nothing."""
-    return f"{round(cosine, 2) + 0:.2f}".replace("0.", ".")
+    return f"{round(value, 2) + 0:.2f}".replace("0.", ".")
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,13 @@ class _Drawing:
     dark: float
     """Cells whose absolute value is larger bear white numbers."""
 
-    def save(self, of: Confusion | WeightCosines, title: str, path: Path, labels: tuple[str, str] = ("", "")) -> None:
+    def save(
+        self,
+        of: Confusion | WeightCosines | ContextReliance,
+        title: str,
+        path: Path,
+        labels: tuple[str, str] = ("", ""),
+    ) -> None:
         """Draw and write; ``labels`` say what the classes of columns and rows are."""
         names = [_label(name, c in of.rare) for c, name in enumerate(of.classes)]
         count = len(names)

@@ -6,6 +6,7 @@
     class_iou.csv           IoU of each class after the last epoch; recall and precision where the confusion is known
     confusion.png           confusion matrix after the last epoch
     weight_cosine.png       cosines between the classifier's weights of classes, after the last epoch
+    context.png             IoU that classes lose where another one is erased, where that is measured
     gradcam_last.png        Grad-CAM maps of some rare classes after the last epoch
     validation_first.png    frames of the evaluation split after the first epoch
     validation_last.png     the same after the last one
@@ -19,7 +20,13 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.store.artifacts import Confusion, read_confusion, read_picture, read_weight_cosines
+from orchestrator.store.artifacts import (
+    Confusion,
+    read_confusion,
+    read_picture,
+    read_reliance,
+    read_weight_cosines,
+)
 from orchestrator.store.commands import PYTHON, module, quoted
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.kept_weights import with_kept_weights
@@ -27,7 +34,7 @@ from orchestrator.store.layout import PICTURES
 from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
-from orchestrator.tracking.matrix_pictures import draw_confusion, draw_weight_cosines
+from orchestrator.tracking.matrix_pictures import draw_confusion, draw_reliance, draw_weight_cosines
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
@@ -48,6 +55,8 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
         draw_confusion(confusion, f"{record.key} after epoch {confusion.epoch}", folder / "confusion.png")
     if (cosines := read_weight_cosines(store.objects, record.key)) is not None:
         draw_weight_cosines(cosines, f"{record.key} after epoch {cosines.epoch}", folder / "weight_cosine.png")
+    if (reliance := read_reliance(store.objects, record.key)) is not None:
+        draw_reliance(reliance, f"{record.key} after epoch {reliance.epoch}", folder / "context.png")
     for name in PICTURES:
         picture = read_picture(store.objects, record.key, name)
         if picture is not None:

@@ -175,7 +175,8 @@ class Attempt:
     def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         # first: an epoch that has its checkpoint is not drawn again
-        keep_artifacts(self._store.objects, key, outputs.pictures, outputs.confusion, outputs.cosines)
+        matrices = (outputs.confusion, outputs.cosines, outputs.reliance)
+        keep_artifacts(self._store.objects, key, outputs.pictures, *matrices)
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()

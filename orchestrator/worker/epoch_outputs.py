@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from orchestrator.store.artifacts import Confusion, WeightCosines
+from orchestrator.store.artifacts import Confusion, ContextReliance, WeightCosines
 from orchestrator.store.layout import GRADCAM
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
@@ -32,6 +33,10 @@ class FittedEpoch(Protocol):
     def confusion(self) -> "Tensor | None":
         """Pixels of class i predicted as class j, [C,C]; None where nothing was counted."""
 
+    @property
+    def reliance(self) -> "Tensor | None":
+        """IoU that class j loses where class i is erased, [C,C], NaN where they never meet; None where not measured."""
+
     def state(self) -> Mapping[str, object]:
         """What ``fit`` needs to continue after this epoch."""
 
@@ -47,7 +52,7 @@ class FittedEpoch(Protocol):
 
 Made = TypeVar("Made")
 DECIMALS = 6
-"""Of a kept cosine: its rounding errors are not kept."""
+"""Of a kept cosine or IoU: rounding errors are not kept."""
 Fit: TypeAlias = Callable[..., Generator[FittedEpoch, None, None]]
 """Takes a trial's configuration, ``threads`` and ``resume_from``, the state of an earlier epoch or None."""
 
@@ -60,6 +65,7 @@ class EpochOutputs:
     """PNG files by name."""
     confusion: Confusion | None = None
     cosines: WeightCosines | None = None
+    reliance: ContextReliance | None = None
     problems: tuple[str, ...] = ()
     """Why something is missing, one line each."""
 
@@ -89,7 +95,8 @@ def draw_outputs(result: FittedEpoch, config: TrialConfig) -> EpochOutputs:
         pictures[GRADCAM] = maps
     confusion = attempt("confusion matrix", lambda: _confusion(result, config))
     cosines = attempt("cosines of the weights", lambda: _cosines(result, config))
-    return EpochOutputs(pictures, confusion, cosines, tuple(problems))
+    reliance = attempt("matrix of reliance on context", lambda: _reliance(result, config))
+    return EpochOutputs(pictures, confusion, cosines, reliance, tuple(problems))
 
 
 def _confusion(result: FittedEpoch, config: TrialConfig) -> Confusion | None:
@@ -105,3 +112,11 @@ def _cosines(result: FittedEpoch, config: TrialConfig) -> WeightCosines | None:
         return None
     rows = tuple(tuple(round(cosine, DECIMALS) for cosine in row) for row in cosines_CC.tolist())
     return WeightCosines(result.epoch, class_names(config.data), tuple(result.rare), rows)
+
+
+def _reliance(result: FittedEpoch, config: TrialConfig) -> ContextReliance | None:
+    reliance_CC = result.reliance
+    if reliance_CC is None:
+        return None
+    rows = tuple(tuple(round(v, DECIMALS) if isfinite(v) else None for v in row) for row in reliance_CC.tolist())
+    return ContextReliance(result.epoch, class_names(config.data), tuple(result.rare), rows)

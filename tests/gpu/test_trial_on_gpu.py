@@ -1,6 +1,7 @@
 """A trial on a CUDA device: bfloat16 steps, agreement with the CPU, memory. Run with ``pytest tests/gpu``."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.frames import load_splits
 from trainable.data.statistics import train_statistics
-from trainable.evaluate.metrics.names import MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
+from trainable.evaluate.changed_frames import evaluate_changed
+from trainable.evaluate.config import Context, Corruptions, Evaluation
+from trainable.evaluate.metrics.names import CORRUPTED_MIOU, MIOU, TRAIN_CE, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
@@ -48,6 +51,21 @@ def test_both_devices_see_the_same_batches() -> None:
     on_cpu, on_gpu = (next(fit(config, device=device)).metrics for device in ("cpu", "cuda"))
     assert on_gpu[TRAIN_LOSS] == pytest.approx(on_cpu[TRAIN_LOSS], rel=0.02)
     assert on_gpu[TRAIN_DROPPED] == on_cpu[TRAIN_DROPPED]
+
+
+def test_changed_frames_are_measured_alike_on_both_devices() -> None:
+    """One network, float32; noise is drawn on the device, so frames are filled with the mean."""
+    config = trial(precision="fp32", epochs=1)
+    evaluation = Evaluation(context=Context(fill="mean"), corruptions=Corruptions())
+    config = config.model_copy(update={"evaluation": evaluation})
+    (result,) = fit(config, device="cuda")
+    frames, model = load_splits(config.data).val, result.training.model
+    compute = result.training.compute
+    on_cpu = replace(compute, device=torch.device("cpu"))
+    again = evaluate_changed(config, model.cpu(), on_cpu, frames, result.rare, epoch=1)
+    assert result.reliance is not None
+    torch.testing.assert_close(result.reliance, again.reliance, rtol=0, atol=0.02, equal_nan=True)
+    assert result.metrics[CORRUPTED_MIOU] == pytest.approx(again.metrics[CORRUPTED_MIOU], abs=0.02)
 
 
 @pytest.mark.parametrize("finish", ["closed", "exhausted", "failed"])

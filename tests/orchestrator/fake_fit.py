@@ -21,6 +21,7 @@ class Result:
     metrics: dict[str, float]
     rare: tuple[int, ...] = ()
     confusion: None = None
+    reliance: None = None
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch}

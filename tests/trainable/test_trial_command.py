@@ -46,6 +46,23 @@ def test_a_trial_runs_from_a_file(trial_file: Path, capsys: pytest.CaptureFixtur
     assert float(value) == pytest.approx(best, rel=1e-3)
 
 
+def test_the_reliance_on_context_is_shown_where_it_is_asked_for(
+    trial_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--device", "cpu", "--threads", "1", "--set", "evaluation.context={classes: [sand]}"]
+    assert main([str(trial_file), *options]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()[-8:]
+    assert lines[0] == "IoU lost by each class (columns) where another one (rows) is erased:"
+    assert lines[1].split() == ["0", "1", "2", "3", "4", "5"]
+    assert lines[2].split() == ["0", "meadow", *["-"] * 6]
+    number, name, *lost = lines[3].split()
+    assert (number, name, lost[1]) == ("1", "sand", "-")
+    known = [float(loss) for loss in lost if loss != "-"]
+    (mean,) = re.findall(r"^context/sand = (\S+)$", out, re.MULTILINE)
+    assert sum(known) / len(known) == pytest.approx(float(mean), abs=1e-3)
+
+
 def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
     config = load_config(trial_file)
     assert config.train.lr == 1e-3

@@ -1,11 +1,78 @@
 """The ``evaluation`` section: how predictions are made that are scored. Imports no torch."""
 
-from typing import Annotated
+from operator import not_
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag, field_validator
 
-from trainable.data.config import Factor, Size
-from trainable.section import Section
+from trainable.data.config import MOST_SCENES, Factor, Size
+from trainable.section import ONE_OR_LIST, WORD_OR_NUMBER, Section
+
+ClassName = Annotated[str, Field(min_length=1)]
+Classes = Annotated[
+    Annotated[Literal["all"], Tag("one")]
+    | Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=254), Tag("list")],
+    ONE_OR_LIST,
+]
+FrameCount = Annotated[
+    Annotated[Literal["all"], Tag("word")] | Annotated[int, Field(ge=1, le=MOST_SCENES), Tag("number")],
+    WORD_OR_NUMBER,
+]
+Every = Annotated[
+    Annotated[Literal["last"], Tag("word")] | Annotated[int, Field(ge=1, le=100_000), Tag("number")],
+    WORD_OR_NUMBER,
+]
+
+
+class OnChangedFrames(Section):
+    """A measurement on changed frames of the evaluation split, which not every epoch has to pay for."""
+
+    frames: FrameCount
+    """How many frames of the evaluation split, or all."""
+    every: Every = "last"
+    """After which epochs: the last one, or every so many epochs and the last one."""
+
+    def count(self, frames: int) -> int:
+        """How many frames of a split of so many."""
+        return frames if self.frames == "all" else min(self.frames, frames)
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether an epoch of a trial of so many is measured."""
+        return epoch == epochs or (self.every != "last" and epoch % self.every == 0)
+
+    def times(self, epochs: int) -> int:
+        """How often a trial of so many epochs measures it."""
+        return sum(self.due(epoch, epochs) for epoch in range(1, epochs + 1))
+
+
+class Context(OnChangedFrames):
+    """How much classes rely on each other: erase one class's pixels and see what the others lose (after 1812.06707).
+
+    At most C + 1 predictions of each frame for C classes: one of it whole, and one for each class that it holds.
+    """
+
+    classes: Classes = "all"
+    """Classes that are erased, one at a time: all, or a list of their names."""
+    frames: FrameCount = 64
+    """How many frames of the evaluation split; which ones depends on nothing but how many there are. Or all."""
+    fill: Literal["noise", "mean", "blur"] = "noise"
+    """What stands in the place of a class, as in mechanism erase; the same for a frame and class in every trial."""
+
+    @field_validator("classes")
+    @classmethod
+    def _no_class_twice(cls, classes: Literal["all"] | tuple[str, ...]) -> Literal["all"] | tuple[str, ...]:
+        if len(set(classes)) < len(classes) and classes != "all":
+            raise ValueError("lists a class twice")
+        return classes
+
+
+class Corruptions(OnChangedFrames):
+    """Noise, blur, fog and brightness after Hendrycks and Dietterich (1903.12261): a pass over the frames for each."""
+
+    severity: Annotated[int, Field(ge=1, le=5)] = 3
+    """From 1 to 5."""
+    frames: FrameCount = "all"
+    """How many frames of the evaluation split, as for context."""
 
 
 class Evaluation(Section):
@@ -24,6 +91,10 @@ class Evaluation(Section):
     test_at_end: bool = False
     """Score the labelled test split too (CamVid's), once, after the last epoch: test/miou and the like. The confirm
     stage of a study turns it on where there is such a split; a search must not see it."""
+    context: Context | None = Field(default=None, exclude_if=not_)
+    """Measure how much classes rely on each other as context; {} does with the defaults, null does not."""
+    corruptions: Corruptions | None = Field(default=None, exclude_if=not_)
+    """Score corrupted frames too; {} does with the defaults, null does not."""
 
     @property
     def averages(self) -> bool:

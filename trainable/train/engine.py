@@ -18,6 +18,7 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
+from trainable.evaluate.changed_frames import evaluate_changed
 from trainable.evaluate.evaluate import evaluate, evaluate_test
 from trainable.evaluate.gradcam_picture import gradcam_picture
 from trainable.evaluate.metrics.names import (
@@ -58,6 +59,9 @@ class EpochResult:
     """Rare classes of the training data."""
     confusion: Tensor
     """Pixels of the evaluation split of class i predicted as class j, int64 [C,C] on the CPU."""
+    reliance: Tensor | None = None
+    """IoU that class c loses where class z is erased, float64 [C,C] on the CPU, NaN where they never meet; None where
+    this epoch did not measure it (``evaluation.context``)."""
 
     def state(self) -> dict[str, Any]:
         """What ``fit`` needs to continue after this epoch; its tensors are those in training: copy or save them.
@@ -158,9 +162,11 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
         evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
         if test is not None and epoch == config.train.epochs:
             evaluated |= evaluate_test(config, training.model, compute, test, rare)
+        changed = evaluate_changed(config, training.model, compute, splits.val, rare, epoch)
         end = time.perf_counter()
         timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
-        yield EpochResult(epoch, {**evaluated, **trained, **timing}, training, splits.val, rare, confusion_CC)
+        metrics = {**evaluated, **changed.metrics, **trained, **timing}
+        yield EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
         timing = {}
 
 

@@ -11,8 +11,9 @@ import torch
 
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.frames import Splits, few_frames
+from trainable.data.frames import Frames, Splits, few_frames
 from trainable.data.statistics import ClassStatistics
+from trainable.evaluate.corruptions import KINDS
 from trainable.evaluate.evaluate import evaluation_batch_size, split_confusion
 from trainable.train.compute import Compute, choose_compute
 from trainable.train.engine import prepare
@@ -40,6 +41,8 @@ class Probe:
     """Data that are made in memory, and the model, before the first step."""
     cache_seconds: float
     """Decoding all frames, once per node, projected from the probed ones; 0 where nothing is decoded."""
+    changed_seconds: float = 0.0
+    """All measurements on changed frames of a whole trial (``evaluation.context``, ``corruptions``)."""
 
 
 def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> Probe:
@@ -75,12 +78,15 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
     made = config.data.name == "shapes"
     evaluated = splits.evaluated()
     per_frame = load_seconds / (len(splits.train) + sum(map(len, evaluated)))
-    all_frames = per_frame * (train_images + len(evaluated) * val_images)
+    all_evaluated = len(evaluated) * val_images
+    all_frames = per_frame * (train_images + all_evaluated)
+    eval_seconds = _eval_seconds(training, splits, math.ceil(val_images / eval_size))
     return Probe(
         parameters=sum(parameter.numel() for parameter in training.model.parameters()),
         steps_per_epoch=steps_per_epoch(train_images, asked),
         step_seconds=train_seconds / steps_per_epoch(len(first_frames), batch_size) * asked / batch_size,
-        eval_seconds=_eval_seconds(training, splits, math.ceil(val_images / eval_size)),
+        eval_seconds=eval_seconds,
+        changed_seconds=changed_predictions(config, splits.val, val_images) * eval_seconds / all_evaluated,
         setup_seconds=build_seconds + (all_frames if made else 0),
         cache_seconds=0 if made else all_frames / len(os.sched_getaffinity(0)),
     )
@@ -99,6 +105,20 @@ def _eval_seconds(training: Training, splits: Splits, batches: int) -> float:
     whole = [torch.arange(len(frames))]
     _, seconds = _timed(lambda: split_confusion(training.model, training.compute, frames, whole, config.evaluation))
     return seconds * batches * len(splits.evaluated())
+
+
+def changed_predictions(config: TrialConfig, first: Frames, images: int) -> float:
+    """Predictions of changed frames in a trial whose evaluation split has so many, of which ``first`` are known."""
+    context, corruptions, epochs = config.evaluation.context, config.evaluation.corruptions, config.train.epochs
+    names = class_names(config.data)
+    predictions = 0.0
+    if context:
+        of_names = [c for c, name in enumerate(names) if context.classes == "all" or name in context.classes]
+        erased = (first.class_pixels(len(names))[:, of_names] > 0).sum() / len(first)
+        predictions += context.times(epochs) * context.count(images) * (1 + float(erased))
+    if corruptions:
+        predictions += corruptions.times(epochs) * corruptions.count(images) * len(KINDS)
+    return predictions
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

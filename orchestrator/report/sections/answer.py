@@ -9,12 +9,12 @@ from orchestrator.report.sections.comparison_results import ALPHA, StageResults,
 from orchestrator.report.source import Results
 from orchestrator.report.statistics.paired import PairedDifference
 from orchestrator.store.stage_plan import Stage
-from trainable.evaluate.metrics.names import CONTEXT_GAP
+from trainable.evaluate.metrics.names import CONTEXT_GAP, CONTEXT_RARE_RELIANCE, CONTEXT_RELIANCE
 from trainable.presets import COMPONENTS, Preset
 
 REWEIGHTING: Preset = "class_weighted"
 """What may raise rare classes without taking anything away: a control of every arm."""
-CONTEXT_METRICS = (CONTEXT_GAP,)
+CONTEXT_METRICS = (CONTEXT_RELIANCE, CONTEXT_RARE_RELIANCE, CONTEXT_GAP)
 """How far a network leans on context; less is better."""
 STAGES: tuple[Stage, ...] = ("confirm", "ablation")
 

@@ -9,6 +9,7 @@ from orchestrator.report.pages.numbers import count, interval, listed, mean, pro
 from orchestrator.report.sections.arm_columns import MOST_COLUMNS, Columns, component_columns
 from orchestrator.report.sections.best_epochs import best_epoch_table
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, overview, tone, verdict
+from orchestrator.report.sections.context import context_blocks
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.efficacy import efficacy_blocks
 from orchestrator.report.sections.entanglement import entanglement_blocks
@@ -51,6 +52,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         runs = {arm.name: stage.complete(arm.name) for arm in stage.arms}
         yield from efficacy_blocks(stage.results, stage.plan.stage, stage.title, runs)
         yield from entanglement_blocks(stage)
+        yield from context_blocks(stage)
     yield Heading(f"Limits of the {stage.noun}", level=3)
     yield Bullets(tuple(stage_limits(stage, reported)))
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from orchestrator.report.charts.cosine_charts import CosineMaps
+from orchestrator.report.charts.class_matrices import ClassMatrices
 from orchestrator.report.pages.document import Block, Cell, Heading, Paragraph, Photograph, Picture, Table
 from orchestrator.report.pages.numbers import count
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, overview
@@ -59,7 +59,7 @@ def _cosine_maps(stage: StageResults) -> Iterator[Block]:
             continue
         first = baseline[shared[0]]
         means = [np.mean([one[b].matrix for b in shared], axis=0) for one in (baseline, kept)]
-        maps = CosineMaps(first.classes, first.rare, stage.plan.baseline, means[0], arm, means[1])
+        maps = ClassMatrices("cosine", first.classes, first.rare, stage.plan.baseline, means[0], arm, means[1])
         caption = (
             f"{stage.title}: cosines between class weights of {stage.plan.baseline} and {arm} after the last epoch, "
             f"and their difference; mean over {count(len(shared), 'seed')}; * and bold: rare."

@@ -92,6 +92,10 @@ def test_references_can_be_added(study: Make, place: str) -> None:
         ("model.arch=unet", "model.arch"),
         ("objective.mode=min", "objective.mode"),
         ("objective.metric=train/loss", "objective.metric"),
+        (
+            "evaluation.context={}",
+            ", ".join(f"evaluation.context.{key}" for key in ("classes", "every", "fill", "frames")),
+        ),
     ],
 )
 def test_what_makes_trials_incomparable_is_refused_with_the_way_out(

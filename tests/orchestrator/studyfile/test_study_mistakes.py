@@ -67,6 +67,18 @@ MISTAKES = [
     ({"data": "{name: shapes, augment: {flip: on}}"}, "3 data.augment.flip: expected true or false, got 'on'"),
     ({"model": "{arch: fpn, encoder: resnet18, encoder_weights: 1}"}, "4 model.encoder_weights: expected text, got 1; quote it"),
     ({"tracking": "nope"}, "9 tracking: expected a mapping; got 'nope'"),
+    # the evaluation
+    ({"evaluation": "{context: {classes: [meadw, sand]}}"}, "10 evaluation.context.classes: unknown class 'meadw'; one of meadow, sand, disk_rising, disk_falling, square_rising, square_falling (did you mean 'meadow'?)"),
+    ({"evaluation": "{context: {classes: [sand, sand]}}"}, "10 evaluation.context.classes: lists a class twice"),
+    ({"evaluation": "{context: {classes: []}}"}, "10 evaluation.context.classes: expected at least 1 value, got 0"),
+    ({"evaluation": "{context: {classes: sand}}"}, "10 evaluation.context.classes: unknown 'sand'; one of all"),
+    ({"evaluation": "{context: {frames: 0}}"}, "10 evaluation.context.frames: must be >= 1, got 0"),
+    ({"evaluation": "{context: {every: first}}"}, "10 evaluation.context.every: unknown 'first'; one of last"),
+    ({"evaluation": "{context: {every: 1.5}}"}, "10 evaluation.context.every: expected a whole number, got 1.5"),
+    ({"evaluation": "{context: {fill: swap}}"}, "10 evaluation.context.fill: unknown 'swap'; one of noise, mean, blur"),
+    ({"evaluation": "{context: all}"}, "10 evaluation.context: expected a mapping; got 'all'"),
+    ({"evaluation": "{corruptions: {severity: 6}}"}, "10 evaluation.corruptions.severity: must be <= 5, got 6"),
+    ({"evaluation": "{corruptions: {kinds: [fog]}}"}, "10 evaluation.corruptions.kinds: unknown key 'kinds'; one of frames, every, severity"),
     # bounds
     ({"train": "{epochs: 0, batch_size: 1}"}, "5 train.epochs: must be >= 1, got 0"),
     ({"train": "{epochs: 1, batch_size: 1, lr: 0}"}, "5 train.lr: must be > 0, got 0"),

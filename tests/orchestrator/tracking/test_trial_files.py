@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import subprocess
 import sys
@@ -19,12 +20,20 @@ import yaml
 from PIL import Image
 
 from orchestrator.plan.planner import Planner
-from orchestrator.store.artifacts import Confusion, WeightCosines, read_confusion, read_picture, read_weight_cosines
+from orchestrator.store.artifacts import (
+    Confusion,
+    ContextReliance,
+    WeightCosines,
+    read_confusion,
+    read_picture,
+    read_reliance,
+    read_weight_cosines,
+)
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
-from orchestrator.tracking.matrix_pictures import DPI, draw_confusion, draw_weight_cosines
+from orchestrator.tracking.matrix_pictures import DPI, draw_confusion, draw_reliance, draw_weight_cosines
 from orchestrator.tracking.trial_files import write_trial_files
 from orchestrator.worker.attempt import Attempt, StorageFailed
 from orchestrator.worker.job import Job
@@ -39,11 +48,12 @@ data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}
 model: {arch: linknet, encoder: tu-test_resnet, encoder_weights: null}
 train: {epochs: 3, batch_size: 4, lr: 6.0e-3}
 suppression: {p_max: 0.7}
+evaluation: {context: {frames: 2}}
 search: {trials: 1, references: []}
 """
 FIRST, LAST, GRADCAM = "validation_first.png", "validation_last.png", "gradcam_last.png"
-CONFUSION, COSINES = "confusion.json", "weight_cosine.json"
-KEPT = [CONFUSION, GRADCAM, FIRST, LAST, COSINES]
+CONFUSION, COSINES, CONTEXT = "confusion.json", "weight_cosine.json", "context.json"
+KEPT = [CONFUSION, CONTEXT, GRADCAM, FIRST, LAST, COSINES]
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,13 @@ class Looked:
     @property
     def rare(self) -> tuple[int, ...]:
         return (4, 5)
+
+    @property
+    def reliance(self) -> torch.Tensor:
+        if self.broken:
+            raise RuntimeError("no frames today")
+        reliance_CC = torch.full((6, 6), 0.25, dtype=torch.float64)
+        return reliance_CC.fill_diagonal_(math.nan)
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch}
@@ -164,6 +181,10 @@ def test_a_worker_keeps_the_first_and_the_last_epoch(planned: Planned, store: St
     assert confusion is not None
     assert (confusion.epoch, confusion.classes, confusion.rare) == (3, SHAPES, (4, 5))
     assert confusion.matrix[1] == tuple(range(18, 36, 3))
+    reliance = read_reliance(store.objects, planned.key)
+    assert reliance is not None
+    assert (reliance.epoch, reliance.classes, reliance.rare) == (3, SHAPES, (4, 5))
+    assert reliance.matrix[1] == (0.25, None, 0.25, 0.25, 0.25, 0.25)
     cosines = read_weight_cosines(store.objects, planned.key)
     assert cosines == WeightCosines(3, SHAPES, (4, 5), tuple(map(tuple, np.eye(6).tolist())))
 
@@ -178,7 +199,7 @@ def test_a_trial_that_continues_draws_nothing_twice(planned: Planned, store: Sto
 def test_a_trial_of_one_epoch_has_its_last(planned: Planned, store: Store) -> None:
     short = replace(planned, config={**planned.config, "train": {**planned.config["train"], "epochs": 1}})
     run(short, store, "looking:seen", epochs=1)
-    assert kept(store, planned.key) == [CONFUSION, GRADCAM, LAST, COSINES]
+    assert kept(store, planned.key) == [CONFUSION, CONTEXT, GRADCAM, LAST, COSINES]
 
 
 def test_what_cannot_be_drawn_is_a_line_in_the_log(planned: Planned, store: Store) -> None:
@@ -191,6 +212,7 @@ def test_what_cannot_be_drawn_is_a_line_in_the_log(planned: Planned, store: Stor
     assert "epoch 3: no confusion matrix: RuntimeError: no matrix today" in log
     assert "epoch 3: no Grad-CAM maps: RuntimeError: no map today" in log
     assert "epoch 3: no cosines of the weights: RuntimeError: no weights today" in log
+    assert "epoch 3: no matrix of reliance on context: RuntimeError: no frames today" in log
 
 
 def test_an_engine_that_shows_nothing_leaves_nothing(planned: Planned, store: Store) -> None:
@@ -241,6 +263,8 @@ def test_damaged_artifacts_disturb_nobody(planned: Planned, store: Store, tmp_pa
     assert read_confusion(store.objects, planned.key) is None
     (folder / COSINES).write_text('{"sha256": "0"}')
     assert read_weight_cosines(store.objects, planned.key) is None
+    (folder / CONTEXT).write_text("")
+    assert read_reliance(store.objects, planned.key) is None
     after = Store(store.storage, "s")
     assert (after.records(), after.warnings) == (before, [])
 
@@ -261,13 +285,14 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     return store, record
 
 
-ALL = {"config.yaml", "class_iou.csv", "confusion.png", "weight_cosine.png", GRADCAM, FIRST, LAST, "log-1.txt"}
+MATRICES = ("confusion.png", "weight_cosine.png", "context.png")
+ALL = {"config.yaml", "class_iou.csv", *MATRICES, GRADCAM, FIRST, LAST, "log-1.txt"}
 
 
 def test_a_complete_trial_shows_everything(complete: tuple[Store, Record], tmp_path: Path) -> None:
     store, record = complete
     assert files_of(record, store, tmp_path) == ALL
-    for name in ("confusion.png", "weight_cosine.png", FIRST, LAST):
+    for name in (*MATRICES, FIRST, LAST):
         assert Image.open(tmp_path / name).size > (400, 200)
     confusion = read_confusion(store.objects, record.key)
     assert confusion is not None
@@ -354,6 +379,9 @@ def test_a_matrix_is_drawn_large_enough_and_not_too_large(classes: int, tmp_path
     rows = tuple(map(tuple, np.eye(classes).tolist()))
     draw_weight_cosines(WeightCosines(3, confusion.classes, confusion.rare, rows), "t", tmp_path / "w.png")
     assert Image.open(tmp_path / "w.png").size == (width, height)
+    lost = tuple(tuple(None if c == row else 0.5 for c in range(classes)) for row in range(classes))
+    draw_reliance(ContextReliance(3, confusion.classes, confusion.rare, lost), "t", tmp_path / "r.png")
+    assert Image.open(tmp_path / "r.png").size == (width, height)
 
 
 def test_the_cells_are_the_shares_of_the_rows(tmp_path: Path) -> None:

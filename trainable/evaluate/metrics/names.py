@@ -44,6 +44,12 @@ TEST_MIOU = "test/miou"
 """Mean IoU on the test split, of the last epoch alone and only with ``evaluation.test_at_end``."""
 TEST_RARE_MIOU = "test/rare_miou"
 """The same over rare classes."""
+CONTEXT_RELIANCE = "context/reliance"
+"""IoU that a class loses where another class is erased from the frames, mean over both (``evaluation.context``)."""
+CONTEXT_RARE_RELIANCE = "context/rare_reliance"
+"""The same over rare classes that lose, whatever is erased."""
+CORRUPTED_MIOU = "corrupted/miou"
+"""Mean IoU on corrupted frames of the evaluation split, mean over the kinds (``evaluation.corruptions``)."""
 TRAIN_LOSS = "train/loss"
 """Mean total loss over the steps of the epoch."""
 TRAIN_CE = "train/ce"
@@ -86,6 +92,10 @@ SUPPRESSION_SECONDS = "suppression_seconds"
 """Device time of the suppressed path in training, forward and backward, without what it shares with the plain path."""
 RECALIBRATION_SECONDS = "recalibration_seconds"
 """Wall time of recomputing the batch statistics of the suppression block before the evaluation."""
+CONTEXT_SECONDS = "context_seconds"
+"""Wall time of erasing each class and predicting anew, a part of ``val_seconds``."""
+CORRUPTIONS_SECONDS = "corruptions_seconds"
+"""Wall time of predicting corrupted frames, a part of ``val_seconds``."""
 SETUP_SECONDS = "setup_seconds"
 """Wall time before the first step of the trial: data and model. Only the first epoch carries it."""
 
@@ -129,6 +139,8 @@ FINAL, BEST, BEST_EPOCH = "/final", "/best", "/best_epoch"
 """End the names of what a trial as a whole has of an objective: last epoch's value, best epoch's, and which that is."""
 IOU_PREFIX = "val/iou/"
 """Begins the name of a class's IoU."""
+CONTEXT_PREFIX = "context/"
+"""Begins the names of what is lost where a class is erased."""
 
 
 def is_seconds(metric: str) -> bool:
@@ -138,7 +150,7 @@ def is_seconds(metric: str) -> bool:
 
 def greater_is_better(metric: str) -> bool:
     """Whether larger values of a metric are better."""
-    return metric not in LESS_IS_BETTER and not is_seconds(metric)
+    return metric not in LESS_IS_BETTER and not is_seconds(metric) and not metric.startswith(CONTEXT_PREFIX)
 
 
 def iou_name(class_name: str) -> str:
@@ -149,6 +161,16 @@ def iou_name(class_name: str) -> str:
 def iou_on_test_name(class_name: str) -> str:
     """IoU of one class on the test split, as `TEST_MIOU`."""
     return f"test/iou/{class_name}"
+
+
+def context_name(class_name: str) -> str:
+    """IoU that the other classes lose, on average, where one class is erased."""
+    return f"{CONTEXT_PREFIX}{class_name}"
+
+
+def corrupted_name(kind: str) -> str:
+    """Mean IoU on frames corrupted in one way."""
+    return f"corrupted/{kind}/miou"
 
 
 def objective_names(data: DataConfig) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Cosines between the classifier's weights of classes: two arms side by side, and what one has changed.
+"""Matrices over classes, such as cosines of weights: two arms side by side, and what one has changed.
 
 Shapes: C classes.
 """
@@ -18,12 +18,15 @@ from orchestrator.report.source import Floats
 MOST_NAMED_CLASSES = 60
 """Beyond so many classes their names cannot be read."""
 SMALLEST_SCALE = 0.01
-"""Cosines that differ by less are shown as equal."""
+"""Entries that differ by less are shown as equal."""
 
 
 @dataclass(frozen=True)
-class CosineMaps:
-    """Mean cosines [C,C] of a baseline and an arm over the same seeds."""
+class ClassMatrices:
+    """Mean matrices [C,C] of a baseline and an arm over the same seeds; NaN is grey."""
+
+    what: str
+    """What an entry is."""
 
     classes: Sequence[str]
     rare: Collection[int]
@@ -31,6 +34,8 @@ class CosineMaps:
     baseline_CC: Floats
     arm: str
     arm_CC: Floats
+    labels: tuple[str, str] = ("", "")
+    """What the classes of columns and rows are."""
 
     def draw(self) -> Figure:
         """Baseline and arm on one scale, and their difference on its own; the diagonal is left out."""
@@ -39,11 +44,13 @@ class CosineMaps:
         difference_CC = both_2CC[1] - both_2CC[0]
         _panel(axes[0], self.baseline, both_2CC[0], _scale(both_2CC))
         image = _panel(axes[1], self.arm, both_2CC[1], _scale(both_2CC))
-        figure.colorbar(image, ax=axes[:2], label="cosine", fraction=0.03, pad=0.02)
+        figure.colorbar(image, ax=axes[:2], label=self.what, fraction=0.03, pad=0.02)
         change = _panel(axes[2], f"{self.arm} − {self.baseline}", difference_CC, _scale(difference_CC))
         figure.colorbar(change, ax=axes[2], label="difference", fraction=0.06, pad=0.02)
         for axis in axes:
             self._name_classes(axis)
+            axis.set_xlabel(self.labels[0])
+        axes[0].set_ylabel(self.labels[1])
         return figure
 
     def _name_classes(self, axis: Axes) -> None:
