@@ -151,6 +151,9 @@ class SearchSection(Section):
     """Trials of the study, reference trials not counted; null only with grid: the whole grid."""
     seed: Seed = 0
     """Seed of the study; the seeds of its trials derive from it."""
+    seeds: AtLeast1 | None = None
+    """Seeds that the trials share, in turn: those of one seed may share what they train before suppression.start;
+    null: each trial has its own."""
     pruner: Pruner | None = None
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()

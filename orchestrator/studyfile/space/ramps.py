@@ -32,6 +32,13 @@ def longest_plain_beginning(tree: Mapping[str, Tree], epochs: int) -> int:
     return max((SuppressionConfig(start=start).plain_epochs(epochs) for start in valid), default=0)
 
 
+def written_starts(tree: Mapping[str, Tree]) -> set[float] | None:
+    """Every ``suppression.start`` that a trial of a space may have; None where they cannot be listed."""
+    starts = [option for section, _ in _suppressions(tree) for option in _options(section.get("start", 0))]
+    numbers = {float(start) for start in starts if isinstance(start, int | float)}
+    return numbers if all(isinstance(start, int | float) for start in starts) else None
+
+
 def _highest(tree: object) -> float:
     if isinstance(tree, Choice):
         return max(map(_highest, tree.options))
