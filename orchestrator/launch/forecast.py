@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -23,6 +23,7 @@ from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store.masking import shown_plan
 from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
+from orchestrator.studyfile.space.space import Pick
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import picks
 from trainable.config import TrialConfig
@@ -71,24 +72,27 @@ def _search(study: Study, console: Console) -> Forecast:
     first = list(islice(iter(planner.next, None), planner.total - planner.budget + SHOWN))
     for trial in [trial for trial in first if trial.kind == "search"][:SHOWN]:
         say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
-    configs = sampled(study)
-    saved = _search_saves(study, configs, console)
-    return Forecast("search", ((planner.budget, configs), _references(study, 1)), saved)
+    saved = _search_saves(study, planner.budget, console)
+    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)), saved)
 
 
-def _search_saves(study: Study, configs: Sequence[TrialConfig], console: Console) -> int:
+def _search_saves(study: Study, budget: int, console: Console) -> int:
     """Tell what trials of the search will share, as far as that is known before they are picked; the epochs saved."""
-    waiting = range(Planner(study).budget)
-    prefixes = search_prefixes(study, waiting) if study.spec.resources.share_prefixes else {}
+    prefixes = search_prefixes(study, range(budget)) if study.spec.resources.share_prefixes else {}
     if not prefixes:
         return 0
     first = next(iter(prefixes.values())).planned
-    heirs = sum(config.plain_epochs > 0 for config in configs) / len(configs) * len(waiting)
-    inheriting = fmean(inherited(config, first.starts) for config in configs) * len(waiting)
-    saved = round(inheriting) - first.epochs * len(prefixes)
-    beginning = f"{len(prefixes)} shared prefixes of {first.epochs} epochs for about {heirs:.0f} trials"
+    whole = study.space.size() == budget
+    configs = [study.space.trial(_cell(each), 0) for each in study.space.cells()] if whole else sampled(study)
+    heirs = round(sum(inherited(config, first.starts) > 0 for config in configs) / len(configs) * budget)
+    saved = round(fmean(inherited(config, first.starts) for config in configs) * budget) - first.epochs * len(prefixes)
+    beginning = f"{len(prefixes)} shared prefixes of {first.epochs} epochs for about {heirs} trials"
     say(console, f"prefixes    {beginning}: about {saved} epochs saved")
     return saved
+
+
+def _cell(picks: Mapping[str, Value]) -> Pick:
+    return lambda name, _: picks[name]
 
 
 def _references(study: Study, seeds: int) -> tuple[int, Sequence[TrialConfig]]:

@@ -21,6 +21,7 @@ class PrefixRounds:
         self._records, self._say = records, say
         self._keys: dict[str, str | None] = {}
         self._tried: set[str] = set()
+        self._told: set[str] = set()
 
     def shared(self, runs: Iterable[Planned]) -> Mapping[str, Prefix]:
         """The prefixes that runs which have not begun share; none where the study shares none."""
@@ -29,7 +30,8 @@ class PrefixRounds:
 
     def to_train(self, prefixes: Mapping[str, Prefix]) -> list[Planned]:
         """The prefixes that are to be trained before their heirs, once in a launch."""
-        wanted = [prefix.planned for key, prefix in prefixes.items() if key not in self._tried and self._lacks(prefix)]
+        lacking = [prefix.planned for prefix in prefixes.values() if self._lacks(prefix)]
+        wanted = [planned for planned in lacking if planned.key not in self._tried]
         self._tried.update(planned.key for planned in wanted)
         return sorted(wanted, key=lambda planned: planned.key not in self._records)  # what was begun goes on first
 
@@ -64,7 +66,9 @@ class PrefixRounds:
         if record is None or not record.state.final:
             return True
         if record.state is State.FAILED:
-            self._tried.add(record.key)
+            if record.key in self._told:
+                return False
+            self._told.add(record.key)
             runs = f"its {len(prefix.heirs)} runs train" if prefix.heirs else "its trials train"
             self._say(f"{record.key} failed ({record.reason}); {runs} these epochs themselves")
             return False

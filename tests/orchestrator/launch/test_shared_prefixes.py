@@ -14,11 +14,12 @@ from orchestrator.launch.forecast import forecasts
 from orchestrator.launch.history import fitted, read_history
 from orchestrator.launch.rounds import Round
 from orchestrator.launch.stages import Stages
+from orchestrator.plan.prefixes import prefix_key, search_prefixes
 from orchestrator.run.session import Session
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import read_inherited, table
 from orchestrator.store.shared_epochs import shared_epochs
-from orchestrator.store.trial_record import Planned, Record
+from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
 from orchestrator.terminal.console import open_console
 from orchestrator.worker.attempt import Attempt
@@ -48,6 +49,7 @@ ablation:
     weighted: class_weighted
     weighted_late: {train.class_weights: log_frequency}
 """
+FAKE = "fake_fit:fit"
 SEARCH = """
 search: {sampler: grid, seeds: 2, references: [plain]}
 """
@@ -126,6 +128,11 @@ def rows(found: pa.Table) -> list[dict[str, Any]]:
     return [{name: repr(value) for name, value in row.items() if repeats(name)} for row in kept]
 
 
+@pytest.fixture(autouse=True)
+def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Make:
     def make(text: str, *overrides: str) -> Study:
@@ -152,9 +159,8 @@ def unshared(tmp_path_factory: pytest.TempPathFactory) -> Driver:
 
 def test_rows_are_those_of_a_study_that_shares_nothing(study: Make, store: Store, unshared: Driver) -> None:
     shared = Driver(study(HEAD + ARMS), store).go()
-    assert [n for n in shared.table.column_names if repeats(n)] == [
-        n for n in unshared.table.column_names if repeats(n)
-    ]
+    columns, expected = (list(filter(repeats, run.table.column_names)) for run in (shared, unshared))
+    assert columns == expected
     assert rows(shared.table) == rows(unshared.table)
     assert not read_inherited(unshared.table)
     saved = sum(unshared.trained.values()) - sum(shared.trained.values())
@@ -168,3 +174,139 @@ def test_rows_are_those_of_a_study_that_shares_nothing(study: Make, store: Store
     }  # fmt: skip
     assert [(left.label or left.stage, left.epochs) for left in shared.rounds] == [("prefix", 3), ("ablation", 4)]
     assert not [name for record in shared.records for name in shared.store.checkpoints(record.key)], "all let go"
+
+
+def test_a_study_that_is_killed_again_and_again_ends_with_the_same_rows(
+    study: Make, store: Store, unshared: Driver
+) -> None:
+    """In a prefix (twice), between prefixes, in heirs before and after their own first epoch."""
+    trained = 0
+    for kill_after in (1, 1, 2, 4, 1, 3, 6, None):
+        driver = Driver(study(HEAD + ARMS), store)
+        driver.kill_after = kill_after
+        if kill_after is None:
+            driver.go()
+        else:
+            with pytest.raises(Killed):
+                driver.go()
+        trained += sum(driver.trained.values())
+    assert rows(driver.table) == rows(unshared.table)
+    assert trained == sum(unshared.trained.values()) - shared_epochs(driver.records).saved, "no epoch twice"
+
+
+def test_a_prefix_that_fails_costs_its_heirs_nothing(study: Make, store: Store) -> None:
+    driver = Driver(study(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
+    states = {record.key: record.state for record in driver.records}
+    assert {state for key, state in states.items() if key.startswith("prefix-")} == {State.FAILED}
+    heirs = [record for record in driver.records if "encoder" in record.key or "input" in record.key]
+    assert {(record.state, len(record.epochs)) for record in heirs} == {(State.COMPLETE, 4)}
+    assert not any(record.planned.prefix for record in driver.records)
+    told = [line for line in driver.said if "failed" in line]
+    assert len(told) == len(set(told)) == 4, "once for each prefix"
+    assert told[0].startswith("prefix-")
+    assert told[0].endswith("failed (epoch 1: the plain trial fails); its 5 runs train these epochs themselves")
+    again = Driver(study(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
+    assert not again.trained
+
+
+def test_a_damaged_checkpoint_of_a_prefix_costs_its_heir_nothing(study: Make, store: Store) -> None:
+    driver = Driver(study(HEAD + ARMS), store, FAKE)
+    driver.kill_after = 9  # of the prefixes 2 x (3 + 2) are trained
+    with pytest.raises(Killed):
+        driver.go()
+    for file in Path(store.uri).glob("trials/prefix-*/checkpoint-*"):
+        file.write_bytes(b"damaged")
+    again = Driver(study(HEAD + ARMS), store, FAKE).go()
+    assert {record.state for record in again.records} == {State.COMPLETE}
+    assert any("no good checkpoint of epoch 2; ablation-" in line for line in again.said)
+
+
+def test_heirs_that_are_alone_or_begin_at_once_share_nothing(study: Make, store: Store) -> None:
+    arms = "ablation: {design: arms, seeds: 2, arms: {a: {train.lr: 0.01}, b: {suppression.start: 0}}}\n"
+    driver = Driver(study(HEAD + arms), store, FAKE).go()
+    assert not any(key.startswith("prefix") for key in driver.trained)
+
+
+def test_arms_with_other_threads_or_weights_have_prefixes_of_their_own(study: Make) -> None:
+    def key(*overrides: str) -> str | None:
+        loaded = study(HEAD + ARMS, *overrides)
+        config = loaded.space.trial(loaded.space.center(), 1)
+        return prefix_key(config, loaded.spec.resources)
+
+    same = key("suppression.layer=encoder.3", "suppression.start=0.75", "suppression.alpha=3")
+    assert key() == same == key("resources.max_concurrent=2")
+    others = {key("resources.cpu=2"), key("train.lr=0.1"), key("model.init=small"), key("evaluation.flip=true")}
+    assert len({same, *others}) == 5
+    assert key("train.compile=true", "suppression.layer=encoder.3") is None
+    assert key("train.compile=true") not in (None, same)
+
+
+SPACE = "suppression: {start: {choice: [0, 0.5, 0.75]}, p_max: {choice: [0.2, 0.5, 0.8]}}\n"
+
+
+def searching(text: str) -> str:
+    line = next(line for line in HEAD.splitlines() if line.startswith("suppression"))
+    return HEAD.replace(line + "\n", text)
+
+
+def test_trials_of_a_search_share_seeds_and_prefixes(study: Make, store: Store) -> None:
+    loaded = study(searching(SPACE) + SEARCH)
+    driver = Driver(loaded, store, FAKE).go()
+    seeds = [record.planned.config["seed"] for record in driver.records if record.planned.kind == "search"]
+    assert len(seeds) == 9
+    assert len(set(seeds)) == 2
+    prefixes = {record.key: record for record in driver.records if record.planned.kind == "prefix"}
+    assert {record.planned.starts for record in prefixes.values()} == {(2, 3)}
+    assert {record.planned.config["seed"] for record in prefixes.values()} == set(seeds)
+    for record in driver.records:
+        if record.planned.kind == "search":
+            start = record.planned.config["suppression"].get("start", 0)
+            assert record.planned.inherited == int(start * 4)
+            assert (record.planned.prefix in prefixes) == (start > 0)
+            assert driver.trained[record.key] == 4 - int(start * 4)
+    assert shared_epochs(driver.records).saved == sum(epochs_told(loaded)) == 3 * 2 + 3 * 3 - 2 * 3
+    assert not [name for record in prefixes.values() for name in store.checkpoints(record.key)]
+    unshared = Driver(study(searching(SPACE) + SEARCH, "resources.share_prefixes=false"), store, FAKE)
+    assert not unshared.go().trained, "the same study"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "suppression: {start: {uniform: [0, 0.5]}, p_max: {choice: [0.2, 0.5]}}\n",
+        SPACE + "preset: {choice: [full, plain]}\n",
+        SPACE.replace("[0, 0.5, 0.75]", "[0, 0.1, 0.24]"),
+        SPACE + "evaluation: {flip: {choice: [true, false]}}\n",
+    ],
+    ids=["a start that is no choice", "presets", "starts within the first epoch", "a setting that acts before"],
+)
+def test_a_search_shares_nothing_where_what_acts_before_the_start_differs(study: Make, text: str) -> None:
+    loaded = study(searching(text) + "search: {sampler: random, trials: 8, seeds: 2, references: []}\n")
+    assert search_prefixes(loaded, range(8)) == {}
+
+
+def test_a_search_without_shared_seeds_shares_nothing(study: Make) -> None:
+    loaded = study(searching(SPACE) + "search: {sampler: random, trials: 8, references: []}\n")
+    assert search_prefixes(loaded, range(8)) == {}
+
+
+def test_a_path_keeps_prefixes_for_the_arms_that_are_not_known_yet(study: Make, store: Store) -> None:
+    target = "{suppression.p_max: 0.1, suppression.alpha: 3}"
+    factors = "{suppression.p_max: [0.8, 0.1], suppression.alpha: [10, 3]}"
+    text = f"ablation: {{design: {{name: path, target: {target}}}, factors: {factors}, seeds: 2}}\n"
+    driver = Driver(study(HEAD + text), store, FAKE).go()
+    runs = [record for record in driver.records if record.planned.kind == "ablation"]
+    assert len(runs) == 2 * 4
+    assert all(record.planned.inherited == 2 for record in runs)
+    assert sum(key.startswith("prefix") for key in driver.trained) == 2
+    assert not [name for record in driver.records for name in store.checkpoints(record.key)]
+
+
+def test_arms_that_come_later_train_their_prefix_anew(study: Make, store: Store) -> None:
+    arms = "ablation: {{design: arms, seeds: 2, arms: {{plain: plain, a: {{suppression.alpha: 3}}{more}}}}}\n"
+    Driver(study(HEAD + arms.format(more="")), store, FAKE).go()
+    more = ", b: {suppression.alpha: 5, suppression.start: 0.75}, c: {suppression.alpha: 7}"
+    driver = Driver(study(HEAD + arms.format(more=more)), store, FAKE).go()
+    runs = [record for record in driver.records if record.planned.arm in ("b", "c") and not record.planned.starts]
+    assert {(record.planned.arm, record.planned.inherited) for record in runs} == {("b", 3), ("c", 2)}
+    assert {len(record.epochs) for record in runs} == {4}
