@@ -227,7 +227,7 @@ def _run_round(
     """Run the trials of a round."""
     progress = Progress(
         current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
-        trouble=lambda: tracker.lag if tracker else None, stage=current.label or current.stage,
+        lambda: tracker.lag if tracker else None, current.label or current.stage, current.inherited,
     )  # fmt: skip
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))

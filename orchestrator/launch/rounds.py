@@ -28,6 +28,8 @@ class Round:
     """What runs, in a line."""
     label: str = ""
     """What runs, in a word: the stage, or the prefixes that its trials share."""
+    inherited: int = 0
+    """Epochs that trials take over from prefixes, as far as that is known."""
 
 
 @dataclass

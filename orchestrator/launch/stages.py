@@ -147,7 +147,8 @@ class Stages:
             known = self._settled(planner, known)
             if not planner.exhausted:
                 title = f"{stage}: {len(progress.plan.arms)} arms x {len(progress.plan.seeds)} seeds"
-                return Round(stage, planner, known, max(planned.epochs for planned in runs.values()), title)
+                longest, taken = max(planned.epochs for planned in runs.values()), sum(p.inherited for p in heirs)
+                return Round(stage, planner, known, longest, title, inherited=taken)
             if not waiting:
                 if progress.plan.design == "path":
                     self._say_outside(stage, progress.runs)

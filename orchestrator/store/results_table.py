@@ -81,7 +81,7 @@ def _rows(record: Record) -> Iterable[Row]:
     planned = record.planned
     own = planned.kind != "prefix"  # that is of no arm, and has no suppression whose lack would tell it from others
     if not own:
-        del config["suppression"]
+        config.pop("suppression", None)
     head: Row = {"trial": record.key, "kind": planned.kind}
     head |= {"arm": planned.arm if own else None, "block": planned.block if own else None}
     head |= {"state": record.state.value, "reason": record.reason, "seed": seed}

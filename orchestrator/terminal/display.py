@@ -32,6 +32,7 @@ class Progress:
         known: Records of earlier launches.
         trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
         stage: What runs: the search, or a comparison.
+        inherited: Epochs that trials which have not ended take over from prefixes, as far as that is known.
     """
 
     total: int
@@ -40,6 +41,7 @@ class Progress:
     known: Iterable[Record] = ()
     trouble: Callable[[], str | None] = lambda: None
     stage: str = "search"
+    inherited: int = 0
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -93,6 +95,7 @@ class Progress:
         begun = sum(len(record.epochs) for key, record in self.records.items() if key not in ended)
         begun += sum(epochs for key, epochs in self._before.items() if key not in self.records)
         remaining = (self.total - len(ended)) * self.epochs_per_trial - begun
+        remaining -= max(0, self.inherited - self._epochs_shared())
         # at the first result the trials beside that one are about as far
         return max(0.0, remaining * (time.monotonic() - self.started) / max(done, len(self.running())))
 
