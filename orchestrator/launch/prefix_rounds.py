@@ -22,6 +22,7 @@ class PrefixRounds:
         self._keys: dict[str, str | None] = {}
         self._tried: set[str] = set()
         self._told: set[str] = set()
+        self._released: set[str] = set()
 
     def shared(self, runs: Iterable[Planned]) -> Mapping[str, Prefix]:
         """The prefixes that runs which have not begun share; none where the study shares none."""
@@ -33,6 +34,7 @@ class PrefixRounds:
         lacking = [prefix.planned for prefix in prefixes.values() if self._lacks(prefix)]
         wanted = [planned for planned in lacking if planned.key not in self._tried]
         self._tried.update(planned.key for planned in wanted)
+        self._released.difference_update(self._tried)
         return sorted(wanted, key=lambda planned: planned.key not in self._records)  # what was begun goes on first
 
     def known(self, planned: Planned) -> Record | None:
@@ -52,13 +54,30 @@ class PrefixRounds:
             epochs = inherited(read_trial(planned.config), kept)
         return replace(planned, prefix=key if epochs else None, inherited=epochs)
 
-    def release(self, open_runs: Iterable[Planned]) -> None:
-        """Remove the checkpoints of prefixes of which none of these runs, which have not ended, is an heir."""
-        trained = {key for key, record in self._records.items() if record.planned.kind == "prefix"}
-        complete = {key for key in trained if self._records[key].state is State.COMPLETE}
-        for key in complete - {self._key(planned) for planned in open_runs} if complete else ():
+    def release(self, runs: Iterable[Planned]) -> None:
+        """Remove the checkpoints of the prefixes of these runs of which no heir is still to end."""
+        complete = self._complete()
+        heirs = [(self._key(planned), self._has_ended(planned)) for planned in runs] if complete else []
+        open_keys = {key for key, ended in heirs if not ended}
+        self._drop(complete & {key for key, ended in heirs if ended} - open_keys)
+
+    def release_all(self) -> None:
+        """Remove the checkpoints of all prefixes: nothing is left to run."""
+        self._drop(self._complete())
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        for key in keys:
             with suppress(OSError):  # they are only in the way; the next launch tries again
                 self._store.drop_checkpoints(key)
+                self._released.add(key)
+
+    def _complete(self) -> set[str]:
+        """Prefixes that may still have their checkpoints."""
+        prefixes = (record for record in self._records.values() if record.planned.kind == "prefix")
+        return {record.key for record in prefixes if record.state is State.COMPLETE} - self._released
+
+    def _has_ended(self, planned: Planned) -> bool:
+        return planned.key in self._records and self._records[planned.key].state.final
 
     def _lacks(self, prefix: Prefix) -> bool:
         """Whether a prefix has not what its heirs begin from, and may come to have it."""

@@ -75,7 +75,10 @@ class Stages:
         Raises:
             InputError: an arm is no valid trial around the winner.
         """
-        return self._search() or self._confirm() or self._ablate()
+        following = self._search() or self._confirm() or self._ablate()
+        if following is None:
+            self._prefixes.release_all()
+        return following
 
     def register(self) -> None:
         """Write the plans of the stages that have begun into the study's directory: before their first run."""
@@ -153,7 +156,6 @@ class Stages:
                 if progress.plan.design == "path":
                     self._say_outside(stage, progress.runs)
                 self._ended.add(stage)
-                self._release_prefixes()
                 return None
 
     def _prefix_round(self, stage: str, prefixes: Mapping[str, Prefix]) -> Round | None:
@@ -174,12 +176,9 @@ class Stages:
         open_ended = [p for stage, p in self._progress.items() if p.plan.design == "path" and stage not in self._ended]
         if self._searching or open_ended or (self._planner is not None and not self._planner.exhausted):
             return
+        searched = [record.planned for record in self._records.values() if record.planned.kind == "search"]
         runs = [planned for progress in self._progress.values() for planned in progress.runs.values()]
-        searched = [r.planned for r in self._records.values() if r.planned.kind == "search" and not r.state.final]
-        self._prefixes.release([*searched, *(p for p in runs if not self._has_ended(p.key))])
-
-    def _has_ended(self, key: str) -> bool:
-        return key in self._records and self._records[key].state.final
+        self._prefixes.release([*searched, *runs])
 
     def _settled(self, planner: TrialSource, records: Sequence[Record]) -> list[Record]:
         """The records, with a verdict for those that ended while no driver lived."""

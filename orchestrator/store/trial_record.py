@@ -134,6 +134,11 @@ def _checked(planned: Planned, info: ValidationInfo) -> Planned:
         raise ValueError("config.data.name: no name of a data set")
     if not isinstance(seed := planned.config.get("seed"), int) or abs(seed) >= 2**63:
         raise ValueError("config.seed: no seed")
+    starts = planned.starts
+    if (planned.kind == "prefix") != bool(starts) or (starts and not 0 < starts[0] <= starts[-1] < epochs):
+        raise ValueError("starts: no epochs of a prefix")
+    if not 0 <= planned.inherited < epochs or (planned.inherited > 0) != (planned.prefix is not None):
+        raise ValueError("inherited: no epochs of a prefix")
     return planned
 
 

@@ -310,3 +310,26 @@ def test_arms_that_come_later_train_their_prefix_anew(study: Make, store: Store)
     runs = [record for record in driver.records if record.planned.arm in ("b", "c") and not record.planned.starts]
     assert {(record.planned.arm, record.planned.inherited) for record in runs} == {("b", 3), ("c", 2)}
     assert {len(record.epochs) for record in runs} == {4}
+
+
+STAGES = """
+search: {sampler: grid, references: [plain, official]}
+confirm: {top: 2, seeds: 2}
+ablation: {design: arms, arms: [plain, full, two_path], seeds: 2}
+"""
+
+
+def test_each_stage_keeps_the_prefixes_of_its_own_until_its_heirs_have_ended(study: Make, store: Store) -> None:
+    """Killed in the ablation: the stages before it are derived anew, and leave its prefixes alone."""
+    text = searching("suppression: {start: 0.5, p_max: {choice: [0.5, 0.8]}}\n") + STAGES
+    before = Driver(study(text), store, FAKE)
+    before.kill_after = 2 * 4 + 2 * 4 + 2 * 2 + 2 * (2 * 2 + 2 + 4) + 2 * 2 + 1  # in the first heir of the ablation
+    with pytest.raises(Killed):
+        before.go()
+    after = Driver(study(text), store, FAKE).go()
+    assert not [key for key in after.trained if key.startswith("prefix")], "they are still there"
+    inherited = {record.key: record.planned.inherited for record in after.records if not record.planned.starts}
+    assert {epochs for key, epochs in inherited.items() if key.startswith(("search", "reference"))} == {0}
+    for stage, arms in (("confirm", 3), ("ablation", 4)):  # official has no start; the baseline is an arm of its own
+        assert sum(epochs == 2 for key, epochs in inherited.items() if key.startswith(stage)) == 2 * arms
+    assert not [name for record in after.records if record.planned.starts for name in store.checkpoints(record.key)]
