@@ -3,12 +3,14 @@
     python benchmarks/chaos.py --kills 30 --seed 0              fixed cells on a two-node cluster, tracked by a server
     python benchmarks/chaos.py --kills 10 --seed 0 --local      fixed cells on a Ray of the command's own, sqlite
     python benchmarks/chaos.py --kills 10 --seed 0 --search     TPE and ASHA, one trial at a time
+    python benchmarks/chaos.py --kills 10 --seed 0 --prefix     trials that share their first epochs
 
 Real trials on tiny shapes under kills of the command, of a trial's process and of the second node's raylet (only what
 this script started). A killed command is given again, a killed node is replaced, until the study is finished; studies
 follow one another until all kills are spent. Checked: results.parquet equal bit for bit, its wall-clock and memory
 columns aside; no trial lost or doubled; one MLflow run per trial with every epoch once; at most one epoch that was
-handed on repeated per attempt; with ``--search`` also that a planner fed the same records suggests and prunes alike.
+handed on repeated per attempt; with ``--search`` also that a planner fed the same records suggests and prunes alike;
+with ``--prefix`` also that all rows but those of prefixes are those of the study that shares none, left in peace.
 Exit code 1 on any difference.
 """
 
@@ -67,6 +69,15 @@ search:
   references: []
 resources: {cpu: 1, max_concurrent: 1, retries: 99, retry_backoff_s: 0.1}
 """
+PREFIX = """
+train: {epochs: 5, batch_size: 4, lr: 6.0e-3}
+suppression:
+  layer: {choice: [decoder, encoder.4, input]}
+  start: {choice: [0.4, 0.8]}
+  sampling: {choice: [{name: difficulty, tau: 1.0}, inverse_frequency]}
+search: {sampler: grid, seeds: 2, references: []}
+resources: {cpu: 1, max_concurrent: 2, retries: 99, retry_backoff_s: 0.1}
+"""
 
 
 @dataclass
@@ -92,6 +103,8 @@ class Run:
     ground: Ground
     random: random.Random
     tally: Tally
+    settings: tuple[str, ...] = ()
+    """Overrides of the study."""
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -122,7 +135,7 @@ class Run:
             self._launch()
 
     def _launch(self) -> None:
-        overrides = [f"tracking.uri={self.ground.tracking}", f"tracking.experiment={self.name}"]
+        overrides = [f"tracking.uri={self.ground.tracking}", f"tracking.experiment={self.name}", *self.settings]
         address = self.ground.cluster.address if self.ground.cluster else None
         code = (
             "import sys; from orchestrator.launch.one_launch import Target, launch;"
@@ -189,6 +202,7 @@ def chaos(
     kills: int,
     seed: int,
     search: bool = False,
+    prefix: bool = False,
     local: bool = False,
     short: bool = False,
     say: Callable[[str], None] = print,
@@ -200,23 +214,26 @@ def chaos(
         kills: How many.
         seed: Decides their kinds and moments, as far as the machine's speed does not.
         search: TPE and ASHA instead of fixed cells.
+        prefix: Trials that share their first epochs instead.
         local: No cluster and no server.
         short: Half the cells.
         say: Prints a line.
     """
     spec = folder / "chaos.yaml"
-    spec.write_text(HEAD + (SEARCH if search else SHORT if short else CELLS))
+    spec.write_text(HEAD + (SEARCH if search else PREFIX if prefix else SHORT if short else CELLS))
     trace = folder / "trace"
     paths = filter(None, [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
     os.environ |= {TRACE: str(trace), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     tally, random_ = Tally(), random.Random(seed)
     began = time.monotonic()
-    with ground(folder, local=local or search) as place:
+    with ground(folder, local=local or search or prefix) as place:
         study = load(spec, [f"tracking.uri={place.tracking}"])
         clear(trace)
         calm = Run("calm", spec, folder / "calm", place, random_, Tally())
         calm.finish(0)
         say(f"undisturbed: {time.monotonic() - began:.0f} s, {len(table(calm.finished))} rows")
+        if prefix:
+            tally.differences += _unshared_differences(calm, spec, place, random_)
         left, rounds = kills, 0
         while left:
             clear(trace)
@@ -231,6 +248,16 @@ def chaos(
             say(f"study {rounds}: {kills - left} of {kills} kills, {len(found)} differences")
     _print(tally, rounds, time.monotonic() - began, say)
     return 1 if tally.differences or max(tally.repeated, default=0) > 1 else 0
+
+
+def _unshared_differences(calm: Run, spec: Path, place: Ground, random_: random.Random) -> list[str]:
+    """How the study differs from one whose trials train all epochs themselves."""
+    clear(Path(os.environ[TRACE]))
+    settings = ("resources.share_prefixes=false",)
+    alone = Run("unshared", spec, spec.parent / "unshared", place, random_, Tally(), settings)
+    alone.finish(0)
+    one, other = table(calm.finished, prefixes=False), table(alone.finished, prefixes=False)
+    return [] if one == other else [f"{sum(a != b for a, b in zip(one, other, strict=False))} rows of {len(other)}"]
 
 
 def _print(tally: Tally, rounds: int, seconds: float, say: Callable[[str], None]) -> None:
@@ -255,13 +282,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of their kinds and moments")
     parser.add_argument("--search", action="store_true", help="TPE and ASHA instead of fixed cells; implies --local")
+    parser.add_argument("--prefix", action="store_true", help="trials that share their first epochs; implies --local")
     parser.add_argument("--local", action="store_true", help="no cluster and no server: kill commands and trials only")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this folder and leave everything there")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder.mkdir(parents=True, exist_ok=True)
-        what: dict[str, Any] = {"search": options.search, "local": options.local}
+        what: dict[str, Any] = {"search": options.search, "prefix": options.prefix, "local": options.local}
         return chaos(folder.resolve(), kills=options.kills, seed=options.seed, **what)
 
 

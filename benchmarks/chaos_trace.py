@@ -1,6 +1,7 @@
 """What trials note of their epochs while a chaos run kills them, and what the notes say."""
 
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ def traced(config: TrialConfig, *, threads: int, resume_from: Mapping[str, Any] 
 
 
 def _note(config: TrialConfig, what: str, epoch: int) -> None:
-    with open(f"{os.environ[TRACE]}/{config.seed}.txt", "a") as stream:
+    whose = zlib.crc32(config.model_dump_json().encode())  # trials may share a seed
+    with open(f"{os.environ[TRACE]}/{config.seed}-{whose}.txt", "a") as stream:
         stream.write(f"{what} {epoch}\n")
 
 

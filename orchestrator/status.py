@@ -80,7 +80,8 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
     best = best_epoch_label(greater=objective.mode == "max")
     for head in ("trial", "state", "epochs", objective.metric, best, "last sign", ""):
         table.add_column(head, justify="left" if head in ("trial", "state", "") else "right", overflow="fold")
-    one_by_one = (r for r in records if r.state.final and (r.planned.arm is None or r.state is State.FAILED))
+    trials = (r for r in records if r.state.final and r.planned.kind != "prefix")
+    one_by_one = (r for r in trials if r.planned.arm is None or r.state is State.FAILED)
     ended = sorted(one_by_one, key=lambda r: _rank(r, objective))
     live = [r for r in records if not r.state.final]
     for record in (*live, *ended[:SHOWN_FINAL]):

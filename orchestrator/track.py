@@ -67,7 +67,7 @@ def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
     tracker = Tracker(uri, info)
     for record in records:
         tracker.update(record)
-    whole = all(record.state.final for record in records)
+    whole = all(record.state.final for record in records if record.planned.kind != "prefix")
     problem = end_runs(tracker, store, records, info.objective, whole=whole)
     if problem:
         say(console, problem)

@@ -141,7 +141,10 @@ def _run(config: TrialConfig, options: argparse.Namespace) -> None:
             wanted = result.training.compute.normalization
             print(f"{options.export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
-        print(f"epoch {result.epoch}/{config.train.epochs}  {figures}", flush=True)
+        plain = (
+            "  plain, before suppression.start" if config.suppression and result.epoch <= config.plain_epochs else ""
+        )
+        print(f"epoch {result.epoch}/{config.train.epochs}  {figures}{plain}", flush=True)
     _print_end(epochs)
     if result.reliance is not None:
         _print_reliance(result.reliance.tolist(), class_names(config.data))

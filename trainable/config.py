@@ -42,6 +42,15 @@ class TrialConfig(Section):
     seed: Seed = 0
     """Seed of weights, data order, augmentation and suppression. A study derives it from its own seed."""
 
+    @property
+    def plain_epochs(self) -> int:
+        """Epochs at the beginning that are those of the plain trial; all of them where nothing is suppressed."""
+        return self.suppression.plain_epochs(self.train.epochs) if self.suppression else self.train.epochs
+
+    def plain(self) -> "TrialConfig":
+        """The trial without suppression: what the plain epochs train."""
+        return self.model_copy(update={"suppression": None, "preset": None})
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, tree: object) -> object:

@@ -121,6 +121,8 @@ def _say_cost(
     for line in costs.lines():
         say(console, line)
     seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
+    shared = sum(stage.saved * left[stage.stage] / stage.runs for stage in stages if stage.runs)
+    seconds -= shared * costs.mean_epoch_seconds
     if before is not None:
         seconds -= before.epochs * costs.mean_epoch_seconds
     slots, where = 1, "one after the other"

@@ -2,10 +2,11 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from statistics import fmean
 from typing import assert_never
 
 from rich.console import Console
@@ -16,11 +17,13 @@ from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import few_leaders
 from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.prefixes import inherited, search_prefixes, shared_prefixes
 from orchestrator.plan.samplers import early_stopping
 from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store.masking import shown_plan
 from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
+from orchestrator.studyfile.space.space import Pick
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import picks
 from trainable.config import TrialConfig
@@ -37,6 +40,8 @@ class Forecast:
 
     stage: str
     groups: tuple[tuple[int, Sequence[TrialConfig]], ...]
+    saved: int = 0
+    """Epochs that need not be trained, as prefixes are shared."""
 
     @property
     def runs(self) -> int:
@@ -67,7 +72,27 @@ def _search(study: Study, console: Console) -> Forecast:
     first = list(islice(iter(planner.next, None), planner.total - planner.budget + SHOWN))
     for trial in [trial for trial in first if trial.kind == "search"][:SHOWN]:
         say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
-    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)))
+    saved = _search_saves(study, planner.budget, console)
+    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)), saved)
+
+
+def _search_saves(study: Study, budget: int, console: Console) -> int:
+    """Tell what trials of the search will share, as far as that is known before they are picked; the epochs saved."""
+    prefixes = search_prefixes(study, range(budget)) if study.spec.resources.share_prefixes else {}
+    if not prefixes:
+        return 0
+    first = next(iter(prefixes.values())).planned
+    whole = study.space.size() == budget
+    configs = [study.space.trial(_cell(each), 0) for each in study.space.cells()] if whole else sampled(study)
+    heirs = round(sum(inherited(config, first.starts) > 0 for config in configs) / len(configs) * budget)
+    saved = round(fmean(inherited(config, first.starts) for config in configs) * budget) - first.epochs * len(prefixes)
+    beginning = f"{len(prefixes)} shared prefixes of {first.epochs} epochs for about {heirs} trials"
+    say(console, f"prefixes    {beginning}: about {saved} epochs saved")
+    return saved
+
+
+def _cell(picks: Mapping[str, Value]) -> Pick:
+    return lambda name, _: picks[name]
 
 
 def _references(study: Study, seeds: int) -> tuple[int, Sequence[TrialConfig]]:
@@ -103,7 +128,21 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
     _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
     say(console, f"evidence    {evidence(arms - 1, seeds)}")
-    return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),))
+    saved = _ablation_saves(study, comparison, console)
+    return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),), saved)
+
+
+def _ablation_saves(study: Study, comparison: Comparison, console: Console) -> int:
+    """Tell which prefixes the arms share; the epochs that this saves."""
+    if not study.spec.resources.share_prefixes:
+        return 0
+    prefixes = list(shared_prefixes(comparison.cells(), study.spec.resources).values())
+    saved = sum(prefix.saved for prefix in prefixes)
+    if prefixes:
+        trained, heirs = sum(prefix.planned.epochs for prefix in prefixes), sum(len(p.heirs) for p in prefixes)
+        beginning = f"{len(prefixes)} shared prefixes of {trained} epochs in all, with which {heirs} runs begin"
+        say(console, f"prefixes    {beginning}: {saved} epochs saved")
+    return saved
 
 
 def _say_arms(comparison: Comparison, console: Console) -> None:

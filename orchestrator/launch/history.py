@@ -36,6 +36,8 @@ FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")
 NEW_OF_MODEL: JsonObject = {"init": "torch", "weights": None}
 """Settings of the model that a study of an earlier version does not have, as it was trained."""
 
+UNSEARCHED = (*STAGES, "prefix")
+"""Kinds of trials that lie in no search space."""
 AGAIN = "run again after: "
 """How the reason of a trial begins whose verdict was taken back."""
 
@@ -49,7 +51,7 @@ class History:
     outside: tuple[Record, ...] = ()
     """Those that lie outside its search space, which has changed: they stay where they are and count for nothing."""
     compared: tuple[Record, ...] = ()
-    """Runs of comparisons; which of them belong to the study is known when their stage begins."""
+    """Runs of comparisons, which belong to the study as their stage will say, and prefixes that runs may share."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
@@ -64,8 +66,8 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     records = [_moved(study, _readable(study, store, record)) for record in store.records()]
     if retry_failed:
         records = [_retried(record) if record.state is State.FAILED else record for record in records]
-    compared = tuple(record for record in records if record.planned.kind in STAGES)
-    searched = [record for record in records if record.planned.kind not in STAGES]
+    compared = tuple(record for record in records if record.planned.kind in UNSEARCHED)
+    searched = [record for record in records if record.planned.kind not in UNSEARCHED]
     fits = [(record, _fitted(study, record)) for record in searched]
     inside = tuple(fitted for _, fitted in fits if fitted is not None)
     outside = tuple(record for record, fitted in fits if fitted is None)
@@ -88,7 +90,8 @@ def _readable(study: Study, store: Store, record: Record) -> Record:
     """
     files = TrialFiles(record.key)
     file = store.path(files.verdict if record.state.final else files.config)
-    problem = "" if record.state is not State.COMPLETE else _without(study, record)
+    judged = record.state is State.COMPLETE and record.planned.kind != "prefix"
+    problem = _without(study, record) if judged else ""
     try:
         read_trial(record.planned.config)
     except ValidationError as error:
@@ -105,7 +108,7 @@ def _without(study: Study, record: Record) -> str:
 
 def fitted(study: Study, records: Iterable[Record]) -> list[Record]:
     """The records with picks located in the study's space as it is now, the same whichever launch ran them."""
-    return [record if record.planned.kind in STAGES else _fitted(study, record) or record for record in records]
+    return [record if record.planned.kind in UNSEARCHED else _fitted(study, record) or record for record in records]
 
 
 def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> list[Record]:
@@ -122,7 +125,7 @@ def settle(planner: TrialSource, store: Store, records: Sequence[Record]) -> lis
     for record in settled:
         judged_now = record.key in verdicts and record.state is not State.FAILED
         if judged_now or (verdicts and record is beaten):
-            keep = store.checkpoints(record.key)[:1] if record is top else []
+            keep = store.checkpoints(record.key)[:1] if record is top else store.kept_starts(record.planned)
             store.drop_checkpoints(record.key, keep=keep)
     for verdict in verdicts.values():  # last: after a kill in between, the epochs alone tell how a trial ended
         store.judge(*verdict)

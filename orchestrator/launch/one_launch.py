@@ -15,13 +15,14 @@ from orchestrator.launch.history import fitted, import_trials, keep_retried, rea
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, problem_of, refusals
-from orchestrator.launch.stages import Round, Stages
+from orchestrator.launch.rounds import Round
+from orchestrator.launch.stages import Stages
 from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import lease
-from orchestrator.store.masking import from_env_of, shown
+from orchestrator.store.masking import from_env_of, shown, stage_of
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_best, write_table
 from orchestrator.store.trial_record import Record, State
@@ -121,12 +122,13 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
             records, trouble = latest_records(opened.store, opened.stages)
             outcome = outcome.disturbed_by(trouble) if trouble else outcome
             outcome, results = _write_results(opened, records, outcome)
-            missing = _finish_tracking(opened, records, outcome)
+            runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
+            missing = _finish_tracking(opened, runs, outcome)
             results["page"] = outcome.tracker.page if outcome.tracker else noted_page(store, study.spec.tracking)
     print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
     if missing:
         say(console, missing)
-    return _exit_code(outcome, records, console, command, stop)
+    return _exit_code(outcome, runs, console, command, stop)
 
 
 def _open(study: Study, store: Store, console: Console, stop: Stop, *, retry_failed: bool) -> OpenStudy:
@@ -225,7 +227,7 @@ def _run_round(
     """Run the trials of a round."""
     progress = Progress(
         current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
-        trouble=lambda: tracker.lag if tracker else None, stage=current.stage,
+        lambda: tracker.lag if tracker else None, current.label or current.stage, current.inherited,
     )  # fmt: skip
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))
@@ -241,9 +243,8 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False)
-    tracker = Tracker(
-        tracking_uri(settings.uri), StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
-    )
+    info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
+    tracker = Tracker(tracking_uri(settings.uri), info)
     opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
     for record in opened.stages.known:
         tracker.update(record)
@@ -272,7 +273,7 @@ def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunO
 def _shown(opened: OpenStudy, record: Record) -> Record:
     """A trial as the table may show it."""
     planned, from_env = record.planned, opened.study.from_env
-    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == planned.kind), None)
+    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == stage_of(planned)), None)
     return shown(record, from_env_of(planned, from_env, plan))
 
 

@@ -5,16 +5,19 @@ launch finds in the study's directory, it goes on where the records end.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
 from orchestrator.launch.history import History, best_elsewhere, settle
 from orchestrator.launch.plan_changes import described, difference, registered_plan
+from orchestrator.launch.prefix_rounds import PrefixRounds
+from orchestrator.launch.rounds import Identity, Round, StageProgress, identity, named
 from orchestrator.plan.ablation import ablation, winning_tree
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import confirmation, few_leaders, winner
 from orchestrator.plan.fixed import FixedPlanner
 from orchestrator.plan.planner import Planner
+from orchestrator.plan.prefixes import Prefix, search_prefixes
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.ranking import ranked
 from orchestrator.store.records import Store
@@ -23,38 +26,8 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.studyfile.sections.comparison import BestOf, Winner
 from orchestrator.studyfile.space.trees import content
-from trainable.config import TrialConfig, read_trial
+from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
-
-Identity = tuple[str, int]
-"""Content and seed of a run: equal ones are one run."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """Trials that can run now."""
-
-    stage: str
-    planner: TrialSource
-    known: Sequence[Record]
-    """Trials of the stage that earlier launches left."""
-    epochs: int
-    """Of the longest trial."""
-    title: str
-    """What runs, in a line."""
-
-
-@dataclass
-class StageProgress:
-    """How far a comparing stage has come in this launch."""
-
-    plan: StagePlan
-    runs: Mapping[str, Planned]
-    """Every run of the plan by its key."""
-    before: StagePlan | None
-    """The plan that earlier launches registered."""
-    written: StagePlan | None
-    """The plan as it now lies in the study's directory."""
 
 
 class Stages:
@@ -71,7 +44,10 @@ class Stages:
         self._records = {record.key: record for record in (*history.records, *history.compared)}
         self._identities: dict[str, Identity] = {}
         self._searching = study.spec.searched
+        self._planner: Planner | None = None
+        self._ended: set[Stage] = set()
         self._progress: dict[Stage, StageProgress] = {}
+        self._prefixes = PrefixRounds(store, study.spec.resources, self._records, say)
         self._elsewhere = self._best_elsewhere()
         for stage in STAGES:
             if not study.spec.compares(stage):
@@ -90,6 +66,8 @@ class Stages:
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
         self._records[record.key] = record
+        if record.state.final and record.planned.prefix is not None:
+            self._release_prefixes()
 
     def next(self) -> Round | None:
         """What runs next; None when all is done.
@@ -97,7 +75,10 @@ class Stages:
         Raises:
             InputError: an arm is no valid trial around the winner.
         """
-        return self._search() or self._confirm() or self._ablate()
+        following = self._search() or self._confirm() or self._ablate()
+        if following is None:
+            self._prefixes.release_all()
+        return following
 
     def register(self) -> None:
         """Write the plans of the stages that have begun into the study's directory: before their first run."""
@@ -125,12 +106,17 @@ class Stages:
             return None
         kinds = ("search", "reference", "imported")
         records = [record for record in self._records.values() if record.planned.kind in kinds]
-        planner = Planner(self._study, records, self._outside)
+        planner = Planner(self._study, records, self._outside, self._prefixes.heir)
         known = self._settled(planner, records)
+        shares = self._study.spec.resources.share_prefixes
+        prefixes = search_prefixes(self._study, planner.waiting) if shares else {}
+        if (beginning := self._prefix_round("search", prefixes)) is not None:
+            return beginning
         if planner.cap:
             self._say(planner.cap)
-        self._searching = False  # once it has run, it is done
+        self._searching, self._planner = False, planner  # once it has run, it is done
         if planner.exhausted:
+            self._release_prefixes()
             return None
         return Round("search", planner, known, self._study.space.max_epochs(), f"{planner.total} trials")
 
@@ -156,16 +142,43 @@ class Stages:
             ended = {key for key, record in self._records.items() if record.state.final}
             waiting = [planned for key, planned in runs.items() if key not in ended]
             waiting.sort(key=lambda planned: planned.key not in self._records)  # what was begun goes on first
-            planner = FixedPlanner(waiting, len(runs), self._study.spec.objectives)
-            known = [_named(self._records[key], planned) for key, planned in runs.items() if key in self._records]
+            if (beginning := self._prefix_round(stage, self._prefixes.shared(waiting))) is not None:
+                return beginning
+            heirs = [self._prefixes.heir(planned) for planned in waiting]
+            planner = FixedPlanner(heirs, len(runs), self._study.spec.objectives)
+            known = [named(self._records[key], planned) for key, planned in runs.items() if key in self._records]
             known = self._settled(planner, known)
             if not planner.exhausted:
                 title = f"{stage}: {len(progress.plan.arms)} arms x {len(progress.plan.seeds)} seeds"
-                return Round(stage, planner, known, max(planned.epochs for planned in runs.values()), title)
+                longest, taken = max(planned.epochs for planned in runs.values()), sum(p.inherited for p in heirs)
+                return Round(stage, planner, known, longest, title, inherited=taken)
             if not waiting:
                 if progress.plan.design == "path":
                     self._say_outside(stage, progress.runs)
+                self._ended.add(stage)
                 return None
+
+    def _prefix_round(self, stage: str, prefixes: Mapping[str, Prefix]) -> Round | None:
+        """The prefixes that trials of a stage share, as far as they are to be trained before them."""
+        trained = self._prefixes.to_train(prefixes)
+        planner = FixedPlanner(trained, len(trained), self._study.spec.objectives)
+        known = self._settled(planner, [r for planned in trained if (r := self._prefixes.known(planned)) is not None])
+        if planner.exhausted:
+            return None
+        saved = sum(prefixes[planned.key].saved for planned in trained if prefixes[planned.key].heirs)
+        longest = max(planned.epochs for planned in trained)
+        title = f"{stage}: first {len(trained)} shared prefixes of {longest} epochs"
+        title += f", which save {saved}" if saved else ""
+        return Round(stage, planner, known, longest, title, "prefix")
+
+    def _release_prefixes(self) -> None:
+        """Let go of prefixes whose heirs have all ended; a search and a path have heirs that are not known yet."""
+        open_ended = [p for stage, p in self._progress.items() if p.plan.design == "path" and stage not in self._ended]
+        if self._searching or open_ended or (self._planner is not None and not self._planner.exhausted):
+            return
+        searched = [record.planned for record in self._records.values() if record.planned.kind == "search"]
+        runs = [planned for progress in self._progress.values() for planned in progress.runs.values()]
+        self._prefixes.release([*searched, *runs])
 
     def _settled(self, planner: TrialSource, records: Sequence[Record]) -> list[Record]:
         """The records, with a verdict for those that ended while no driver lived."""
@@ -210,16 +223,16 @@ class Stages:
         if progress is None:
             return record if self._study.spec.compares(kind) else None
         planned = progress.runs.get(record.key)
-        return _named(record, planned) if planned else None
+        return named(record, planned) if planned else None
 
     def _matched(self, comparison: Comparison) -> dict[str, Planned]:
         """Every run of a comparison by its key: an earlier run of equal content and seed is that run."""
         earlier = {self._identity(run.planned): run for run in self._runs_of(comparison.plan.stage)}
         runs: dict[str, Planned] = {}
         for planned in comparison.cells():
-            same = earlier.get(_identity(planned.config))
+            same = earlier.get(identity(planned.config))
             if same is not None:
-                runs[same.key] = _named(same, planned).planned
+                runs[same.key] = named(same, planned).planned
                 continue
             key = planned.key
             while key in self._records or key in runs or key in self._outside_keys:
@@ -229,7 +242,7 @@ class Stages:
 
     def _identity(self, planned: Planned) -> Identity:
         if planned.key not in self._identities:
-            self._identities[planned.key] = _identity(planned.config)
+            self._identities[planned.key] = identity(planned.config)
         return self._identities[planned.key]
 
     def _mean(self, config: TrialConfig, seeds: Sequence[int]) -> float | None:
@@ -275,14 +288,3 @@ class Stages:
         if count:
             many = "1 earlier run does" if count == 1 else f"{count} earlier runs do"
             self._say(f"{stage}: {many} not belong to the plan as it is now written, and count for nothing")
-
-
-def _identity(config: JsonObject) -> Identity:
-    trial = read_trial(config)
-    return content(trial), trial.seed
-
-
-def _named(record: Record, planned: Planned) -> Record:
-    """A run with its place in the plan as it is now written."""
-    placed = replace(record.planned, arm=planned.arm, block=planned.block, number=planned.number)
-    return replace(record, planned=placed)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from optuna.samplers import BaseSampler, RandomSampler
@@ -15,7 +15,7 @@ from orchestrator.plan.trial_source import TrialSource, stopped_early
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, Value, reference
-from orchestrator.studyfile.sections.search import Grid
+from orchestrator.studyfile.sections.search import Grid, SearchSection
 from orchestrator.studyfile.space.space import MOST_CELLS
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
@@ -29,9 +29,17 @@ class Planner(TrialSource):
         records: Every trial known from earlier launches. Finished ones are told to Optuna in the order of their
             numbers; the others are handed out first, under their own keys.
         outside: Earlier trials that do not lie in the search space: their keys and numbers are not used again.
+        inherit: Gives a trial the prefix that it begins with, if any.
     """
 
-    def __init__(self, study: Study, records: Sequence[Record] = (), outside: Sequence[Record] = ()) -> None:
+    def __init__(
+        self,
+        study: Study,
+        records: Sequence[Record] = (),
+        outside: Sequence[Record] = (),
+        inherit: Callable[[Planned], Planned] = lambda planned: planned,
+    ) -> None:
+        self._inherit = inherit
         self._study = study
         self._search = study.spec.search
         self._cells = self._enumerate()
@@ -62,10 +70,16 @@ class Planner(TrialSource):
     def next(self) -> Planned | None:
         """The next trial, or None when all have been handed out."""
         if self._queue:
-            return self._queue.popleft()
+            return self._inherit(self._queue.popleft())
         if self.exhausted:
             return None
-        return self._suggest(self._gaps.popleft() if self._gaps else self._number)
+        return self._inherit(self._suggest(self._gaps.popleft() if self._gaps else self._number))
+
+    @property
+    def waiting(self) -> list[int]:
+        """Numbers of the trials of the search that have not begun."""
+        fresh = max(0, self.budget - self._handed)
+        return [*self._gaps, *range(self._number, self._number + fresh)][:fresh]
 
     def withdraw(self, key: str) -> None:
         """Hand out a trial of an earlier launch no more."""
@@ -149,7 +163,7 @@ class Planner(TrialSource):
         system_attrs = self._optuna.start(key, trial)
         self._seen.add(self._identity(picks))
         self._number, self._handed = max(self._number, number + 1), self._handed + 1
-        config = self._study.space.trial(lambda name, _: picks[name], seed)
+        config = self._study.space.trial(lambda name, _: picks[name], trial_seed(self._search, number))
         return Planned(key, "search", number, dump(config), picks, system_attrs)
 
     def _sampler(self, number: int, seed: int) -> BaseSampler:
@@ -178,6 +192,11 @@ def dump(config: TrialConfig) -> JsonObject:
     if isinstance(data, dict) and isinstance(root := data.get("root"), str):
         data["root"] = absolute(root)
     return tree
+
+
+def trial_seed(search: SearchSection, number: int) -> int:
+    """Seed of a trial of the search; of several numbers the same where the trials share seeds."""
+    return derive_seed(search.seed, number if search.seeds is None else number % search.seeds)
 
 
 def derive_seed(study_seed: int, part: int | str) -> int:

@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from orchestrator.plan.optuna_internals import SequencedQMC
 from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace
 from orchestrator.studyfile.sections import search
-from orchestrator.studyfile.space.ramps import searched_ramps
+from orchestrator.studyfile.space.ramps import longest_plain_beginning, searched_ramps
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -68,26 +68,26 @@ def build_sampler(
 
 def build_pruner(config: search.Pruner | None, space: SearchSpace) -> BasePruner:
     """The pruner of a study's trials."""
-    epochs, ramps_differ = space.max_epochs(), bool(searched_ramps(space.tree))
+    epochs = space.max_epochs()
     match config:
         case None:
             return NopPruner()
         case search.ASHA(reduction_factor=factor):
-            return SuccessiveHalvingPruner(
-                min_resource=config.grace(epochs, ramps_differ=ramps_differ), reduction_factor=factor
-            )
+            return SuccessiveHalvingPruner(min_resource=_grace(config, space), reduction_factor=factor)
         case search.Hyperband(reduction_factor=factor):
-            return HyperbandPruner(
-                config.grace(epochs, ramps_differ=ramps_differ), max_resource=epochs, reduction_factor=factor
-            )
+            return HyperbandPruner(_grace(config, space), max_resource=epochs, reduction_factor=factor)
         case search.Median(startup_trials=startup):
-            return MedianPruner(
-                n_startup_trials=startup, n_warmup_steps=config.grace(epochs, ramps_differ=ramps_differ)
-            )
+            return MedianPruner(n_startup_trials=startup, n_warmup_steps=_grace(config, space))
         case search.Patient():
             return PatientPruner(None, patience=config.patience, min_delta=config.min_delta)
         case _:
             assert_never(config)
+
+
+def _grace(config: search.ASHA | search.Hyperband | search.Median, space: SearchSpace) -> int:
+    epochs, ramps_differ = space.max_epochs(), bool(searched_ramps(space.tree))
+    plain_epochs = longest_plain_beginning(space.tree, epochs)
+    return config.grace(epochs, ramps_differ=ramps_differ, plain_epochs=plain_epochs)
 
 
 def early_stopping(config: search.Pruner | None, space: SearchSpace) -> str:
@@ -99,9 +99,10 @@ def early_stopping(config: search.Pruner | None, space: SearchSpace) -> str:
         case search.Patient():
             return f"{config.name}, after {config.patience} epochs without improvement"
         case search.ASHA() | search.Hyperband() | search.Median():
-            grace = config.grace(epochs, ramps_differ=bool(ramps))
-            half = config.grace_epochs is None and grace > config.grace(epochs)
-            why = f": half the training, as trials differ in {' and '.join(ramps)}" if half else ""
+            grace, plain = _grace(config, space), longest_plain_beginning(space.tree, epochs)
+            half = config.grace_epochs is None and grace > config.grace(epochs, plain_epochs=plain)
+            after = " after the latest start" if plain else ""
+            why = f": half the training{after}, as trials differ in {' and '.join(ramps)}" if half else ""
             return f"{config.name}, after epoch {grace} of {epochs}{why}"
         case _:
             assert_never(config)

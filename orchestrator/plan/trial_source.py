@@ -59,7 +59,8 @@ class TrialSource(Protocol):
             The record, ``failed`` instead of ``complete`` where an objective has no value in the last epoch, and what
             a later launch needs to know of the trial to decide alike.
         """
-        for objective in self.objectives if record.state is State.COMPLETE else ():
+        judged = record.state is State.COMPLETE and record.planned.kind != "prefix"  # that is scored by its heirs
+        for objective in self.objectives if judged else ():
             value = record.last(objective.metric)
             if value is None or not math.isfinite(value):
                 reason = f"epoch {len(record.epochs)}: the objective {objective.metric} is undefined"

@@ -146,16 +146,17 @@ _HOW_TO_READ = (
 
 def _overview(results: Results) -> str:
     name = value_at(results.specification, "data.name")
-    states = Counter(run.state for run in results.every_run)
+    runs = [run for run in results.every_run if run.kind != "prefix"]
+    states = Counter(run.state for run in runs)
     counts = ", ".join(f"{states[state]} {state}" for state in State if state in states)
     where = f" on {name}" if isinstance(name, str) else ""
     made = f"Made from {layout.TABLE}, the frozen specification and the plans of the comparisons."
-    return f"{count(len(results.every_run), 'run')}{where}: {counts or 'none yet'}. {made}"
+    return f"{count(len(runs), 'run')}{where}: {counts or 'none yet'}. {made}"
 
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
-    open_runs = [run for run in results.every_run if not run.state.final]
+    open_runs = [run for run in results.every_run if not run.state.final and run.kind != "prefix"]
     if open_runs:
         yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():

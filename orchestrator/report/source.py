@@ -30,7 +30,7 @@ from orchestrator.store.artifacts import (
 from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
-from orchestrator.store.results_table import PARAM, PICK
+from orchestrator.store.results_table import PARAM, PICK, read_inherited
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Kind, State
 from orchestrator.studyfile import Objective, SearchSpace, Value, objectives_of, stored_space
@@ -67,7 +67,7 @@ class Run:
 
     key: str
     kind: str
-    """``search``, ``reference``, ``imported``, ``confirm`` or ``ablation``."""
+    """``search``, ``reference``, ``imported``, ``confirm``, ``ablation`` or ``prefix``."""
     arm: str | None
     block: int | None
     state: State
@@ -99,6 +99,8 @@ class Results:
     """Names of the rare classes; None where the study was launched before they were kept."""
     objects: Objects | None = None
     """Where what the runs left to look at lies; None where nothing of it is to be shown."""
+    inherited: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Of runs that began with a shared prefix: its key, and the epochs that they took over."""
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -204,7 +206,8 @@ def read_results(store: Store) -> Results:
     plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
-    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects)
+    heirs = read_inherited(table)
+    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects, heirs)
     try:
         results.space.domains()
     except (ValueError, KeyError, TypeError) as error:

@@ -201,7 +201,7 @@ class Session:
         """A finished trial needs no checkpoint; the best one keeps its last, for whoever wants the weights."""
         if record.state is State.FAILED:  # it may be run again
             return
-        keep = []
+        keep = self._store.kept_starts(record.planned)
         if self._source.better(record, self._best):
             beaten, self._best = self._best, record
             keep = self._store.checkpoints(record.key)[:1]

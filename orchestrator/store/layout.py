@@ -43,7 +43,8 @@ STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"
 GRADCAM = "gradcam_last.png"
-PICTURES = ("validation_first.png", "validation_last.png", GRADCAM)
+FIRST_PICTURE = "validation_first.png"
+PICTURES = (FIRST_PICTURE, "validation_last.png", GRADCAM)
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")

@@ -41,13 +41,18 @@ def from_env_of(planned: Planned, from_env: Mapping[str, str], plan: StagePlan |
         plan: Of the stage that the trial is a run of, if any.
     """
     arm = next((arm for arm in plan.arms if arm.name == planned.arm), None) if plan else None
-    if plan is None or arm is None or planned.kind != "ablation":
+    if plan is None or arm is None or stage_of(planned) != "ablation":
         return from_env
     own = _of_baseline(from_env)
     for path, level in arm.levels.items():
         own = {name: text for name, text in own.items() if name != path and not name.startswith(f"{path}.")}
         own |= dict(_written(path, level, _shown_level(plan, arm, path, from_env)))
     return own
+
+
+def stage_of(planned: Planned) -> str:
+    """The stage whose plan says what names environment variables in a trial: a prefix has the settings of an arm."""
+    return "ablation" if planned.kind == "prefix" else planned.kind
 
 
 def shown_plan(plan: StagePlan, from_env: Mapping[str, str]) -> StagePlan:

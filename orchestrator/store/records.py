@@ -158,6 +158,11 @@ class Store:
             if name not in keep:
                 self.objects.delete(f"{TrialFiles(key).folder}/{name}")
 
+    def kept_starts(self, planned: Planned) -> list[CheckpointName]:
+        """Checkpoints of a prefix from which its heirs begin."""
+        names = self.checkpoints(planned.key) if planned.starts else []
+        return [name for name in names if name.epoch in planned.starts]
+
     def read_hung(self, key: str, launch: str) -> str | None:
         """Why a worker of a launch ended itself; None where none did."""
         reason = self.objects.read(TrialFiles(key).hung(launch))

@@ -1,10 +1,12 @@
 """Records -> ``results.parquet`` (one row per trial and epoch) and ``best.yaml`` (a trial's configuration)."""
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from orchestrator.store import layout
 from orchestrator.store.commands import PYTHON, module
@@ -18,6 +20,9 @@ from trainable.configfile.trees import escaped, write_yaml
 from trainable.suppression.unused import without_unused
 
 Row = dict[str, Scalar]
+INHERITED = "inherited"
+"""Key of the table's metadata."""
+_HEIRS: TypeAdapter[dict[str, tuple[str, int]]] = TypeAdapter(dict[str, tuple[str, int]])
 PARAM, PICK = "param.", "pick."
 """What the names of the columns of settings and of picks begin with."""
 
@@ -28,14 +33,23 @@ def table(records: Sequence[Record]) -> pa.Table:
     Columns: ``trial``, ``kind``, ``arm`` and ``block`` (of a comparison), ``state``, ``reason``, ``seed``, ``epoch``,
     ``param.<path>`` for every setting, ``pick.<domain>`` for what was picked from each domain (an option by its label,
     the option null as ``null``), then the metrics by their names; wall-clock times end in ``_seconds``. What a trial
-    does not have is null.
+    does not have is null. The metadata hold which trials began with a prefix (`read_inherited`): as a column that would
+    tell a study that shares prefixes from one that does not, whose rows are the same.
     """
     rows = [row for record in records for row in _rows(record)]
     names = dict.fromkeys(["trial", "kind", "arm", "block", "state", "reason", "seed", "epoch"])
     for prefix in (PARAM, PICK):
         names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith(prefix)}))
     names |= dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    heirs = {r.key: (r.planned.prefix, r.planned.inherited) for r in records if r.planned.prefix and r.epochs}
+    return pa.table(columns, metadata={INHERITED: json.dumps(heirs)} if heirs else None)
+
+
+def read_inherited(table: pa.Table) -> dict[str, tuple[str, int]]:
+    """The prefix that each heir of a table began with, and the epochs that it took over, by the heir's key."""
+    content = (table.schema.metadata or {}).get(INHERITED.encode())
+    return {} if content is None else _HEIRS.validate_json(content)
 
 
 def write_table(store: Store, records: Sequence[Record]) -> str:
@@ -65,7 +79,11 @@ def _rows(record: Record) -> Iterable[Row]:
     config = dict(record.planned.config)
     seed = int(str(config.pop("seed")))
     planned = record.planned
-    head: Row = {"trial": record.key, "kind": planned.kind, "arm": planned.arm, "block": planned.block}
+    own = planned.kind != "prefix"  # that is of no arm, and has no suppression whose lack would tell it from others
+    if not own:
+        config.pop("suppression", None)
+    head: Row = {"trial": record.key, "kind": planned.kind}
+    head |= {"arm": planned.arm if own else None, "block": planned.block if own else None}
     head |= {"state": record.state.value, "reason": record.reason, "seed": seed}
     head |= {PARAM + name: value for name, value in flatten(config).items()}
     # the null of a column says that the trial does not have the domain

@@ -14,7 +14,7 @@ from orchestrator.studyfile import Objective
 from trainable.configfile.node import JsonObject, Scalar
 from trainable.evaluate.metrics.best_epoch import BestEpoch
 
-Kind = Literal["search", "reference", "imported", "confirm", "ablation"]
+Kind = Literal["search", "reference", "imported", "confirm", "ablation", "prefix"]
 
 
 class State(StrEnum):
@@ -51,10 +51,18 @@ class Planned:
     """Of a comparison (``orchestrator.store.stage_plan``): which arm it is a run of."""
     block: Whole | None = None
     """Of a comparison: position of its seed; runs of one block are paired."""
+    prefix: str | None = None
+    """Key of the prefix (``orchestrator.plan.prefixes``) whose epochs the trial begins with."""
+    inherited: Whole = 0
+    """Epochs that it takes over from there."""
+    starts: tuple[Whole, ...] = ()
+    """Of a prefix: the epochs, in order, after which heirs begin; their checkpoints stay, and the last one ends it."""
 
     @property
     def epochs(self) -> int:
         """Epochs of the trial when nothing stops it."""
+        if self.starts:
+            return self.starts[-1]
         train = self.config["train"]
         assert isinstance(train, dict)
         return int(str(train["epochs"]))
@@ -126,6 +134,11 @@ def _checked(planned: Planned, info: ValidationInfo) -> Planned:
         raise ValueError("config.data.name: no name of a data set")
     if not isinstance(seed := planned.config.get("seed"), int) or abs(seed) >= 2**63:
         raise ValueError("config.seed: no seed")
+    starts = planned.starts
+    if (planned.kind == "prefix") != bool(starts) or (starts and not 0 < starts[0] <= starts[-1] < epochs):
+        raise ValueError("starts: no epochs of a prefix")
+    if not 0 <= planned.inherited < epochs or (planned.inherited > 0) != (planned.prefix is not None):
+        raise ValueError("inherited: no epochs of a prefix")
     return planned
 
 

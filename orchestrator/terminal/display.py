@@ -32,6 +32,7 @@ class Progress:
         known: Records of earlier launches.
         trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
         stage: What runs: the search, or a comparison.
+        inherited: Epochs that trials which have not ended take over from prefixes, as far as that is known.
     """
 
     total: int
@@ -40,6 +41,7 @@ class Progress:
     known: Iterable[Record] = ()
     trouble: Callable[[], str | None] = lambda: None
     stage: str = "search"
+    inherited: int = 0
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -52,7 +54,8 @@ class Progress:
         """Take a trial's latest record."""
         first = self._epochs_done() == 0
         self.records[record.key] = record
-        self._before[record.key] = min(self._before.get(record.key, 0), len(record.epochs))
+        before = max(self._before.get(record.key, 0), record.planned.inherited)
+        self._before[record.key] = min(before, len(record.epochs))
         if first and self._epochs_done() and EPOCH_SECONDS in record.epochs[-1]:
             self.started = time.monotonic() - record.epochs[-1][EPOCH_SECONDS]  # what came before was start-up
 
@@ -72,6 +75,8 @@ class Progress:
             f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
             f"{self._epochs_done() + sum(self._before.values())}/{self.total * self.epochs_per_trial} epochs",
         ]
+        if shared := self._epochs_shared():
+            parts.append(f"{shared} epochs from shared prefixes")
         top = best(self.records.values(), self.objective)
         if top is not None:
             parts.append(f"best {self.objective.metric} {top.epochs[-1][self.objective.metric]:.4f} ({top.key})")
@@ -90,8 +95,13 @@ class Progress:
         begun = sum(len(record.epochs) for key, record in self.records.items() if key not in ended)
         begun += sum(epochs for key, epochs in self._before.items() if key not in self.records)
         remaining = (self.total - len(ended)) * self.epochs_per_trial - begun
+        remaining -= max(0, self.inherited - self._epochs_shared())
         # at the first result the trials beside that one are about as far
         return max(0.0, remaining * (time.monotonic() - self.started) / max(done, len(self.running())))
+
+    def _epochs_shared(self) -> int:
+        """Epochs that trials took over from prefixes."""
+        return sum(min(record.planned.inherited, len(record.epochs)) for record in self.records.values())
 
     def _epochs_done(self) -> int:
         """Epochs that this launch has run."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.ranking import block_values, ranked
+from orchestrator.store.shared_epochs import shared_epochs
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, Study
@@ -45,8 +46,11 @@ def print_summary(
     results: Mapping[str, str | None],
 ) -> None:
     """Print the end of a launch of so many seconds; ``results`` say where what is to be seen, None: nowhere."""
-    counts = ", ".join(f"{n} {state}" for state in State if (n := sum(record.state is state for record in records)))
+    runs = [record for record in records if record.planned.kind != "prefix"]
+    counts = ", ".join(f"{n} {state}" for state in State if (n := sum(record.state is state for record in runs)))
     say(console, f"\nStudy {study.spec.study}: {counts}; {duration(seconds)} in this launch")
+    if shared := shared_epochs(records).line():
+        say(console, f"prefixes: {shared}")
     _print_leaders(console, study, records, confirmed="confirm" in plans)
     for plan in plans.values():
         say(console, f"\n{plan.stage}: differences from {plan.baseline}, over pairs of equal seed")
@@ -58,7 +62,8 @@ def print_summary(
         say(console, f"suppression hardly bites: {'; '.join(lame)}; {ADVICE}")
     for record in records:
         if record.state is State.FAILED:
-            say(console, f"failed: {record.key}: {record.reason}")
+            remark = "; nothing is lost: its runs train these epochs themselves" * (record.planned.kind == "prefix")
+            say(console, f"failed: {record.key}: {record.reason}{remark}")
     lines = {what: where for what, where in results.items() if where}
     width = max(map(len, lines), default=0)
     for what, where in lines.items():

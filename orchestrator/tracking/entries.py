@@ -97,7 +97,9 @@ def tags(texts: Mapping[str, str | None]) -> list[RunTag]:
 def trial_tags(trial: Planned) -> dict[str, str]:
     """What tells a trial's run from others, its configuration hashed as it is."""
     own = {"kind": trial.kind, "seed": str(trial.config["seed"]), "config_hash": config_hash(trial.config)}
-    return own if trial.arm is None else own | {"arm": trial.arm, "block": str(trial.block)}
+    if trial.prefix is not None:
+        own["prefix"] = trial.prefix
+    return own if trial.arm is None or trial.kind == "prefix" else own | {"arm": trial.arm, "block": str(trial.block)}
 
 
 def config_hash(config: JsonObject) -> str:

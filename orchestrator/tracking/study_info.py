@@ -13,7 +13,7 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.masking import from_env_of, shown, shown_config, shown_text
+from orchestrator.store.masking import from_env_of, shown, shown_config, shown_text, stage_of
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
@@ -110,7 +110,7 @@ class StudyInfo:
     def _from_env(self, planned: Planned) -> Mapping[str, str]:
         """What names environment variables in a trial."""
         from_env = self._kept.from_env
-        return from_env_of(planned, from_env, self._plan(planned.kind)) if from_env else from_env
+        return from_env_of(planned, from_env, self._plan(stage_of(planned))) if from_env else from_env
 
     def write_trial(self, record: Record, folder: Path) -> None:
         """Write what is to be seen of an ended trial into a folder."""

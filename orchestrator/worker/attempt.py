@@ -21,6 +21,7 @@ from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned
 from orchestrator.studyfile.space.trees import without_places
+from orchestrator.worker.beginning import inherited_state
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
@@ -119,17 +120,24 @@ class Attempt:
         for name in names:
             checkpoint = self._store.read_checkpoint(key, name)
             if checkpoint is not None and _same_trial(checkpoint.planned, self._planned):
-                from trainable.train.checkpoint import from_bytes
-
-                self._history = list(checkpoint.epochs)
                 self._good.append(name)
-                self._say(f"attempt {self._number} continues after epoch {len(self._history)}")
-                return from_bytes(checkpoint.state)
+                return self._continued(checkpoint)
+        beginning = inherited_state(self._store, self._planned)
         if names or self._store.has_epochs(key):
-            address = self._store.path(TrialFiles(key).folder)
-            self._store.warnings.append(f"{address}: no good checkpoint; starts from epoch 1")
+            address, first = self._store.path(TrialFiles(key).folder), len(beginning.epochs) + 1 if beginning else 1
+            self._store.warnings.append(f"{address}: no good checkpoint; starts from epoch {first}")
+        if beginning is not None:
+            return self._continued(beginning, f" of {self._planned.prefix}")
         self._say(f"attempt {self._number} starts from epoch 1")
         return None
+
+    def _continued(self, checkpoint: Checkpoint, whose: str = "") -> Mapping[str, object]:
+        """Take a checkpoint's epochs as the trial's own; returns the state after them."""
+        from trainable.train.checkpoint import from_bytes
+
+        self._history = list(checkpoint.epochs)
+        self._say(f"attempt {self._number} continues after epoch {len(self._history)}{whose}")
+        return from_bytes(checkpoint.state)
 
     def _check_not_hung(self) -> None:
         hung = self._store.read_hung(self._planned.key, self._job.launch)
@@ -181,7 +189,7 @@ class Attempt:
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()
         self._good = [*self._good, latest][-KEPT:]
-        self._store.drop_checkpoints(key, keep=self._good)
+        self._store.drop_checkpoints(key, keep=[*self._good, *self._store.kept_starts(self._planned)])
 
     def _flush(self) -> None:
         """Wait for what is in flight."""

@@ -9,6 +9,7 @@ from fake_fit import Result, State, _p_max, fit, slow
 
 from orchestrator.store.objects import Objects
 from trainable.config import TrialConfig
+from trainable.failure import TrialFailed
 
 
 def hanging(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
@@ -17,6 +18,13 @@ def hanging(config: TrialConfig, *, threads: int, resume_from: State = None) -> 
         if result.epoch == 2 and _p_max(config) > 0.5:
             time.sleep(600)
         yield result
+
+
+def failing_plain_beginning(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """Plain trials fail at once, and so do the prefixes of others."""
+    if config.suppression is None:
+        raise TrialFailed("epoch 1: the plain trial fails")
+    yield from fit(config, threads=threads, resume_from=resume_from)
 
 
 def full_disk(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:

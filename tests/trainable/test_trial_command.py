@@ -63,6 +63,18 @@ def test_the_reliance_on_context_is_shown_where_it_is_asked_for(
     assert sum(known) / len(known) == pytest.approx(float(mean), abs=1e-3)
 
 
+def test_the_command_says_which_epochs_are_plain(trial_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [
+        f"--set={value}" for value in ("train.epochs=2", "suppression.start=0.5", "suppression.layer=encoder.3")
+    ]
+    assert main([str(trial_file), "--device", "cpu", "--threads", "1", *settings]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 1/2  train/loss ")
+    assert first.endswith("plain, before suppression.start")
+    assert second.startswith("epoch 2/2  train/loss ")
+    assert "plain" not in second
+
+
 def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
     config = load_config(trial_file)
     assert config.train.lr == 1e-3

@@ -58,6 +58,10 @@ class Segmenter(nn.Module):
         assert isinstance(block, SuppressionBlock)
         return block
 
+    def without_blocks(self) -> "Segmenter":
+        """The plain model, of the same weights and statistics: whatever trains one of the two trains both."""
+        return Segmenter(self.encoder, self.decoder, self.classifier, self.upsample, {}, {})
+
     def compile_parts(self) -> None:
         """Compile what runs unchanged in every pass: with an encoder stage suppressed, not the encoder."""
         if not self.taps:

@@ -4,6 +4,8 @@ Its three knobs are the suppression probability (``p_max``, ``schedule`` and wha
 strategy and the feature layer. Defaults are the official setting.
 """
 
+import math
+from fractions import Fraction
 from operator import not_
 from typing import Annotated, Literal, Self, get_args
 
@@ -162,6 +164,10 @@ class SuppressionConfig(Section):
     recalibrate: Annotated[bool, Field(exclude_if=not_)] = False
     """Before an evaluation, recompute the running statistics of the block's batch norm on training images as they are,
     every class kept: short schedules need it. Training goes on as without it."""
+    start: Annotated[float, Field(ge=0, lt=1, exclude_if=not_)] = 0.0
+    """Share of the epochs, rounded down to whole ones, that train the plain model, bit for bit. Suppression begins
+    after them, and u grows from 0 over the epochs that are left. Trials of one seed that agree in all that acts before
+    may share these epochs."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -183,6 +189,10 @@ class SuppressionConfig(Section):
         """How they are erased; None where no layer is."""
         mechanism = self.mechanism_at(self.layers[0])  # all of a list but the input have one mechanism
         return mechanism if isinstance(mechanism, Erase) else None
+
+    def plain_epochs(self, epochs: int) -> int:
+        """Epochs of the plain model that come first, fewer than ``epochs``; 0.29 of 100 is 29, not 28.99."""
+        return math.floor(Fraction(str(self.start)) * epochs)
 
     def mechanism_at(self, layer: Layer) -> ChannelMechanism | Erase:
         """How a layer is suppressed."""

@@ -1,7 +1,8 @@
 """The two ramps over training progress: probability of a drop, and weight of the suppressed path in the loss.
 
 Progress is u = epoch_index / epochs with epoch_index from 0, constant within an epoch as in the official code, or
-u = step_index / steps: it begins at 0 and does not reach 1. Imports no torch.
+u = step_index / steps: it begins at 0 and does not reach 1. With ``start`` both count from the first epoch that
+suppresses, over those that are left. Imports no torch.
 """
 
 import math
@@ -11,12 +12,18 @@ from trainable.suppression.config import Constant, ConstantWeight, Cosine, Linea
 
 
 def progress(suppression: SuppressionConfig, epoch: int, epochs: int, step: int, steps: int) -> float:
-    """Progress u in [0, 1) at step ``step`` of ``steps`` of epoch ``epoch`` of ``epochs``; both count from 1."""
+    """Progress u in [0, 1) at step ``step`` of ``steps`` of epoch ``epoch`` of ``epochs``; both count from 1.
+
+    It is 0 in the plain epochs before ``suppression.start``.
+    """
+    plain = suppression.plain_epochs(epochs)
+    if epoch <= plain:
+        return 0.0
     match suppression.progress:
         case "epoch":
-            return (epoch - 1) / epochs
+            return (epoch - 1 - plain) / (epochs - plain)
         case "iteration":
-            return (epoch - 1 + (step - 1) / steps) / epochs
+            return (epoch - 1 - plain + (step - 1) / steps) / (epochs - plain)
         case _:
             assert_never(suppression.progress)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.frames import Frames, load_splits
+from trainable.data.frames import Frames, Splits, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
 from trainable.evaluate.changed_frames import evaluate_changed
@@ -35,6 +35,7 @@ from trainable.failure import TrialFailed
 from trainable.loss.build import build_loss
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
+from trainable.model.segmenter import Segmenter
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
@@ -52,7 +53,8 @@ class EpochResult:
     metrics: dict[str, float]
     """Values by name, all names from ``trainable.evaluate.metrics.names``; an undefined metric has no entry."""
     training: Training
-    """The trial in training, until the next epoch begins: its weights and its state."""
+    """The trial in training, until the next epoch begins: its weights and its state. In epochs before
+    ``suppression.start`` it is the plain trial's, from whose state ``fit`` continues as well."""
     val: Frames
     """Frames of the evaluation split."""
     rare: tuple[int, ...]
@@ -144,30 +146,43 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
     training = prepare(config, compute, len(splits.train), statistics)
-    compute = training.compute  # with the input that the encoder wants
+    done = 0 if resume_from is None else int(resume_from["epoch"])
+    suppressing: Training | None = None
+    if config.suppression and 0 < config.plain_epochs >= done:
+        suppressing, training = training, _plain(training, len(splits.train))
     if resume_from is not None:
         training.load_state_dict(dict(resume_from))
-    done = 0 if resume_from is None else int(resume_from["epoch"])
     rare = rare_classes(statistics.pixels)
     test = _test_frames(config)  # now: data that are not there should not be missed after the last epoch
     timing = {SETUP_SECONDS: time.perf_counter() - begun}
     for epoch in range(done + 1, config.train.epochs + 1):
-        start = time.perf_counter()
-        trained = train_epoch(training, splits.train, epoch)
-        between = time.perf_counter()
-        if config.suppression and config.suppression.recalibrate and training.model.layers:
-            recalibrate(training, splits.train)
-            timing[RECALIBRATION_SECONDS] = time.perf_counter() - between
-        calibrated = time.perf_counter()
-        evaluated, confusion_CC = evaluate(config, training.model, compute, splits, rare)
-        if test is not None and epoch == config.train.epochs:
-            evaluated |= evaluate_test(config, training.model, compute, test, rare)
-        changed = evaluate_changed(config, training.model, compute, splits.val, rare, epoch)
-        end = time.perf_counter()
-        timing |= {EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
-        metrics = {**evaluated, **changed.metrics, **trained, **timing}
-        yield EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
+        if suppressing is not None and epoch > config.plain_epochs:
+            suppressing.go_on_from(training)
+            training, suppressing = suppressing, None
+        yield _epoch(training, splits, test, rare, epoch, timing)
         timing = {}
+
+
+def _epoch(
+    training: Training, splits: Splits, test: Frames | None, rare: tuple[int, ...], epoch: int, timing: dict[str, float]
+) -> EpochResult:
+    """Train and evaluate one epoch; ``timing`` is what came before it."""
+    config, model, compute = training.config, training.model, training.compute  # with the input the encoder wants
+    start = time.perf_counter()
+    trained = train_epoch(training, splits.train, epoch)
+    between = time.perf_counter()
+    if config.suppression and config.suppression.recalibrate and model.layers:
+        recalibrate(training, splits.train)
+        timing = {**timing, RECALIBRATION_SECONDS: time.perf_counter() - between}
+    calibrated = time.perf_counter()
+    evaluated, confusion_CC = evaluate(config, model, compute, splits, rare)
+    if test is not None and epoch == config.train.epochs:
+        evaluated |= evaluate_test(config, model, compute, test, rare)
+    changed = evaluate_changed(config, model, compute, splits.val, rare, epoch)
+    end = time.perf_counter()
+    timing = {**timing, EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
+    metrics = {**evaluated, **changed.metrics, **trained, **timing}
+    return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
 
 
 def _test_frames(config: TrialConfig) -> Frames | None:
@@ -179,16 +194,28 @@ def _test_frames(config: TrialConfig) -> Frames | None:
 def prepare(config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics) -> Training:
     """Model, optimizer and schedule, from the trial's own seed."""
     seeds.seed_torch(config.seed, "weights")
-    names = class_names(config.data)
-    model = build_model(config.model, len(names), config.suppression)
+    model = build_model(config.model, len(class_names(config.data)), config.suppression)
     compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
     if config.train.compile:
         model.compile_parts()
+    return _training_of(model, config, compute, images, statistics)
+
+
+def _plain(training: Training, images: int) -> Training:
+    """The plain trial of the same weights, before its first step."""
+    model, config = training.model.without_blocks(), training.config.plain()
+    return _training_of(model, config, training.compute, images, training.statistics)
+
+
+def _training_of(
+    model: Segmenter, config: TrialConfig, compute: Compute, images: int, statistics: ClassStatistics
+) -> Training:
     optimizer = build_optimizer(config.train, parameter_groups(config.train, model))
     weights = class_weights(config.train.class_weights, statistics)
     loss_weights_C = None if weights is None else torch.tensor(weights, device=compute.device)
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
+    names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     loss = build_loss(config.train.loss, statistics, compute.device)
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler)

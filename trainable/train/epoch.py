@@ -68,6 +68,19 @@ class Training:
         if self.sampler:
             self.sampler.load_state_dict(state["sampler"])
 
+    def go_on_from(self, plain: "Training") -> None:
+        """Take over optimizer moments and learning rates of the plain training of the same weights.
+
+        What the suppression adds begins here: its block has no moments yet, its sampler nothing learned.
+        """
+        self.optimizer.state.update(plain.optimizer.state)
+        for group, earlier in zip(self.optimizer.param_groups, plain.optimizer.param_groups, strict=True):
+            group["lr"] = earlier["lr"]
+            if group.get("momentum"):  # fused SGD takes no group of which some weights have moments; from 0 is the same
+                for weights in group["params"]:
+                    self.optimizer.state[weights].setdefault("momentum_buffer", torch.zeros_like(weights))
+        self.schedule.load_state_dict(plain.schedule.state_dict())
+
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Complete batches in an epoch; one incomplete batch when there is no complete one."""

@@ -26,10 +26,26 @@ def stage_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
         "shown holds for this data set, model and length of training."
     )
     yield from batch_statistics(stage.results, [run for arm in stage.arms for run in stage.complete(arm.name)])
+    yield from _shared_prefixes(stage.results, list(stage.runs.values()))
     yield from _split_limits(stage)
     if stage.strays:
         yield f"Runs of this stage that its plan does not hold are left out: {listed(stage.strays)}."
     yield from _missing(stage)
+
+
+def _shared_prefixes(results: Results, runs: Sequence[Run]) -> Iterator[str]:
+    """What runs trained once for all of a seed, and what that leaves out."""
+    heirs = [run for run in runs if run.key in results.inherited]
+    keys = {results.inherited[run.key][0] for run in heirs}
+    trained = sum(prefix.rows.stop - prefix.rows.start for prefix in results.runs("prefix") if prefix.key in keys)
+    if heirs:
+        saved = sum(results.inherited[run.key][1] for run in heirs) - trained
+        yield (
+            f"Blocks share their prefix: {count(len(heirs), 'run')} began with the epochs of "
+            f"{count(len(keys), 'plain trial')} instead of training them again ({count(saved, 'epoch')} saved). On "
+            "equal processors that changes no value, and each run counts with its own later epochs alone: on machines "
+            "that round otherwise, what happened in a prefix is common to its block and varies no difference within it."
+        )
 
 
 def _seed_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
@@ -90,6 +106,7 @@ def search_limits(results: Results, complete: Sequence[Run]) -> Iterator[str]:
             "last value is not that of a full training."
         )
     yield from batch_statistics(results, [*complete, *results.runs("reference")])
+    yield from _shared_prefixes(results, searched)
     if complete and len({run.seed for run in complete}) == 1 and len(complete) > 1:
         yield "All trials have the same seed: what is best may be best for this seed alone."
 

@@ -28,6 +28,9 @@ class ResourcesSection(Section):
     """Longest time of an epoch (setup included); a trial that takes longer is ended and counts as failed."""
     stop_grace_s: Annotated[float, Field(ge=0, le=DAY_S)] = 30.0
     """Longest wait for the epochs in flight when the study is stopped; past it the last complete epoch stands."""
+    share_prefixes: bool = True
+    """Train the epochs before suppression.start once for all runs of a seed that agree in all that acts before; false:
+    every run trains them itself, which gives the same."""
 
     @property
     def threads(self) -> int:

@@ -88,18 +88,19 @@ Sampler: TypeAlias = Annotated[TPE | GP | Random | QMC | NSGAII | CMAES | Grid, 
 class _Graceful(Section):
     name: str
     grace_epochs: AtLeast1 | None = None
-    """Epochs before a trial may be pruned; null: max(3, epochs // 6), at most all of them, and at least half of them
-    where suppression.schedule or suppression.loss_ramp is searched."""
+    """Epochs before a trial may be pruned; null: max(3, epochs // 6) after the latest suppression.start, at most all of
+    them, and at least half of those after it where suppression.schedule, loss_ramp or start is searched."""
 
-    def grace(self, epochs: int, *, ramps_differ: bool = False) -> int:
-        """Epochs before a trial of this length may be pruned.
+    def grace(self, epochs: int, *, ramps_differ: bool = False, plain_epochs: int = 0) -> int:
+        """Epochs before a trial of this length may be pruned, of which the longest plain beginning takes some.
 
         A pruner compares trials by the path that is evaluated. Where that of one trial has the whole weight of the loss
         from the start and that of another hardly any, it would choose the ramp, not the method.
         """
         if self.grace_epochs is not None:
             return self.grace_epochs
-        return min(epochs, max(3, epochs // 6, (epochs + 1) // 2 if ramps_differ else 0))
+        half = (epochs - plain_epochs + 1) // 2 if ramps_differ else 0
+        return min(epochs, plain_epochs + max(3, epochs // 6, half))
 
 
 class ASHA(_Graceful):
@@ -148,6 +149,9 @@ class SearchSection(Section):
     """Trials of the study, reference trials not counted; null only with grid: the whole grid."""
     seed: Seed = 0
     """Seed of the study; the seeds of its trials derive from it."""
+    seeds: AtLeast1 | None = None
+    """Seeds that the trials share, in turn: those of one seed may share what they train before suppression.start;
+    null: each trial has its own."""
     pruner: Pruner | None = None
     """Early stopping: its name, or a mapping with its name and settings; null trains every trial to its end."""
     warm_start: tuple[StudyName, ...] = ()

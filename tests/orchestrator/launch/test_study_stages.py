@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.errors import InputError
 from orchestrator.launch.history import fitted, read_history
-from orchestrator.launch.stages import Round, Stages
+from orchestrator.launch.rounds import Round
+from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import derive_seed
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store

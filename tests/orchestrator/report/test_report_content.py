@@ -440,3 +440,23 @@ def test_each_objective_of_a_search_has_its_best_epoch(make: Make) -> None:
         values = [epoch[metric] for epoch in epochs]
         best = f"{choose(values):.4f} (epoch {values.index(choose(values)) + 1})"
         assert row[f"{metric}, best epoch, biased {bias}"] == best
+
+
+def test_blocks_that_share_a_prefix_are_named_among_the_limits(make: Make) -> None:
+    made = make()
+    made.compare(preset_plan(seeds=6), PRESET_ARMS)
+    whole = text(report(made))
+    assert "share their prefix" not in whole
+    heirs = []
+    for run in made.records:
+        taken = run.planned.arm not in ("plain", "class_weighted")
+        own = replace(run.planned, prefix=f"prefix-{run.planned.block}", inherited=2) if taken else run.planned
+        heirs.append(replace(run, planned=own))
+    for block in range(6):
+        planned = replace(heirs[0].planned, key=f"prefix-{block}", kind="prefix", arm="full", block=block, starts=(2,))
+        made.records.append(replace(heirs[0], planned=planned, epochs=heirs[0].epochs[:2]))
+    made.records[: len(heirs)] = heirs
+    shared = text(report(made))
+    told = "Blocks share their prefix: 24 runs began with the epochs of 6 plain trials instead of training them again"
+    assert f"{told} (36 epochs saved)." in shared
+    assert "36 runs on shapes: 36 complete." in shared, "a prefix is no run of the comparison"

@@ -16,7 +16,7 @@ from orchestrator import status, track
 from orchestrator.errors import InputError
 from orchestrator.launch import one_launch
 from orchestrator.launch.one_launch import RunOutcome, Target, launch
-from orchestrator.launch.stages import Round
+from orchestrator.launch.rounds import Round
 from orchestrator.report import __main__ as report
 from orchestrator.store.artifacts import Confusion, keep_artifacts
 from orchestrator.store.layout import CheckpointName

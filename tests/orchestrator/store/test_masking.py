@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.masking import shown
+from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table, write_best
+from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking import StudyInfo
@@ -55,6 +56,16 @@ def test_short_values_stay_in_texts() -> None:
     masked = shown(replace(RECORD, planned=replace(PLANNED, config=config), reason="no net"), FROM_ENV)
     assert masked.reason == "no net", "no secret, and part of other words"
     assert masked.planned.config["model"] == {"encoder": "${NET}", "arch": "fpn"}
+
+
+def test_a_prefix_shows_what_its_arms_show() -> None:
+    arms = (Arm("a", {"train.lr": 0.25}), Arm("b", {"train.lr": 0.5}))
+    plan = StagePlan("ablation", "arms", "a", arms, (1,))
+    from_env = {"model.encoder": "${NET}", "ablation.arms.a.train.lr": "${RATE}"}
+    prefix = replace(PLANNED, kind="prefix", arm="a", block=0, starts=(2,), picks=None)
+    assert from_env_of(prefix, from_env, plan) == {"model.encoder": "${NET}", "train.lr": "${RATE}"}
+    assert from_env_of(replace(prefix, arm="b"), from_env, plan) == {"model.encoder": "${NET}"}
+    assert from_env_of(replace(prefix, arm=None), from_env, plan) == from_env
 
 
 def test_a_value_inside_another_one_leaves_no_rest() -> None:

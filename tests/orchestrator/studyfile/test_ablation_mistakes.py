@@ -34,7 +34,7 @@ def mistakes(tmp_path):
 
 MISTAKES = [
     ("{design: one_at_a_time, factors: {model.encoder: [resnet18, resnt18]}}", "7 ablation.factors.model.encoder[1]: unknown encoder 'resnt18'; close names: resnet18, resnet152, resnet101; tu-NAME takes any timm model"),
-    ("{design: one_at_a_time, factors: {suppression.alfa: [0, 1]}}", "7 ablation.factors.suppression.alfa: unknown key 'alfa'; one of layer, p_max, schedule, progress, loss_ramp, alpha, granularity, num_classes, gate_norm, sampling, importance, gradient_every, mechanism, reweight, norm_momentum, recalibrate (did you mean 'alpha'?)"),
+    ("{design: one_at_a_time, factors: {suppression.alfa: [0, 1]}}", "7 ablation.factors.suppression.alfa: unknown key 'alfa'; one of layer, p_max, schedule, progress, loss_ramp, alpha, granularity, num_classes, gate_norm, sampling, importance, gradient_every, mechanism, reweight, norm_momentum, recalibrate, start (did you mean 'alpha'?)"),
     ("{design: one_at_a_time, factors: {supression.alpha: [0, 1]}}", "7 ablation.factors.supression.alpha: unknown key 'supression'; one of preset, data, model, train, suppression, evaluation (did you mean 'suppression'?)"),
     ("{design: one_at_a_time, factors: {seed: [0, 1]}}", "7 ablation.factors.seed: unknown key 'seed'; one of preset, data, model, train, suppression, evaluation"),
     ("{design: one_at_a_time, factors: {suppression.alpha: [0]}}", "7 ablation.factors.suppression.alpha: needs at least two levels, got 1"),

@@ -5,7 +5,7 @@
 import pytest
 
 from orchestrator.plan.samplers import build_pruner, early_stopping
-from orchestrator.studyfile.space.ramps import searched_ramps
+from orchestrator.studyfile.space.ramps import longest_plain_beginning, searched_ramps
 
 TWO = "[{metric: val/miou, mode: max}, {metric: train/loss, mode: min}]"
 NUMERIC = "{p_max: {uniform: [0, 1]}, alpha: {uniform: [0, 30]}}"
@@ -23,6 +23,10 @@ REFUSED = [
     ({"search": "{sampler: tpe}"}, "7 search.trials: missing; only the sampler grid can do without, it then tries every configuration"),
     ({"search": "{trials: 2}", "suppression": "null"}, "7 search.trials: 2 trials of a study without a domain would repeat one configuration; write trials: 1 or add a domain"),
     ({"search": "{trials: 4, pruner: {name: median, grace_epochs: 12}}"}, "7 search.pruner.grace_epochs: grace_epochs must be below train.epochs, or nothing is ever pruned: 12 of 12"),
+    ({"suppression": "{start: {uniform: [0, 1]}}"}, "6 suppression.start: must be < 1, got uniform [0, 1]"),
+    ({"suppression": "{start: {choice: [0.5, 1.5]}}"}, "6 suppression.start: must be < 1, got 1.5"),
+    ({"suppression": "{start: {int: [0, 4]}}"}, "6 suppression.start: must be < 1, got int [0, 4]"),
+    ({"suppression": "{start: {uniform: [0, 0.5]}}", "preset": "official"}, "6 suppression.start: is searched, but the preset official replaces it; give it a value"),
     ({"preset": "plain"}, "6 suppression.p_max: is searched, but the preset plain replaces it; give it a value"),
     ({"preset": "two_path"}, "6 suppression.p_max: is searched, but the preset two_path replaces it; give it a value"),
     ({"preset": "{choice: [plain, block]}"}, "6 suppression.p_max: is searched, but the preset plain or block replaces it; give it a value"),
@@ -49,6 +53,7 @@ def test_refused(complain, lines, mistake):
         {"preset": "{choice: [plain, full]}"},
         {"preset": "dropped_path"},
         {"preset": "plain", "suppression": "{alpha: 3}", "train": "{epochs: 2, batch_size: 8, lr: {uniform: [0.1, 0.2]}}"},
+        {"suppression": "{choice: [{start: {uniform: [0, 0.9]}}, {layer: input, start: 0.5}]}"},
         {"search": "{trials: 4, pruner: asha}", "train": "{epochs: 2, batch_size: 8}"},
         {"search": "{trials: 4, pruner: {name: asha, grace_epochs: 5}}", "train": "{epochs: {int: [2, 6]}, batch_size: 8}"},
     ],
@@ -80,6 +85,9 @@ def test_the_default_grace_period(read):
          ["suppression.schedule", "suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [full, block]}"}, ["suppression.loss_ramp"]),
         ({"resources": "{cpu: 1}\npreset: {choice: [plain, full]}"}, []),
+        ({"suppression": "{start: {uniform: [0, 0.5]}}"}, ["suppression.start"]),
+        ({"suppression": "{start: 0.5, p_max: {uniform: [0, 1]}}"}, []),
+        ({"suppression": "{choice: [{start: 0.5}, {alpha: 1}]}"}, ["suppression.start"]),
         ({"suppression": "{schedule: constant}", "resources": "{cpu: 1}\npreset: {choice: [full, official]}"}, ["suppression.schedule"]),
     ],
 )  # fmt: skip
@@ -103,6 +111,32 @@ def test_where_ramps_differ_the_default_grace_is_half_the_training(read, epochs,
     assert early_stopping(same.spec.search.pruner, same.space) == f"asha, after epoch {usual} of {epochs}"
     written = read(**lines | {"search": "{trials: 4, pruner: {name: asha, grace_epochs: 1}}"}, **differing)
     assert build_pruner(written.spec.search.pruner, written.space)._min_resource == 1
+
+
+@pytest.mark.parametrize(
+    ("suppression", "latest", "grace"),
+    [
+        ("{start: 0.5, p_max: {uniform: [0, 1]}}", 6, 9),
+        ("{start: {choice: [0, 0.25, 0.75]}}", 9, 12),
+        ("{start: {uniform: [0, 0.5]}, alpha: 1}", 6, 9),
+        ("{start: {choice: [0.1, 0.25]}}", 3, 8),
+        ("{choice: [{start: 0.34}, null]}", 4, 7),
+        ("{start: 0.0, p_max: {uniform: [0, 1]}}", 0, 3),
+    ],
+)
+def test_the_default_grace_reaches_beyond_the_latest_start(read, suppression, latest, grace):
+    """Three epochs beyond it, or half of those that are left where the starts differ."""
+    study = read(search="{trials: 2, pruner: asha}", suppression=suppression)
+    assert longest_plain_beginning(study.space.tree, 12) == latest
+    assert build_pruner(study.spec.search.pruner, study.space)._min_resource == grace
+    told = early_stopping(study.spec.search.pruner, study.space)
+    half = ": half the training after the latest start, as trials differ in suppression.start"
+    assert told == f"asha, after epoch {grace} of 12{half if grace == 8 else ''}"
+
+
+def test_a_preset_that_replaces_the_suppression_leaves_no_start(read):
+    study = read(suppression="{start: 0.5}", search="{trials: 1}", resources="{cpu: 1}\npreset: official")
+    assert longest_plain_beginning(study.space.tree, 12) == 0
 
 
 def test_early_stopping_in_words(read):

@@ -69,6 +69,34 @@ def test_the_forecast_after_a_resume_knows_what_was_done_before(monkeypatch: pyt
     assert "6/12 epochs" in progress.line()
 
 
+def test_epochs_from_prefixes_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    progress = Progress(3, 4, OBJECTIVE, inherited=6)
+    heir = timed(record("search-0000"), 10, 10, 10)
+    heir = replace(heir, planned=replace(heir.planned, prefix="prefix-0", inherited=2))
+    progress.update(replace(heir, epochs=()))
+    assert "0/12 epochs" in progress.line()
+    now[0] = 10.0
+    progress.update(heir)
+    assert "3/12 epochs · 2 epochs from shared prefixes" in progress.line()
+    assert progress.eta_seconds() == pytest.approx(50), "one epoch of this trial and two of each other, 10 s each"
+
+
+def test_the_summary_tells_what_sharing_saved(study: Callable[..., Study]) -> None:
+    prefix = record("prefix-0", 0.1, 0.2, state=State.COMPLETE)
+    prefix = replace(prefix, planned=replace(prefix.planned, kind="prefix", starts=(2,), picks=None))
+    other = replace(prefix, planned=replace(prefix.planned, key="prefix-1"), epochs=(), state=State.FAILED, reason="no")
+    runs = [record(f"search-000{number}", 0.1, 0.2, 0.3, 0.4, state=State.COMPLETE) for number in range(3)]
+    heirs = [replace(run, planned=replace(run.planned, prefix="prefix-0", inherited=2)) for run in runs]
+    console = plain_console()
+    print_summary(console, study(), [prefix, other, *heirs], {}, seconds=3, results={})
+    shown = text(console)
+    assert "Study s: 3 complete; 3 s in this launch" in shown
+    assert "prefixes: 3 runs began with the 2 epochs of 1 shared prefix, 6 with each its own: 4 epochs saved" in shown
+    assert "failed: prefix-1: no; nothing is lost: its runs train these epochs themselves" in " ".join(shown.split())
+
+
 def test_the_first_forecast_counts_the_trials_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])

@@ -92,6 +92,22 @@ def pictures(uri: str) -> list[str]:
     return [file.path for file in MlflowClient(uri).list_artifacts(parent.info.run_id, "data/shapes")]
 
 
+def test_the_run_of_an_heir_holds_the_epochs_of_its_prefix(uri: str) -> None:
+    tracked, heir = tracker(uri), record("ablation-full-s0", 2)
+    heir = replace(heir, planned=replace(heir.planned, kind="ablation", arm="full", block=0, prefix="prefix-0"))
+    prefix = replace(record("prefix-0", 1), planned=replace(heir.planned, key="prefix-0", kind="prefix", prefix=None))
+    tracked.update(prefix.ended(State.COMPLETE))
+    tracked.update(replace(heir, epochs=()))
+    tracked.update(heir.ended(State.COMPLETE))
+    assert tracked.close(status="FINISHED", summary={}) is None
+    found = {run.data.tags.get("trial", "parent"): run for run in runs(uri)}
+    own, shared = found["ablation-full-s0"], found["prefix-0"]
+    assert (own.data.tags["prefix"], own.data.tags["arm"]) == ("prefix-0", "full")
+    assert shared.data.tags["kind"] == "prefix"
+    assert not {"prefix", "arm", "block"} & shared.data.tags.keys()
+    assert [m.step for m in MlflowClient(uri).get_metric_history(own.info.run_id, "val/miou")] == [1, 2]
+
+
 def test_the_parent_run_holds_pictures_of_the_data_once(uri: str) -> None:
     drawn: list[Path] = []
 
