@@ -39,7 +39,7 @@ tracking: {enabled: false}
 resources: {cpu: 1, max_concurrent: 1}
 """
 SAVED = 2 * ((3 + 3 + 2 + 2 - 3) + (2 + 2 - 2))
-"""On each seed plain and encoder take over 3 epochs of 3, baseline (at the decoder) and input 2; the branches 2 of 2."""
+"""On each seed plain and encoder take over 3 epochs of 3, baseline (decoder) and input 2; the branches 2 of 2."""
 SCRIPT = (
     "import sys; from orchestrator.launch.one_launch import Target, launch;"
     "from orchestrator.studyfile import load;"
