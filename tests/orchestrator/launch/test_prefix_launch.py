@@ -31,7 +31,6 @@ ablation:
   seeds: 2
   arms:
     plain: plain
-    decoder: {suppression.sampling: difficulty}
     encoder: {suppression.layer: encoder.3, suppression.start: 0.75}
     input: {suppression.layer: input, suppression.mechanism: {name: erase}}
     branch: {model.arch: hrnet, model.encoder: tu-hrnet_w18_small, suppression.layer: branch.2}
@@ -39,8 +38,8 @@ ablation:
 tracking: {enabled: false}
 resources: {cpu: 1, max_concurrent: 1}
 """
-SAVED = 2 * ((3 + 2 + 2 + 3 + 2 - 3) + (2 + 2 - 2))
-"""On each seed plain and encoder take over 3 epochs of 3, baseline, decoder and input 2; the branches 2 of 2."""
+SAVED = 2 * ((3 + 3 + 2 + 2 - 3) + (2 + 2 - 2))
+"""On each seed plain and encoder take over 3 epochs of 3, baseline (decoder) and input 2; the branches 2 of 2."""
 SCRIPT = (
     "import sys; from orchestrator.launch.one_launch import Target, launch;"
     "from orchestrator.studyfile import load;"
@@ -94,13 +93,13 @@ def test_rows_are_those_of_an_unshared_study_whatever_happens_on_the_way(
     with _started(log) as process:
         assert process.wait(1200) == 0, log.read_text()
     told = log.read_text()
-    assert "ablation: first 4 shared prefixes of 3 epochs, which save 22" in told
+    assert "ablation: first 4 shared prefixes of 3 epochs, which save 18" in told
     assert (
-        f"prefixes: 14 runs began with the 10 epochs of 4 shared prefixes, 32 with each its own: {SAVED} epochs saved"
+        f"prefixes: 12 runs began with the 10 epochs of 4 shared prefixes, 28 with each its own: {SAVED} epochs saved"
         in told
     )
     assert "Traceback" not in told
-    assert shared_epochs(Store("out", "s").records()).saved == SAVED == 22
+    assert shared_epochs(Store("out", "s").records()).saved == SAVED == 18
     assert not list(tmp_path.glob("out/s/trials/*/checkpoint-*"))
     assert "Blocks share their prefix" in (tmp_path / "out/s/report/report.md").read_text()
 
