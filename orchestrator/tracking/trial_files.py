@@ -38,6 +38,7 @@ from orchestrator.tracking.matrix_pictures import draw_confusion, draw_reliance,
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.names import iou_name
+from trainable.suppression.unused import without_unused
 
 
 def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapping[str, str]) -> None:
@@ -48,7 +49,8 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
     Raises:
         OSError: the storage or the folder cannot be used.
     """
-    _write_config(with_kept_weights(store, record.planned.config), record.key, folder / "config.yaml", from_env)
+    config = without_unused(with_kept_weights(store, record.planned.config))
+    _write_config(config, record.key, folder / "config.yaml", from_env)
     confusion = read_confusion(store.objects, record.key)
     _write_ious(record, confusion, folder / "class_iou.csv")
     if confusion is not None:

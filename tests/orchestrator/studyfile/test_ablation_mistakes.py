@@ -59,6 +59,7 @@ MISTAKES = [
     ("{design: arms, arms: [plain, full, plain]}", "7 ablation.arms[2]: lists 'plain' twice"),
     ("{design: arms, arms: [plain, none]}", "7 ablation.arms[1]: 'none' is the same configuration as 'plain'"),
     ("{design: arms, arms: {weak: {suppression.alpha: 0, suppression.recalibrate: true}, off: dropped_path}}", "7 ablation.arms.off: 'off' is the same configuration as 'weak'"),
+    ("{design: arms, arms: {one: erase, two: {preset: erase, suppression.alpha: 1}}}", "7 ablation.arms.two: 'two' is the same configuration as 'one'"),
     ("{design: arms, arms: {strong: {suppression.alpha: 31}, off: plain}}", "7 ablation.arms.strong.suppression.alpha: must be <= 30, got 31"),
     ("{design: arms, arms: {same: {suppression.recalibrate: false}}}", "7 ablation.arms: needs an arm besides the baseline"),
     (f"{{design: one_at_a_time, factors: {{{ALPHA}}}, seeds: 1}}", "7 ablation.seeds: must be >= 2, got 1"),

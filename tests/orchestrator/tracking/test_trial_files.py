@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 import subprocess
@@ -33,11 +34,13 @@ from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
+from orchestrator.studyfile.space.trees import content
 from orchestrator.tracking.matrix_pictures import DPI, draw_confusion, draw_reliance, draw_weight_cosines
 from orchestrator.tracking.trial_files import write_trial_files
 from orchestrator.worker.attempt import Attempt, StorageFailed
 from orchestrator.worker.job import Job
-from trainable.config import TrialConfig
+from trainable.__main__ import load_config
+from trainable.config import TrialConfig, read_trial
 from trainable.data.classes import SHAPES
 from trainable.evaluate.metrics.names import iou_name
 
@@ -321,6 +324,17 @@ def test_the_configuration_runs_alone(complete: tuple[Store, Record], tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stdout
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == record.planned.config
+
+
+def test_the_configuration_of_a_trial_that_only_erases_is_read_alone(
+    complete: tuple[Store, Record], tmp_path: Path
+) -> None:
+    """What has no effect in it, and may be searched for others, would be refused."""
+    store, record = complete
+    config = json.loads(read_trial(record.planned.config | {"preset": "erase"}).model_dump_json())
+    assert "alpha" in config["suppression"]
+    files_of(replace(record, planned=replace(record.planned, config=config)), store, tmp_path)
+    assert content(load_config(tmp_path / "config.yaml")) == content(read_trial(config)), "trains alike"
 
 
 def test_a_value_of_the_environment_is_nowhere(complete: tuple[Store, Record], tmp_path: Path) -> None:
