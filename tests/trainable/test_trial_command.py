@@ -85,7 +85,7 @@ def test_json_and_yaml_12_floats(trial_file: Path, tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "data.sise=1": "data.sise: unknown key 'sise'; one of rare_class_sampling, rare_copy_paste, name, size, train_images",
+    "data.sise=1": "data.sise: unknown key 'sise'; one of rare_class_sampling, rare_copy_paste, name, size",
     "data.size=[33, 32]": "data.size[0]: must be a multiple of 32, got 33",
     "data.size[0]=33": "data.size[0]: must be a multiple of 32, got 33",
     "data.size[2]=32": "data.size[2]: data.size is a list of 2, it has no item 2",

@@ -14,6 +14,7 @@ from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import set_at
 from trainable.data.config import TRAINING_ONLY
 from trainable.section import all_settings
+from trainable.suppression.unused import without_unused
 
 TRIAL_KEYS = tuple(key for key in TrialConfig.model_fields if key != "seed")
 """The sections of a trial that a study file writes; its seed derives from the study's."""
@@ -49,6 +50,16 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
 def content(config: TrialConfig) -> str:
     """Equal for trials that train alike, seed aside: presets are applied, files may lie elsewhere."""
     return json.dumps(without_places(config.model_dump(mode="json", exclude={"preset", "seed"})), sort_keys=True)
+
+
+def acting(config: TrialConfig) -> str:
+    """The same without settings that have no effect beside the trial's others, and with auto in words."""
+    suppression = config.suppression
+    if suppression is not None and suppression.erase is not None and not suppression.blocks:
+        erasing = suppression.model_copy(update={"layer": suppression.layers, "mechanism": suppression.erase})
+        config = config.model_copy(update={"suppression": erasing})
+    tree = without_unused(config.model_dump(mode="json", exclude={"preset", "seed"}))
+    return json.dumps(without_places(tree), sort_keys=True)
 
 
 def without_places(tree: JsonObject) -> JsonObject:
