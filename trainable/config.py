@@ -112,8 +112,10 @@ class TrialConfig(Section):
     @model_validator(mode="after")
     def _has_other_images(self) -> Self:
         erase = self.suppression.erase if self.suppression else None
-        if erase is not None and erase.needs_other_images and self.train.batch_size < 2:
+        what = "data.rare_copy_paste" if self.data.rare_copy_paste else None
+        if erase is not None and erase.needs_other_images:
             what = "fill swap" if erase.fill == "swap" else "mask elsewhere"
+        if what is not None and self.train.batch_size < 2:
             raise RuleError(f"{what} takes another image of the batch: at least 2, got 1", "train.batch_size")
         return self
 
@@ -129,6 +131,8 @@ class TrialConfig(Section):
             raise RuleError(message, "train.class_weights")
         if isinstance(weights, tuple) and not any(weights):
             raise RuleError("a class needs a weight above 0", "train.class_weights")
+        if isinstance(self.train.loss, Lovasz) and len(classes) < 2:
+            raise RuleError("lovasz compares classes, and the data has one; use ce", "train.loss")
         if self.suppression and self.suppression.num_classes >= len(classes):
             message = f"must be below the number of classes, {self.data.name} has {len(classes)}"
             raise RuleError(f"{message}; got {self.suppression.num_classes}", "suppression.num_classes")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from orchestrator.plan.planner import derive_seed, dump
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Planned
-from orchestrator.studyfile.space.trees import content
+from orchestrator.studyfile.space.trees import acting
 from trainable.config import TrialConfig
 
 SLUG_LENGTH = 80
@@ -49,8 +49,8 @@ class Comparison:
 def without_equal(plan: StagePlan, configs: Mapping[str, TrialConfig]) -> Comparison:
     """The comparison without arms that equal an earlier one; the baseline is the first of its kind."""
     order = sorted(configs, key=lambda name: name != plan.baseline)
-    first = {content(configs[name]): name for name in reversed(order)}
-    equal = {name: first[content(config)] for name, config in configs.items() if first[content(config)] != name}
+    first = {acting(configs[name]): name for name in reversed(order)}
+    equal = {name: first[acting(config)] for name, config in configs.items() if first[acting(config)] != name}
     kept = tuple(arm for arm in plan.arms if arm.name not in equal)
     chosen = tuple(equal.get(name, name) for name in plan.chosen)
     return Comparison(replace(plan, arms=kept, chosen=chosen), {arm.name: configs[arm.name] for arm in kept}, equal)

@@ -19,7 +19,7 @@ WRITTEN: dict[str, Any] = {
     "layer": "encoder.2", "p_max": 0.4, "schedule": "constant", "progress": "iteration",
     "loss_ramp": {"name": "constant", "weight": 0.25}, "alpha": 3.0, "granularity": "image", "num_classes": 2,
     "gate_norm": "mean", "sampling": "present", "importance": "gradient", "gradient_every": 3,
-    "mechanism": "gate", "norm_momentum": 0.2, "recalibrate": True, "reweight": "keep",
+    "mechanism": "gate", "norm_momentum": 0.2, "recalibrate": True, "reweight": "keep", "start": 0.5,
 }  # fmt: skip
 TREE: dict[str, Any] = {
     "data": {"name": "shapes", "size": [32, 32], "train_images": 8, "val_images": 2},

@@ -34,6 +34,8 @@ _RULES = {
     "string_pattern_mismatch": "must match {pattern}, got {node}",
 }
 """Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
+_ALTERNATIVES: Mapping[Key, str] = {"one": "a list", "word": "a whole number"}
+"""What may stand in place of a word, by the tag that pydantic names it with (`ONE_OR_LIST`, `WORD_OR_NUMBER`)."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
 """The domain of whole numbers for each domain of real ones."""
 
@@ -91,7 +93,7 @@ def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]
             return "missing"
         case "literal_error" | "union_tag_invalid":
             names = re.findall(r"'([^']*)'", context.get("expected_tags") or context["expected"])
-            return _unknown_name(node, names, path)
+            return _unknown_name(node, names, path, _ALTERNATIVES.get(loc[-1]) if loc else None)
         case "union_tag_not_found":
             return f"missing key 'name'; one of {_names(model, loc)}"
         case "model_type" | "dict_type" | "model_attributes_type":
@@ -112,7 +114,9 @@ def _value_message(kind: str, context: Mapping[str, object], node: Node) -> str:
     return _RULES[kind].format(**context, node=node) + hint
 
 
-def _unknown_name(node: Node, names: Sequence[str], path: str) -> str:
+def _unknown_name(node: Node, names: Sequence[str], path: str, alternative: str | None = None) -> str:
+    if alternative and len(names) == 1:
+        return f"expected {names[0]} or {alternative}, got {node}"
     if not isinstance(node.value, str):
         return f"expected one of {', '.join(names)}; got {node}"
     reason = WHY_NOT.get((path, node.value))
@@ -130,10 +134,13 @@ def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseMode
     models = [model]
     for key in loc:
         fields = [model.model_fields[key] for model in models if isinstance(key, str) and key in model.model_fields]
-        if fields:
+        tagged = [model for model in models if key in get_args(_name_type(model))]
+        if tagged and len(models) > 1:  # before a setting of another member: ce is a loss, and a weight of dice
+            models = tagged
+        elif fields:
             models = [section for field in fields for section in _models_in(field.annotation)]
         elif isinstance(key, str):
-            models = [model for model in models if key in get_args(_name_type(model))]
+            models = tagged
     return models
 
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from orchestrator.studyfile.checks.ablation_in_file import AblationFile, level_text, trial_mistakes
 from orchestrator.studyfile.sections.comparison import AblationPath, BestOf, Factorial, Fractional, Levels, Winner
 from orchestrator.studyfile.space.domain import Choice, Float, Int, Tree
-from orchestrator.studyfile.space.trees import TRIAL_KEYS, content, order_levels, same_level, trial_of
+from orchestrator.studyfile.space.trees import TRIAL_KEYS, acting, content, order_levels, same_level, trial_of
 from trainable.configfile.mistakes import Mistake, unknown
 
 MOST_FRACTIONAL = 12
@@ -49,12 +49,14 @@ def _levels(file: AblationFile, base: Base, path: str, levels: Levels) -> Iterat
 
 def _equal_levels(file: AblationFile, base: Base, path: str, levels: Levels) -> Iterator[Mistake]:
     """Levels that are written differently and mean the same; a whole factor that means nothing at the baseline."""
-    contents = [content(trial_of(base, {path: level})) for level in levels]
+    combined = isinstance(file.section.design, Factorial | Fractional | AblationPath)
+    of_trial = content if combined else acting  # beside another factor's levels a setting may act
+    contents = [of_trial(trial_of(base, {path: level})) for level in levels]
     if len(set(contents)) == 1:
-        combined = isinstance(file.section.design, Factorial | Fractional | AblationPath)
         presets = combined and "preset" in file.section.read_factors()
         if not presets:  # else it may mean something under another preset
-            message = "its levels give one configuration: they mean the same, or a preset of the baseline replaces them"
+            message = "its levels give one configuration: they mean the same, have no effect beside the baseline's "
+            message += "settings, or its preset replaces them"
             yield file.mistake(message, "factors", path)
         return
     for index, level in enumerate(levels):

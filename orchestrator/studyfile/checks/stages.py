@@ -25,7 +25,7 @@ from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.space import SearchSpace
-from orchestrator.studyfile.space.trees import TRIAL_KEYS, base_tree, content, trial_of
+from orchestrator.studyfile.space.trees import TRIAL_KEYS, acting, base_tree, content, trial_of
 from trainable.configfile.mistakes import Mistake, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, items_of, nearest
 from trainable.presets import PRESETS
@@ -46,6 +46,16 @@ def check_stages(spec: StudySpec, root: Node, trial: Node, mistakes: list[Mistak
         for path, node in _domain_nodes(trial, ()):
             message = "a domain needs a search, and the file has none; list the levels under ablation.factors"
             mistakes.append(Mistake(node.place, path, message))
+
+
+def check_references(spec: StudySpec, root: Node, space: SearchSpace, mistakes: list[Mistake]) -> None:
+    """Check that each reference of a search makes a trial with every searched value at its middle."""
+    middle = space.at_center()
+    for index, name in enumerate(spec.search.references if spec.searched else ()):
+        for mistake in trial_mistakes(middle, {"preset": name}):
+            path: list[Key] = ["search", "references", index]
+            message = f"the reference {name}: {mistake.path}: {mistake.message}"
+            mistakes.append(Mistake(nearest(root, path).place, show_path(path), message))
 
 
 def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: list[Mistake]) -> None:
@@ -121,6 +131,7 @@ def _baseline(file: AblationFile) -> Iterator[Mistake]:
 
 def _arm_mistakes(file: AblationFile, base: Mapping[str, JsonValue]) -> Iterator[Mistake]:
     seen: dict[str, str] = {}
+    sound = True
     arms, listed = file.section.read_arms(), isinstance(file.section.arms, list)
     names = [str(name) for name in file.section.arms] if isinstance(file.section.arms, list) else list(arms)
     for index, name in enumerate(names):
@@ -133,10 +144,28 @@ def _arm_mistakes(file: AblationFile, base: Mapping[str, JsonValue]) -> Iterator
             yield file.mistake(unknown(str(preset), tuple(PRESETS)), "arms", place)
         elif wrong := _values_mistakes(file, base, values, "arms", place):
             yield from wrong
-        elif (equal := seen.setdefault(content(trial_of(base, values)), name)) != name:
+        elif (equal := seen.setdefault(acting(trial_of(base, values)), name)) != name:
             yield file.mistake(f"'{name}' is the same configuration as '{equal}'", "arms", place)
-    if seen and set(seen) == {content(trial_of(base))}:
+        elif idle := _without_effect(base, values):
+            yield file.mistake("has no effect beside the arm's other settings; leave it out", "arms", place, idle)
+        else:
+            continue
+        sound = False
+    if sound and seen and set(seen) == {acting(trial_of(base))}:
         yield file.mistake("needs an arm besides the baseline", "arms")
+
+
+def _without_effect(base: Mapping[str, JsonValue], values: Values) -> str | None:
+    """The path of a value that changes an arm's settings and not what it does."""
+    arm = trial_of(base, values)
+    for path in [path for path in values if path != "preset"]:  # full is what is written
+        try:
+            without = trial_of(base, {other: value for other, value in values.items() if other != path})
+        except ValueError:  # what refuses the others alone has an effect
+            continue
+        if content(without) != content(arm) and acting(without) == acting(arm):
+            return path
+    return None
 
 
 def _values_mistakes(file: AblationFile, tree: Mapping[str, JsonValue], values: Values, *where: Key) -> list[Mistake]:

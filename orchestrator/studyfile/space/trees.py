@@ -53,6 +53,16 @@ def content(config: TrialConfig) -> str:
     return json.dumps(without_places(tree), sort_keys=True)
 
 
+def acting(config: TrialConfig) -> str:
+    """The same without settings that have no effect beside the trial's others, and with auto in words."""
+    suppression = config.suppression
+    if suppression is not None and suppression.erase is not None and not suppression.blocks:
+        erasing = suppression.model_copy(update={"layer": suppression.layers, "mechanism": suppression.erase})
+        config = config.model_copy(update={"suppression": erasing})
+    tree = without_unused(config.model_dump(mode="json", exclude={"preset", "seed"}))
+    return json.dumps(without_places(tree), sort_keys=True)
+
+
 def without_places(tree: JsonObject) -> JsonObject:
     """A trial's tree without where its data and weights lie: weights are known by their content."""
     placed = (("data", "root"), ("model", "encoder_weights", "path"), ("model", "weights", "path"))

@@ -33,6 +33,11 @@ def mistakes(tmp_path):
 
 
 MISTAKES = [
+    # what erases has no alpha
+    ("{design: one_at_a_time, baseline: {preset: erase}, factors: {suppression.alpha: [0, 1]}}", "7 ablation.factors.suppression.alpha: its levels give one configuration: they mean the same, have no effect beside the baseline's settings, or its preset replaces them"),
+    ("{design: arms, arms: {erase: erase, high: {preset: erase, suppression.alpha: 10}}}", "7 ablation.arms.high: 'high' is the same configuration as 'erase'"),
+    ("{design: arms, arms: {plain: plain, high: {preset: erase, suppression.alpha: 10}}}", "7 ablation.arms.high.suppression.alpha: has no effect beside the arm's other settings; leave it out"),
+    ("{design: arms, arms: {auto: {suppression: {layer: input}}, list: {suppression: {layer: [input], mechanism: erase}}}}", "7 ablation.arms.list: 'list' is the same configuration as 'auto'"),
     ("{design: one_at_a_time, factors: {model.encoder: [resnet18, resnt18]}}", "7 ablation.factors.model.encoder[1]: unknown encoder 'resnt18'; close names: resnet18, resnet152, resnet101; tu-NAME takes any timm model"),
     ("{design: one_at_a_time, factors: {suppression.alfa: [0, 1]}}", "7 ablation.factors.suppression.alfa: unknown key 'alfa'; one of layer, p_max, schedule, progress, loss_ramp, alpha, granularity, num_classes, gate_norm, sampling, importance, gradient_every, mechanism, reweight, norm_momentum, recalibrate, start (did you mean 'alpha'?)"),
     ("{design: one_at_a_time, factors: {supression.alpha: [0, 1]}}", "7 ablation.factors.supression.alpha: unknown key 'supression'; one of preset, data, model, train, suppression, evaluation (did you mean 'suppression'?)"),
