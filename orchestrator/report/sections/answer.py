@@ -45,9 +45,9 @@ def _of_stage(stage: StageResults, metrics: Sequence[str], *, named: bool) -> It
             yield from _explained(stage, objective, better[0])
             yield _price(stage, objective, better[0], metrics)
         if worse:
-            yield f"Does harm: {listed([_with_difference(differences[arm]) for arm in worse])}."
+            yield f"Does harm to {objective}: {listed([_with_difference(differences[arm]) for arm in worse])}."
         if silent:
-            yield _not_shown(differences, silent)
+            yield f"Not shown in {objective}, which is not absent: {_listed_with_intervals(differences, silent)}."
 
 
 def _ranked(stage: StageResults, metric: str, kind: Literal["better", "worse", "not shown"]) -> list[str]:
@@ -112,12 +112,9 @@ def _price(stage: StageResults, objective: str, arm: str, metrics: Sequence[str]
     return f"{price} It gains {'; '.join(told['better'])}." if told["better"] else price
 
 
-def _not_shown(differences: Mapping[str, PairedDifference], silent: Sequence[str]) -> str:
-    arms = [
-        f"{arm} {signed(differences[arm].difference)} {interval(differences[arm].low, differences[arm].high)}"
-        for arm in silent
-    ]
-    return f"Not shown, which is not absent: {listed(arms)}."
+def _listed_with_intervals(differences: Mapping[str, PairedDifference], arms: Sequence[str]) -> str:
+    paired = [differences[arm] for arm in arms]
+    return listed([f"{one.arm} {signed(one.difference)} {interval(one.low, one.high)}" for one in paired])
 
 
 def _with_difference(paired: PairedDifference) -> str:

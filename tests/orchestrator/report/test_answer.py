@@ -42,7 +42,7 @@ def test_an_arm_that_helps_beyond_its_controls(make: Make) -> None:
     assert all("p 0.004 (exploratory)" in line for line in lines[1:3])
     assert lines[3].startswith("Reliance on context: less (val/context_gap from 0.")
     assert lines[4].startswith("No price is shown in val/rare_miou, val/object_miou_swapped. It gains ")
-    assert lines[5].startswith("Not shown, which is not absent: ")
+    assert lines[5].startswith("Not shown in val/miou, which is not absent: ")
     assert {"plain", "ignore", "erase_blocks"} <= set(lines[5].replace(",", " ").split())
 
 
@@ -64,8 +64,8 @@ def test_nothing_helps(make: Make) -> None:
     made.compare(plan(gains), gains)
     lines = answer(made).split("\n")
     assert lines[0] == "No arm is shown to help val/miou over plain on 9 seeds."
-    assert lines[1].startswith("Does harm: random_channels (−0.1")
-    assert lines[2].startswith("Not shown, which is not absent: full ")
+    assert lines[1].startswith("Does harm to val/miou: random_channels (−0.1")
+    assert lines[2].startswith("Not shown in val/miou, which is not absent: full ")
 
 
 def test_the_price_of_what_helps(make: Make) -> None:
