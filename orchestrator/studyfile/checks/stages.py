@@ -25,10 +25,11 @@ from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.space import SearchSpace
-from orchestrator.studyfile.space.trees import TRIAL_KEYS, acting, base_tree, content, trial_of
+from orchestrator.studyfile.space.trees import TRIAL_KEYS, acting, base_tree, trial_of, value_at
 from trainable.configfile.mistakes import Mistake, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, items_of, nearest
 from trainable.presets import PRESETS
+from trainable.suppression.unused import without_unused
 
 MOST_ARMS, MOST_PATH_LEVELS = 1000, 200
 """More are a slip: nobody waits for so many arms, and the levels of a path are checked in pairs."""
@@ -156,16 +157,16 @@ def _arm_mistakes(file: AblationFile, base: Mapping[str, JsonValue]) -> Iterator
 
 
 def _without_effect(base: Mapping[str, JsonValue], values: Values) -> str | None:
-    """The path of a value that changes an arm's settings and not what it does."""
-    arm = trial_of(base, values)
-    for path in [path for path in values if path != "preset"]:  # full is what is written
-        try:
-            without = trial_of(base, {other: value for other, value in values.items() if other != path})
-        except ValueError:  # what refuses the others alone has an effect
-            continue
-        if content(without) != content(arm) and acting(without) == acting(arm):
-            return path
-    return None
+    """The path of a value that has no effect beside the arm's other settings."""
+    tree = trial_of(base, values).model_dump(mode="json")
+    acting_tree = without_unused(tree)
+    return next((path for path in values if _holds(tree, path) and not _holds(acting_tree, path)), None)
+
+
+def _holds(tree: Mapping[str, JsonValue], path: str) -> bool:
+    *sections, key = path.split(".")
+    section = value_at(tree, ".".join(sections)) if sections else tree
+    return not isinstance(section, Mapping) or key in section
 
 
 def _values_mistakes(file: AblationFile, tree: Mapping[str, JsonValue], values: Values, *where: Key) -> list[Mistake]:

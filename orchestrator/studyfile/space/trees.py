@@ -48,13 +48,12 @@ def base_tree(section: AblationSection, raw: Mapping[str, JsonValue], baseline: 
 
 
 def content(config: TrialConfig) -> str:
-    """Equal for trials that train alike, seed aside: presets are applied, files may lie elsewhere."""
-    tree = without_unused(config.model_dump(mode="json", exclude={"preset", "seed"}))
-    return json.dumps(without_places(tree), sort_keys=True)
+    """Equal for trials of equal settings, seed aside: presets are applied, files may lie elsewhere."""
+    return json.dumps(without_places(config.model_dump(mode="json", exclude={"preset", "seed"})), sort_keys=True)
 
 
 def acting(config: TrialConfig) -> str:
-    """The same without settings that have no effect beside the trial's others, and with auto in words."""
+    """Equal for trials that train alike: without settings that have no effect beside others, and with auto in words."""
     suppression = config.suppression
     if suppression is not None and suppression.erase is not None and not suppression.blocks:
         erasing = suppression.model_copy(update={"layer": suppression.layers, "mechanism": suppression.erase})

@@ -34,7 +34,7 @@ from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, load
-from orchestrator.studyfile.space.trees import content
+from orchestrator.studyfile.space.trees import acting
 from orchestrator.tracking.matrix_pictures import DPI, draw_confusion, draw_reliance, draw_weight_cosines
 from orchestrator.tracking.trial_files import write_trial_files
 from orchestrator.worker.attempt import Attempt, StorageFailed
@@ -334,7 +334,7 @@ def test_the_configuration_of_a_trial_that_only_erases_is_read_alone(
     config = json.loads(read_trial(record.planned.config | {"preset": "erase"}).model_dump_json())
     assert "alpha" in config["suppression"]
     files_of(replace(record, planned=replace(record.planned, config=config)), store, tmp_path)
-    assert content(load_config(tmp_path / "config.yaml")) == content(read_trial(config)), "trains alike"
+    assert acting(load_config(tmp_path / "config.yaml")) == acting(read_trial(config)), "trains alike"
 
 
 def test_a_value_of_the_environment_is_nowhere(complete: tuple[Store, Record], tmp_path: Path) -> None:
