@@ -171,9 +171,12 @@ def _check_writable(path: Path) -> None:
 
 
 def _check_contents(path: Path) -> None:
-    """Refuse a file that is no database of this MLflow's; nothing is written."""
+    """Refuse a file that is no database of this MLflow's; nothing is written.
+
+    Except by SQLite, which takes back what a killed process has half written: it would refuse to in mode ro.
+    """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=1.0)) as database:
             problem = schema_problem(database, str(path))
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):  # another process writes to it, so it is one

@@ -3,6 +3,8 @@
 import shlex
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -131,6 +133,27 @@ def test_a_database_that_another_process_writes_is_one(uri: str) -> None:
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
         database.execute("BEGIN EXCLUSIVE")
         assert check_address(uri, "tracking.uri") is None
+
+
+HALF = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # spills into the file before the transaction ends
+database.execute("BEGIN")
+database.execute("CREATE TABLE half_written (text)")
+database.executemany("INSERT INTO half_written VALUES (?)", [("x" * 1000,)] * 1000)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_database_whose_writer_was_killed_is_one(uri: str, place: Path) -> None:
+    """SQLite takes back what was half written, for which it has to write."""
+    file = uri.removeprefix("sqlite:///")
+    subprocess.run([sys.executable, "-c", HALF, file], check=False)
+    assert Path(f"{file}-journal").stat().st_size > 0
+    assert check_address(uri, "tracking.uri") is None
+    with closing(sqlite3.connect(file)) as database:
+        assert not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'half_written'").fetchall()
 
 
 def test_a_place_that_cannot_be_written(uri: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
