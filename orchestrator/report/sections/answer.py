@@ -8,7 +8,7 @@ from orchestrator.report.pages.numbers import count, interval, listed, number, p
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, verdict
 from orchestrator.report.source import Results
 from orchestrator.report.statistics.paired import PairedDifference
-from orchestrator.store.stage_plan import Stage
+from orchestrator.store.stage_plan import STAGES
 from trainable.evaluate.metrics.names import CONTEXT_GAP, CONTEXT_RARE_RELIANCE, CONTEXT_RELIANCE
 from trainable.presets import COMPONENTS, Preset
 
@@ -16,7 +16,6 @@ REWEIGHTING: Preset = "class_weighted"
 """What may raise rare classes without taking anything away: a control of every arm."""
 CONTEXT_METRICS = (CONTEXT_RELIANCE, CONTEXT_RARE_RELIANCE, CONTEXT_GAP)
 """How far a network leans on context; less is better."""
-STAGES: tuple[Stage, ...] = ("confirm", "ablation")
 
 
 def answer_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
@@ -37,9 +36,7 @@ def _of_stage(stage: StageResults, metrics: Sequence[str], *, named: bool) -> It
             yield f"{stage.title}: no pair of complete runs has {objective} yet: nothing can be said."
             continue
         where = f"{stage.title}: " if named else ""
-        better, worse, silent = (
-            _ranked(stage, objective, kind) for kind in ("better", "worse", "not shown")
-        )  # the best first
+        better, worse, silent = (_ranked(stage, objective, kind) for kind in ("better", "worse", "not shown"))
         yield where + _headline(stage, objective, better)
         if better:
             yield from _explained(stage, objective, better[0])
@@ -51,7 +48,7 @@ def _of_stage(stage: StageResults, metrics: Sequence[str], *, named: bool) -> It
 
 
 def _ranked(stage: StageResults, metric: str, kind: Literal["better", "worse", "not shown"]) -> list[str]:
-    """Arms of a verdict, by their mean difference."""
+    """Arms of a verdict, the best mean difference first."""
     differences, sign = stage.differences(metric), 1 if stage.results.greater_is_better(metric) else -1
     arms = [arm for arm in stage.others if differences[arm].n and verdict(differences[arm]) == kind]
     return sorted(arms, key=lambda arm: -sign * differences[arm].difference)

@@ -15,6 +15,8 @@ from trainable.evaluate.metrics.names import IOU_PREFIX
 
 ALPHA = 0.05
 """Level of every verdict."""
+MOST_PICTURED = 6
+"""Arms with pictures of their own: a page stays small enough to send."""
 Verdict: TypeAlias = Literal["better", "worse", "not shown"]
 NOUNS: Mapping[Stage, str] = {"confirm": "confirmation", "ablation": "ablation"}
 TITLES: Mapping[Stage, str] = {"confirm": "Confirmation on fresh seeds", "ablation": "Ablation"}
@@ -46,6 +48,11 @@ class StageResults:
     def others(self) -> tuple[str, ...]:
         """Names of the arms that are compared with the baseline."""
         return tuple(arm.name for arm in self.arms if arm.name != self.plan.baseline)
+
+    @property
+    def pictured(self) -> tuple[str, ...]:
+        """The others that have pictures of their own."""
+        return self.others[:MOST_PICTURED]
 
     @property
     def blocks(self) -> range:

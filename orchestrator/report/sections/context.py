@@ -15,8 +15,6 @@ from orchestrator.report.sections.comparison_results import StageResults
 from orchestrator.store.artifacts import ContextReliance
 from trainable.evaluate.metrics.names import CONTEXT_RELIANCE, context_name
 
-MOST_ARMS = 6
-"""Arms with pictures: a page stays small enough to send."""
 SETTING = "evaluation.context"
 """Asks for the measurement."""
 Kept = Mapping[int, ContextReliance]
@@ -80,9 +78,9 @@ def _table(stage: StageResults, kept: Mapping[str, Kept]) -> Iterator[Block]:
 
 def _maps(stage: StageResults, kept: Mapping[str, Kept]) -> Iterator[Block]:
     baseline = stage.plan.baseline
-    if len(stage.others) > MOST_ARMS:
-        yield Paragraph(f"Pictures show the first {MOST_ARMS} of {len(stage.others)} arms.")
-    for number, arm in enumerate(stage.others[:MOST_ARMS]):
+    if len(stage.pictured) < len(stage.others):
+        yield Paragraph(f"Pictures show the first {len(stage.pictured)} of {len(stage.others)} arms.")
+    for number, arm in enumerate(stage.pictured):
         of_arm, of_baseline = kept[arm], kept[baseline]
         shared = [b for b in of_arm if b in of_baseline and of_arm[b].classes == of_baseline[b].classes]
         if not shared:

@@ -17,8 +17,6 @@ from orchestrator.report.sections.comparison_results import ALPHA, StageResults,
 from orchestrator.store.artifacts import WeightCosines
 from trainable.evaluate.metrics.names import WEIGHT_COSINES
 
-MOST_ARMS = 6
-"""Arms with pictures: a page stays small enough to send."""
 HEAD, GAP = 20, 10
 """Pixels above and between two pictures."""
 QUALITY = 85
@@ -31,8 +29,8 @@ def entanglement_blocks(stage: StageResults) -> Iterator[Block]:
     if not blocks:
         return
     yield Heading(f"Entanglement of the classes in the {stage.noun}", level=3)
-    if len(stage.others) > MOST_ARMS:
-        yield Paragraph(f"Pictures show the first {MOST_ARMS} of {len(stage.others)} arms.")
+    if len(stage.pictured) < len(stage.others):
+        yield Paragraph(f"Pictures show the first {len(stage.pictured)} of {len(stage.others)} arms.")
     yield from blocks
 
 
@@ -52,7 +50,7 @@ def _cosine_table(stage: StageResults) -> Iterator[Block]:
 
 def _cosine_maps(stage: StageResults) -> Iterator[Block]:
     baseline = _kept_cosines(stage, stage.plan.baseline)
-    for number, arm in enumerate(stage.others[:MOST_ARMS]):
+    for number, arm in enumerate(stage.pictured):
         kept = _kept_cosines(stage, arm)
         shared = [b for b in kept if b in baseline and kept[b].classes == baseline[b].classes]
         if not shared:
@@ -75,7 +73,7 @@ def _kept_cosines(stage: StageResults, arm: str) -> Mapping[int, WeightCosines]:
 
 def _gradcam(stage: StageResults) -> Iterator[Block]:
     """Each arm beside the baseline, on the first seed that both have trained to the end."""
-    for number, arm in enumerate(stage.others[:MOST_ARMS]):
+    for number, arm in enumerate(stage.pictured):
         pair = _first_pair(stage, arm)
         if pair is None:
             continue

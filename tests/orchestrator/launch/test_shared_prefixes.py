@@ -134,16 +134,6 @@ def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Make:
-    def make(text: str, *overrides: str) -> Study:
-        path = tmp_path / "s.yaml"
-        path.write_text(text)
-        return load(path, overrides, env={})
-
-    return make
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "shared"), "s")
 
@@ -157,8 +147,8 @@ def unshared(tmp_path_factory: pytest.TempPathFactory) -> Driver:
     return Driver(study, Store(str(folder), "s")).go()
 
 
-def test_rows_are_those_of_a_study_that_shares_nothing(study: Make, store: Store, unshared: Driver) -> None:
-    shared = Driver(study(HEAD + ARMS), store).go()
+def test_rows_are_those_of_a_study_that_shares_nothing(written: Make, store: Store, unshared: Driver) -> None:
+    shared = Driver(written(HEAD + ARMS), store).go()
     columns, expected = (list(filter(repeats, run.table.column_names)) for run in (shared, unshared))
     assert columns == expected
     assert rows(shared.table) == rows(unshared.table)
@@ -177,12 +167,12 @@ def test_rows_are_those_of_a_study_that_shares_nothing(study: Make, store: Store
 
 
 def test_a_study_that_is_killed_again_and_again_ends_with_the_same_rows(
-    study: Make, store: Store, unshared: Driver
+    written: Make, store: Store, unshared: Driver
 ) -> None:
     """In a prefix (twice), between prefixes, in heirs before and after their own first epoch."""
     trained = 0
     for kill_after in (1, 1, 2, 4, 1, 3, 6, None):
-        driver = Driver(study(HEAD + ARMS), store)
+        driver = Driver(written(HEAD + ARMS), store)
         driver.kill_after = kill_after
         if kill_after is None:
             driver.go()
@@ -194,8 +184,8 @@ def test_a_study_that_is_killed_again_and_again_ends_with_the_same_rows(
     assert trained == sum(unshared.trained.values()) - shared_epochs(driver.records).saved, "no epoch twice"
 
 
-def test_a_prefix_that_fails_costs_its_heirs_nothing(study: Make, store: Store) -> None:
-    driver = Driver(study(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
+def test_a_prefix_that_fails_costs_its_heirs_nothing(written: Make, store: Store) -> None:
+    driver = Driver(written(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
     states = {record.key: record.state for record in driver.records}
     assert {state for key, state in states.items() if key.startswith("prefix-")} == {State.FAILED}
     heirs = [record for record in driver.records if "encoder" in record.key or "input" in record.key]
@@ -205,31 +195,31 @@ def test_a_prefix_that_fails_costs_its_heirs_nothing(study: Make, store: Store) 
     assert len(told) == len(set(told)) == 4, "once for each prefix"
     assert told[0].startswith("prefix-")
     assert told[0].endswith("failed (epoch 1: the plain trial fails); its 5 runs train these epochs themselves")
-    again = Driver(study(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
+    again = Driver(written(HEAD + ARMS), store, "more_fits:failing_plain_beginning").go()
     assert not again.trained
 
 
-def test_a_damaged_checkpoint_of_a_prefix_costs_its_heir_nothing(study: Make, store: Store) -> None:
-    driver = Driver(study(HEAD + ARMS), store, FAKE)
+def test_a_damaged_checkpoint_of_a_prefix_costs_its_heir_nothing(written: Make, store: Store) -> None:
+    driver = Driver(written(HEAD + ARMS), store, FAKE)
     driver.kill_after = 9  # of the prefixes 2 x (3 + 2) are trained
     with pytest.raises(Killed):
         driver.go()
     for file in Path(store.uri).glob("trials/prefix-*/checkpoint-*"):
         file.write_bytes(b"damaged")
-    again = Driver(study(HEAD + ARMS), store, FAKE).go()
+    again = Driver(written(HEAD + ARMS), store, FAKE).go()
     assert {record.state for record in again.records} == {State.COMPLETE}
     assert any("no good checkpoint of epoch 2; ablation-" in line for line in again.said)
 
 
-def test_heirs_that_are_alone_or_begin_at_once_share_nothing(study: Make, store: Store) -> None:
+def test_heirs_that_are_alone_or_begin_at_once_share_nothing(written: Make, store: Store) -> None:
     arms = "ablation: {design: arms, seeds: 2, arms: {a: {train.lr: 0.01}, b: {suppression.start: 0}}}\n"
-    driver = Driver(study(HEAD + arms), store, FAKE).go()
+    driver = Driver(written(HEAD + arms), store, FAKE).go()
     assert not any(key.startswith("prefix") for key in driver.trained)
 
 
-def test_arms_with_other_threads_or_weights_have_prefixes_of_their_own(study: Make) -> None:
+def test_arms_with_other_threads_or_weights_have_prefixes_of_their_own(written: Make) -> None:
     def key(*overrides: str) -> str | None:
-        loaded = study(HEAD + ARMS, *overrides)
+        loaded = written(HEAD + ARMS, *overrides)
         config = loaded.space.trial(loaded.space.center(), 1)
         return prefix_key(config, loaded.spec.resources)
 
@@ -249,8 +239,8 @@ def searching(text: str) -> str:
     return HEAD.replace(line + "\n", text)
 
 
-def test_trials_of_a_search_share_seeds_and_prefixes(study: Make, store: Store) -> None:
-    loaded = study(searching(SPACE) + SEARCH)
+def test_trials_of_a_search_share_seeds_and_prefixes(written: Make, store: Store) -> None:
+    loaded = written(searching(SPACE) + SEARCH)
     driver = Driver(loaded, store, FAKE).go()
     seeds = [record.planned.config["seed"] for record in driver.records if record.planned.kind == "search"]
     assert len(seeds) == 9
@@ -266,7 +256,7 @@ def test_trials_of_a_search_share_seeds_and_prefixes(study: Make, store: Store) 
             assert driver.trained[record.key] == 4 - int(start * 4)
     assert shared_epochs(driver.records).saved == sum(epochs_told(loaded)) == 3 * 2 + 3 * 3 - 2 * 3
     assert not [name for record in prefixes.values() for name in store.checkpoints(record.key)]
-    unshared = Driver(study(searching(SPACE) + SEARCH, "resources.share_prefixes=false"), store, FAKE)
+    unshared = Driver(written(searching(SPACE) + SEARCH, "resources.share_prefixes=false"), store, FAKE)
     assert not unshared.go().trained, "the same study"
 
 
@@ -280,21 +270,21 @@ def test_trials_of_a_search_share_seeds_and_prefixes(study: Make, store: Store) 
     ],
     ids=["a start that is no choice", "presets", "starts within the first epoch", "a setting that acts before"],
 )
-def test_a_search_shares_nothing_where_what_acts_before_the_start_differs(study: Make, text: str) -> None:
-    loaded = study(searching(text) + "search: {sampler: random, trials: 8, seeds: 2, references: []}\n")
+def test_a_search_shares_nothing_where_what_acts_before_the_start_differs(written: Make, text: str) -> None:
+    loaded = written(searching(text) + "search: {sampler: random, trials: 8, seeds: 2, references: []}\n")
     assert search_prefixes(loaded, range(8)) == {}
 
 
-def test_a_search_without_shared_seeds_shares_nothing(study: Make) -> None:
-    loaded = study(searching(SPACE) + "search: {sampler: random, trials: 8, references: []}\n")
+def test_a_search_without_shared_seeds_shares_nothing(written: Make) -> None:
+    loaded = written(searching(SPACE) + "search: {sampler: random, trials: 8, references: []}\n")
     assert search_prefixes(loaded, range(8)) == {}
 
 
-def test_a_path_keeps_prefixes_for_the_arms_that_are_not_known_yet(study: Make, store: Store) -> None:
+def test_a_path_keeps_prefixes_for_the_arms_that_are_not_known_yet(written: Make, store: Store) -> None:
     target = "{suppression.p_max: 0.1, suppression.alpha: 3}"
     factors = "{suppression.p_max: [0.8, 0.1], suppression.alpha: [10, 3]}"
     text = f"ablation: {{design: {{name: path, target: {target}}}, factors: {factors}, seeds: 2}}\n"
-    driver = Driver(study(HEAD + text), store, FAKE).go()
+    driver = Driver(written(HEAD + text), store, FAKE).go()
     runs = [record for record in driver.records if record.planned.kind == "ablation"]
     assert len(runs) == 2 * 4
     assert all(record.planned.inherited == 2 for record in runs)
@@ -302,11 +292,11 @@ def test_a_path_keeps_prefixes_for_the_arms_that_are_not_known_yet(study: Make, 
     assert not [name for record in driver.records for name in store.checkpoints(record.key)]
 
 
-def test_arms_that_come_later_train_their_prefix_anew(study: Make, store: Store) -> None:
+def test_arms_that_come_later_train_their_prefix_anew(written: Make, store: Store) -> None:
     arms = "ablation: {{design: arms, seeds: 2, arms: {{plain: plain, a: {{suppression.alpha: 3}}{more}}}}}\n"
-    Driver(study(HEAD + arms.format(more="")), store, FAKE).go()
+    Driver(written(HEAD + arms.format(more="")), store, FAKE).go()
     more = ", b: {suppression.alpha: 5, suppression.start: 0.75}, c: {suppression.alpha: 7}"
-    driver = Driver(study(HEAD + arms.format(more=more)), store, FAKE).go()
+    driver = Driver(written(HEAD + arms.format(more=more)), store, FAKE).go()
     runs = [record for record in driver.records if record.planned.arm in ("b", "c") and not record.planned.starts]
     assert {(record.planned.arm, record.planned.inherited) for record in runs} == {("b", 3), ("c", 2)}
     assert {len(record.epochs) for record in runs} == {4}
@@ -319,14 +309,14 @@ ablation: {design: arms, arms: [plain, full, two_path], seeds: 2}
 """
 
 
-def test_each_stage_keeps_the_prefixes_of_its_own_until_its_heirs_have_ended(study: Make, store: Store) -> None:
+def test_each_stage_keeps_the_prefixes_of_its_own_until_its_heirs_have_ended(written: Make, store: Store) -> None:
     """Killed in the ablation: the stages before it are derived anew, and leave its prefixes alone."""
     text = searching("suppression: {start: 0.5, p_max: {choice: [0.5, 0.8]}}\n") + STAGES
-    before = Driver(study(text), store, FAKE)
+    before = Driver(written(text), store, FAKE)
     before.kill_after = 2 * 4 + 2 * 4 + 2 * 2 + 2 * (2 * 2 + 2 + 4) + 2 * 2 + 1  # in the first heir of the ablation
     with pytest.raises(Killed):
         before.go()
-    after = Driver(study(text), store, FAKE).go()
+    after = Driver(written(text), store, FAKE).go()
     assert not [key for key in after.trained if key.startswith("prefix")], "they are still there"
     inherited = {record.key: record.planned.inherited for record in after.records if not record.planned.starts}
     assert {epochs for key, epochs in inherited.items() if key.startswith(("search", "reference"))} == {0}

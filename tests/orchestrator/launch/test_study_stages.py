@@ -17,7 +17,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.results_table import table
 from orchestrator.store.stage_plan import StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Study, load
+from orchestrator.studyfile import Study
 
 ALONE = """
 study: s
@@ -47,16 +47,6 @@ WHOLE = (
 )
 
 Make = Callable[..., Study]
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Make:
-    def make(text: str, *overrides: str) -> Study:
-        path = tmp_path / "s.yaml"
-        path.write_text(text)
-        return load(path, overrides, env={})
-
-    return make
 
 
 @pytest.fixture
@@ -114,22 +104,22 @@ class Launch:
         return rows
 
 
-def test_an_ablation_alone_runs_every_arm_once_on_every_seed(study: Make, store: Store) -> None:
-    launch = Launch(study(ALONE + ARMS), store)
+def test_an_ablation_alone_runs_every_arm_once_on_every_seed(written: Make, store: Store) -> None:
+    launch = Launch(written(ALONE + ARMS), store)
     assert launch.go() == [f"ablation-{arm}-s{block}" for block in range(3) for arm in ("plain", "two_path", "full")]
     assert {(row["kind"], row["arm"], row["block"]) for row in launch.results} == {
         ("ablation", arm, block) for arm in ("plain", "two_path", "full") for block in range(3)
     }
     seeds = {row["block"]: {r["seed"] for r in launch.results if r["block"] == row["block"]} for row in launch.results}
     assert seeds == {block: {derive_seed(0, f"ablation/{block}")} for block in range(3)}, "paired"
-    assert Launch(study(ALONE + ARMS), store).go() == []
+    assert Launch(written(ALONE + ARMS), store).go() == []
 
 
-def test_the_baseline_is_the_arm_that_equals_it(study: Make, store: Store) -> None:
-    launch = Launch(study(ALONE + ARMS), store)
+def test_the_baseline_is_the_arm_that_equals_it(written: Make, store: Store) -> None:
+    launch = Launch(written(ALONE + ARMS), store)
     launch.go()
     assert launch.stages.plans["ablation"].baseline == "full"
-    other = Launch(study(ALONE + ARMS, "ablation.baseline={preset: plain}"), store)
+    other = Launch(written(ALONE + ARMS, "ablation.baseline={preset: plain}"), store)
     assert other.go() == [], "the same runs"
     assert other.stages.plans["ablation"].baseline == "plain"
     assert other.said == [
@@ -138,9 +128,9 @@ def test_the_baseline_is_the_arm_that_equals_it(study: Make, store: Store) -> No
 
 
 def test_a_study_searches_then_confirms_on_fresh_seeds_then_ablates_around_the_winner(
-    study: Make, store: Store
+    written: Make, store: Store
 ) -> None:
-    launch = Launch(study(WHOLE), store)
+    launch = Launch(written(WHOLE), store)
     kinds = [key.split("-")[0] for key in launch.go()]
     expected = ["reference"] * 3 + ["search"] * 5 + ["confirm"] * 15 + ["ablation"] * 8
     assert kinds == expected  # the winner's own p_max is a level too
@@ -157,7 +147,7 @@ def test_a_study_searches_then_confirms_on_fresh_seeds_then_ablates_around_the_w
     assert winner.key in {r.key for r in leaders}
     baseline = next(r for r in records if r.planned.arm == "baseline")
     assert baseline.planned.config["suppression"] == winner.planned.config["suppression"]
-    top = best(records, study(WHOLE).spec.objectives[0])
+    top = best(records, written(WHOLE).spec.objectives[0])
     assert top is not None
     assert top.planned.kind == "search", "comparisons are no candidates"
 
@@ -167,9 +157,9 @@ def test_a_study_searches_then_confirms_on_fresh_seeds_then_ablates_around_the_w
 )
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_study_that_is_continued_ends_as_an_undisturbed_one(
-    study: Make, store: Store, tmp_path: Path, text: str, every: int
+    written: Make, store: Store, tmp_path: Path, text: str, every: int
 ) -> None:
-    loaded = study(text)
+    loaded = written(text)
     undisturbed = Launch(loaded, Store(str(tmp_path / "other"), "s"))
     keys = undisturbed.go()
     done: list[str] = []
@@ -181,8 +171,8 @@ def test_a_study_that_is_continued_ends_as_an_undisturbed_one(
     assert launch.stages.plans == undisturbed.stages.plans
 
 
-def test_a_path_takes_the_better_flip_first(study: Make, store: Store) -> None:
-    launch = Launch(study(ALONE + PATHWAY), store)
+def test_a_path_takes_the_better_flip_first(written: Make, store: Store) -> None:
+    launch = Launch(written(ALONE + PATHWAY), store)
     launch.go()
     plan = launch.stages.plans["ablation"]
     assert plan.chosen == (
@@ -196,9 +186,9 @@ def test_a_path_takes_the_better_flip_first(study: Make, store: Store) -> None:
 
 
 def test_the_plan_is_kept_before_the_first_run_and_its_hash_does_not_follow_the_results(
-    study: Make, store: Store
+    written: Make, store: Store
 ) -> None:
-    launch = Launch(study(ALONE + PATHWAY), store)
+    launch = Launch(written(ALONE + PATHWAY), store)
     rounds = launch.rounds()
     first = next(rounds)
     before = StagePlan.read(store.objects, "ablation")
@@ -213,10 +203,10 @@ def test_the_plan_is_kept_before_the_first_run_and_its_hash_does_not_follow_the_
     assert after.hash == before.hash
 
 
-def test_more_seeds_add_blocks_and_keep_what_has_run(study: Make, store: Store) -> None:
-    first = Launch(study(ALONE + ARMS), store)
+def test_more_seeds_add_blocks_and_keep_what_has_run(written: Make, store: Store) -> None:
+    first = Launch(written(ALONE + ARMS), store)
     first.go()
-    more = Launch(study(ALONE + ARMS, "ablation.seeds=4"), store)
+    more = Launch(written(ALONE + ARMS, "ablation.seeds=4"), store)
     assert more.go() == ["ablation-plain-s3", "ablation-two_path-s3", "ablation-full-s3"]
     assert "The registered plan of the ablation has changed: 3 seeds, now 4" in more.said
     assert [row["trial"] for row in more.results if row["arm"] == "full"][::2] == [
@@ -224,9 +214,9 @@ def test_more_seeds_add_blocks_and_keep_what_has_run(study: Make, store: Store) 
     ]
 
 
-def test_an_added_arm_runs_and_a_removed_one_counts_for_nothing(study: Make, store: Store) -> None:
-    Launch(study(ALONE + ARMS), store).go()
-    changed = Launch(study(ALONE + ARMS, "ablation.arms=[plain, block, full]"), store)
+def test_an_added_arm_runs_and_a_removed_one_counts_for_nothing(written: Make, store: Store) -> None:
+    Launch(written(ALONE + ARMS), store).go()
+    changed = Launch(written(ALONE + ARMS, "ablation.arms=[plain, block, full]"), store)
     assert changed.go() == [f"ablation-block-s{block}" for block in range(3)]
     assert "The registered plan of the ablation has changed: +block, -two_path" in changed.said
     assert (
@@ -235,18 +225,18 @@ def test_an_added_arm_runs_and_a_removed_one_counts_for_nothing(study: Make, sto
     assert {row["arm"] for row in changed.results} == {"plain", "block", "full"}
 
 
-def test_equal_configurations_under_another_name_are_not_run_again(study: Make, store: Store) -> None:
-    Launch(study(ALONE + ARMS), store).go()
-    renamed = Launch(study(ALONE + ARMS, "ablation.arms={none: plain, no drop: two_path, DropClass: full}"), store)
+def test_equal_configurations_under_another_name_are_not_run_again(written: Make, store: Store) -> None:
+    Launch(written(ALONE + ARMS), store).go()
+    renamed = Launch(written(ALONE + ARMS, "ablation.arms={none: plain, no drop: two_path, DropClass: full}"), store)
     assert renamed.go() == []
     assert {(row["trial"], row["arm"]) for row in renamed.results if row["block"] == 0} == {
         ("ablation-plain-s0", "none"), ("ablation-two_path-s0", "no drop"), ("ablation-full-s0", "DropClass")
     }  # fmt: skip
 
 
-def test_another_baseline_leaves_out_the_runs_around_the_old_one(study: Make, store: Store) -> None:
-    Launch(study(ALONE + FACTORS), store).go()
-    changed = Launch(study(ALONE + FACTORS, "suppression.alpha=1"), store)
+def test_another_baseline_leaves_out_the_runs_around_the_old_one(written: Make, store: Store) -> None:
+    Launch(written(ALONE + FACTORS), store).go()
+    changed = Launch(written(ALONE + FACTORS, "suppression.alpha=1"), store)
     keys = changed.go()
     assert len(keys) == 6
     assert set(keys).isdisjoint({"ablation-baseline-s0"}), "the folder of the old run is not overwritten"
@@ -254,13 +244,13 @@ def test_another_baseline_leaves_out_the_runs_around_the_old_one(study: Make, st
         "ablation: 6 earlier runs do not belong to the plan as it is now written, and count for nothing" in changed.said
     )
     assert len({row["trial"] for row in changed.results}) == 6
-    back = Launch(study(ALONE + FACTORS), store)
+    back = Launch(written(ALONE + FACTORS), store)
     assert back.go() == [], "they are found again"
 
 
-def test_a_removed_section_leaves_out_its_runs(study: Make, store: Store) -> None:
-    Launch(study(WHOLE), store).go()
-    launch = Launch(study(WHOLE.replace(FACTORS, "")), store)
+def test_a_removed_section_leaves_out_its_runs(written: Make, store: Store) -> None:
+    Launch(written(WHOLE), store).go()
+    launch = Launch(written(WHOLE.replace(FACTORS, "")), store)
     assert launch.go() == []
     assert launch.said == [
         "ablation: 8 earlier runs do not belong to the plan as it is now written, and count for nothing"
@@ -268,18 +258,18 @@ def test_a_removed_section_leaves_out_its_runs(study: Make, store: Store) -> Non
     assert {row["kind"] for row in launch.results} == {"search", "reference", "confirm"}
 
 
-def test_equal_arms_of_a_factorial_run_once(study: Make, store: Store) -> None:
+def test_equal_arms_of_a_factorial_run_once(written: Make, store: Store) -> None:
     preset, layer = "preset: [full, plain]", "suppression.layer: [decoder, encoder.4]"
     text = f"{ALONE}ablation: {{design: factorial, seeds: 2, factors: {{{preset}, {layer}}}}}\n"
-    launch = Launch(study(text), store)
+    launch = Launch(written(text), store)
     assert len(launch.go()) == 6
     assert launch.said == [
         "ablation: preset=plain, layer=encoder.4 is the same configuration as preset=plain; it runs once"
     ]
 
 
-def test_a_run_that_ended_while_no_driver_lived_is_not_run_again(study: Make, store: Store) -> None:
-    loaded = study(ALONE + ARMS)
+def test_a_run_that_ended_while_no_driver_lived_is_not_run_again(written: Make, store: Store) -> None:
+    loaded = written(ALONE + ARMS)
     launch = Launch(loaded, store)
     launch.go(limit=8)
     left = launch.stages.next()
@@ -295,8 +285,8 @@ def test_a_run_that_ended_while_no_driver_lived_is_not_run_again(study: Make, st
     assert record.state is State.COMPLETE
 
 
-def test_an_interrupted_run_goes_on_first_under_its_own_key(study: Make, store: Store) -> None:
-    loaded = study(ALONE + ARMS)
+def test_an_interrupted_run_goes_on_first_under_its_own_key(written: Make, store: Store) -> None:
+    loaded = written(ALONE + ARMS)
     launch = Launch(loaded, store)
     left = next(launch.rounds())
     begun = [left.planner.next() for _ in range(5)]
@@ -306,8 +296,8 @@ def test_an_interrupted_run_goes_on_first_under_its_own_key(study: Make, store: 
     assert Launch(loaded, store).go()[0] == begun[4].key
 
 
-def test_a_failed_run_fails_its_pair_alone(study: Make, store: Store) -> None:
-    launch = Launch(study(ALONE + PATHWAY), store)
+def test_a_failed_run_fails_its_pair_alone(written: Make, store: Store) -> None:
+    launch = Launch(written(ALONE + PATHWAY), store)
     for left in launch.rounds():
         while (planned := left.planner.next()) is not None:
             if planned.arm == "p_max=0.1":
@@ -320,35 +310,35 @@ def test_a_failed_run_fails_its_pair_alone(study: Make, store: Store) -> None:
     assert launch.stages.plans["ablation"].chosen[1] != "p_max=0.1", "an arm without a value is not chosen"
 
 
-def test_the_best_trial_of_another_study_is_the_baseline(study: Make, store: Store, tmp_path: Path) -> None:
-    Launch(study(WHOLE), store).go()
-    searched = Launch(study(WHOLE), store)
+def test_the_best_trial_of_another_study_is_the_baseline(written: Make, store: Store, tmp_path: Path) -> None:
+    Launch(written(WHOLE), store).go()
+    searched = Launch(written(WHOLE), store)
     searched.go()
     champion = searched.stages.champion()
     assert champion is not None
-    around = study(ALONE + FACTORS, "study=around", "ablation.baseline={best: s}")
+    around = written(ALONE + FACTORS, "study=around", "ablation.baseline={best: s}")
     launch = Launch(around, Store(str(tmp_path / "out"), "around"))
     launch.go()
     baseline = next(r for r in launch.stages.known if r.planned.arm == "baseline")
     assert baseline.planned.config["suppression"] == champion.planned.config["suppression"]
 
 
-def test_a_study_that_is_not_there_or_has_nothing_is_no_baseline(study: Make, store: Store, tmp_path: Path) -> None:
-    around = study(ALONE + FACTORS, "study=around", "ablation.baseline={best: s}")
+def test_a_study_that_is_not_there_or_has_nothing_is_no_baseline(written: Make, store: Store, tmp_path: Path) -> None:
+    around = written(ALONE + FACTORS, "study=around", "ablation.baseline={best: s}")
     other = Store(str(tmp_path / "out"), "around")
     with pytest.raises(InputError, match=r"ablation\.baseline\.best: .*/out/s holds no study"):
         Launch(around, other)
-    Launch(study(ALONE + ARMS), store).go()
+    Launch(written(ALONE + ARMS), store).go()
     with pytest.raises(InputError, match=r"ablation\.baseline\.best: no trial of s is complete"):
         Launch(around, other)
 
 
 def test_a_baseline_from_elsewhere_must_have_the_levels_of_a_factorial(
-    study: Make, store: Store, tmp_path: Path
+    written: Make, store: Store, tmp_path: Path
 ) -> None:
-    Launch(study(WHOLE), store).go()
+    Launch(written(WHOLE), store).go()
     text = ALONE + FACTORS.replace("one_at_a_time", "factorial")
-    around = study(text, "study=around", "ablation.baseline={best: s}")
+    around = written(text, "study=around", "ablation.baseline={best: s}")
     launch = Launch(around, Store(str(tmp_path / "out"), "around"))
     with pytest.raises(
         InputError, match=r"ablation: factors\.suppression\.p_max: the baseline's value .* is not among"
@@ -356,8 +346,8 @@ def test_a_baseline_from_elsewhere_must_have_the_levels_of_a_factorial(
         launch.go()
 
 
-def test_a_search_of_which_nothing_is_complete_has_no_further_stage(study: Make, store: Store) -> None:
-    launch = Launch(study(WHOLE), store)
+def test_a_search_of_which_nothing_is_complete_has_no_further_stage(written: Make, store: Store) -> None:
+    launch = Launch(written(WHOLE), store)
     for left in launch.rounds():
         while (planned := left.planner.next()) is not None:
             store.plan(planned)
@@ -367,9 +357,9 @@ def test_a_search_of_which_nothing_is_complete_has_no_further_stage(study: Make,
     assert launch.stages.plans == {}
 
 
-def test_a_larger_search_confirms_anew_what_is_new(study: Make, store: Store) -> None:
-    Launch(study(WHOLE), store).go()
-    more = Launch(study(WHOLE, "search.trials=30"), store)
+def test_a_larger_search_confirms_anew_what_is_new(written: Make, store: Store) -> None:
+    Launch(written(WHOLE), store).go()
+    more = Launch(written(WHOLE, "search.trials=30"), store)
     keys = more.go()
     assert sum(key.startswith("search") for key in keys) == 25
     assert any("The registered plan of the confirm has changed" in line for line in more.said)
@@ -380,9 +370,9 @@ def test_a_larger_search_confirms_anew_what_is_new(study: Make, store: Store) ->
     assert {row["arm"] for row in more.results if row["kind"] == "confirm"} == {arm.name for arm in plan.arms}
 
 
-def test_a_path_to_another_target_leaves_out_the_old_way(study: Make, store: Store) -> None:
-    Launch(study(ALONE + PATHWAY), store).go()
-    changed = Launch(study(ALONE + PATHWAY, "ablation.design.target.suppression.alpha=0.3"), store)
+def test_a_path_to_another_target_leaves_out_the_old_way(written: Make, store: Store) -> None:
+    Launch(written(ALONE + PATHWAY), store).go()
+    changed = Launch(written(ALONE + PATHWAY, "ablation.design.target.suppression.alpha=0.3"), store)
     assert changed.go() == [], "its rounds have all been run on the way to the old target"
     assert "The registered plan of the ablation has changed: another target" in changed.said
     assert (
@@ -390,12 +380,12 @@ def test_a_path_to_another_target_leaves_out_the_old_way(study: Make, store: Sto
     )
 
 
-def test_the_table_bears_the_picks_of_the_space_as_it_now_is(study: Make, store: Store) -> None:
+def test_the_table_bears_the_picks_of_the_space_as_it_now_is(written: Make, store: Store) -> None:
     text = ALONE.replace("p_max: 0.5", "p_max: {uniform: [0, 1]}") + "search: {sampler: random, trials: 2}\n"
-    first = Launch(study(text), store)
+    first = Launch(written(text), store)
     first.go()
     assert "pick.suppression.layer" not in first.results[0]
-    second = Launch(study(text, "suppression.layer={choice: [decoder, encoder.4]}", "search.trials=3"), store)
+    second = Launch(written(text, "suppression.layer={choice: [decoder, encoder.4]}", "search.trials=3"), store)
     second.go()
     picked = {row["trial"]: row["pick.suppression.layer"] for row in second.results}
     assert picked["search-0000"] == picked["search-0001"] == "decoder"
@@ -404,11 +394,11 @@ def test_the_table_bears_the_picks_of_the_space_as_it_now_is(study: Make, store:
     assert all("suppression.layer" not in (record.planned.picks or {}) for record in store.records()[:-1])
 
 
-def test_the_table_bears_the_same_picks_whichever_launch_ran_the_trials(study: Make, store: Store) -> None:
+def test_the_table_bears_the_same_picks_whichever_launch_ran_the_trials(written: Make, store: Store) -> None:
     domain = "p_max: {uniform: [0.1, 0.9], step: 0.1}"
     text = ALONE.replace("p_max: 0.5", domain) + "search: {sampler: random, trials: 6, references: []}\n"
-    first = Launch(study(text), store)
+    first = Launch(written(text), store)
     first.go()
     picks = [row["pick.suppression.p_max"] for row in first.results]
     assert picks == [row["param.suppression.p_max"] for row in first.results], "as the grid writes it: 0.3"
-    assert picks == [row["pick.suppression.p_max"] for row in Launch(study(text), store).results]
+    assert picks == [row["pick.suppression.p_max"] for row in Launch(written(text), store).results]

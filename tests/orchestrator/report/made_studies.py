@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.report.build import compose
+from orchestrator.report.pages.document import Document
+from orchestrator.report.source import read_results
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import write_table
 from orchestrator.store.stage_plan import Arm, StagePlan
@@ -210,3 +213,9 @@ def begin(folder: Path, *overrides: str) -> MadeStudy:
     path.write_text(FILE)
     study = load(path, overrides, env={})
     return MadeStudy(Store(str(folder / "studies"), study.spec.study), study, np.random.default_rng(7))
+
+
+def document_of(made: MadeStudy) -> Document:
+    """The report of a made study, before it takes a format."""
+    results = read_results(made.write())
+    return compose(results, results.chosen_metrics(None))

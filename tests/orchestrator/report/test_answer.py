@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from made_studies import document_of
 
-from orchestrator.report.build import compose
 from orchestrator.report.pages.document import Bullets, Heading
-from orchestrator.report.source import read_results
 from orchestrator.store.stage_plan import Arm, StagePlan
 
 Make = Any  # conftest's builder of studies
@@ -20,8 +19,7 @@ def plan(gains: Mapping[str, float], seeds: int = 9) -> StagePlan:
 
 
 def answer(made: Any) -> str:
-    results = read_results(made.write())
-    blocks = compose(results, results.chosen_metrics(None)).blocks
+    blocks = document_of(made).blocks
     place = blocks.index(Heading("Answer"))
     assert place == 0, "before anything else of a study that has ended"
     bullets = blocks[place + 1]

@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-from made_studies import MadeStudy, preset_plan
+from made_studies import MadeStudy, document_of, preset_plan
 
-from orchestrator.report.build import FORMATS, compose, render
-from orchestrator.report.pages.document import Document
-from orchestrator.report.sections.context import MOST_ARMS
-from orchestrator.report.source import read_results
+from orchestrator.report.build import FORMATS, render
+from orchestrator.report.sections.comparison_results import MOST_PICTURED
 from orchestrator.store.artifacts import ContextReliance, keep_artifacts
 from orchestrator.store.stage_plan import Arm
 from orchestrator.store.trial_record import State
@@ -43,11 +41,6 @@ def made_study(make: Any, arms: int = 1, measured: Any = None, asked: str = ASKE
         reliance = ContextReliance(5, SHAPES, (4, 5), matrix_of(level))
         keep_artifacts(made.store.objects, record.key, {}, None, None, reliance)
     return made
-
-
-def document_of(made: MadeStudy) -> Document:
-    results = read_results(made.write())
-    return compose(results, results.chosen_metrics(None))
 
 
 def test_means_over_the_seeds_that_both_have_trained(make: Any) -> None:
@@ -94,7 +87,7 @@ def test_one_arm_alone_is_not_compared(make: Any) -> None:
 
 
 def test_many_arms_are_not_all_drawn(make: Any) -> None:
-    document = document_of(made_study(make, arms=MOST_ARMS + 1))
-    assert sum(picture.name.startswith("ablation-context-") for picture in document.pictures) == MOST_ARMS
+    document = document_of(made_study(make, arms=MOST_PICTURED + 1))
+    assert sum(picture.name.startswith("ablation-context-") for picture in document.pictures) == MOST_PICTURED
     (table,) = [table for table in document.tables if table.name == "ablation-context"]
-    assert len(table.heads) == 2 + MOST_ARMS + 1
+    assert len(table.heads) == 2 + MOST_PICTURED + 1

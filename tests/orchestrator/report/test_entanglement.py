@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_studies import MadeStudy, preset_plan
+from made_studies import MadeStudy, document_of, preset_plan
 from PIL import Image
 
-from orchestrator.report.build import FORMATS, compose, render
+from orchestrator.report.build import FORMATS, render
 from orchestrator.report.charts.drawing import save
 from orchestrator.report.pages.document import Document
-from orchestrator.report.sections.entanglement import MOST_ARMS
-from orchestrator.report.source import read_results
+from orchestrator.report.sections.comparison_results import MOST_PICTURED
 from orchestrator.store.artifacts import WeightCosines, keep_artifacts
 from orchestrator.store.layout import GRADCAM
 from orchestrator.store.stage_plan import Arm
@@ -46,11 +45,6 @@ def made_study(make: Any, arms: int = 1, **options: Any) -> MadeStudy:
         picture = png(60, 80, "red") if baseline else png(70, 40, "blue")
         keep_artifacts(made.store.objects, record.key, {GRADCAM: picture}, None, cosines_of(level))
     return made
-
-
-def document_of(made: MadeStudy) -> Document:
-    results = read_results(made.write())
-    return compose(results, results.chosen_metrics(None))
 
 
 def test_means_over_the_seeds_that_both_have_trained(make: Any) -> None:
@@ -105,6 +99,6 @@ def test_a_damaged_picture_is_left_out(make: Any, content: bytes) -> None:
 
 
 def test_many_arms_are_not_all_shown(make: Any) -> None:
-    document = document_of(made_study(make, arms=MOST_ARMS + 1))
-    assert len(document.photographs) == MOST_ARMS
-    assert f"the first {MOST_ARMS} of {MOST_ARMS + 1} arms" in str(document.blocks)
+    document = document_of(made_study(make, arms=MOST_PICTURED + 1))
+    assert len(document.photographs) == MOST_PICTURED
+    assert f"the first {MOST_PICTURED} of {MOST_PICTURED + 1} arms" in str(document.blocks)
