@@ -7,6 +7,10 @@ class InputError(Exception):
     """Bad input, found after the study file was read; one line per mistake. The command exits with code 2."""
 
 
+class TryAgain(Exception):
+    """What another moment may allow: the message says what keeps the launch. The command exits with code 75."""
+
+
 class MachineError(OSError):
     """What a place on a machine cannot do; the message says which place it is, why, and what would be right."""
 

@@ -1,7 +1,8 @@
 """The command: ``python -m orchestrator.sweep SPEC``.
 
 Runs the study of a YAML file, or continues it: trials that ended are kept, all others run. Exit codes: 0 all trials
-ended well, 2 bad input, 3 finished but some trials failed, 130 or 143 interrupted.
+ended well, 2 bad input, 3 finished but some trials failed, 75 try again later (``EX_TEMPFAIL`` of sysexits.h), 130 or
+143 interrupted.
 
 Heavy packages are imported where they are first needed, so that a mistake in a file is told at once.
 """
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, TryAgain
 from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again
 from orchestrator.terminal.options import add_storage
@@ -38,10 +39,10 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
             line = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
             print(line, file=sys.stderr)
             return stop.exit_code
-        if not isinstance(error, InputError):
+        if not isinstance(error, InputError | TryAgain):
             raise
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InputError) else os.EX_TEMPFAIL
 
 
 def _run(arguments: Sequence[str], stop: Stop) -> int:
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.sweep",
         description="Run the study of a YAML file, or continue it.",
-        epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 130, 143 interrupted",
+        epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; 130, 143 interrupted",
     )
     add = parser.add_argument
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")

@@ -9,9 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray, or use the GPU, run one after the other, beside the others."""
+    """Tests that start Ray, SLURM or hosts, or use the GPU, run one after the other, beside the others."""
     for item in items:
-        if item.get_closest_marker("integration") or item.get_closest_marker("gpu"):
+        if any(item.get_closest_marker(name) for name in ("integration", "gpu", "cluster")):
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 
