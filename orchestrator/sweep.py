@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.sweep",
         description="Run the study of a YAML file, or continue it.",
-        epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; 130, 143 interrupted",
+        epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; "
+        "130, 143 interrupted",
     )
     add = parser.add_argument
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
