@@ -18,7 +18,8 @@ from rich.text import Text
 from orchestrator.errors import InputError
 from orchestrator.launch.plan_changes import registered_plan
 from orchestrator.store.addresses import storage_errors
-from orchestrator.store.lease import Holder, holder
+from orchestrator.store.holder import Holder
+from orchestrator.store.lease import holder
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.stage_plan import STAGES, StagePlan

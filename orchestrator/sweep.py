@@ -69,7 +69,8 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
     address, source = options.address, "--address"
     if address is None:
         address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
-    target = Target(address, source, options.max_concurrent, retry_failed=options.retry_failed)
+    retry_failed, wait = options.retry_failed, not options.no_wait
+    target = Target(address, source, options.max_concurrent, retry_failed=retry_failed, wait=wait)
     if options.dry_run:
         from orchestrator.launch.dry_run import dry_run
 
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add_storage(parser)
     add("--address", metavar="ADDR", help="Ray cluster to use (default: RAY_ADDRESS, else a Ray of this machine)")
     add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
+    add("--no-wait", action="store_true", help="exit with 75 at once where another launch runs the study")
     add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
     return parser
 

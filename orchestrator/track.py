@@ -2,18 +2,20 @@
 
 For a study whose launches ended while MLflow was away, or that is to be shown on another server as well
 (``MLFLOW_TRACKING_URI``, ``--uri``). It runs no trial. Exit codes: 0 MLflow has everything, 2 bad input, 3 it could not
-take everything, 130 interrupted.
+take everything, 75 a launch is at work (it tells MLflow itself; try again later), 130 interrupted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from rich.console import Console
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, TryAgain
 from orchestrator.store.addresses import redacted, storage_errors
-from orchestrator.store.lease import lease
+from orchestrator.store.lease import lease, wait_until_free
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.trial_record import Record, State
 from orchestrator.terminal.console import open_console, say
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.track",
         description="Send MLflow what it lacks of a study.",
-        epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take everything",
+        epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take all; 75 try again later",
     )
     add_study(parser)
     parser.add_argument("--uri", metavar="URI", help="tracking server or database (default: the study's own)")
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except TryAgain as error:
+        print(error, file=sys.stderr)
+        return os.EX_TEMPFAIL
     except KeyboardInterrupt:
         print("Interrupted; the same command sends the rest.", file=sys.stderr)
         return 130
@@ -48,7 +53,8 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
     """Bring MLflow's runs in step with the study's records; returns the exit code.
 
     Raises:
-        InputError: There is no such study, the storage or the address cannot be used, or a launch is at work.
+        InputError: There is no such study, the storage or the address cannot be used.
+        TryAgain: A launch is at work.
     """
     console = open_console()
     store, kept = open_study(storage, study)
@@ -56,8 +62,11 @@ def track(storage: str, study: str, uri: str | None = None) -> int:
     if target is None:
         raise InputError(f"{store.address}: the study has tracking.enabled: false; --uri says where to send it")
     check_address(target, setting)
-    with storage_errors(f"--storage {storage}"), lease(store.objects, lambda line: say(console, line)):
-        return _send(store, StudyInfo(store, kept), target, console)
+    tell = partial(say, console)
+    with storage_errors(f"--storage {storage}"):
+        silent = wait_until_free(store.objects, tell, wait=False)
+        with lease(store.objects, tell, silent):
+            return _send(store, StudyInfo(store, kept), target, console)
 
 
 def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:

@@ -16,7 +16,7 @@ from orchestrator.launch.remaining import Remaining, remaining
 from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
-from orchestrator.store.lease import held_elsewhere
+from orchestrator.store.lease import described, holder
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
@@ -93,8 +93,9 @@ def _before(
     if kept is None:
         return None
     with storage_errors(f"--storage {storage}: cannot be used"):
-        if (holder := held_elsewhere(store.objects)) is not None:
-            refusals.everywhere.append(holder)
+        if (other := holder(store.objects)) is not None:
+            consequence = "a launch waits for its end" if target.wait else "a launch is refused with exit code 75"
+            say(console, f"held        by another launch ({described(other)}): {consequence}")
         with refusals.collected():
             check_data_unchanged(study, kept.data)
         with refusals.collected():

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -11,33 +12,29 @@ from rich.console import Console
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.foreseen import foreseen
-from orchestrator.launch.history import fitted, import_trials, keep_retried, read_history
+from orchestrator.launch.history import keep_retried
+from orchestrator.launch.open_study import OpenStudy, open_history
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, problem_of, refusals
+from orchestrator.launch.results import Places, written_results
 from orchestrator.launch.rounds import Round
-from orchestrator.launch.stages import Stages
-from orchestrator.launch.study_report import bring_report_up_to_date
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
 from orchestrator.store.kept_weights import keep_weights
-from orchestrator.store.lease import lease
-from orchestrator.store.masking import from_env_of, shown, stage_of
-from orchestrator.store.records import Store
-from orchestrator.store.results_table import write_best, write_table
+from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri, where_runs_are
+from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
 from orchestrator.tracking.ending import end_runs
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
-Places = dict[str, str | None]  # where what a launch leaves is to be seen; None: nowhere
 
 
 @dataclass(frozen=True)
@@ -54,17 +51,8 @@ class Target:
     """``module:function`` that runs a trial."""
     retry_failed: bool = False
     """Whether trials that failed are run again."""
-
-
-@dataclass(frozen=True)
-class OpenStudy:
-    """A study whose lease this launch holds."""
-
-    study: Study
-    store: Store
-    stages: Stages
-    console: Console
-    stop: Stop
+    wait: bool = True
+    """Whether a study that another launch runs is waited for."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +78,26 @@ class RunOutcome:
         return replace(self, problem=self.problem or problem_of(error))
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a launch has to tell once its lease is released."""
+
+    outcome: RunOutcome
+    records: Sequence[Record]
+    runs: Sequence[Record]
+    """Records without the prefixes that runs share."""
+    results: Places
+    missing: str | None
+    """What MLflow could not take."""
+
+
 def launch(study: Study, *, storage: str, target: Target, command: str, stop: Stop | None = None) -> int:
     """Run what is left of a study; returns the exit code. ``command`` continues it, ``stop`` owns the signals.
 
     Raises:
         InputError: Something the user can mend; nothing was written.
         KeyboardInterrupt: A signal asked to stop before the first trial.
+        TryAgain: Another moment may allow it.
     """
     with stop or Stop(command) as owner:
         return _launch(study, storage, target, command, owner)
@@ -108,38 +110,37 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     store = open_store(study, storage)
     if (warning := check_tracking(study)) is not None:
         say(console, warning)
-    new = store.read_study() is None
     with refusals(storage):
-        if new:  # what is wrong with it is told before anything is written
+        prepared = store.read_study() is None or (target.wait and holder(store.objects) is not None)
+        if prepared:  # what is wrong with it is told before anything is written or waited for
             prepare(study, console)
-        with stop.shielded(lease(store.objects, partial(say, console))) as release:
-            stop.lastly(release)
-            opened = _open(study, store, console, stop, retry_failed=target.retry_failed)
-            first_round = opened.stages.next()
-            if first_round is not None and not new:
-                prepare(study, console)
-            outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
-            records, trouble = latest_records(opened.store, opened.stages)
-            outcome = outcome.disturbed_by(trouble) if trouble else outcome
-            outcome, results = _write_results(opened, records, outcome)
-            runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
-            missing = _finish_tracking(opened, runs, outcome)
-            results["page"] = outcome.tracker.page if outcome.tracker else noted_page(store, study.spec.tracking)
-    print_summary(console, study, records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
-    if missing:
-        say(console, missing)
-    return _exit_code(outcome, runs, console, command, stop)
+        ended = None
+        while ended is None:
+            silent = wait_until_free(store.objects, stop.say, wait=target.wait)
+            with suppress(StudyHeldError), stop.shielded(lease(store.objects, stop.say, silent)) as release:
+                stop.lastly(release)
+                opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
+                ended = _run_what_is_left(opened, storage, target, prepared=prepared)
+    results = ended.results
+    print_summary(console, study, ended.records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
+    if ended.missing:
+        say(console, ended.missing)
+    return _exit_code(ended.outcome, ended.runs, console, command, stop)
 
 
-def _open(study: Study, store: Store, console: Console, stop: Stop, *, retry_failed: bool) -> OpenStudy:
-    """Read what earlier launches and other studies left; damaged files are named before anything starts."""
-    history = read_history(study, store, retry_failed=retry_failed)
-    imported, notes = import_trials(study, store, (*history.records, *history.outside))
-    for line in (*history.notes, *notes, *(f"warning: {warning}" for warning in store.warnings)):
-        say(console, line)
-    store.warnings.clear()
-    history = replace(history, records=(*imported, *history.records))
-    return OpenStudy(study, store, Stages(study, store, history, partial(say, console)), console, stop)
+def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, *, prepared: bool) -> Ended:
+    """Run the trials that are left, and write down what came of them."""
+    first_round = opened.stages.next()
+    if first_round is not None and not prepared:
+        prepare(opened.study, opened.console)
+    outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
+    records, trouble = latest_records(opened.store, opened.stages)
+    outcome = outcome.disturbed_by(trouble) if trouble else outcome
+    outcome, results = _write_results(opened, records, outcome)
+    runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
+    missing = _finish_tracking(opened, runs, outcome)
+    page = outcome.tracker.page if outcome.tracker else noted_page(opened.store, opened.study.spec.tracking)
+    return Ended(outcome, records, runs, {**results, "page": page}, missing)
 
 
 def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
@@ -254,27 +255,11 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
 def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
     """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
     try:
-        return outcome, _written_results(opened, records, outcome)
+        whole, changed = outcome.undisturbed, outcome.changed
+        return outcome, written_results(opened, records, whole=whole, changed=changed)
     except OSError as error:
         say(opened.console, f"No results are written: {one_line(error)}")
         return outcome.disturbed_by(error), {}
-
-
-def _written_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> Places:
-    store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
-    objective, threads = spec.objectives[0], spec.resources.threads
-    table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
-    best = write_best(store, champion, spec.study, objective, threads) if champion else None
-    runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
-    report = bring_report_up_to_date(store, opened.stop, whole=outcome.undisturbed, changed=outcome.changed)
-    return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
-
-
-def _shown(opened: OpenStudy, record: Record) -> Record:
-    """A trial as the table may show it."""
-    planned, from_env = record.planned, opened.study.from_env
-    plan = next((plan for plan in opened.stages.plans.values() if plan.stage == stage_of(planned)), None)
-    return shown(record, from_env_of(planned, from_env, plan))
 
 
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:

@@ -1,11 +1,9 @@
 """What a dry run says: what a launch would do and refuse, and nothing is written."""
 
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from trees import camvid_tree
 
@@ -22,7 +20,6 @@ from orchestrator.launch.preflight import check_models, fetch_weights
 from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import Planner
 from orchestrator.store import layout
-from orchestrator.store.lease import lease
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study, load, reference
@@ -252,19 +249,20 @@ def test_epochs_that_have_run_shorten_the_estimate(
     )
 
 
-def test_a_study_that_another_launch_holds_is_refused_in_its_words(
+def test_a_study_that_another_launch_holds_would_be_waited_for(
     study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     loaded = study(*TINY)
     store = run_trials(loaded, 1)
-    other = {"owner": "x", "host": platform.node(), "pid": psutil.Process().ppid(), "time": 4e9}
-    store.objects.write_json(layout.LEASE, other)
-    with pytest.raises(InputError) as launched, lease(store.objects, print):
-        pass
-    with pytest.raises(InputError) as dry:
-        said(loaded, capsys)
-    assert str(dry.value) == str(launched.value)
-    assert "left        7 of 8 runs" in capsys.readouterr().out
+    store.objects.write_json(layout.LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": 4e9})
+    by = "held        by another launch (host elsewhere, process 7, last heartbeat 0 s ago): a launch "
+    shown = said(loaded, capsys)
+    assert line(shown, "held") == f"{by}waits for its end"
+    assert line(shown, "left").startswith("left        7 of 8 runs")
+    refused = said(loaded, capsys, Target(wait=False))
+    assert line(refused, "held") == f"{by}is refused with exit code 75"
+    store.objects.delete(layout.LEASE)
+    assert not [each for each in said(loaded, capsys) if each.startswith("held")]
 
 
 def test_data_and_settings_that_changed_are_refused_in_the_words_of_a_launch(

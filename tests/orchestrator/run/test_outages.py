@@ -14,6 +14,7 @@ from ray.tune.error import TuneError
 
 from orchestrator.errors import InputError, MachineError, StorageError
 from orchestrator.launch.one_launch import Target, launch
+from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import Planner
 from orchestrator.run import temporary
 from orchestrator.run.adapters import PlannedSearcher, _last_failure
@@ -247,8 +248,8 @@ def test_a_storage_that_fails_after_the_last_trial_is_told_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    name = {"the table": "write_table", "the next stage": "Stages.next"}[moment]
-    original = {"the table": None, "the next stage": launch.__globals__["Stages"].next}[moment]
+    name = {"the table": "results.write_table", "the next stage": "stages.Stages.next"}[moment]
+    original = {"the table": None, "the next stage": Stages.next}[moment]
     calls = []
 
     def refuse(*arguments: object) -> object:
@@ -257,7 +258,7 @@ def test_a_storage_that_fails_after_the_last_trial_is_told_at_the_end(
             return original(*arguments)
         raise MachineError("x: Read-only file system")
 
-    monkeypatch.setattr(f"orchestrator.launch.one_launch.{name}", refuse)
+    monkeypatch.setattr(f"orchestrator.launch.{name}", refuse)
     assert launched(study(*PLAIN)) == 3
     out = capsys.readouterr().out
     assert "Study s: 3 complete" in out

@@ -89,7 +89,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(track, "Tracker", Reads)
     monkeypatch.setattr(one_launch, "_run", train)
     monkeypatch.setattr(one_launch, "prepare", lambda *_: None)
-    monkeypatch.setattr(one_launch, "bring_report_up_to_date", lambda *_, **__: None)
+    monkeypatch.setattr("orchestrator.launch.results.bring_report_up_to_date", lambda *_, **__: None)
     monkeypatch.setattr("orchestrator.report.build.render", lambda _document, _formats: {})
     monkeypatch.setattr("orchestrator.tracking.trial_files.draw_confusion", lambda *_arguments: None)
 
