@@ -8,10 +8,14 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 """
 
 import argparse
+import math
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError, TryAgain
@@ -36,7 +40,7 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except (KeyboardInterrupt, Exception) as error:
         stop.settle()
         if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
-            line = f"Interrupted; nothing that finished is lost. Continue with:  {again(arguments)}"
+            line = f"{stop.end_in_words}; nothing that finished is lost. Continue with:  {again(arguments)}"
             print(line, file=sys.stderr)
             return stop.exit_code
         if not isinstance(error, InputError | TryAgain):
@@ -66,11 +70,14 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
     study = load(options.spec, options.set, content_of=content_of)
     from orchestrator.launch.one_launch import Target, launch
 
-    address, source = options.address, "--address"
-    if address is None:
-        address, source = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS"
-    retry_failed, wait = options.retry_failed, not options.no_wait
-    target = Target(address, source, options.max_concurrent, retry_failed=retry_failed, wait=wait)
+    stop.bounded = options.until is not None
+    target = Target(
+        options.address,
+        max_concurrent=options.max_concurrent,
+        until=math.inf if options.until is None else options.until,
+        retry_failed=options.retry_failed,
+        wait=not options.no_wait,
+    )
     if options.dry_run:
         from orchestrator.launch.dry_run import dry_run
 
@@ -90,11 +97,30 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
     add_storage(parser)
-    add("--address", metavar="ADDR", help="Ray cluster to use (default: RAY_ADDRESS, else a Ray of this machine)")
+    add("--address", metavar="ADDR", help="Ray cluster to use (default: that of this job, else a Ray of this machine)")
     add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
     add("--no-wait", action="store_true", help="exit with 75 at once where another launch runs the study")
     add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
+    add(
+        "--until",
+        type=_moment,
+        metavar="TIME",
+        help="end before: seconds since 1970, or a date such as "
+        "2027-01-15T08:00; no trial begins that would keep no epoch, and what is left exits with 75",
+    )
     return parser
+
+
+def _moment(text: str) -> float:
+    """A point in time, in seconds since 1970; a date without an offset is local time."""
+    with suppress(ValueError, OverflowError):
+        seconds = (
+            float(text) if re.fullmatch(r"[0-9]{1,11}(\.[0-9]*)?", text) else datetime.fromisoformat(text).timestamp()
+        )
+        if seconds > time.time():
+            return seconds
+        raise argparse.ArgumentTypeError(f"must lie ahead, got {text[:40]!r}, {time.time() - seconds:.0f} s ago")
+    raise argparse.ArgumentTypeError(f"must be seconds since 1970 or a date like 2027-01-15T08:00, got {text[:40]!r}")
 
 
 def _positive(text: str) -> int:

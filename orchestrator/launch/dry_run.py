@@ -13,6 +13,7 @@ from orchestrator.launch.forecast import Forecast, forecasts
 from orchestrator.launch.one_launch import Target
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.remaining import Remaining, remaining
+from orchestrator.run.address import Address
 from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
@@ -149,7 +150,7 @@ def _slots(study: Study, target: Target) -> tuple[int, str]:
     resources = study.spec.resources
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    if target.address is not None:
+    if Address.of(target.address) is not None:
         return 1, "one after the other; how many a cluster runs at a time is known at the launch"
     slots = trials_at_a_time([this_machine()], resources)
     return slots, f"on {slots} slots of this machine"

@@ -1,11 +1,12 @@
 """One launch of a study: from the loaded file to the summary."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, problem_of, refusals
 from orchestrator.launch.results import Places, written_results
 from orchestrator.launch.rounds import Round
+from orchestrator.run.deadline import Deadline
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
 from orchestrator.store.kept_weights import keep_weights
@@ -33,6 +35,9 @@ from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
 from orchestrator.tracking.ending import end_runs
 
+if TYPE_CHECKING:
+    from orchestrator.run.cluster_watch import ClusterWatch
+
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
 
@@ -42,9 +47,7 @@ class Target:
     """Where and how trials run."""
 
     address: str | None = None
-    """Ray cluster; None is a Ray of this machine."""
-    address_source: str = "--address"
-    """What names it: the option, or RAY_ADDRESS."""
+    """Ray cluster; None is that of this job, else a Ray of this machine."""
     max_concurrent: int | None = None
     """Trials at a time; None takes the file's."""
     fit: str = ENGINE
@@ -53,6 +56,8 @@ class Target:
     """Whether trials that failed are run again."""
     wait: bool = True
     """Whether a study that another launch runs is waited for."""
+    until: float = math.inf
+    """When the launch has to have ended, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -159,25 +164,26 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
-    from orchestrator.run.cluster import cluster, slots  # late: a finished study needs no Ray
+    from orchestrator.run.cluster import cluster  # late: a finished study needs no Ray
 
     study, store = opened.study, opened.store
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, target.address_source, resources.stop_grace_s, opened.stop):
-        from orchestrator.run.nodes import check_nodes
+    with cluster(target.address, resources, opened.stop) as watch:
+        from orchestrator.run.nodes import check_nodes, wait_for_a_node
         from orchestrator.run.tuner import run
 
         check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
-        concurrency = slots(resources)
+        wait_for_a_node(watch, resources, opened.stop.say)
         _keep_study(opened)
         tracker = _tracker(opened)
-        measured = settings.measures_machine(resources)
-        machine = partial(run, resources=resources, concurrency=concurrency, system_metrics=measured)
+        deadline, measured = Deadline(target.until), settings.measures_machine(resources)
+        machine = partial(run, resources=resources, watch=watch, deadline=deadline, system_metrics=measured)
         execute = partial(machine, store=store, fit=target.fit, stop=opened.stop)
         opened.stop.settle()
-        return _run_rounds(opened, first_round, tracker, concurrency, execute)
+        with deadline.asking(opened.stop, resources.stop_grace_s):
+            return _run_rounds(opened, first_round, tracker, watch, execute)
 
 
 def _keep_study(opened: OpenStudy) -> None:
@@ -196,13 +202,13 @@ def _run_rounds(
     opened: OpenStudy,
     following: Round | None,
     tracker: Tracker | None,
-    concurrency: int,
+    watch: "ClusterWatch",
     execute: Callable[[Session], None],
 ) -> RunOutcome:
     """Run round after round, until none is left or one does not come to its end."""
     ran = False
     while following is not None:
-        title = f"{following.title}, {concurrency} at a time; {opened.store.address}"
+        title = f"{following.title}, {watch.slots} at a time; {opened.store.address}"
         say(opened.console, f"Study {opened.study.spec.study}: {title}")
         try:
             outcome = _run_round(opened, following, tracker, execute)
@@ -274,7 +280,7 @@ def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunO
 
 def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str, stop: Stop) -> int:
     if stop.exit_code is not None:
-        say(console, f"\nInterrupted. Continue with:  {command}")
+        say(console, f"\n{stop.end_in_words}. Continue with:  {command}")
         return stop.exit_code
     if outcome.problem is not None:
         say(console, f"\nStopped: {outcome.problem}. Once that is mended, continue with:  {command}")

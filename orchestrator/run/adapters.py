@@ -9,36 +9,65 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from orchestrator.run.capacity import Demand
+from orchestrator.run.cluster_watch import ClusterWatch
+from orchestrator.run.deadline import Deadline
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
 from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 
 class PlannedSearcher(Searcher):
     """Gives Ray the session's next trial and the session Ray's verdicts.
 
-    ``job_of`` completes what is the same for every worker of the launch with a trial.
+    ``job_of`` completes what is the same for every worker of the launch with a trial, ``demand`` is what each occupies.
     """
 
-    def __init__(self, session: Session, job_of: Callable[[Planned], Job], stop: Stop) -> None:
+    def __init__(
+        self,
+        session: Session,
+        job_of: Callable[[Planned], Job],
+        demand: Demand,
+        watch: ClusterWatch,
+        deadline: Deadline,
+        stop: Stop,
+    ) -> None:
         super().__init__(metric=None, mode=None)
         self._session, self._stop = session, stop
-        self._job_of = job_of
+        self._job_of, self._demand = job_of, demand
+        self._watch, self._deadline = watch, deadline
+        self._live: dict[str, Demand] = {}
         self.keys: dict[str, str] = {}
         """A trial's key by Ray's name for the trial."""
         self.lost: dict[str, str] = {}
         """Why a trial lost its last worker, by Ray's name for the trial."""
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration; none begins once a stop was asked for."""
+        """The next trial's configuration, or None for later; none begins once a stop was asked for.
+
+        As many trials live as the cluster holds now. Of one that grows on demand, one more waits: it is the demand.
+        """
+        if not self._deadline.allows_a_trial() and not self._live:
+            self._deadline.end(self._stop)
+        if self._stop.requested:
+            return Searcher.FINISHED
+        if not self._deadline.allows_a_trial() or not self._has_room():
+            return None
         with self._stop.shield():
-            planned = None if self._stop.requested else self._session.start()
+            planned = self._session.start()
         if planned is None:
             return Searcher.FINISHED
-        self.keys[trial_id] = planned.key
+        self.keys[trial_id], self._live[trial_id] = planned.key, self._demand
         return {"job": self._job_of(planned)}
+
+    def _has_room(self) -> bool:
+        live = list(self._live.values())
+        if self._watch.has_room(live, self._demand):
+            return True
+        return self._watch.may_grow_for(self._demand) and (not live or self._watch.has_room(live[:-1], self._demand))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Outcome]) -> None:
         """Results that are not a trial's last come through the scheduler."""
@@ -46,11 +75,19 @@ class PlannedSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Outcome] | None = None, error: bool = False) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.keys[trial_id]
+        self._live.pop(trial_id, None)
         with self._stop.shield():
             if error or result is None:
                 self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
             else:
-                self._session.end(key, result["outcome"])
+                if isinstance(outcome := result["outcome"], EpochDone):
+                    self.note_epoch(outcome)
+                self._session.end(key, outcome)
+
+    def note_epoch(self, done: EpochDone) -> None:
+        """Take that an epoch was kept, for whoever asks whether there is time for more."""
+        self._stop.progressed = True
+        self._deadline.saw_epoch(done.metrics.get(EPOCH_SECONDS))
 
     def _lose(self, key: str, why: str) -> None:
         obstacle = ray_obstacle()
@@ -91,13 +128,16 @@ class PruningScheduler(FIFOScheduler):
         """Take an epoch and decide whether the trial goes on."""
         outcome = result["outcome"]
         assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
+        self._searcher.note_epoch(outcome)
         with self._stop.shield():
             ends = self._session.epoch(self._searcher.keys[trial.trial_id], outcome) or self._stop.requested
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
-        """Note why a worker was lost; the searcher hears of it where no retry is left."""
-        self._searcher.lost[trial.trial_id] = _last_failure(trial)
+        """Tell why a worker was lost; the searcher hears of it where no retry is left."""
+        why = self._searcher.lost[trial.trial_id] = _last_failure(trial)
+        if trial.should_recover():  # type: ignore[no-untyped-call]
+            self._stop.say(f"{self._searcher.keys[trial.trial_id]}: its worker was lost, another goes on: {why}")
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # as above

@@ -7,15 +7,22 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
+import psutil
 import ray
+from ray.exceptions import RayError
 
 from orchestrator.errors import InputError, MachineError, one_line
-from orchestrator.run.capacity import trials_at_a_time
-from orchestrator.run.reach import Address, check_answers
+from orchestrator.run.address import Address
+from orchestrator.run.capacity import allocated_cpus
+from orchestrator.run.cluster_watch import ClusterWatch
+from orchestrator.run.reach import check_answers
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import provide_token, ray_folder
 from orchestrator.studyfile import ResourcesSection
@@ -26,6 +33,7 @@ _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directories are the log
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # capacity is checked before the first trial
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the searcher counts what fits, and hands out no more
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -33,19 +41,20 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(text: str | None, source: str, stop_grace_s: float, stop: Stop) -> Iterator[None]:
-    """A connection to the Ray cluster at an address, which its source names, or a Ray of our own on this machine.
+def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterator[ClusterWatch]:
+    """A connection to the Ray cluster that ``--address`` or this job names, or a Ray of our own on this machine.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
         MachineError: a Ray of our own does not start; says what keeps it.
     """
-    os.environ.update(_RAY_ENVIRONMENT | {"TUNE_FORCE_TRIAL_CLEANUP_S": str(max(1, round(stop_grace_s)))})
+    cleanup_s = str(max(1, round(resources.stop_grace_s)))
+    os.environ.update(_RAY_ENVIRONMENT | {"TUNE_FORCE_TRIAL_CLEANUP_S": cleanup_s})
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the session names lost workers and interrupted trials
     warnings.filterwarnings("ignore", module="ray")
-    address = Address.of(text, source)
-    stop.say(f"Connecting to Ray at {address.text}" if address else "Starting Ray")
+    address = Address.of(text)
+    stop.say(f"Joining the Ray cluster of {address}" if address else "Starting Ray")
     if address:
         check_answers(address)
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
@@ -53,10 +62,30 @@ def cluster(text: str | None, source: str, stop_grace_s: float, stop: Stop) -> I
     with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
         try:
             _start(address, folder, stop)
-            yield
+            if address is None:
+                stop.lastly(partial(_end_processes, _raylet_pid()))
+            with _watched(resources, stop, own=address is None) as watch:
+                yield watch
         finally:
             with stop.section(lambda: "leaving Ray", patience_s=math.inf, limit_s=SHUTDOWN_SECONDS), stop.shield():
-                _shut_down()
+                if not stop.abrupt:
+                    _shut_down()
+                elif address is None:  # a cluster that is gone cannot be left
+                    _end_processes(_raylet_pid())
+
+
+@contextmanager
+def _watched(resources: ResourcesSection, stop: Stop, *, own: bool) -> Iterator[ClusterWatch]:
+    """The cluster under a watch that ends the launch where Ray is gone."""
+    try:
+        watch = ClusterWatch(resources, stop.say, stop.give_up, own=own)
+    except RayError as error:
+        raise MachineError(f"Ray does not answer: {one_line(error)}") from error
+    try:
+        with watch:
+            yield watch
+    finally:
+        stop.abrupt = stop.abrupt or watch.gone is not None
 
 
 def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
@@ -66,7 +95,7 @@ def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
         with stop.shield():
             ray.init(
                 address=address.text if address else "local",
-                num_cpus=None if address else os.cpu_count(),
+                num_cpus=None if address else allocated_cpus(),
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -95,7 +124,19 @@ def _shut_down() -> None:
         gc.enable()
 
 
-def slots(resources: ResourcesSection) -> int:
-    """How many trials the cluster can run at a time; raises InputError as `trials_at_a_time`."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return trials_at_a_time([node["Resources"] for node in nodes if node["Alive"]], resources)
+def _raylet_pid() -> int:
+    """The process of our own Ray by which its workers are known."""
+    node: Any = ray._private.worker._global_node  # no public name, ray 2.60
+    pid: int = node.all_processes["raylet"][0].process.pid
+    return pid
+
+
+def _end_processes(raylet_pid: int) -> None:
+    """Kill what is left of our own Ray, or its workers would work on for nobody."""
+    node: Any = ray._private.worker._global_node  # as above
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    mark = f"RAY_RAYLET_PID={raylet_pid}".encode()
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                process.kill()

@@ -2,19 +2,29 @@
 
 import os
 import platform
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TypeAlias
 
 import ray
 from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import InputError, TryAgain, one_line
+from orchestrator.run.capacity import Demand, largest, trials_at_a_time
+from orchestrator.run.cluster_watch import ClusterWatch
 from orchestrator.store import layout
 from orchestrator.store.records import Store
+from orchestrator.studyfile import ResourcesSection
 
 PACKAGES = ("dropclass-orchestrator", "ray", "torch")
 """Packages whose versions must be equal on all nodes."""
+POLL_S = 0.5
+"""How often a launch that waits for a node looks whether there is one."""
+SURE_S = 10.0
+"""How long an autoscaler has to say that it cannot help: before it has looked around, it says so too."""
 PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
 
@@ -50,6 +60,37 @@ def check_nodes(store: Store, *, storage: str, tracking_uri: str | None) -> None
             if _is_alive(node["NodeID"]):
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise InputError(f"--address: node {node['NodeManagerAddress']} does not answer: {reason}") from error
+
+
+def wait_for_a_node(watch: ClusterWatch, resources: ResourcesSection, say: Callable[[str], None]) -> None:
+    """Wait until the cluster has a node that holds a trial; its autoscaler sees the demand.
+
+    Raises:
+        InputError: no node of this machine, and none that the cluster's autoscaler may add, can hold one.
+        TryAgain: none came within ``resources.wait_for_nodes_s``.
+    """
+    demand, waits_s = Demand.of(resources), resources.wait_for_nodes_s
+    if watch.slots > 0:
+        return
+    if watch.is_own or (watch.node_types and not watch.may_grow_for(demand)):
+        trials_at_a_time([*watch.nodes, *watch.node_types], resources)  # refuses
+    unmet = f"resources: {demand}: no node of the cluster can hold a trial yet, {largest(watch.nodes)}"
+    say(f"{unmet}; waiting up to {waits_s:g} s for one (resources.wait_for_nodes_s)")
+    bundle = {"CPU": demand.cpu, "GPU": demand.gpu}
+    wanted = placement_group([{name: amount for name, amount in bundle.items() if amount}])
+    try:
+        began = possible = time.monotonic()
+        while watch.slots == 0:
+            time.sleep(POLL_S)
+            now = time.monotonic()
+            if not watch.is_infeasible(demand):
+                possible = now
+            if now - possible > SURE_S:
+                raise InputError(f"resources: {demand}: the cluster's autoscaler has no node type that can meet this")
+            if now - began > waits_s:
+                raise TryAgain(f"{unmet}, and none came within {waits_s:g} s; try again later")
+    finally:
+        remove_placement_group(wanted)
 
 
 def _check_addresses(storage: str, tracking_uri: str | None, why: str) -> None:

@@ -5,40 +5,21 @@ import platform
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
-from typing import Self
 from urllib.parse import urlsplit
 
 import ray
 from pydantic import BaseModel, ValidationError
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.services import canonicalize_bootstrap_address  # as ray.init itself, ray 2.60
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.run.address import Address
 
 ANSWER_SECONDS = 6.0
 """How long a cluster may take to answer, once the process that asks has started."""
 PROBE = Path(__file__).with_name("gcs_probe.py")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a cluster is, as the user gave it; ``str`` names it with its source."""
-
-    text: str
-    source: str
-    """``--address`` or ``RAY_ADDRESS``."""
-
-    @classmethod
-    def of(cls, text: str | None, source: str) -> Self | None:
-        """None for a Ray of our own; whatever is set, RAY_ADDRESS says which cluster "auto" is."""
-        if text == "auto" and os.environ.get("RAY_ADDRESS"):
-            text, source = os.environ["RAY_ADDRESS"], "RAY_ADDRESS"
-        return cls(text, source) if text and text != "local" else None
-
-    def __str__(self) -> str:
-        return f"{self.source}{' ' if self.source.startswith('-') else '='}{self.text}"
 
 
 class _Answer(BaseModel):
@@ -67,7 +48,11 @@ def check_answers(address: Address) -> None:
     except (ValueError, OSError) as error:  # ConnectionError: "auto", and there is none
         raise InputError(f"{address}: {one_line(error)}") from error
     assert target is not None  # that would be "local"
-    _check(_asked(target), address, "" if target == address.text else f"{target}: ")
+    answer = _asked(target)
+    # only for a cluster that Ray itself finds would ray.init use a token that exists
+    if answer.locked and "RAY_AUTH_MODE" not in os.environ and maybe_enable_token_auth_if_token_available(False):
+        answer = _asked(target)
+    _check(answer, address, "" if target == address.text else f"{target}: ")
 
 
 def _is_host_and_port(address: str) -> bool:
@@ -96,14 +81,21 @@ def _asked(address: str) -> _Answer:
         return _Answer(problem="something else answers")
 
 
+def _unlike(mode: str | None) -> str:
+    """Why the token that is here, if any, does not open the cluster."""
+    if mode is None:
+        return ", and there is none here"
+    return ", which is another one than the one here" if mode.lower() == "token" else f"; here is RAY_AUTH_MODE={mode}"
+
+
 def _check(answer: _Answer, address: Address, target: str) -> None:
     here = (ray.__version__, platform.python_version())
     if answer.problem:
         raise InputError(f"{address}: no Ray cluster answers there ({target}{answer.problem})")
     if answer.locked:
         raise InputError(
-            f"{address}: the cluster wants its token: set RAY_AUTH_MODE=token, and copy the token of its head "
-            "(ray get-auth-token) to ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            f"{address}: the cluster wants its token{_unlike(os.environ.get('RAY_AUTH_MODE'))}: copy the token of its "
+            "head (ray get-auth-token) to ~/.ray/auth_token or RAY_AUTH_TOKEN, and set RAY_AUTH_MODE=token"
         )
     if (answer.ray, answer.python) != here:
         raise InputError(

@@ -2,25 +2,33 @@
 
 A launch is a row of sections: each says how long a stop waits before it interrupts the main thread (with an
 `Interruption`), and when it waits no longer but ends the process from a thread of its own. A second signal does that at
-once. Imports neither Ray nor anything heavy.
+once. Signals ask to stop, and so does the launch itself where its time is over or Ray is gone. Imports nothing heavy.
 """
 
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from orchestrator.run.signal_owner import SignalOwner
+from orchestrator.run.stop_sections import Section, ending, preparing
 
-BOUNCE_S = 0.2
-"""A signal this soon after the first is the same one: ``timeout`` sends it to the command and to its group."""
+BOUNCE_S = 2.0
+"""An equal signal this soon after the first is the same one: ``timeout`` sends it to the command and to its group, and
+SLURM to the command and to the batch script, which may pass it on."""
+CTRL_C_BOUNCE_S = 0.2
+"""The same for SIGINT, which people send: a second Ctrl-C is meant."""
+HOPELESS_S = 5.0
+"""How long the main thread may take to leave a section whose end nobody can wait for any more."""
+NO_PROGRESS = 3
+"""Exit code of a launch that must not be given again, as it would come no further."""
 POLL_S = 0.1
 SWALLOWED_S = 3.0
 """A main thread that goes on so long after an interruption has swallowed it."""
@@ -38,31 +46,8 @@ class Interruption(KeyboardInterrupt):
     """
 
 
-@dataclass(frozen=True)
-class Section:
-    """A stretch of a launch, and what a stop does in it."""
-
-    awaits: Callable[[], str]
-    """What a stop waits for, as the user reads it."""
-    quiet_s: float
-    """How long a stop may take before the user is told that it is at work."""
-    patience_s: float
-    """Seconds until the main thread is interrupted; infinite where the section ends by itself."""
-    limit_s: float
-    """Seconds until nothing is waited for any more."""
-    entered: float = field(default_factory=time.monotonic)
-
-
-def _preparing() -> Section:
-    return Section(lambda: "leaving in order what has begun", quiet_s=1.0, patience_s=0.0, limit_s=20.0)
-
-
-def _ending() -> Section:
-    return Section(lambda: "writing down what ended", quiet_s=0.3, patience_s=math.inf, limit_s=60.0)
-
-
 class Stop(AbstractContextManager["Stop"]):
-    """Whether, and by which signal, a launch is asked to stop.
+    """Whether, and by what, a launch is asked to stop.
 
     Entered in a thread other than the main one it owns no signal, and nobody asks.
 
@@ -74,11 +59,20 @@ class Stop(AbstractContextManager["Stop"]):
     def __init__(self, command: str, leave: Callable[[int], object] = os._exit) -> None:
         self.say: Callable[[str], None] = _to_stderr
         """Shows the user a line."""
-        self.signal: signal.Signals | None = None
-        """The first signal that asked."""
+        self.why: str | None = None
+        """What asked to stop; None while nothing has."""
+        self.progressed = False
+        """Whether the launch has kept an epoch."""
+        self.bounded = False
+        """Whether who asked will give the command again: then a launch without progress has an exit code of its own."""
+        self.abrupt = False
+        """Whether the process must end without Python's own clearing up, which would wait for a Ray that is gone."""
         self._command, self._leave = command, leave
-        self._asked = math.inf
-        self._section = _preparing()
+        self._code: int | None = None
+        self._first: signal.Signals | None = None
+        self._asked = self._signalled = math.inf
+        self._hopeless = math.inf
+        self._section = preparing()
         self._settled = False
         self._shields = 0
         self._told = False
@@ -86,21 +80,27 @@ class Stop(AbstractContextManager["Stop"]):
         self._entered = 0
         self._finished: int | None = None
         self._over = threading.Event()
-        self._leaving = threading.Lock()
+        self._leaving, self._asking = threading.Lock(), threading.Lock()
         self._last: list[Callable[[], object]] = []
         self._signals = SignalOwner(self.take, self._interrupt)
 
     @property
     def requested(self) -> bool:
-        """Whether a signal asked to stop."""
-        return self.signal is not None
+        """Whether anything asked to stop."""
+        return self.why is not None
 
     @property
     def exit_code(self) -> int | None:
-        """130 for Ctrl-C, 143 for any other signal, None where nobody asked."""
-        if self.signal is None:
-            return None
-        return 130 if self.signal is signal.SIGINT else 143
+        """130 for Ctrl-C, 143 for any other signal, what `ask` was given, None where nobody asked."""
+        stuck = self.bounded and not self.progressed and self._code != 130
+        return NO_PROGRESS if self.requested and stuck else self._code
+
+    @property
+    def end_in_words(self) -> str:
+        """How the launch ended, for the user."""
+        why = "Interrupted" if self._first else f"Stopped: {self.why}"
+        stuck = "; it kept no epoch, and given again as it is it would keep none either"
+        return f"{why}{stuck if self.exit_code == NO_PROGRESS else ''}"
 
     def __enter__(self) -> Self:
         """Own the signals; once more inside, nothing happens."""
@@ -120,21 +120,27 @@ class Stop(AbstractContextManager["Stop"]):
         """The launch has ended and told everything: a signal from now on only hastens the exit, with this code."""
         self._finished = code
         self._over.set()
+        if self.abrupt:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self._leave(code)
         return code
 
     @contextmanager
-    def section(self, awaits: Callable[[], str], *, patience_s: float, limit_s: float) -> Iterator[None]:
+    def section(
+        self, awaits: Callable[[], str], *, patience_s: float, limit_s: float, needs_ray: bool = False
+    ) -> Iterator[None]:
         """A stretch in which a stop waits for something: it says so at once."""
-        self._section = Section(awaits, 0.0, patience_s, limit_s)
+        self._section = Section(awaits, 0.0, patience_s, limit_s, needs_ray)
         try:
             yield
         finally:
-            self._section = _ending() if self._settled else _preparing()
+            self._section = ending() if self._settled else preparing()
 
     def settle(self) -> None:
         """From now on there is something to write down: outside of sections nothing interrupts the main thread."""
         self._settled = True
-        self._section = _ending()
+        self._section = ending()
 
     def shielded(self, manager: AbstractContextManager[T]) -> "_Shielded[T]":
         """The context manager, entered and left without an interruption halfway."""
@@ -157,13 +163,28 @@ class Stop(AbstractContextManager["Stop"]):
 
     def take(self, number: signal.Signals) -> None:
         """Take a signal: the first asks to stop, a later one ends the process."""
+        bounce_s = CTRL_C_BOUNCE_S if number is signal.SIGINT else BOUNCE_S
         if self._finished is not None:
             self._leave(self._finished)
-        elif self.signal is None:
-            self._asked, self.signal = time.monotonic(), number
-            _apart(self._see_it_through)
-        elif time.monotonic() - self._asked > BOUNCE_S:
+        elif self._first is None:
+            self._first, self._signalled = number, time.monotonic()
+            self.ask(f"interrupted by {number.name}", 130 if number is signal.SIGINT else 143)
+        elif number is not self._first or time.monotonic() - self._signalled > bounce_s:
             _apart(self._leave_now)
+
+    def ask(self, why: str, code: int) -> None:
+        """Ask to stop, for a reason and with an exit code; whoever asked first is heard."""
+        with self._asking:
+            if self.requested:
+                return
+            self._asked, self._code, self.why = time.monotonic(), code, why
+        _apart(self._see_it_through)
+
+    def give_up(self, why: str) -> None:
+        """Ask to stop, and let nothing be waited for that needs Ray: it is gone, so that no epoch in flight ends."""
+        self.abrupt = True
+        self._hopeless = time.monotonic()
+        self.ask(why, 143)
 
     def _interrupt(self) -> None:
         """Interrupt the main thread, in which this runs, if it can be and is due."""
@@ -173,7 +194,9 @@ class Stop(AbstractContextManager["Stop"]):
 
     def _is_due(self) -> bool:
         recently = time.monotonic() - self._interrupted < SWALLOWED_S
-        return self.requested and not recently and self._waited(self._section) >= self._section.patience_s
+        section = self._section
+        waits_in_vain = section.needs_ray and self._hopeless < math.inf
+        return self.requested and not recently and (waits_in_vain or self._waited(section) >= section.patience_s)
 
     def _waited(self, section: Section) -> float:
         """How long a stop has waited in a section, in seconds."""
@@ -188,7 +211,8 @@ class Stop(AbstractContextManager["Stop"]):
     def _look(self) -> None:
         section = self._section
         waited = self._waited(section)
-        if waited > section.limit_s:
+        waited_in_vain = time.monotonic() - max(self._hopeless, section.entered)
+        if waited > section.limit_s or (section.needs_ray and waited_in_vain > HOPELESS_S):
             self._leave_now()
         if self._is_due():
             self._signals.wake_main_thread()
@@ -197,8 +221,10 @@ class Stop(AbstractContextManager["Stop"]):
             _apart(partial(self._tell, section.awaits))
 
     def _tell(self, awaits: Callable[[], str]) -> None:
-        again = "Ctrl-C again" if self.signal is signal.SIGINT else "a second signal"
-        self.say(f"stopping: {awaits()}; {again} stops now")
+        again = "Ctrl-C again" if self._first is signal.SIGINT else "a second signal"
+        because = "" if self._first else f" ({self.why})"
+        what = "no epoch in flight can end" if self._hopeless < math.inf else awaits()
+        self.say(f"stopping{because}: {what}; {again} stops now")
 
     def _leave_now(self) -> None:
         """End the process, in order as far as that is quick: whatever hangs holds up nothing else."""
@@ -206,7 +232,8 @@ class Stop(AbstractContextManager["Stop"]):
             return
         for action in reversed(self._last):
             _apart(action).join(LAST_WORD_S)
-        text = f"\nStopped at once; nothing that finished is lost. Continue with:  {self._command}"
+        at_once = f"Stopped: {self.why}" if self.abrupt else "Stopped at once"
+        text = f"\n{at_once}; nothing that finished is lost. Continue with:  {self._command}"
         _apart(lambda: _to_stderr(text)).join(LAST_WORD_S)
         _end_children()
         self._leave(self.exit_code or 0)

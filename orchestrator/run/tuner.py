@@ -11,6 +11,9 @@ from ray.tune.error import TuneError
 
 from orchestrator.errors import MachineError
 from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
+from orchestrator.run.capacity import Demand
+from orchestrator.run.cluster_watch import ClusterWatch
+from orchestrator.run.deadline import Deadline
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle, scratch_folder
@@ -28,12 +31,13 @@ def run(
     store: Store,
     *,
     resources: ResourcesSection,
-    concurrency: int,
+    watch: ClusterWatch,
+    deadline: Deadline,
     fit: str,
     system_metrics: bool,
     stop: Stop,
 ) -> None:
-    """Run trials, ``concurrency`` at a time, until the session has no more of them or a stop is asked for.
+    """Run trials, as many at a time as the cluster holds, until the session has no more or a stop is asked for.
 
     Epochs in flight then have ``resources.stop_grace_s``; what was still running is written down from the records.
     """
@@ -49,13 +53,13 @@ def run(
         backoff_s=resources.retry_backoff_s,
         system_metrics=system_metrics,
     )
-    searcher = PlannedSearcher(session, job_of, stop)
+    searcher = PlannedSearcher(session, job_of, Demand.of(resources), watch, deadline, stop)
     scheduler = PruningScheduler(session, searcher, stop)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            tune_config=_trial_order(searcher, scheduler, concurrency),
+            tune_config=_trial_order(searcher, scheduler),
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
         _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
@@ -72,7 +76,8 @@ def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningSche
         return f"waiting up to {grace_s:g} s for {epochs}" if count else "no epoch is in flight"
 
     stop.lastly(lambda: session.seize(_reason(stop)))
-    with stop.section(awaits, patience_s=grace_s, limit_s=grace_s + MARGIN_S), _ray_failures(session):
+    limit_s = grace_s + MARGIN_S
+    with stop.section(awaits, patience_s=grace_s, limit_s=limit_s, needs_ray=True), _ray_failures(session):
         try:
             tuner.fit()
         except (KeyboardInterrupt, Exception):
@@ -83,19 +88,13 @@ def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningSche
 
 
 def _reason(stop: Stop) -> str:
-    assert stop.signal is not None  # nothing else leaves trials without an end
-    return f"interrupted by {stop.signal.name}"
+    assert stop.why is not None  # nothing else leaves trials without an end
+    return stop.why
 
 
-def _trial_order(searcher: PlannedSearcher, scheduler: PruningScheduler, concurrency: int) -> tune.TuneConfig:
-    """The session says which trial runs next, and which one stops."""
-    return tune.TuneConfig(
-        search_alg=searcher,
-        scheduler=scheduler,
-        num_samples=-1,
-        max_concurrent_trials=concurrency,
-        reuse_actors=True,
-    )
+def _trial_order(searcher: PlannedSearcher, scheduler: PruningScheduler) -> tune.TuneConfig:
+    """The session says which trial runs next and when, and which one stops."""
+    return tune.TuneConfig(search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True)
 
 
 def _unattended_run(study: str, folder: str, retries: int, stopper: LoopEnd) -> tune.RunConfig:

@@ -40,10 +40,14 @@ def mlflow_ui(uri: str) -> str:
 def again(arguments: Sequence[str]) -> str:
     """The command line of a launch, to which options can be appended; a file that begins with a dash gets a folder.
 
-    A dry run's becomes that of the launch.
+    A dry run's becomes that of the launch, and a time that will be over is left out.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [word for word in arguments[:end] if not (word.startswith("--d") and "--dry-run".startswith(word))]
+    while "--until" in options:
+        place = options.index("--until")
+        del options[place : place + 2]
+    options = [word for word in options if not word.startswith("--until=")]
     files = [f"./{word}" if word.startswith("-") else word for word in arguments[end + 1 :]]
     return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
 

@@ -16,8 +16,8 @@ class ResourcesSection(Section):
 
     cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
     """CPU cores per trial."""
-    gpu: Annotated[float, Field(ge=0, le=1024)] = 0
-    """GPUs per trial: a fraction below 1 shares one, a whole number takes that many."""
+    gpu: Annotated[float, Field(ge=0, le=1)] = 0
+    """GPU per trial: a fraction below 1 shares one; a trial trains on one GPU at most."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at once; null: as many as fit."""
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -26,6 +26,8 @@ class ResourcesSection(Section):
     """Seconds before the first new attempt, twice as many before each further one, at most 60."""
     trial_timeout_s: Annotated[float, Field(gt=0, le=365 * DAY_S)] | None = None
     """Longest time of an epoch (setup included); a trial that takes longer is ended and counts as failed."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0, le=7 * DAY_S)] = 900.0
+    """Longest wait for a first node that holds a trial, in a cluster that was joined; past it the exit code is 75."""
     stop_grace_s: Annotated[float, Field(ge=0, le=DAY_S)] = 30.0
     """Longest wait for the epochs in flight when the study is stopped; past it the last complete epoch stands."""
     share_prefixes: bool = True
@@ -37,11 +39,16 @@ class ResourcesSection(Section):
         """Torch's threads in a trial."""
         return max(1, int(self.cpu))
 
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _one_at_most(cls, gpu: object) -> object:
+        if isinstance(gpu, int | float) and gpu > 1:
+            raise ValueError(f"must be at most 1, got {gpu:g}: a trial trains on one GPU, more would stand idle")
+        return gpu
+
     @field_validator("gpu")
     @classmethod
-    def _fraction_or_whole(cls, gpu: float) -> float:
-        if gpu > 1 and gpu != int(gpu):
-            raise ValueError(f"must be a fraction below 1 or a whole number of GPUs, got {gpu}")
+    def _no_sliver(cls, gpu: float) -> float:
         if 0 < gpu < SMALLEST_SHARE:
             raise ValueError(f"must be 0 or >= {SMALLEST_SHARE}, got {gpu}")
         return gpu

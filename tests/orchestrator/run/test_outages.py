@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from fake_watch import searcher_of
 from pydantic import JsonValue
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
@@ -17,7 +19,7 @@ from orchestrator.launch.one_launch import Target, launch
 from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import Planner
 from orchestrator.run import temporary
-from orchestrator.run.adapters import PlannedSearcher, _last_failure
+from orchestrator.run.adapters import _last_failure
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
 from orchestrator.run.tuner import _ray_failures
@@ -25,7 +27,7 @@ from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
-from orchestrator.worker.job import EpochDone, Failed, Job
+from orchestrator.worker.job import EpochDone, Failed
 
 Make = Callable[..., Study]
 PLAIN = ("search.references=[]", "search.trials=3", "tracking.enabled=false")
@@ -149,7 +151,7 @@ def test_a_worker_lost_while_ray_cannot_write_is_not_the_trials_fault(
     session, planned, store = driven
     monkeypatch.setattr(temporary, "ROOM_BYTES", 1 << 60 if full else 1)
     monkeypatch.setattr(temporary._obstacle, "__defaults__", (temporary.ROOM_BYTES,))
-    searcher = PlannedSearcher(session, lambda planned: Job(planned, "", "s", "x", ""), Stop("again"))
+    searcher = searcher_of(session, Stop("again"))
     searcher.keys["ray"] = planned.key
     searcher.on_trial_complete("ray", None, error=True)
     (record,) = store.records()
@@ -204,8 +206,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
                 session.epoch(planned.key, EpochDone(epoch, metrics[epoch - 1], last=False))
             session.end(planned.key, EpochDone(4, metrics[3], last=True))
 
-    monkeypatch.setattr("orchestrator.run.cluster.cluster", lambda *_: nullcontext())
-    monkeypatch.setattr("orchestrator.run.cluster.slots", lambda _: 1)
+    monkeypatch.setattr("orchestrator.run.cluster.cluster", lambda *_: nullcontext(SimpleNamespace(slots=1)))
+    monkeypatch.setattr("orchestrator.run.nodes.wait_for_a_node", lambda *_: None)
     monkeypatch.setattr("orchestrator.run.nodes.check_nodes", lambda *_, **__: None)
     monkeypatch.setattr("orchestrator.run.tuner.run", run)
     return happens.append

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from orchestrator.errors import InputError, MachineError
+from orchestrator.run import address as module_address
 from orchestrator.run import cluster, reach
-from orchestrator.run.reach import Address, _Answer, check_answers
+from orchestrator.run.address import Address
+from orchestrator.run.reach import _Answer, check_answers
 from orchestrator.run.stop import Stop
+from orchestrator.studyfile import ResourcesSection
 from orchestrator.sweep import main
 
 SHAPES = str(Path(__file__).parents[3] / "search_spaces/shapes.yaml")
@@ -99,13 +103,15 @@ HERE = {"ray": ray.__version__, "python": reach.platform.python_version(), "loca
         ({**HERE, "ray": "1.13.0"}, "the cluster has ray 1.13.0 and Python "),
         ({**HERE, "python": "3.9.1"}, " and Python 3.9.1, here are ray "),
         ({**HERE, "local": False}, "no node of that cluster runs on this machine"),
-        ({"locked": True}, "the cluster wants its token: set RAY_AUTH_MODE=token"),
+        ({"locked": True}, "the cluster wants its token, and there is none here: copy the token of its head"),
         ({"problem": "something else answers"}, "no Ray cluster answers there (something else answers)"),
     ],
 )
 def test_a_cluster_that_this_process_cannot_drive_is_told(
     answer: dict[str, str | bool], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(reach, "maybe_enable_token_auth_if_token_available", lambda _: False)
     monkeypatch.setattr(reach, "_asked", lambda _: _Answer.model_validate(answer))
     with pytest.raises(InputError) as raised:
         check_answers(Address("10.0.0.1:6379", "--address"))
@@ -115,27 +121,72 @@ def test_a_cluster_that_this_process_cannot_drive_is_told(
 
 
 @pytest.mark.parametrize(
-    ("text", "source", "variable", "address"),
+    ("text", "variable", "address"),
     [
-        (None, "RAY_ADDRESS", None, None),
-        ("", "--address", None, None),
-        ("local", "--address", "10.0.0.1:6379", None),
-        ("10.0.0.2:1", "--address", "10.0.0.1:6379", "--address 10.0.0.2:1"),
-        ("10.0.0.1:1", "RAY_ADDRESS", "10.0.0.1:1", "RAY_ADDRESS=10.0.0.1:1"),
-        ("auto", "--address", "10.0.0.1:6379", "RAY_ADDRESS=10.0.0.1:6379"),
-        ("auto", "--address", "local", None),
-        ("auto", "--address", None, "--address auto"),
-        ("auto", "RAY_ADDRESS", "auto", "RAY_ADDRESS=auto"),
+        (None, None, None),
+        ("", None, None),
+        ("local", "10.0.0.1:6379", None),
+        ("10.0.0.2:1", "10.0.0.1:6379", "--address 10.0.0.2:1"),
+        (None, "10.0.0.1:1", "RAY_ADDRESS=10.0.0.1:1"),
+        ("auto", "10.0.0.1:6379", "RAY_ADDRESS=10.0.0.1:6379"),
+        ("auto", "local", None),
+        ("auto", None, "--address auto"),
+        (None, "auto", "RAY_ADDRESS=auto"),
+        (None, "local", None),
     ],
 )
 def test_auto_and_local_are_what_ray_means_by_them(
-    text: str | None, source: str, variable: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
+    text: str | None, variable: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if variable is not None:
         monkeypatch.setenv("RAY_ADDRESS", variable)
-    known = Address.of(text, source)
+    known = Address.of(text)
     assert (None if known is None else str(known)) == address
+
+
+@pytest.mark.parametrize(
+    ("around", "address"),
+    [
+        (["python", "/bin/ray", "symmetric-run", "--address", "10.0.0.1:6379", "--", "sweep"], "10.0.0.1:6379"),
+        (
+            ["ray", "symmetric-run", "--min-nodes", "2", "--address=10.0.0.1:1", "--", "x", "--address", "y"],
+            "10.0.0.1:1",
+        ),
+        (["bash", "job.sh", "--", "symmetric-run", "--address", "10.0.0.1:1"], None),
+    ],
+)
+def test_the_cluster_of_a_symmetric_run_is_that_of_its_command(
+    around: list[str], address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    parent = SimpleNamespace(cmdline=lambda: around)
+    monkeypatch.setattr(module_address.psutil, "Process", lambda: SimpleNamespace(parents=lambda: [parent]))
+    found = Address.of(None)
+    assert (found.text if found else None) == address
+    if found:
+        assert str(found) == f"ray symmetric-run --address {address}"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.9:1")
+    assert str(Address.of(None)) == "RAY_ADDRESS=10.0.0.9:1"
+
+
+def test_a_token_that_exists_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    answers = iter([_Answer(locked=True), _Answer.model_validate(HERE)])
+    monkeypatch.setattr(reach, "_asked", lambda _: next(answers))
+    monkeypatch.setattr(reach, "maybe_enable_token_auth_if_token_available", lambda _: True)
+    check_answers(Address("10.0.0.1:6379", "--address"))
+    assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"), [("token", "another one than the one here"), ("disabled", "here is RAY_AUTH_MODE=disabled")]
+)
+def test_a_token_that_does_not_open_the_cluster_is_told(mode: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setattr(reach, "_asked", lambda _: _Answer(locked=True))
+    with pytest.raises(InputError, match=f"the cluster wants its token.*{why}.*RAY_AUTH_TOKEN"):
+        check_answers(Address("10.0.0.1:6379", "--address"))
 
 
 def test_an_address_of_the_environment_is_named_so(
@@ -169,7 +220,7 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 ) -> None:
     refuse_to_start(monkeypatch, error)
     lines: list[str] = []
-    with pytest.raises(MachineError) as raised, cluster.cluster(None, "RAY_ADDRESS", 1.0, telling(lines)):
+    with pytest.raises(MachineError) as raised, cluster.cluster(None, ResourcesSection(), telling(lines)):
         pass
     assert str(raised.value).startswith(f"Ray does not start on this machine: {error}; its logs are in /")
     assert str(raised.value).endswith("/session_latest/logs")
@@ -179,7 +230,7 @@ def test_a_ray_of_our_own_that_does_not_start_says_where_its_logs_are(
 def test_a_cluster_that_does_not_take_this_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_to_start(monkeypatch, ConnectionError("Failed to connect"), RuntimeError("No node info\nfound"))
     lines: list[str] = []
-    with pytest.raises(InputError) as raised, cluster.cluster("10.0.0.1:6379", "--address", 1.0, telling(lines)):
+    with pytest.raises(InputError) as raised, cluster.cluster("10.0.0.1:6379", ResourcesSection(), telling(lines)):
         pass
     assert str(raised.value) == "--address 10.0.0.1:6379: No node info found"
-    assert lines == ["Connecting to Ray at 10.0.0.1:6379"]
+    assert lines == ["Joining the Ray cluster of --address 10.0.0.1:6379"]

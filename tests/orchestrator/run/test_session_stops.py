@@ -94,9 +94,11 @@ def test_a_fit_that_hangs_is_judged_from_the_records(
 ) -> None:
     import signal
 
+    from fake_watch import searcher_of
+
     from orchestrator.run import stop as owner
     from orchestrator.run import tuner
-    from orchestrator.run.adapters import PlannedSearcher, PruningScheduler
+    from orchestrator.run.adapters import PruningScheduler
 
     monkeypatch.setattr(tuner, "MARGIN_S", 0.5)
     monkeypatch.setattr(owner, "_end_children", lambda: None)
@@ -111,7 +113,7 @@ def test_a_fit_that_hangs_is_judged_from_the_records(
     said: list[str] = []
     stop.say = said.append
     hung = HungTuner(session, store, ended, [], stop, signal.Signals[name])
-    scheduler = PruningScheduler(session, PlannedSearcher(session, lambda _: None, stop), stop)  # type: ignore[arg-type, return-value]
+    scheduler = PruningScheduler(session, searcher_of(session, stop), stop)
     began = time.monotonic()
     tuner._fit(hung, session, stop, scheduler, grace_s=0.2)  # type: ignore[arg-type]
     stop.finished(0)
@@ -138,15 +140,16 @@ def test_once_it_is_seized_nobody_else_has_a_say(session: Session, store: Store)
 def test_no_trial_begins_and_every_epoch_is_the_last_once_a_stop_is_asked_for(session: Session) -> None:
     import signal
 
+    from fake_watch import searcher_of
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
 
-    from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
+    from orchestrator.run.adapters import LoopEnd, PruningScheduler
 
     stop = Stop("again", lambda _: None)
     stop.settle()
-    searcher = PlannedSearcher(session, lambda planned: planned, stop)  # type: ignore[arg-type, return-value]
+    searcher = searcher_of(session, stop)
     scheduler = PruningScheduler(session, searcher, stop)
     end = LoopEnd(stop, scheduler)
     trial: Any = type("FakeTrial", (), {"trial_id": "t", "status": Trial.RUNNING})()

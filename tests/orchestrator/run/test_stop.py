@@ -58,7 +58,7 @@ class Ended:
     @property
     def steps(self) -> list[str]:
         """What was done, without what the user is told."""
-        return [line for line in self.out.splitlines() if not line.startswith("stopping: ")]
+        return [line for line in self.out.splitlines() if not line.startswith("stopping")]
 
 
 def run(body: str, *, ignored: bool = False) -> Ended:
@@ -153,7 +153,8 @@ for name in ("lease", "mlflow", "judge"):
     stop.lastly(lambda name=name: tell(name))
 
 def work():
-    with stop.section(lambda: "waiting up to 9 s for 2 epochs in flight", patience_s={patience}, limit_s={limit}):
+    epochs = "waiting up to 9 s for 2 epochs in flight"
+    with stop.section(lambda: epochs, patience_s={patience}, limit_s={limit}, needs_ray=True):
         {sends}
         {fit}
     tell("table")
@@ -196,15 +197,63 @@ def test_the_second_signal_ends_it_now(first: str, second: str) -> None:
     assert ended.seconds < 30
 
 
-def test_a_signal_to_the_command_and_to_its_group_is_one() -> None:
-    sends = "send(signal.SIGTERM, signal.SIGTERM, pause=0.01)"
+@pytest.mark.parametrize(("name", "pause"), [("SIGTERM", 0.01), ("SIGTERM", 1.2), ("SIGUSR1", 1.2), ("SIGINT", 0.01)])
+def test_a_signal_to_the_command_and_to_its_group_is_one(name: str, pause: float) -> None:
+    """SLURM signals the batch script, which passes it on, and the command."""
+    sends = f"send(signal.{name}, signal.{name}, pause={pause})"
+    ended = run(TRIALS.format(patience=99, limit=99, sends=sends, fit="time.sleep(2.5)"))
+    assert (ended.code, ended.steps) == (CODES[name], ["table"])
+
+
+def test_the_same_signal_later_on_is_a_second_one() -> None:
+    sends = "send(signal.SIGTERM, signal.SIGTERM, pause=2.3)"
+    ended = run(TRIALS.format(patience=99, limit=99, sends=sends, fit="deaf()"))
+    assert (ended.code, ended.steps) == (143, ["judge", "mlflow", "lease"])
+
+
+ASKS = "threading.Timer(0.3, lambda: stop.ask('its time ends', 75)).start()"
+
+
+def test_the_launch_itself_may_ask_to_stop() -> None:
+    ended = run(TRIALS.format(patience=99, limit=99, sends=ASKS, fit="time.sleep(1.5)"))
+    assert (ended.code, ended.steps) == (75, ["table"])
+    assert "stopping (its time ends): waiting up to 9 s" in ended.out
+
+
+def test_a_signal_after_the_launch_itself_has_asked_is_the_first_one() -> None:
+    sends = ASKS + "; threading.Timer(0.8, lambda: os.kill(os.getpid(), 10)).start()"
     ended = run(TRIALS.format(patience=99, limit=99, sends=sends, fit="time.sleep(1.5)"))
-    assert (ended.code, ended.steps) == (143, ["table"])
+    assert (ended.code, ended.steps) == (75, ["table"])
+
+
+GIVES_UP = "threading.Timer(0.3, lambda: stop.give_up('Ray is gone')).start()"
+
+
+def test_without_ray_nothing_is_waited_for() -> None:
+    ended = run(TRIALS.format(patience=99, limit=99, sends=GIVES_UP, fit="time.sleep(50)"))
+    assert (ended.code, ended.steps) == (143, ["unwound"])
+    assert "stopping (Ray is gone): no epoch in flight can end" in ended.out
+
+
+def test_without_ray_a_main_thread_that_hangs_is_left() -> None:
+    ended = run(TRIALS.format(patience=99, limit=99, sends=GIVES_UP, fit="deaf()"))
+    assert (ended.code, ended.steps[-3:]) == (143, ["judge", "mlflow", "lease"])
+    assert set(ended.steps[:-3]) == {"interrupted"}
+    assert "Stopped: Ray is gone; nothing that finished is lost. Continue with:  THE COMMAND" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "code"), [(True, "SIGTERM", 143), (False, "SIGTERM", 3), (False, "SIGINT", 130)]
+)
+def test_a_supervised_launch_without_progress_says_so(kept: bool, name: str, code: int) -> None:
+    sends = f"stop.bounded = True; stop.progressed = {kept}; send(signal.{name})"
+    ended = run(TRIALS.format(patience=99, limit=99, sends=sends, fit="time.sleep(1.5)"))
+    assert (ended.code, ended.steps) == (code, ["table"])
 
 
 def test_what_hangs_at_the_last_moment_holds_up_nothing_else() -> None:
     hangs = "stop.lastly(deaf)\nstop.lastly(lambda: 1 / 0)\n"
-    ended = run(hangs + TRIALS.format(patience=99, limit=99, sends="send(15, 15, pause=0.7)", fit="deaf()"))
+    ended = run(hangs + TRIALS.format(patience=99, limit=99, sends="send(15, 2, pause=0.7)", fit="deaf()"))
     assert ended.code == 143
     assert ended.steps == ["judge", "mlflow", "lease"]
     assert "Continue with:  THE COMMAND" in ended.err

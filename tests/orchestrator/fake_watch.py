@@ -1,0 +1,35 @@
+"""A cluster in which every trial has room, for tests without Ray."""
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.run.adapters import PlannedSearcher
+from orchestrator.run.capacity import Demand
+from orchestrator.run.deadline import Deadline
+from orchestrator.run.session import Session
+from orchestrator.run.stop import Stop
+
+
+class AmpleCluster:
+    """As much of a `ClusterWatch` as a searcher asks; ``slots`` limits it."""
+
+    def __init__(self, slots: int = 10**6, *, grows: bool = False) -> None:
+        self.slots, self.grows = slots, grows
+
+    def has_room(self, live: list[Demand], another: Demand) -> bool:  # noqa: ARG002
+        return len(live) < self.slots
+
+    def may_grow_for(self, demand: Demand) -> bool:  # noqa: ARG002
+        return self.grows
+
+
+def searcher_of(
+    session: Session,
+    stop: Stop,
+    job_of: Callable[..., Any] = lambda planned: planned,
+    cluster: AmpleCluster | None = None,
+    deadline: Deadline | None = None,
+) -> PlannedSearcher:
+    """The searcher of a session, with room for all."""
+    ample: Any = cluster or AmpleCluster()
+    return PlannedSearcher(session, job_of, Demand(1, 0), ample, deadline or Deadline(), stop)
