@@ -42,7 +42,7 @@ def program(place: Path, name: str, script: str) -> None:
 
 
 def test_a_dry_run_shows_the_command_and_the_script(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    typed = "--nodes 4 --gpus-per-node a100:4 --time 4:00:00 --qos=high --dry-run".split()
+    typed = ["--nodes", "4", "--gpus-per-node", "a100:4", "--time", "4:00:00", "--qos=high", "--dry-run"]
     assert main(["slurm", "s.yaml", *typed, "--", "--set", "search.trials=[3, 4]"]) == 2
     assert "search.trials" in capsys.readouterr().err
     assert main(["slurm", "s.yaml", *typed, "--", "--set", "search.trials=3", "--max-concurrent", "2"]) == 0
@@ -50,7 +50,14 @@ def test_a_dry_run_shows_the_command_and_the_script(place: Path, capsys: pytest.
     assert script == SCRIPT.read_text()
     words = shlex.split(line)
     path, spec, *sweep = words[6:]
-    assert words[:6] == "sbatch --job-name=s --nodes=4 --gpus-per-node=a100:4 --time=4:00:00 --qos=high".split()
+    assert words[:6] == [
+        "sbatch",
+        "--job-name=s",
+        "--nodes=4",
+        "--gpus-per-node=a100:4",
+        "--time=4:00:00",
+        "--qos=high",
+    ]
     assert Path(path).samefile(SCRIPT)
     assert spec == "s.yaml"
     assert sweep == ["--set", "search.trials=3", "--max-concurrent", "2", f"--storage={place}/studies"]
