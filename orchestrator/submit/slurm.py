@@ -9,7 +9,9 @@ from pathlib import Path
 
 from orchestrator.errors import InputError
 from orchestrator.store.commands import of_study, quoted
+from orchestrator.studyfile import Study
 from orchestrator.submit.launch_options import checked_launch
+from orchestrator.tracking.destination import is_database_file, tracking_uri, uri_setting
 
 SCRIPT = Path(__file__).with_name("templates") / "sweep.sbatch"
 NAMED = ("nodes", "gpus_per_node", "cpus_per_task", "time", "partition", "account")
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace, others: Sequence[str], sweep_words: Sequenc
     stray = next((word for word in others if not word.startswith("-")), None)
     if stray is not None:
         raise InputError(f"{stray}: neither a study file nor an option; write options of sbatch as --NAME=VALUE")
+    _check_tracking(study, options.nodes or 1)
     storage = launch.storage if "://" in launch.storage else os.path.abspath(os.path.expanduser(launch.storage))
     named = [f"--{name.replace('_', '-')}={value}" for name in NAMED if (value := getattr(options, name)) is not None]
     # the job's own storage comes last: nodes share a path, but need not share what a relative one means
@@ -60,6 +63,16 @@ def run(options: argparse.Namespace, others: Sequence[str], sweep_words: Sequenc
     job = _submitted([command[0], "--parsable", *command[1:]])
     print(f"job     {job}; end it with  scancel {job}\nlog     {_log_of(job)}\nstatus  {status}")
     return 0
+
+
+def _check_tracking(study: Study, nodes: int) -> None:
+    """Refuse here what the launch would refuse once the job has waited for its turn."""
+    uri, setting = tracking_uri(study.spec.tracking.uri), uri_setting(study.spec.tracking.uri)
+    if nodes > 1 and study.spec.tracking.enabled and is_database_file(uri):
+        raise InputError(
+            f"{setting} {uri}: this database is a file of one machine, and the job has {nodes} nodes; give the address "
+            "of an MLflow server (MLFLOW_TRACKING_URI), or -- --set tracking.enabled=false"
+        )
 
 
 def _submitted(command: Sequence[str]) -> str:

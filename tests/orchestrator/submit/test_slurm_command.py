@@ -32,6 +32,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     return tmp_path
 
 
@@ -95,6 +96,17 @@ def test_bad_input_is_one_line(words: list[str], message: str, capsys: pytest.Ca
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
     assert message in printed.err
+
+
+def test_several_nodes_need_a_server_of_mlflows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert main(["slurm", "s.yaml", "--nodes=2", "--dry-run"]) == 2
+    refusal = "tracking.uri (by default) sqlite:///mlflow.db: this database is a file of one machine, and the job has 2"
+    assert capsys.readouterr().err.startswith(refusal)
+    assert main(["slurm", "s.yaml", "--dry-run"]) == 0
+    assert main(["slurm", "s.yaml", "--nodes=2", "--dry-run", "--", "--set", "tracking.enabled=false"]) == 0
 
 
 def test_a_refusal_of_slurms_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
