@@ -50,7 +50,7 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
 
 
 def _run(arguments: Sequence[str], stop: Stop) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from orchestrator.studyfile import ConfigError  # late: a signal must not come before its owner
 
     try:
@@ -85,42 +85,41 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
     return launch(study, storage=options.storage, target=target, command=command, stop=stop)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
         prog="python -m orchestrator.sweep",
         description="Run the study of a YAML file, or continue it.",
         epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; "
         "130, 143 interrupted",
     )
-    add = parser.add_argument
+    add = command.add_argument
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
-    add_storage(parser)
+    add_storage(command)
     add("--address", metavar="ADDR", help="Ray cluster to use (default: that of this job, else a Ray of this machine)")
     add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
     add("--no-wait", action="store_true", help="exit with 75 at once where another launch runs the study")
     add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
-    add(
-        "--until",
-        type=_moment,
-        metavar="TIME",
-        help="end before: seconds since 1970, or a date such as "
-        "2027-01-15T08:00; no trial begins that would keep no epoch, and what is left exits with 75",
-    )
-    return parser
+    until = "end before: seconds since 1970, or a date like 2027-01-15T08:00; what is left exits with 75"
+    add("--until", type=_moment, metavar="TIME", help=until)
+    return command
 
 
 def _moment(text: str) -> float:
     """A point in time, in seconds since 1970; a date without an offset is local time."""
+    seconds = -1.0
     with suppress(ValueError, OverflowError):
-        seconds = (
-            float(text) if re.fullmatch(r"[0-9]{1,11}(\.[0-9]*)?", text) else datetime.fromisoformat(text).timestamp()
+        number = re.fullmatch(r"[0-9]{1,11}(\.[0-9]*)?", text)
+        seconds = float(text) if number else datetime.fromisoformat(text).timestamp()
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(
+            f"must be seconds since 1970 or a date like 2027-01-15T08:00, got {text[:40]!r}"
         )
-        if seconds > time.time():
-            return seconds
+    if seconds <= time.time():
         raise argparse.ArgumentTypeError(f"must lie ahead, got {text[:40]!r}, {time.time() - seconds:.0f} s ago")
-    raise argparse.ArgumentTypeError(f"must be seconds since 1970 or a date like 2027-01-15T08:00, got {text[:40]!r}")
+    return seconds
 
 
 def _positive(text: str) -> int:

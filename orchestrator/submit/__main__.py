@@ -1,0 +1,42 @@
+"""The command: ``python -m orchestrator.submit KIND SPEC``: submit the launch of a study as a job of a cluster.
+
+Exit codes: 0 submitted (or shown, with ``--dry-run``), 2 bad input, or the cluster refuses the job.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from orchestrator.errors import InputError
+from orchestrator.submit import slurm
+
+KINDS = (slurm,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, others = _parser().parse_known_args(arguments[:end])
+    try:
+        return int(options.run(options, others, arguments[end + 1 :]))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.submit",
+        description="Submit the launch of a study as a job of a cluster.",
+        epilog="exit codes: 0 submitted; 2 bad input, or the cluster refuses the job",
+        allow_abbrev=False,
+    )
+    kinds = parser.add_subparsers(title="kinds of clusters", metavar="KIND", required=True)
+    for kind in KINDS:
+        kind.add_parser(kinds)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""The launch that a job runs: its study file and options, checked as the launch itself would check them."""
+
+import argparse
+from collections.abc import Sequence
+
+from orchestrator import sweep
+from orchestrator.errors import InputError
+from orchestrator.studyfile import ConfigError, Study, load
+
+UNKNOWN_CONTENT = "0" * 64
+"""Stands for the content of a run's weights: the job looks it up."""
+
+
+def checked_launch(spec: str, words: Sequence[str]) -> tuple[Study, argparse.Namespace]:
+    """The study and the options of ``python -m orchestrator.sweep SPEC WORDS``, where the words stand after ``--``.
+
+    Raises:
+        InputError: the study file cannot be run, or an option has no place in a job.
+    """
+    if "--" in words:
+        raise InputError("options of the sweep: one -- is enough, it ends the options of the job")
+    options = sweep.parser().parse_args([*words, "--", spec])
+    if options.address is not None:
+        raise InputError(f"--address {options.address}: a job starts a Ray of its own; leave it away")
+    if options.dry_run:
+        raise InputError("--dry-run: give it before --, to see the job, or to the sweep itself, to see what would run")
+    try:
+        return load(spec, options.set, content_of=lambda *_: UNKNOWN_CONTENT), options
+    except ConfigError as error:
+        raise InputError(str(error)) from error
