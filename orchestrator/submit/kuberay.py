@@ -25,24 +25,36 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = kinds.add_parser(
         "kuberay",
         help="a RayJob on Kubernetes (kubectl, KubeRay)",
-        usage="%(prog)s SPEC --image IMAGE (--claim NAME | --storage s3://...) [...] [--dry-run] [-- options of the sweep]",
+        usage="%(prog)s SPEC --image IMAGE (--claim NAME | --storage s3://...) [...] [--dry-run] [-- OPTIONS]",
         description="Submit the launch of a study as a RayJob, which starts anew after a failure and continues.",
+        epilog="OPTIONS: those of python -m orchestrator.sweep",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("spec", metavar="SPEC", help="study file; the job gets it as it is now")
     add("--image", required=True, help="image with this package and Ray (deploy/Dockerfile)")
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--claim", metavar="NAME", help=f"ReadWriteMany claim, mounted at {SHARED}; studies lie in studies/")
+    place.add_argument(
+        "--claim", metavar="NAME", help=f"ReadWriteMany claim, mounted at {SHARED}; studies lie in studies/"
+    )
     place.add_argument("--storage", metavar="s3://...", help="bucket and folder of the studies")
     add("--data", metavar="s3://...", help="with --storage: what every pod copies to /data before it begins")
-    add("--secret", default="dropclass-s3", help="with --storage: Secret with AWS_ACCESS_KEY_ID and its like (%(default)s)")
+    add(
+        "--secret",
+        default="dropclass-s3",
+        help="with --storage: Secret with AWS_ACCESS_KEY_ID and its like (%(default)s)",
+    )
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable of the job's pods; repeatable")
     add("--mlflow", metavar="URI", help="MLflow server, as pods reach it")
     add("--name", help="name of the RayJob (default: that of the study)")
     add("--namespace", metavar="NS", help="namespace (default: that of kubectl's context)")
     add("--workers", type=_whole, default=2, metavar="N", help="nodes to start with (%(default)s)")
-    add("--max-workers", type=_whole, metavar="N", help="nodes at most, as trials wait (default: as many as to start with)")
+    add(
+        "--max-workers",
+        type=_whole,
+        metavar="N",
+        help="nodes at most, as trials wait (default: as many as to start with)",
+    )
     add("--gpus-per-node", type=_whole, metavar="N", help="GPUs of a node (default: what one trial needs)")
     add("--cpus-per-node", type=_whole, default=8, metavar="N", help="CPUs of a node (%(default)s)")
     add("--memory-per-node", default="32Gi", metavar="SIZE", help="memory of a node (%(default)s)")
@@ -134,7 +146,9 @@ def _check(options: argparse.Namespace, study: Study) -> None:
         raise InputError(f"--data {options.data}: an s3:// address, beside --storage; a claim holds data itself")
     if not re.fullmatch("[0-9]+([.][0-9]+)?([KMGT]i?)?", options.memory_per_node):
         raise InputError(f"--memory-per-node {options.memory_per_node}: not a size such as 32Gi")
-    if options.name and (len(options.name) > LONGEST_NAME or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", options.name)):
+    if options.name and (
+        len(options.name) > LONGEST_NAME or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", options.name)
+    ):
         raise InputError(
             f"--name {options.name}: not a name for Kubernetes: a-z, 0-9 and -, a letter first, {LONGEST_NAME} at most"
         )
@@ -171,7 +185,9 @@ def _apply(manifest: str, namespace: str | None) -> None:
     except FileNotFoundError as error:
         raise InputError("kubectl: not found; install it, or apply what --dry-run prints where it is") from error
     if done.returncode != 0:
-        raise InputError(f"kubectl refuses the job: {'; '.join(filter(None, map(str.strip, done.stderr.splitlines())))}")
+        raise InputError(
+            f"kubectl refuses the job: {'; '.join(filter(None, map(str.strip, done.stderr.splitlines())))}"
+        )
 
 
 def _tell(name: str, study: str, options: argparse.Namespace) -> None:

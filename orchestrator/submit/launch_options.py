@@ -16,7 +16,7 @@ def checked_launch(
 ) -> tuple[Study, argparse.Namespace]:
     """The study and the options of ``python -m orchestrator.sweep SPEC WORDS``, where the words stand after ``--``.
 
-    The environment is that of the job: None where it is the one here.
+    The environment is that of the job, on machines that have their own data: None where both are those of this machine.
 
     Raises:
         InputError: the study file cannot be run, or an option has no place in a job.
@@ -29,6 +29,8 @@ def checked_launch(
     if options.dry_run:
         raise InputError("--dry-run: give it before --, to see the job, or to the sweep itself, to see what would run")
     try:
-        return load(spec, options.set, env=environment, content_of=lambda *_: UNKNOWN_CONTENT), options
+        here = environment is None
+        study = load(spec, options.set, environment, lambda *_: UNKNOWN_CONTENT, data_here=here)
     except ConfigError as error:
         raise InputError(str(error)) from error
+    return study, options

@@ -39,7 +39,10 @@ def study_map(name: str, files: Mapping[str, str]) -> str:
     size = sum(len(text.encode()) for text in files.values())
     if size > MOST_BYTES:
         raise InputError(f"the study file has {size} bytes; a ConfigMap takes {MOST_BYTES}")
-    entries = [f"  {key}: |\n{_block(text)}" if _plain(text) else f"  {key}: {json.dumps(text)}\n" for key, text in files.items()]
+    entries = [
+        f"  {key}: |\n{_block(text)}" if _plain(text) else f"  {key}: {json.dumps(text)}\n"
+        for key, text in files.items()
+    ]
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {json.dumps(name)}\ndata:\n{''.join(entries)}"
 
 
