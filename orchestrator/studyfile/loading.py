@@ -48,10 +48,13 @@ def load(
     overrides: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     content_of: ContentOf | None = None,
+    *,
+    data_here: bool = True,
 ) -> Study:
     """Read and check a study file; the arguments are those of `read_mapping`.
 
-    ``content_of`` fetches weights of MLflow runs; without it a study that names some is refused.
+    ``content_of`` fetches weights of MLflow runs; without it a study that names some is refused. ``data_here`` says
+    whether the data must lie on this machine.
 
     Raises:
         ConfigError: the file cannot be read or run; holds every mistake in it.
@@ -60,13 +63,13 @@ def load(
     root = read_mapping(path, "a study file", TYPES, mistakes, overrides, env, _name_shorthands)
     if content_of is not None:
         root = with_contents(root, content_of, mistakes)
-    study = _check(root, Path(path), mistakes)
+    study = _check(root, Path(path), mistakes, data_here)
     if study is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return study
 
 
-def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
+def _check(root: Node, path: Path, mistakes: list[Mistake], data_here: bool) -> Study | None:
     mistakes.extend(_key_mistakes(root))
     entries = entries_of(root)
     trial = check_domains(Node({k: v for k, v in entries.items() if k in TRIAL_KEYS}, root.place), (), mistakes)
@@ -74,7 +77,8 @@ def _check(root: Node, path: Path, mistakes: list[Mistake]) -> Study | None:
     spec = _read_spec(Node(rest, root.place), mistakes)
     first = check_trials(trial, mistakes)
     check_suppression(trial, mistakes)
-    check_data_sets(trial, mistakes)
+    if data_here:
+        check_data_sets(trial, mistakes)
     check_metrics(trial, _metrics(rest.get("objective")), mistakes)
     if spec is None:
         return None

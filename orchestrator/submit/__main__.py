@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.errors import InputError
-from orchestrator.submit import slurm
+from orchestrator.submit import kuberay, slurm
 
-KINDS = (slurm,)
+KINDS = (slurm, kuberay)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

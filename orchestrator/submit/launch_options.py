@@ -1,7 +1,7 @@
 """The launch that a job runs: its study file and options, checked as the launch itself would check them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator import sweep
 from orchestrator.errors import InputError
@@ -11,8 +11,12 @@ UNKNOWN_CONTENT = "0" * 64
 """Stands for the content of a run's weights: the job looks it up."""
 
 
-def checked_launch(spec: str, words: Sequence[str]) -> tuple[Study, argparse.Namespace]:
+def checked_launch(
+    spec: str, words: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[Study, argparse.Namespace]:
     """The study and the options of ``python -m orchestrator.sweep SPEC WORDS``, where the words stand after ``--``.
+
+    The environment is that of the job, on machines that have their own data: None where both are those of this machine.
 
     Raises:
         InputError: the study file cannot be run, or an option has no place in a job.
@@ -25,6 +29,8 @@ def checked_launch(spec: str, words: Sequence[str]) -> tuple[Study, argparse.Nam
     if options.dry_run:
         raise InputError("--dry-run: give it before --, to see the job, or to the sweep itself, to see what would run")
     try:
-        return load(spec, options.set, content_of=lambda *_: UNKNOWN_CONTENT), options
+        here = environment is None
+        study = load(spec, options.set, environment, lambda *_: UNKNOWN_CONTENT, data_here=here)
     except ConfigError as error:
         raise InputError(str(error)) from error
+    return study, options
