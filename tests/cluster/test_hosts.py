@@ -1,0 +1,85 @@
+"""Studies on several hosts: hosts that join, die and are cut off, and drivers that are continued elsewhere.
+
+Each test says on stdout how many seconds passed (``-s``); what they may be is not asserted, machines differ.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from host_studies import Launch, Studies
+from hosts import hosts, obstacle
+
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
+EPOCHS = 5
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
+    folder = tmp_path_factory.mktemp("hosts")
+    home = folder / "home"
+    home.mkdir()
+    with hosts(folder / "hosts", ["a", "b", "c"], HOME=str(home)) as members:
+        yield Studies(members, folder)
+
+
+def ended_well(launch: Launch, trials: int) -> None:
+    assert launch.wait() == 0, launch.output
+    records = launch.records
+    assert len(records) == trials
+    assert all(len(record.epochs) == EPOCHS for record in records), records
+    assert {record.state.name for record in records} == {"COMPLETE"}
+
+
+def trained_again(launch: Launch) -> int:
+    """How many epochs were trained more than once."""
+    return Counter(Counter((note.seed, note.epoch) for note in launch.notes).values())[2]
+
+
+def test_a_host_that_joins_gets_a_trial(studies: Studies) -> None:
+    studies.hold("a", "b")
+    launch = studies.give("a", "join", "--set", "search.trials=10")
+    launch.wait_for(lambda note: note.host == "b")
+    joined = studies.join("c")
+    first = launch.wait_for(lambda note: note.host == "c")
+    print(f"joined: first trial after {first.began - joined:.1f} s")
+    ended_well(launch, 10)
+    print(launch.output)
+
+
+def test_a_trial_of_a_killed_host_runs_elsewhere(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    launch = studies.give("a", "killed")
+    seen = launch.wait_for(lambda note: note.host == "c", 2)
+    studies.kill("c")
+    again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "c")
+    print(f"host killed: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
+    ended_well(launch, 6)
+    print(launch.output)
+    assert again.epoch in (3, 4)
+
+
+def test_a_partition_costs_the_epoch_in_flight(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    launch = studies.give("a", "partition", "--set", "search.trials=8")
+    seen = launch.wait_for(lambda note: note.host == "b", 2)
+    studies.hosts["b"].cut()
+    again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "b")
+    print(f"cut off: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
+    studies.hosts["b"].mend()
+    ended_well(launch, 8)
+    print(launch.output)
+    print("epochs trained twice:", trained_again(launch), launch.notes)
+    studies.kill("b")
+
+
+def test_a_killed_driver_is_continued_from_another_host(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    first = studies.give("b", "driver", "--set", "search.trials=3")
+    seen = first.wait_for(lambda note: note.epoch > 0, 4)
+    first.kill()
+    second = studies.give("c", "driver", "--set", "search.trials=3")
+    goes_on = second.wait_for(lambda note: note.began > seen.ended + 1)
+    print(f"driver killed: another host goes on after {goes_on.began - seen.ended:.1f} s")
+    ended_well(second, 3)
+    print(second.output)
