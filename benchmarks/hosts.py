@@ -7,6 +7,7 @@ system, but for Ray's temporary folder. Needs root, iproute2 and util-linux; not
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ QUICK_CHECKS = {
     "RAY_health_check_failure_threshold": "3",
 }
 """For the head: it misses a node within seconds; by default it takes a minute."""
-PROGRAMS = ("ip", "nsenter", "unshare", "mount")
+PROGRAMS = ("ip", "nsenter", "unshare", "setpriv", "mount")
 # ip netns exec would mount another /sys, in which SLURM's and others' control groups are missing: nsenter does not.
 _BOOT = """
 hostname "$1"; mount --bind "$2" "$3"; mount --bind "$4" /etc/hosts; echo up; exec > /dev/null; shift 4; exec "$@"
@@ -88,7 +89,8 @@ class Host:
         shutil.rmtree(own, ignore_errors=True)  # a machine that starts has no sockets of its last life
         own.mkdir()
         init = ("tini", "--", "sleep", "infinity") if shutil.which("tini") else _INIT
-        command = ["nsenter", f"--net=/run/netns/{self.network}", "unshare", "-m", "-u", "-p", "-f", "--kill-child"]
+        command = ["setpriv", "--pdeathsig", "KILL"]  # not even SIGKILL of this process leaves a host behind
+        command += ["nsenter", f"--net=/run/netns/{self.network}", "unshare", "-m", "-u", "-p", "-f", "--kill-child"]
         command += ["--mount-proc", "bash", "-ec", _BOOT, "bash", hostname or self.name, str(own), str(_ray_folder())]
         command += [str(self.folder / "hosts"), *init]
         # of a group of its own: Ctrl-C is for whoever holds the hosts
@@ -165,12 +167,14 @@ class Host:
         assert code == 0, f"{' '.join(command)} on {self.name}: exit code {code}\n{text}"
         return text
 
-    def start_ray(self, head: "Host | None" = None, environment: Mapping[str, str] | None = None) -> None:
+    def start_ray(
+        self, head: "Host | None" = None, environment: Mapping[str, str] | None = None, *options: str
+    ) -> None:
         """Start a Ray node there, of one CPU: the head of a cluster, or one that joins the cluster of ``head``."""
         where = f"--address={head.address}:{PORT}" if head else f"--head --port={PORT} --include-dashboard=false"
         command = [str(Path(sys.executable).with_name("ray")), "start", *where.split()]
         command += [f"--node-ip-address={self.address}", "--num-cpus=1", "--object-store-memory=100000000"]
-        self.run([*command, "--disable-usage-stats"], environment=environment)
+        self.run([*command, "--disable-usage-stats", *options], environment=environment)
 
 
 def pid_of(process: subprocess.Popen[str]) -> psutil.Process:
@@ -197,9 +201,10 @@ def hosts(folder: Path, names: Sequence[str], **environment: str) -> Iterator[di
     }
     lines = ["127.0.0.1 localhost", *(f"{host.address} {name}" for name, host in members.items())]
     (folder / "hosts").write_text("\n".join(lines) + "\n")
+    _remove_networks_of_the_dead()
     try:
         _lay_cables(switch, list(members.values()))
-        yield members
+        yield dict(members)
     finally:
         for host in members.values():
             host.kill()
@@ -209,6 +214,14 @@ def hosts(folder: Path, names: Sequence[str], **environment: str) -> Iterator[di
                 _ip("netns", "delete", network)
                 assert not left, f"processes are left in {network}: {left}"
         assert prefix not in _ip("netns", "list")
+
+
+def _remove_networks_of_the_dead() -> None:
+    """Hosts die with the process that holds them, whatever ends it; the names of their networks do not."""
+    for line in _ip("netns", "list").splitlines():
+        name = line.split()[0]
+        if (holder := re.fullmatch(r"hosts-(\d+)-\d+-.+", name)) and not psutil.pid_exists(int(holder[1])):
+            _ip("netns", "delete", name)
 
 
 def _lay_cables(switch: str, members: Sequence[Host]) -> None:

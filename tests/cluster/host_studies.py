@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PATHS = (ROOT, ROOT / "tests/orchestrator", ROOT / "tests/cluster")
 PATIENCE_S = 150.0
 """Far beyond what anything here takes."""
+FOR_HEADS = {**QUICK_CHECKS, "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 STUDY = """
 study: s
 objective: {metric: val/miou, mode: max}
@@ -116,14 +117,14 @@ class Studies:
         self.hosts[name].kill()
         self.nodes = [node for node in self.nodes if node != name]
 
-    def join(self, name: str) -> float:
+    def join(self, name: str, *options: str) -> float:
         """Start a host anew, and Ray there; returns when it was ready, in seconds since 1970."""
         host = self.hosts[name]
         host.kill()
         host.mend()
         host.start()
         head = self.hosts[self.nodes[0]] if self.nodes else None
-        host.start_ray(head, {**self.environment, **({} if head else QUICK_CHECKS)})
+        host.start_ray(head, {**self.environment, **({} if head else FOR_HEADS)}, *options)
         self.nodes.append(name)
         return time.time()
 
@@ -143,15 +144,17 @@ class Studies:
         return storage
 
     def command(self, name: str, *options: str) -> list[str]:
+        """The command of a study."""
         storage = self.storage(name)
         sweep = str(ROOT / "tests/cluster/fake_sweep.py")
         return [sys.executable, sweep, str(storage / "s.yaml"), "--storage", str(storage), *options]
 
-    def give(self, where: str, name: str, *options: str, joins: bool = True, **environment: str) -> Launch:
+    def give(self, where: str, name: str, *options: str) -> Launch:
         """Give the command of a study on a host, with the address of the cluster."""
+        address = f"{self.hosts[self.nodes[0]].address}:{PORT}"
+        return self.start(where, name, self.command(name, "--address", address, *options))
+
+    def start(self, where: str, name: str, command: Sequence[str]) -> Launch:
+        """Start a command that runs a study."""
         self.launches += 1
-        at = ["--address", f"{self.hosts[self.nodes[0]].address}:{PORT}"] if joins else []
-        command = self.command(name, *at, *options)
-        return Launch(
-            self.hosts[where], self.folder / name, self.launches, command, {**self.environment, **environment}
-        )
+        return Launch(self.hosts[where], self.folder / name, self.launches, command, self.environment)

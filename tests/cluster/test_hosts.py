@@ -3,12 +3,16 @@
 Each test says on stdout how many seconds passed (``-s``); what they may be is not asserted, machines differ.
 """
 
+import os
+import secrets
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from host_studies import Launch, Studies
-from hosts import hosts, obstacle
+from hosts import PORT, hosts, obstacle
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
 EPOCHS = 5
@@ -18,7 +22,8 @@ EPOCHS = 5
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
     folder = tmp_path_factory.mktemp("hosts")
     home = folder / "home"
-    home.mkdir()
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray/auth_token").write_text(secrets.token_hex(32))  # as any local run leaves one
     with hosts(folder / "hosts", ["a", "b", "c"], HOME=str(home)) as members:
         yield Studies(members, folder)
 
@@ -83,3 +88,53 @@ def test_a_killed_driver_is_continued_from_another_host(studies: Studies) -> Non
     print(f"driver killed: another host goes on after {goes_on.began - seen.ended:.1f} s")
     ended_well(second, 3)
     print(second.output)
+
+
+def test_a_token_that_exists_is_used(studies: Studies, tmp_path: Path) -> None:
+    """All tests of this file run under a home with a token, as any local run leaves one; this one runs without."""
+    studies.hold("a", "b", "c")
+    command = studies.command("token", "--address", f"{studies.hosts['a'].address}:{PORT}")
+    launch = studies.start("a", "token", ["env", f"HOME={tmp_path}", *command])
+    assert launch.wait() == 2
+    assert "token" in launch.output
+
+
+def test_the_same_name_and_number_elsewhere_steal_no_study(studies: Studies) -> None:
+    """Containers often have equal names and equal numbers of processes."""
+    studies.hold("a", "b")
+    first = studies.give("a", "same", "--set", "search.trials=2")
+    first.wait_for(lambda note: note.epoch > 0)
+    studies.hosts["c"].start(hostname="a")
+    second = studies.start("c", "same", studies.command("same", "--no-wait"))
+    assert second.wait() == os.EX_TEMPFAIL, second.output
+    ended_well(first, 2)
+
+
+def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
+    studies.clear()
+    command = [str(Path(sys.executable).with_name("ray")), "symmetric-run", "--min-nodes", "2", "--num-cpus", "1"]
+    command += ["--address", f"{studies.hosts['a'].address}:{PORT}", "--", *studies.command("symmetric")]
+    for name in ("a", "b"):
+        studies.hosts[name].start()
+    launch, other = (studies.start(name, "symmetric", command) for name in ("a", "b"))
+    ended_well(launch, 6)
+    assert {note.host for note in launch.notes} == {"a", "b"}
+    other.wait()
+
+
+def test_a_ray_job_is_stopped_in_order_and_continued(studies: Studies) -> None:
+    studies.clear()
+    studies.join("a", "--include-dashboard=true")
+    ray = str(Path(sys.executable).with_name("ray"))
+    host = studies.hosts["a"]
+    command = studies.command("job", "--set", "search.trials=3")
+    first = studies.start("a", "job", [ray, "job", "submit", "--submission-id", "first", "--", *command])
+    first.wait_for(lambda note: note.epoch == 3)
+    host.run([ray, "job", "stop", "first"], environment=studies.environment)
+    first.wait()
+    print(first.output)
+    assert {record.state.name for record in first.records} == {"INTERRUPTED"}
+    second = studies.start("a", "job", [ray, "job", "submit", "--submission-id", "second", "--", *command])
+    ended_well(second, 3)
+    print(second.output)
+    assert trained_again(second) == 0
