@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,21 +50,23 @@ class SeveralHosts(Ground):
 
     def found(self, head: str) -> None:
         """Switch all hosts off and on again, and form a new cluster."""
-        for host in self.hosts.values():
-            host.kill()
         self.head, self.address = head, f"{self.hosts[head].address}:{PORT}"
-        self.hosts[head].start()
+        for name in self.hosts:
+            self._switch_on(name)
         self.hosts[head].start_ray(environment=QUICK_CHECKS)
-        for name in self.others:
-            self.join(name)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda name: self.hosts[name].start_ray(self.hosts[head]), self.others))
 
     def join(self, name: str) -> None:
         """Switch a host off and on again; it joins the cluster."""
+        self._switch_on(name)
+        self.hosts[name].start_ray(self.hosts[self.head])
+
+    def _switch_on(self, name: str) -> None:
         host = self.hosts[name]
         host.kill()
         host.mend()
         host.start()
-        host.start_ray(self.hosts[self.head])
 
     def give(self, command: Sequence[str], log: Path) -> "subprocess.Popen[str]":
         """Start a command on any host."""

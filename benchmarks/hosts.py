@@ -83,13 +83,13 @@ class Host:
         return program in names
 
     def start(self, hostname: str | None = None) -> None:
-        """Switch it on, or on again; its network was there all the time."""
+        """Switch it on, or on again; it dies with the thread that does. Its network was there all the time."""
         assert self._outer is None, f"{self.name} is on"
         own = self.folder / self.name
         shutil.rmtree(own, ignore_errors=True)  # a machine that starts has no sockets of its last life
         own.mkdir()
         init = ("tini", "--", "sleep", "infinity") if shutil.which("tini") else _INIT
-        command = ["setpriv", "--pdeathsig", "KILL"]  # not even SIGKILL of this process leaves a host behind
+        command = ["setpriv", "--pdeathsig", "KILL"]  # not even a SIGKILL here leaves a host behind
         command += ["nsenter", f"--net=/run/netns/{self.network}", "unshare", "-m", "-u", "-p", "-f", "--kill-child"]
         command += ["--mount-proc", "bash", "-ec", _BOOT, "bash", hostname or self.name, str(own), str(_ray_folder())]
         command += [str(self.folder / "hosts"), *init]

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,9 +105,9 @@ class Studies:
             self.clear()
         for name in self.hosts.keys() - set(names):
             self.kill(name)
-        for name in names:
-            if name not in self.nodes:
-                self.join(name)
+        if not self.nodes:
+            self.join(names[0])
+        self.join(*(name for name in names if name not in self.nodes))
 
     def clear(self) -> None:
         """Kill all hosts."""
@@ -117,15 +118,17 @@ class Studies:
         self.hosts[name].kill()
         self.nodes = [node for node in self.nodes if node != name]
 
-    def join(self, name: str, *options: str) -> float:
-        """Start a host anew, and Ray there; returns when it was ready, in seconds since 1970."""
-        host = self.hosts[name]
-        host.kill()
-        host.mend()
-        host.start()
+    def join(self, *names: str, options: Sequence[str] = ()) -> float:
+        """Start hosts anew, and Ray there; returns when it was ready, in seconds since 1970."""
         head = self.hosts[self.nodes[0]] if self.nodes else None
-        host.start_ray(head, {**self.environment, **({} if head else FOR_HEADS)}, *options)
-        self.nodes.append(name)
+        environment = self.environment if head else {**self.environment, **FOR_HEADS}
+        for name in names:  # not in the threads: a host dies with the thread that started it
+            self.hosts[name].kill()
+            self.hosts[name].mend()
+            self.hosts[name].start()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda name: self.hosts[name].start_ray(head, environment, *options), names))
+        self.nodes += names
         return time.time()
 
     @property

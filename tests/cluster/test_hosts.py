@@ -124,7 +124,7 @@ def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
 
 def test_a_ray_job_is_stopped_in_order_and_continued(studies: Studies) -> None:
     studies.clear()
-    studies.join("a", "--include-dashboard=true")
+    studies.join("a", options=["--include-dashboard=true"])
     ray = str(Path(sys.executable).with_name("ray"))
     host = studies.hosts["a"]
     command = studies.command("job", "--set", "search.trials=3")
