@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ PATHS = (ROOT, ROOT / "tests/orchestrator", ROOT / "tests/cluster")
 PATIENCE_S = 150.0
 """Far beyond what anything here takes."""
 FOR_HEADS = {**QUICK_CHECKS, "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+TOKEN = {"RAY_AUTH_MODE": "token"}
+"""A head that finds a token in its home locks itself by itself; Ray's other commands use it only when told so."""
 STUDY = """
 study: s
 objective: {metric: val/miou, mode: max}
@@ -121,7 +123,7 @@ class Studies:
     def join(self, *names: str, options: Sequence[str] = ()) -> float:
         """Start hosts anew, and Ray there; returns when it was ready, in seconds since 1970."""
         head = self.hosts[self.nodes[0]] if self.nodes else None
-        environment = self.environment if head else {**self.environment, **FOR_HEADS}
+        environment = {**self.environment, **(TOKEN if head else FOR_HEADS)}
         for name in names:  # not in the threads: a host dies with the thread that started it
             self.hosts[name].kill()
             self.hosts[name].mend()
@@ -134,8 +136,12 @@ class Studies:
     @property
     def environment(self) -> dict[str, str]:
         """Of everything that runs a study."""
-        paths = os.pathsep.join(map(str, PATHS))
-        return {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", NOTES: str(self.folder / "notes.txt")}
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # of ray
+            "PYTHONPATH": os.pathsep.join(map(str, PATHS)),
+            "OMP_NUM_THREADS": "1",
+            NOTES: str(self.folder / "notes.txt"),
+        }
 
     def storage(self, name: str) -> Path:
         """The folder of a study; the notes of the one before are gone: trials of one have the seeds of the other's."""
@@ -157,7 +163,10 @@ class Studies:
         address = f"{self.hosts[self.nodes[0]].address}:{PORT}"
         return self.start(where, name, self.command(name, "--address", address, *options))
 
-    def start(self, where: str, name: str, command: Sequence[str]) -> Launch:
+    def start(
+        self, where: str, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Launch:
         """Start a command that runs a study."""
         self.launches += 1
-        return Launch(self.hosts[where], self.folder / name, self.launches, command, self.environment)
+        together = {**self.environment, **(environment or {})}
+        return Launch(self.hosts[where], self.folder / name, self.launches, command, together)

@@ -5,17 +5,15 @@ Each test says on stdout how many seconds passed (``-s``); what they may be is n
 
 import os
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_studies import Launch, Studies
+from host_studies import TOKEN, Launch, Studies
 from hosts import PORT, hosts, obstacle
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
-EPOCHS = 5
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +26,19 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
         yield Studies(members, folder)
 
 
-def ended_well(launch: Launch, trials: int) -> None:
+def ended_well(launch: Launch, trials: int, epochs: int = 5) -> None:
     assert launch.wait() == 0, launch.output
     records = launch.records
     assert len(records) == trials
-    assert all(len(record.epochs) == EPOCHS for record in records), records
+    assert all(len(record.epochs) == epochs for record in records), records
     assert {record.state.name for record in records} == {"COMPLETE"}
+
+
+def told(launch: Launch) -> None:
+    """Print what the launch said of nodes."""
+    for line in launch.output.splitlines():
+        if any(word in line for word in ("node", "joined", "lost", "at a time")) and "/hosts0/" not in line:
+            print(f"  {line}")
 
 
 def trained_again(launch: Launch) -> int:
@@ -49,7 +54,7 @@ def test_a_host_that_joins_gets_a_trial(studies: Studies) -> None:
     first = launch.wait_for(lambda note: note.host == "c")
     print(f"joined: first trial after {first.began - joined:.1f} s")
     ended_well(launch, 10)
-    print(launch.output)
+    told(launch)
 
 
 def test_a_trial_of_a_killed_host_runs_elsewhere(studies: Studies) -> None:
@@ -60,21 +65,21 @@ def test_a_trial_of_a_killed_host_runs_elsewhere(studies: Studies) -> None:
     again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "c")
     print(f"host killed: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
     ended_well(launch, 6)
-    print(launch.output)
+    told(launch)
     assert again.epoch in (3, 4)
 
 
 def test_a_partition_costs_the_epoch_in_flight(studies: Studies) -> None:
     studies.hold("a", "b", "c")
-    launch = studies.give("a", "partition", "--set", "search.trials=8")
+    launch = studies.give("a", "partition", "--set", "search.trials=7")
     seen = launch.wait_for(lambda note: note.host == "b", 2)
     studies.hosts["b"].cut()
     again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "b")
     print(f"cut off: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
     studies.hosts["b"].mend()
-    ended_well(launch, 8)
-    print(launch.output)
-    print("epochs trained twice:", trained_again(launch), launch.notes)
+    ended_well(launch, 7)
+    told(launch)
+    print(f"epochs trained twice: {trained_again(launch)}")
     studies.kill("b")
 
 
@@ -87,14 +92,14 @@ def test_a_killed_driver_is_continued_from_another_host(studies: Studies) -> Non
     goes_on = second.wait_for(lambda note: note.began > seen.ended + 1)
     print(f"driver killed: another host goes on after {goes_on.began - seen.ended:.1f} s")
     ended_well(second, 3)
-    print(second.output)
+    told(second)
 
 
 def test_a_token_that_exists_is_used(studies: Studies, tmp_path: Path) -> None:
     """All tests of this file run under a home with a token, as any local run leaves one; this one runs without."""
     studies.hold("a", "b", "c")
     command = studies.command("token", "--address", f"{studies.hosts['a'].address}:{PORT}")
-    launch = studies.start("a", "token", ["env", f"HOME={tmp_path}", *command])
+    launch = studies.start("a", "token", command, {"HOME": str(tmp_path)})
     assert launch.wait() == 2
     assert "token" in launch.output
 
@@ -112,12 +117,17 @@ def test_the_same_name_and_number_elsewhere_steal_no_study(studies: Studies) -> 
 
 def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
     studies.clear()
-    command = [str(Path(sys.executable).with_name("ray")), "symmetric-run", "--min-nodes", "2", "--num-cpus", "1"]
-    command += ["--address", f"{studies.hosts['a'].address}:{PORT}", "--", *studies.command("symmetric")]
+    command = ["ray", "symmetric-run", "--min-nodes", "2", "--num-cpus", "1"]
+    command += [
+        "--address",
+        f"{studies.hosts['a'].address}:{PORT}",
+        "--",
+        *studies.command("symmetric", "--set", "search.trials=4"),
+    ]
     for name in ("a", "b"):
         studies.hosts[name].start()
-    launch, other = (studies.start(name, "symmetric", command) for name in ("a", "b"))
-    ended_well(launch, 6)
+    launch, other = (studies.start(name, "symmetric", command, TOKEN) for name in ("a", "b"))
+    ended_well(launch, 4)
     assert {note.host for note in launch.notes} == {"a", "b"}
     other.wait()
 
@@ -125,16 +135,12 @@ def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
 def test_a_ray_job_is_stopped_in_order_and_continued(studies: Studies) -> None:
     studies.clear()
     studies.join("a", options=["--include-dashboard=true"])
-    ray = str(Path(sys.executable).with_name("ray"))
-    host = studies.hosts["a"]
-    command = studies.command("job", "--set", "search.trials=3")
-    first = studies.start("a", "job", [ray, "job", "submit", "--submission-id", "first", "--", *command])
-    first.wait_for(lambda note: note.epoch == 3)
-    host.run([ray, "job", "stop", "first"], environment=studies.environment)
+    command = studies.command("job", "--set", "search.trials=1", "--set", "train.epochs=12")
+    first = studies.start("a", "job", ["ray", "job", "submit", "--submission-id", "first", "--", *command], TOKEN)
+    first.wait_for(lambda note: note.epoch == 2)
+    studies.hosts["a"].run(["ray", "job", "stop", "first"], environment={**studies.environment, **TOKEN})
     first.wait()
-    print(first.output)
-    assert {record.state.name for record in first.records} == {"INTERRUPTED"}
-    second = studies.start("a", "job", [ray, "job", "submit", "--submission-id", "second", "--", *command])
-    ended_well(second, 3)
-    print(second.output)
-    assert trained_again(second) == 0
+    assert {record.state.name for record in first.records} == {"INTERRUPTED"}, first.output
+    second = studies.start("a", "job", ["ray", "job", "submit", "--submission-id", "second", "--", *command], TOKEN)
+    ended_well(second, 1, epochs=12)
+    assert trained_again(second) == 0, second.notes
