@@ -11,6 +11,7 @@ from orchestrator.plan.planner import Planner
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from orchestrator.tracking.destination import is_behind
 from trainable.evaluate.metrics.names import repeats
 
 
@@ -21,7 +22,15 @@ class Finished:
     name: str
     """Of its MLflow experiment."""
     folder: Path
+    kept_runs: str
+    """Where MLflow's runs are read."""
     tracking: str
+    """Where they were sent."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether MLflow may lack something, as the study itself knows."""
+        return is_behind(Store(str(self.folder), "chaos"), self.tracking)
 
     @property
     def records(self) -> list[Record]:
@@ -61,7 +70,7 @@ def _run_differences(run: Finished, records: list[Record]) -> Iterator[str]:
     """What MLflow shows otherwise than the records hold it."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(run.tracking)
+    client = MlflowClient(run.kept_runs)
     experiment = client.get_experiment_by_name(run.name)
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     trials = Counter(r.data.tags["trial"] for r in runs if "trial" in r.data.tags)

@@ -1,0 +1,146 @@
+"""Studies on several hosts: hosts that join, die and are cut off, and drivers that are continued elsewhere.
+
+Each test says on stdout how many seconds passed (``-s``); what they may be is not asserted, machines differ.
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from host_studies import TOKEN, Launch, Studies
+from hosts import PORT, hosts, obstacle
+
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
+    folder = tmp_path_factory.mktemp("hosts")
+    home = folder / "home"
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray/auth_token").write_text(secrets.token_hex(32))  # as any local run leaves one
+    with hosts(folder / "hosts", ["a", "b", "c"], HOME=str(home)) as members:
+        yield Studies(members, folder)
+
+
+def ended_well(launch: Launch, trials: int, epochs: int = 5) -> None:
+    assert launch.wait() == 0, launch.output
+    records = launch.records
+    assert len(records) == trials
+    assert all(len(record.epochs) == epochs for record in records), records
+    assert {record.state.name for record in records} == {"COMPLETE"}
+
+
+def told(launch: Launch) -> None:
+    """Print what the launch said of nodes."""
+    for line in launch.output.splitlines():
+        if any(word in line for word in ("node", "joined", "lost", "at a time")) and "/hosts0/" not in line:
+            print(f"  {line}")
+
+
+def trained_again(launch: Launch) -> int:
+    """How many epochs were trained more than once."""
+    return Counter(Counter((note.seed, note.epoch) for note in launch.notes).values())[2]
+
+
+def test_a_host_that_joins_gets_a_trial(studies: Studies) -> None:
+    studies.hold("a", "b")
+    launch = studies.give("a", "join", "--set", "search.trials=10")
+    launch.wait_for(lambda note: note.host == "b")
+    joined = studies.join("c")
+    first = launch.wait_for(lambda note: note.host == "c")
+    print(f"joined: first trial after {first.began - joined:.1f} s")
+    ended_well(launch, 10)
+    told(launch)
+
+
+def test_a_trial_of_a_killed_host_runs_elsewhere(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    launch = studies.give("a", "killed")
+    seen = launch.wait_for(lambda note: note.host == "c", 2)
+    studies.kill("c")
+    again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "c")
+    print(f"host killed: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
+    ended_well(launch, 6)
+    told(launch)
+    assert again.epoch in (3, 4)
+
+
+def test_a_partition_costs_the_epoch_in_flight(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    launch = studies.give("a", "partition", "--set", "search.trials=7")
+    seen = launch.wait_for(lambda note: note.host == "b", 2)
+    studies.hosts["b"].cut()
+    again = launch.wait_for(lambda note: note.seed == seen.seed and note.host != "b")
+    print(f"cut off: its trial elsewhere after {again.began - seen.ended:.1f} s, epoch {again.epoch}")
+    studies.hosts["b"].mend()
+    ended_well(launch, 7)
+    told(launch)
+    print(f"epochs trained twice: {trained_again(launch)}")
+    studies.kill("b")
+
+
+def test_a_killed_driver_is_continued_from_another_host(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    first = studies.give("b", "driver", "--set", "search.trials=3")
+    seen = first.wait_for(lambda note: note.epoch > 0, 4)
+    first.kill()
+    second = studies.give("c", "driver", "--set", "search.trials=3")
+    goes_on = second.wait_for(lambda note: note.began > seen.ended + 1)
+    print(f"driver killed: another host goes on after {goes_on.began - seen.ended:.1f} s")
+    ended_well(second, 3)
+    told(second)
+
+
+def test_a_token_that_exists_is_used(studies: Studies, tmp_path: Path) -> None:
+    """All tests of this file run under a home with a token, as any local run leaves one; this one runs without."""
+    studies.hold("a", "b", "c")
+    command = studies.command("token", "--address", f"{studies.hosts['a'].address}:{PORT}")
+    launch = studies.start("a", "token", command, {"HOME": str(tmp_path)})
+    assert launch.wait() == 2
+    assert "token" in launch.output
+
+
+def test_the_same_name_and_number_elsewhere_steal_no_study(studies: Studies) -> None:
+    """Containers often have equal names and equal numbers of processes."""
+    studies.hold("a", "b")
+    first = studies.give("a", "same", "--set", "search.trials=2")
+    first.wait_for(lambda note: note.epoch > 0)
+    studies.hosts["c"].start(hostname="a")
+    second = studies.start("c", "same", studies.command("same", "--no-wait"))
+    assert second.wait() == os.EX_TEMPFAIL, second.output
+    ended_well(first, 2)
+
+
+def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
+    studies.clear()
+    command = ["ray", "symmetric-run", "--min-nodes", "2", "--num-cpus", "1"]
+    command += [
+        "--address",
+        f"{studies.hosts['a'].address}:{PORT}",
+        "--",
+        *studies.command("symmetric", "--set", "search.trials=4"),
+    ]
+    for name in ("a", "b"):
+        studies.hosts[name].start()
+    launch, other = (studies.start(name, "symmetric", command, TOKEN) for name in ("a", "b"))
+    ended_well(launch, 4)
+    assert {note.host for note in launch.notes} == {"a", "b"}
+    other.wait()
+
+
+def test_a_ray_job_is_stopped_in_order_and_continued(studies: Studies) -> None:
+    studies.clear()
+    studies.join("a", options=["--include-dashboard=true"])
+    command = studies.command("job", "--set", "search.trials=1", "--set", "train.epochs=12")
+    first = studies.start("a", "job", ["ray", "job", "submit", "--submission-id", "first", "--", *command], TOKEN)
+    first.wait_for(lambda note: note.epoch == 2)
+    studies.hosts["a"].run(["ray", "job", "stop", "first"], environment={**studies.environment, **TOKEN})
+    first.wait()
+    assert {record.state.name for record in first.records} == {"INTERRUPTED"}, first.output
+    second = studies.start("a", "job", ["ray", "job", "submit", "--submission-id", "second", "--", *command], TOKEN)
+    ended_well(second, 1, epochs=12)
+    assert trained_again(second) == 0, second.notes
