@@ -23,6 +23,7 @@ from orchestrator.launch.rounds import Round
 from orchestrator.run.deadline import Deadline
 from orchestrator.run.session import Listener, Session
 from orchestrator.run.stop import Stop
+from orchestrator.store.commands import of_study
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
 from orchestrator.store.trial_record import Record, State
@@ -175,6 +176,8 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         from orchestrator.run.tuner import run
 
         check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
+        if not opened.console.is_terminal:  # whoever reads a log cannot see the display
+            say(opened.console, f"status  {of_study('orchestrator.status', store.study, storage)}")
         wait_for_a_node(watch, resources, opened.stop.say)
         _keep_study(opened)
         tracker = _tracker(opened)
