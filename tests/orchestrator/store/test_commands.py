@@ -67,3 +67,8 @@ def test_the_interpreter_is_named_so_that_a_shell_finds_it(monkeypatch: pytest.M
     assert interpreter() == "python"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert words(interpreter()) == [sys.executable]
+
+
+@pytest.mark.parametrize("until", [["--until", "2027-01-15T08:00"], ["--until=1800000000"], []])
+def test_a_time_that_will_be_over_is_not_given_again(until: list[str]) -> None:
+    assert words(again(["s.yaml", *until, "--retry-failed"]))[3:] == ["s.yaml", "--retry-failed"]
