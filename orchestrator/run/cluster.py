@@ -133,10 +133,12 @@ def _raylet_pid() -> int:
 
 def _end_processes(raylet_pid: int) -> None:
     """Kill what is left of our own Ray, or its workers would work on for nobody."""
-    node: Any = ray._private.worker._global_node  # as above
-    node.kill_all_processes(check_alive=False, allow_graceful=False)
     mark = f"RAY_RAYLET_PID={raylet_pid}".encode()
+    with suppress(psutil.Error):
+        psutil.Process(raylet_pid).kill()  # first: it starts others in place of those that end
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
             if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                 process.kill()
+    node: Any = ray._private.worker._global_node  # as above
+    node.kill_all_processes(check_alive=False, allow_graceful=False)

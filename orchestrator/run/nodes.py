@@ -3,8 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import ray
@@ -18,9 +17,8 @@ from orchestrator.run.cluster_watch import ClusterWatch
 from orchestrator.store import layout
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
+from orchestrator.worker.versions import difference, versions
 
-PACKAGES = ("dropclass-orchestrator", "ray", "torch")
-"""Packages whose versions must be equal on all nodes."""
 POLL_S = 0.5
 """How often a launch that waits for a node looks whether there is one."""
 SURE_S = 10.0
@@ -29,7 +27,7 @@ PROBE_SECONDS = 120
 """How long a node may take to answer: it may have to start a worker first."""
 
 
-Answer: TypeAlias = tuple[str, dict[str, str], str | None]
+Answer: TypeAlias = tuple[str, Mapping[str, str], str | None]
 """A node's name, its versions, and why it cannot use the storage."""
 
 
@@ -111,11 +109,6 @@ def _is_alive(node_id: str) -> bool:
     return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that must be equal."""
-    return {name: version(name) for name in PACKAGES}
-
-
 @ray.remote(num_cpus=0)
 def _probe(storage: str, study: str) -> Answer:
     """A node's versions, and whether it can write to the storage and read what it wrote."""
@@ -132,10 +125,9 @@ def _probe(storage: str, study: str) -> Answer:
 
 
 def _check(address: str, answer: Answer) -> None:
-    (host, theirs, problem), ours = answer, versions()
+    host, theirs, problem = answer
     where = f"node {host} ({address})"
-    other = [f"{name} {theirs[name]} (here {ours[name]})" for name in PACKAGES if theirs[name] != ours[name]]
-    if other:
-        raise InputError(f"{where} has {', '.join(other)}; install the same versions everywhere")
+    if other := difference(theirs, versions()):
+        raise InputError(f"{where} has {other}")
     if problem:
         raise InputError(f"--storage: {where} cannot use it: {problem}")

@@ -21,6 +21,7 @@ from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
 from orchestrator.worker.ray_trial import RayTrial
+from orchestrator.worker.versions import versions
 
 MARGIN_S = 5.0
 """How long Ray Tune may take to leave its loop when it is interrupted, before the process ends without it."""
@@ -52,6 +53,7 @@ def run(
         timeout_s=resources.trial_timeout_s,
         backoff_s=resources.retry_backoff_s,
         system_metrics=system_metrics,
+        versions=versions(),
     )
     searcher = PlannedSearcher(session, job_of, Demand.of(resources), watch, deadline, stop)
     scheduler = PruningScheduler(session, searcher, stop)

@@ -27,6 +27,8 @@ class Job:
     """Wait after the first worker that this launch lost."""
     system_metrics: bool = False
     """Whether the machine is measured."""
+    versions: Mapping[str, str] | None = None
+    """Of the packages that must be equal everywhere; None checks nothing."""
 
 
 @dataclass(frozen=True)

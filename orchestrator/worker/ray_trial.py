@@ -7,6 +7,7 @@ next launch; only a lost worker is an error to Ray.
 """
 
 import os
+import platform
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from orchestrator.errors import one_line
 from orchestrator.worker.attempt import Attempt, StorageFailed, keep_failure
 from orchestrator.worker.job import EpochDone, Failed, Interrupted, Job, Outcome
 from orchestrator.worker.machine_fault import machine_fault
+from orchestrator.worker.versions import difference, versions
 from trainable.failure import TrialFailed
 
 
@@ -48,6 +50,8 @@ class RayTrial(tune.Trainable):
                 attempt.close()
 
     def _outcome(self) -> Outcome:
+        if self._job.versions and (other := difference(versions(), self._job.versions)):
+            return Interrupted(f"node {platform.node()}, which joined later, has {other}")
         try:
             done = self._next_epoch()
             if done.last:

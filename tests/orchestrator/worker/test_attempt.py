@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -273,3 +274,20 @@ def test_a_trial_that_hangs_is_ended_and_counts_as_failed_and_runs_again_where_a
     assert after["search-0000"].state is State.COMPLETE
     assert len(after["search-0000"].epochs) == 4
     assert after["search-0001"] == found["search-0001"]
+
+
+def test_a_node_of_other_versions_that_joined_later_runs_no_trial(planned: Planned, tmp_path: Path) -> None:
+    from orchestrator.worker.job import Interrupted
+    from orchestrator.worker.ray_trial import RayTrial
+    from orchestrator.worker.versions import versions
+
+    actor = RayTrial.__new__(RayTrial)
+    job = Job(planned, str(tmp_path), "s", "launch", "fake_fit:fit", versions={**versions(), "torch": "1.0"})
+    actor.setup({"job": job})
+    outcome = actor.step()["outcome"]
+    assert isinstance(outcome, Interrupted)
+    assert re.search(r"node .*, which joined later, has torch 2.* \(here 1\.0\); install the same", outcome.reason)
+    assert list(tmp_path.rglob("attempt*")) == []
+    actor.setup({"job": replace(job, versions=versions())})
+    assert actor.step()["done"] is False
+    actor.cleanup()
