@@ -279,12 +279,13 @@ def test_what_is_submitted_is_what_kubernetes_takes(
 
 
 def test_options_fill_the_job(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*S3, *MLFLOW, "--data", "s3://b/d", "--secret", "keys", "--env", 'ODD="a\\b: #$x', "--workers", "3"]
+    words = [*S3, *MLFLOW, "--data", "s3://b/d", "--secret", "keys", "--env", 'ODD="a\\b: #$(x', "--workers", "3"]
     study, job = printed(capsys, *words, "--max-workers", "7", "--retries", "5", "--", "--set", "search.trials=3")
     head, workers = groups(job)
     assert job["metadata"]["name"] == "shapes-1"
     assert {container["image"] for container in containers(job)} == {"registry.lab/dropclass:1"}
     assert (workers["replicas"], workers["minReplicas"], workers["maxReplicas"]) == (3, 0, 7)
+    assert {group["template"]["metadata"]["labels"]["dropclass/job"] for group in groups(job)} == {"shapes-1"}
     assert job["spec"]["backoffLimit"] == 5
     limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits == {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "1"}  # half a GPU is on one
@@ -293,7 +294,7 @@ def test_options_fill_the_job(spec: Path, capsys: pytest.CaptureFixture[str]) ->
     for container in containers(job):
         assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
     for group in (head, workers):
-        assert {"name": "ODD", "value": '"a\\b: #$x'} in group["template"]["spec"]["containers"][0]["env"]
+        assert {"name": "ODD", "value": '"a\\b: #$$(x'} in group["template"]["spec"]["containers"][0]["env"]
         assert group["template"]["spec"]["initContainers"][0]["args"] == ["s3://b/d", "/data"]
     assert head["template"]["spec"]["volumes"][0]["configMap"]["name"] == study["metadata"]["name"] == "shapes-1-study"
     assert job["spec"]["entrypoint"] == "bash /study/sweep.sh"
