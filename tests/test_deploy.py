@@ -114,7 +114,8 @@ def check_job(job: Tree) -> None:
         assert volumes[by_path["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
         assert pod["terminationGracePeriodSeconds"] > 60
     for script in [hook["exec"]["command"][2] for hook in hooks(workers)]:
-        wait = re.fullmatch(r"ray drain-node .*--deadline-remaining-seconds=(\d+) && sleep \1", script)
+        wait = re.fullmatch(r"ray drain-node .*--deadline-remaining-seconds=(\d+) && for second in {1..\1}; .*", script)
+        check_shell(script)
         assert wait
         assert int(wait[1]) < workers[0]["template"]["spec"]["terminationGracePeriodSeconds"]
 
