@@ -153,7 +153,7 @@ def _check(options: argparse.Namespace, study: Study) -> None:
             f"--name {options.name}: not a name for Kubernetes: a-z, 0-9 and -, a letter first, {LONGEST_NAME} at most"
         )
     tracking = study.spec.tracking
-    if tracking.enabled and not options.mlflow and not tracking.uri and "MLFLOW_TRACKING_URI" not in options.env:
+    if tracking.enabled and not options.mlflow and not tracking.uri:
         raise InputError("--mlflow: pods need a server, such as http://mlflow:5000; or -- --set tracking.enabled=false")
 
 
@@ -191,11 +191,11 @@ def _apply(manifest: str, namespace: str | None) -> None:
 
 
 def _tell(name: str, study: str, options: argparse.Namespace) -> None:
-    kubectl = " ".join(["kubectl", *map(quoted, _of_namespace(options.namespace))])
-    head = f"-l ray.io/originated-from-cr-name={name},ray.io/node-type=head"
+    kubectl = " ".join(map(quoted, ["kubectl", *_of_namespace(options.namespace)]))
+    head = f"-l dropclass/job={name},ray.io/node-type=head"
     storage = options.storage or f"{SHARED}/studies"
     status = f"python -m orchestrator.status {quoted(study)} --storage {quoted(storage)}"
-    pod = f"$({kubectl} get pod {head} -o name | tail -n 1)"
+    pod = f"$({kubectl} get pod {head} --field-selector=status.phase=Running -o name | tail -n 1)"
     print(f"job     {name}; end it with  {kubectl} delete rayjob {name}")
     print(f"state   {kubectl} get rayjob {name} --watch")
     print(f"log     {kubectl} logs {head} -c ray-job-submitter --follow --tail=-1")

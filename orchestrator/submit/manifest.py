@@ -19,7 +19,10 @@ MOST_BYTES = 1_000_000
 
 
 def filled(template: str, values: Values, environment: Mapping[str, str]) -> str:
-    """A manifest that ships, with these values and variables; a scalar of JSON is one of YAML as well."""
+    """A manifest that ships, with these values and variables; a scalar of JSON is one of YAML as well.
+
+    Kubernetes reads ``$(NAME)`` in a variable as another one, and ``$$(`` as what it says.
+    """
     text = template[template.index("apiVersion:") :]
     for option, value in values.items():
         if value is None:
@@ -28,7 +31,7 @@ def filled(template: str, values: Values, environment: Mapping[str, str]) -> str
         text = re.sub(rf"(?m)^ *# (begin|end) {option}\n", "", text)
         scalar = json.dumps(value, ensure_ascii=False).replace("\\", r"\\")
         text = re.sub(rf"(?m)^( *(?:- )?(?:[^\s:]+: )?)\S.* # {option}$", rf"\g<1>{scalar}", text)
-    variables = [json.dumps({"name": name, "value": value}) for name, value in environment.items()]
+    variables = [json.dumps({"name": name, "value": value.replace("$(", "$$(")}) for name, value in environment.items()]
     return re.sub(
         r"(?m)^( *)# --env\n", lambda match: "".join(f"{match[1]}- {variable}\n" for variable in variables), text
     )
