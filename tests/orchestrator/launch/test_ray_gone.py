@@ -122,6 +122,7 @@ def test_nodes_that_join_leave_and_are_lost_are_told_and_counted(study: Make, pl
     import ray
     from ray._raylet import GcsClient
     from ray.cluster_utils import Cluster
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     stop = Stop("again", lambda _: None)
     told: list[str] = []
@@ -135,6 +136,12 @@ def test_nodes_that_join_leave_and_are_lost_are_told_and_counted(study: Make, pl
         resources = study("resources.cpu=1").spec.resources
         with ClusterWatch(resources, told.append, stop.give_up, own=False) as watch:
             assert watch.slots == 3
+            here = NodeAffinitySchedulingStrategy(leaving.node_id, soft=False)
+            work = ray.remote(num_cpus=1)(lambda: (place / "at-work").touch() or time.sleep(600))
+            work.options(scheduling_strategy=here).remote()
+            end = time.monotonic() + 60
+            while not (place / "at-work").exists() and time.monotonic() < end:
+                time.sleep(0.1)  # a node that is idle would be gone at once
             client = GcsClient(address=cluster.address)
             assert client.drain_node(leaving.node_id, 2, "the machine is taken back", int(1e13))  # a preemption
 
