@@ -5,6 +5,8 @@ Each test says on stdout how many seconds passed (``-s``); what they may be is n
 
 import os
 import secrets
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +39,7 @@ def ended_well(launch: Launch, trials: int, epochs: int = 5) -> None:
 def told(launch: Launch) -> None:
     """Print what the launch said of nodes."""
     for line in launch.output.splitlines():
-        if any(word in line for word in ("node", "joined", "lost", "at a time")) and "/hosts0/" not in line:
+        if any(word in line for word in ("node", "joined", "lost", "gone")) and "/hosts0/" not in line:
             print(f"  {line}")
 
 
@@ -95,6 +97,23 @@ def test_a_killed_driver_is_continued_from_another_host(studies: Studies) -> Non
     told(second)
 
 
+def test_a_driver_that_is_cut_off_ends_by_itself_and_fails_no_trial(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    first = studies.give("b", "cut", "--set", "search.trials=4")
+    first.wait_for(lambda note: note.epoch == 2)
+    cut = time.time()
+    studies.hosts["b"].cut()
+    time.sleep(10)  # its node counts as lost
+    studies.hosts["b"].mend()
+    assert first.wait() == 128 + signal.SIGTERM, first.output
+    print(f"driver cut off: ended by itself after {time.time() - cut:.1f} s")
+    told(first)
+    assert not any(record.state.name == "FAILED" for record in first.records), first.output
+    again = studies.give("c", "cut", "--set", "search.trials=4")
+    ended_well(again, 4)
+    studies.kill("b")
+
+
 def test_a_token_that_exists_is_used(studies: Studies, tmp_path: Path) -> None:
     """All tests of this file run under a home with a token, as any local run leaves one; this one runs without."""
     studies.hold("a", "b", "c")
@@ -113,6 +132,18 @@ def test_the_same_name_and_number_elsewhere_steal_no_study(studies: Studies) -> 
     second = studies.start("c", "same", studies.command("same", "--no-wait"))
     assert second.wait() == os.EX_TEMPFAIL, second.output
     ended_well(first, 2)
+
+
+def test_a_launch_whose_head_dies_ends_by_itself_and_fails_no_trial(studies: Studies) -> None:
+    studies.hold("a", "b", "c")
+    launch = studies.give("b", "head", "--set", "search.trials=4")
+    launch.wait_for(lambda note: note.epoch == 2)
+    died = time.time()
+    studies.kill("a")
+    assert launch.wait() == 128 + signal.SIGTERM, launch.output
+    print(f"head killed: the launch ended by itself after {time.time() - died:.1f} s")
+    told(launch)
+    assert {record.state.name for record in launch.records} == {"INTERRUPTED"}, launch.output
 
 
 def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
