@@ -107,6 +107,8 @@ class SeveralHosts(Ground):
 
     def _lose_head(self, command: "subprocess.Popen[str]") -> None:
         """Ray does not survive its head: the command must end, and goes on in another cluster."""
+        if self.chance.random() < 0.5:
+            self.hosts[self.head].cut()  # silence, and no refusal
         self.hosts[self.head].kill()
         self._await_end(command, "its head was killed")
         self.found(self.chance.choice(self.others))
