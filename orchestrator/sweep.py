@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import InputError, TryAgain
 from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again
-from orchestrator.terminal.options import add_storage
+from orchestrator.terminal.options import add_storage, count
 
 if TYPE_CHECKING:
     from trainable.model.run_reference import RunReference
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="ADDR", help="Ray cluster to use (default: that of this job, else a Ray of this machine)")
     add("--retry-failed", action="store_true", help="run trials that failed by themselves again")
     add("--no-wait", action="store_true", help="exit with 75 at once where another launch runs the study")
-    add("--max-concurrent", type=_positive, metavar="N", help="trials at a time; replaces resources.max_concurrent")
+    add("--max-concurrent", type=count, metavar="N", help="trials at a time; replaces resources.max_concurrent")
     until = "end before: seconds since 1970, or a date like 2027-01-15T08:00; what is left exits with 75"
     add("--until", type=_moment, metavar="TIME", help=until)
     return command
@@ -120,12 +120,6 @@ def _moment(text: str) -> float:
     if seconds <= time.time():
         raise argparse.ArgumentTypeError(f"must lie ahead, got {text[:40]!r}, {time.time() - seconds:.0f} s ago")
     return seconds
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

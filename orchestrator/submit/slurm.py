@@ -11,6 +11,7 @@ from orchestrator.errors import InputError
 from orchestrator.store.commands import of_study, quoted
 from orchestrator.studyfile import Study
 from orchestrator.submit.launch_options import checked_launch
+from orchestrator.terminal.options import count
 from orchestrator.tracking.destination import is_database_file, tracking_uri, uri_setting
 
 SCRIPT = Path(__file__).with_name("templates") / "sweep.sbatch"
@@ -30,9 +31,9 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     add = parser.add_argument
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
-    add("--nodes", type=_count, metavar="N", help="nodes of the job (default: 1)")
+    add("--nodes", type=count, metavar="N", help="nodes of the job (default: 1)")
     add("--gpus-per-node", metavar="N", help="GPUs of each node, as sbatch takes them: 4, a100:4")
-    add("--cpus-per-task", type=_count, metavar="N", help="CPUs of each node: trials share them")
+    add("--cpus-per-task", type=count, metavar="N", help="CPUs of each node: trials share them")
     add("--time", metavar="T", help="wall time of each start of the job, e.g. 4:00:00")
     add("--partition", metavar="P", help="partition")
     add("--account", metavar="A", help="account")
@@ -92,9 +93,3 @@ def _log_of(job: str) -> str:
     done = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False)
     place = re.search(r"^\s*StdOut=(.+)$", done.stdout, re.MULTILINE)
     return place[1] if place else f"scontrol show job {job} tells it (StdOut)"
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
-    return int(text)

@@ -1,6 +1,7 @@
 """Options that several commands have. Imports nothing, so that a mistake in a file is told at once."""
 
 import argparse
+import re
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -14,3 +15,10 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", default="studies", metavar="DIR", help="folder of the studies (default: %(default)s)"
     )
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on, for ``type=``."""
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 999999, got {text[:20]!r}")
+    return int(text)
