@@ -6,6 +6,7 @@ It has neither munge nor control groups; partition ``low`` is preempted by ``hig
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,6 +117,8 @@ class Slurm:
 
     hosts: dict[str, Host]
     folder: Path
+    scratch: Path
+    """Where Ray's folders are, on all nodes alike: hosts share the file system."""
 
     @property
     def controller(self) -> Host:
@@ -161,7 +164,7 @@ def slurm_on_hosts(folder: Path, nodes: Sequence[str], python: str = PYTHON) -> 
     (folder / "bin/python").write_text(python)
     (folder / "bin/python").chmod(0o755)
     names = ["login", *nodes]
-    conf = folder / "slurm.conf"
+    conf, scratch = folder / "slurm.conf", Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # short, for sockets
     paths = [str(path) for path in (ROOT, ROOT / "tests/orchestrator", ROOT / "tests/cluster")]
     environment = {
         "SLURM_CONF": str(conf),
@@ -169,13 +172,14 @@ def slurm_on_hosts(folder: Path, nodes: Sequence[str], python: str = PYTHON) -> 
         "PATH": f"{folder}/bin:{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
+        "RAY_TMPDIR": str(scratch),
     }
     with hosts(folder / "hosts", names, **environment) as members:
         lines = [f"NodeName={name} NodeAddr={members[name].address} CPUs=2 RealMemory=8000" for name in nodes]
         settings = CONFIGURATION.format(folder=folder, controller="login", address=members["login"].address)
         before, _, after = settings.partition("PartitionName")
         conf.write_text("\n".join([before, *lines, f"PartitionName{after}"]))
-        slurm = Slurm(members, folder)
+        slurm = Slurm(members, folder, scratch)
         members["login"].start()
         members["login"].popen(["slurmctld", "-D", "-c"], folder / "slurmctld.out")
         for name in nodes:
@@ -183,6 +187,7 @@ def slurm_on_hosts(folder: Path, nodes: Sequence[str], python: str = PYTHON) -> 
         _wait_for_nodes(slurm, len(nodes))
         yield slurm
     assert not _processes_of(conf), "processes of SLURM's jobs are left"
+    scratch.rmdir()
 
 
 def _wait_for_nodes(slurm: Slurm, count: int) -> None:
