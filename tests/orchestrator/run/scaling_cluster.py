@@ -13,6 +13,15 @@ from pathlib import Path
 
 HEAD_ID = 51 * "f" + "00000"
 """What the provider calls the head."""
+UNUSED = {
+    "upscaling_speed": 1.0, "idle_timeout_minutes": 1, "head_node": {}, "worker_nodes": {}, "file_mounts": {},
+    "cluster_synced_files": [], "file_mounts_sync_continuously": False, "rsync_exclude": [], "rsync_filter": [],
+    "initialization_commands": [], "setup_commands": [], "head_setup_commands": [], "worker_setup_commands": [],
+    "head_start_ray_commands": [], "worker_start_ray_commands": [],
+}  # fmt: skip
+"""What a configuration must hold, though the provider has no use for it."""
+HEAD_TYPE = "ray.head.default"
+"""What the provider calls its type."""
 ADDRESS = "127.0.0.1:6379"
 
 
@@ -30,9 +39,10 @@ def configuration(cpus: int, most: int) -> dict[str, object]:
         "max_workers": most,
         "provider": provider,
         "auth": {"ssh_user": "nobody"},
-        "head_node_type": "head",
+        **UNUSED,
+        "head_node_type": HEAD_TYPE,
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            HEAD_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "small": {"resources": {"CPU": cpus}, "node_config": {}, "min_workers": 0, "max_workers": most},
         },
     }
