@@ -13,15 +13,15 @@ from typing import ClassVar
 
 from chaos_ground import Ground
 from chaos_trace import TRACE
-from hosts import PORT, QUICK_CHECKS, Host, hosts, pid_of
+from hosts import MISSED_SECONDS, PORT, QUICK_CHECKS, Host, hosts, pid_of
 
 TRACKING_PORT = 5000
 SERVER = "tracker"
 """The host of the tracking server."""
 OVER_SECONDS = 150.0
 """Within which a command must end whose Ray is gone."""
-MISSED_SECONDS = 6.0
-"""Within which the head misses a node."""
+SETTLE_SECONDS = 6.0
+"""Within which Ray's node ends itself on a host that was missed and is back."""
 
 
 @dataclass
@@ -69,7 +69,10 @@ class SeveralHosts(Ground):
         host.start()
 
     def give(self, command: Sequence[str], log: Path) -> "subprocess.Popen[str]":
-        """Start a command on any host."""
+        """Start a command on any host; a host that a busy machine made the head miss joins again before."""
+        for name in self.others:
+            if not self.hosts[name].runs("raylet"):
+                self.join(name)
         self.where = self.chance.choice(list(self.hosts))
         return self.hosts[self.where].popen(command, log)
 
@@ -95,7 +98,7 @@ class SeveralHosts(Ground):
                 self.join(name)
             case "cut for good":
                 self.hosts[name].cut()
-                time.sleep(self.chance.uniform(1, 3 * MISSED_SECONDS))
+                time.sleep(self.chance.uniform(1, 1.5 * MISSED_SECONDS))
                 self.join(name)
             case "cut and mended":
                 self._cut_and_mend(name, command)
@@ -117,9 +120,9 @@ class SeveralHosts(Ground):
         """A short cut is forgotten; after a longer one Ray's node ends itself, and the host is started anew."""
         host = self.hosts[name]
         host.cut()
-        time.sleep(self.chance.uniform(0.5, 2 * MISSED_SECONDS))
+        time.sleep(self.chance.uniform(0.5, 1.5 * MISSED_SECONDS))
         host.mend()
-        time.sleep(MISSED_SECONDS)
+        time.sleep(SETTLE_SECONDS)
         if not host.runs("raylet"):
             if self.where == name:
                 self._await_end(command, f"Ray ended on {name}")

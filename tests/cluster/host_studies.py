@@ -103,13 +103,13 @@ class Studies:
 
     def hold(self, *names: str) -> None:
         """Make these the cluster, the first its head; all other hosts are dead then."""
-        if self.nodes[:1] != list(names[:1]):
+        if self.nodes[:1] != list(names[:1]) or not self.hosts[names[0]].runs("raylet"):
             self.clear()
         for name in self.hosts.keys() - set(names):
             self.kill(name)
         if not self.nodes:
             self.join(names[0])
-        self.join(*(name for name in names if name not in self.nodes))
+        self.join(*(name for name in names if name not in self.nodes or not self.hosts[name].runs("raylet")))
 
     def clear(self) -> None:
         """Kill all hosts."""
@@ -130,7 +130,7 @@ class Studies:
             self.hosts[name].start()
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda name: self.hosts[name].start_ray(head, environment, *options), names))
-        self.nodes += names
+        self.nodes += [name for name in names if name not in self.nodes]
         return time.time()
 
     @property

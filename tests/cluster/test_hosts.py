@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from host_studies import TOKEN, Launch, Studies
-from hosts import PORT, hosts, obstacle
+from hosts import MISSED_SECONDS, PORT, hosts, obstacle
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
 
@@ -113,10 +113,10 @@ def test_a_driver_that_is_cut_off_ends_by_itself_and_fails_no_trial(studies: Stu
     launch.wait_for(lambda note: note.epoch == 2)
     cut = time.time()
     studies.hosts["c"].cut()
-    time.sleep(10)  # its node counts as lost
+    time.sleep(MISSED_SECONDS)
     studies.hosts["c"].mend()
     assert launch.wait() == 128 + signal.SIGTERM, launch.output
-    print(f"driver cut off for 10 s: ended by itself after {time.time() - cut:.1f} s")
+    print(f"driver cut off for {MISSED_SECONDS:g} s: ended by itself after {time.time() - cut:.1f} s")
     told(launch)
     assert {record.state.name for record in launch.records} == {"INTERRUPTED"}, launch.output
     studies.kill("c")
