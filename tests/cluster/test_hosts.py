@@ -118,7 +118,7 @@ def test_a_driver_that_is_cut_off_ends_by_itself_and_fails_no_trial(studies: Stu
     assert launch.wait() == 128 + signal.SIGTERM, launch.output
     print(f"driver cut off for {MISSED_SECONDS:g} s: ended by itself after {time.time() - cut:.1f} s")
     told(launch)
-    assert {record.state.name for record in launch.records} == {"INTERRUPTED"}, launch.output
+    assert {record.state.name for record in launch.records} <= {"INTERRUPTED", "COMPLETE"}, launch.output
     studies.kill("c")
 
 
@@ -140,7 +140,7 @@ def test_a_launch_whose_head_dies_ends_by_itself_and_fails_no_trial(studies: Stu
     assert launch.wait() == 128 + signal.SIGTERM, launch.output
     print(f"head killed: the launch ended by itself after {time.time() - died:.1f} s")
     told(launch)
-    assert {record.state.name for record in launch.records} == {"INTERRUPTED"}, launch.output
+    assert {record.state.name for record in launch.records} <= {"INTERRUPTED", "COMPLETE"}, launch.output
 
 
 def test_symmetric_run_uses_all_its_hosts(studies: Studies) -> None:
