@@ -19,6 +19,9 @@ from orchestrator.store.trial_record import Planned
 from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
+WHY_CHARS = 120
+"""As much is shown of why a worker was lost while its trial goes on."""
+
 
 class PlannedSearcher(Searcher):
     """Gives Ray the session's next trial and the session Ray's verdicts.
@@ -137,7 +140,8 @@ class PruningScheduler(FIFOScheduler):
         """Tell why a worker was lost; the searcher hears of it where no retry is left."""
         why = self._searcher.lost[trial.trial_id] = _last_failure(trial)
         if trial.should_recover():  # type: ignore[no-untyped-call]
-            self._stop.say(f"{self._searcher.keys[trial.trial_id]}: its worker was lost, another goes on: {why}")
+            told = why if len(why) <= WHY_CHARS else f"{why[:WHY_CHARS]}..."
+            self._stop.say(f"{self._searcher.keys[trial.trial_id]}: its worker was lost, another goes on: {told}")
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # as above
