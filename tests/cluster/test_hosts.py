@@ -50,7 +50,7 @@ def trained_again(launch: Launch) -> int:
 
 
 def test_a_host_that_joins_gets_a_trial(studies: Studies) -> None:
-    """Trials last longer than a worker takes to start: else workers of the other hosts are free before, and used again."""
+    """Trials outlast the start of a worker: else workers of the other hosts are free before it, and used again."""
     studies.hold("a", "b")
     launch = studies.give("a", "join", "--set", "search.trials=3", "--set", "train.epochs=30")
     launch.wait_for(lambda note: note.host == "b")
