@@ -13,6 +13,8 @@ import ray
 from pydantic import BaseModel, ValidationError
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.services import canonicalize_bootstrap_address  # as ray.init itself, ray 2.60
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray.exceptions import RayError
 
 from orchestrator.errors import InputError, one_line
 from orchestrator.run.address import Address
@@ -81,6 +83,13 @@ def _asked(address: str) -> _Answer:
         return _Answer(problem="something else answers")
 
 
+def _has_token() -> bool:
+    try:
+        return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+    except RayError:  # RAY_AUTH_TOKEN_PATH names a file that is not there
+        return False
+
+
 def _unlike(mode: str | None) -> str:
     """Why the token that is here, if any, does not open the cluster."""
     if mode is None:
@@ -90,6 +99,11 @@ def _unlike(mode: str | None) -> str:
 
 def _check(answer: _Answer, address: Address, target: str) -> None:
     here = (ray.__version__, platform.python_version())
+    if answer.problem and os.environ.get("RAY_AUTH_MODE", "").lower() == "token" and not _has_token():
+        raise InputError(
+            f"{address}: RAY_AUTH_MODE=token is set, and there is no token here: copy that of the cluster's head (ray "
+            "get-auth-token) to ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        )
     if answer.problem:
         raise InputError(f"{address}: no Ray cluster answers there ({target}{answer.problem})")
     if answer.locked:

@@ -179,6 +179,15 @@ def test_a_token_that_exists_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(answers, None) is None
 
 
+def test_a_mode_without_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends any process that has the mode and no token."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setattr(reach, "_has_token", lambda: False)
+    monkeypatch.setattr(reach, "_asked", lambda _: _Answer(problem="something else answers"))
+    with pytest.raises(InputError, match="RAY_AUTH_MODE=token is set, and there is no token here: copy that of"):
+        check_answers(Address("10.0.0.1:6379", "--address"))
+
+
 @pytest.mark.parametrize(
     ("mode", "why"), [("token", "another one than the one here"), ("disabled", "here is RAY_AUTH_MODE=disabled")]
 )
