@@ -43,7 +43,7 @@ def test_a_cut_cable_is_silent_until_it_is_mended(pair: tuple[Host, Host]) -> No
     b.cut()
     assert not answers(a, b)
     b.mend()
-    assert answers(a, b)
+    assert any(answers(a, b) for _ in range(20))  # a link takes a moment to be up, and to be found again
 
 
 def test_a_killed_host_takes_all_its_processes_along_and_may_start_anew(
