@@ -177,7 +177,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
 
         check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
         if not opened.console.is_terminal:  # whoever reads a log cannot see the display
-            say(opened.console, f"status  {of_study('orchestrator.status', store.study, storage)}")
+            say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
         wait_for_a_node(watch, resources, opened.stop.say)
         _keep_study(opened)
         tracker = _tracker(opened)

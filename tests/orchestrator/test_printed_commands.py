@@ -57,8 +57,9 @@ def test_every_command_of_a_study_with_awkward_names_can_be_pasted(place: Path) 
     assert launch == again(typed)
     done = paste(launch, place)
     assert done.returncode == 0, done.stdout + done.stderr
-    alone, page = commands_in(done.stdout)
+    status, alone, page = commands_in(done.stdout)
     assert "orchestrator" not in alone + page
+    assert "1 complete" in paste(status, place).stdout
     assert paste(alone, place).returncode == 0
     uri = shlex.split(page)[-1]
     assert (place / uri.removeprefix("sqlite:///")).is_file()
