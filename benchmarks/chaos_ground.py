@@ -52,9 +52,13 @@ class Ground:
             if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 os.kill(pid, signal.SIGKILL)
 
-    def strike(self, kind: str, command: "subprocess.Popen[str]") -> None:
-        """Kill or disturb one of ``kinds`` and put things in order again; the command may end over it."""
-        raise NotImplementedError(kind)
+    def strike(self, kind: str, command: "subprocess.Popen[str]") -> None:  # noqa: ARG002
+        """Kill or disturb one of ``kinds`` and put things in order again; the command may end over it.
+
+        Raises:
+            ValueError: there is nothing of this kind; a machine alone has none beside its commands and trials.
+        """
+        raise ValueError(f"{kind}: there is nothing of this kind here")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from host_studies import STUDY
 from noted_fit import NOTES, Note, notes_in
 from slurm import SCRIPT, Job, Slurm, obstacle, slurm_on_hosts
 
@@ -17,17 +18,7 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(obstacle()), reason=obstacle() or "")]
-STUDY = """
-study: s
-objective: {metric: val/miou, mode: max}
-data: {name: shapes}
-model: {arch: fpn, encoder: resnet18, encoder_weights: null}
-train: {epochs: 8, batch_size: 20}
-suppression: {p_max: {uniform: [0.0, 1.0]}}
-search: {sampler: random, trials: 6, references: []}
-resources: {cpu: 1, retries: 3, retry_backoff_s: 0.1}
-tracking: {enabled: false}
-"""
+LONGER = STUDY.replace("epochs: 5", "epochs: 8")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +33,7 @@ class Study:
     def __init__(self, folder: Path, slurm: Slurm) -> None:
         self.folder, self.slurm = folder, slurm
         folder.mkdir()
-        (folder / "s.yaml").write_text(STUDY)
+        (folder / "s.yaml").write_text(LONGER)
 
     @property
     def notes(self) -> list[Note]:

@@ -68,11 +68,11 @@ def test_a_submitted_job_is_told_with_its_log_and_how_to_see_the_study(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program(place, "sbatch", 'echo "$@" > arguments; echo "12;cluster"')
-    program(place, "scontrol", 'echo "   StdErr=/no"; echo "   StdOut=/work/my s-12.log"')
+    program(place, "scontrol", 'echo "   StdErr=/no"; echo "   StdOut=/shared/my s-12.log"')
     assert main(["slurm", "s.yaml", "--nodes=2", "--", "--storage", "s3://bucket/all"]) == 0
     job, log, status = capsys.readouterr().out.splitlines()
     assert job == "job     12; end it with  scancel 12"
-    assert log == "log     /work/my s-12.log"
+    assert log == "log     /shared/my s-12.log"
     assert status.endswith("-m orchestrator.status s --storage s3://bucket/all")
     arguments = (place / "arguments").read_text().split()
     assert arguments[0] == "--parsable"
