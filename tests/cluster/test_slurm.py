@@ -4,6 +4,7 @@ Each test says on stdout how many seconds passed (``-s``); what they may be is n
 """
 
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ LONGER = STUDY.replace("epochs: 5", "epochs: 8")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     with slurm_on_hosts(tmp_path_factory.mktemp("slurm") / "s", ["b", "c"]) as running:
         yield running
+        for folder in running.scratch.iterdir():  # of a killed host, where no other job came after
+            if folder.stat().st_mtime == 0:
+                shutil.rmtree(folder)
 
 
 class Study:
