@@ -60,18 +60,20 @@ def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterat
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
+        end_own = _nothing
         try:
             _start(address, folder, stop)
             if address is None:
-                stop.lastly(partial(_end_processes, _raylet_pid()))
+                end_own = partial(_end_processes, _raylet())
+                stop.lastly(end_own)
             with _watched(resources, stop, own=address is None) as watch:
                 yield watch
         finally:
             with stop.section(lambda: "leaving Ray", patience_s=math.inf, limit_s=SHUTDOWN_SECONDS), stop.shield():
                 if not stop.abrupt:
                     _shut_down()
-                elif address is None:  # a cluster that is gone cannot be left
-                    _end_processes(_raylet_pid())
+                else:  # a cluster that is gone cannot be left
+                    end_own()
 
 
 @contextmanager
@@ -124,21 +126,26 @@ def _shut_down() -> None:
         gc.enable()
 
 
-def _raylet_pid() -> int:
-    """The process of our own Ray by which its workers are known."""
+def _raylet() -> psutil.Process:
+    """The process of our own Ray that starts the others."""
     node: Any = ray._private.worker._global_node  # no public name, ray 2.60
-    pid: int = node.all_processes["raylet"][0].process.pid
-    return pid
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
 
 
-def _end_processes(raylet_pid: int) -> None:
+def _end_processes(raylet: psutil.Process) -> None:
     """Kill what is left of our own Ray, or its workers would work on for nobody."""
-    mark = f"RAY_RAYLET_PID={raylet_pid}".encode()
+    started: list[psutil.Process] = []
     with suppress(psutil.Error):
-        psutil.Process(raylet_pid).kill()  # first: it starts others in place of those that end
-    for process in psutil.process_iter():
+        started = raylet.children(recursive=True)  # its agents hide their environment
+        raylet.kill()  # first: it starts others in place of those that end
+    mark = f"RAY_RAYLET_PID={raylet.pid}".encode()
+    for process in {*started, *psutil.process_iter()}:
         with suppress(OSError, psutil.Error):
-            if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+            if process in started or mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                 process.kill()
     node: Any = ray._private.worker._global_node  # as above
     node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def _nothing() -> None:
+    """End nothing: a cluster that was joined is not ours."""
