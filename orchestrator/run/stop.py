@@ -92,15 +92,18 @@ class Stop(AbstractContextManager["Stop"]):
     @property
     def exit_code(self) -> int | None:
         """130 for Ctrl-C, 143 for any other signal, what `ask` was given, None where nobody asked."""
-        stuck = self.bounded and not self.progressed and self._code != 130
-        return NO_PROGRESS if self.requested and stuck else self._code
+        return NO_PROGRESS if self._stuck else self._code
 
     @property
     def end_in_words(self) -> str:
         """How the launch ended, for the user."""
         why = "Interrupted" if self._first else f"Stopped: {self.why}"
         stuck = "; it kept no epoch, and given again as it is it would keep none either"
-        return f"{why}{stuck if self.exit_code == NO_PROGRESS else ''}"
+        return f"{why}{stuck if self._stuck else ''}"
+
+    @property
+    def _stuck(self) -> bool:
+        return self.requested and self.bounded and not self.progressed and self._code not in (130, NO_PROGRESS)
 
     def __enter__(self) -> Self:
         """Own the signals; once more inside, nothing happens."""
