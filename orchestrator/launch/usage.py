@@ -14,7 +14,7 @@ from orchestrator.store.spending import HOUR_S, Spent
 from orchestrator.store.stage_plan import StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import BudgetSection
-from orchestrator.terminal.formats import figures_table
+from orchestrator.terminal.formats import duration, figures_table
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY, GPU_POWER
 
@@ -36,7 +36,7 @@ def usage_lines(
     if not spent.epochs:
         return
     section, gpus = _budget(specification), _gpus(specification)
-    parts = [f"{spent.seconds / HOUR_S:.3g} hours of launches, {spent.trial_seconds / HOUR_S:.3g} of trials"]
+    parts = [f"{duration(spent.seconds)} of launches, {duration(spent.trial_seconds)} of trials"]
     if spent.gpu_seconds:
         parts.append(f"{spent.gpu_hours:.3g} GPU-hours{money(section, spent)}")
     if energy := kilowatt_hours(records, min(gpus, 1.0)):

@@ -93,7 +93,7 @@ class PlannedSearcher(Searcher):
             if error or result is None:
                 self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
             else:
-                if isinstance(outcome := result["outcome"], EpochDone):
+                if isinstance(outcome := result["outcome"], EpochDone) and outcome.last:  # the scheduler saw the others
                     self.note_epoch(trial_id, outcome)
                 self._session.end(key, outcome)
 

@@ -97,7 +97,7 @@ class Budget:
         def look() -> None:
             while not ended.wait(LOOK_S):
                 if (reached := self.over()) is not None:
-                    stop.ask(f"{reached}; {self.missing()}", STOPPED)
+                    stop.ask(reached, STOPPED, f"; {self.missing()}; raise the budget to go on")
                     return
 
         thread = threading.Thread(target=look, name="budget", daemon=True)

@@ -84,15 +84,21 @@ class Cluster:
 
     def launch(self) -> str | None:
         """Run until nothing is left, a limit says no or the driver is killed; returns why nothing more ran."""
+        stop = Stop("again", lambda _: None)
+        stop.say = lambda _: None
+        stop.settle()
+        try:
+            return self._launch(stop)
+        finally:
+            stop.finished(0)
+
+    def _launch(self, stop: Stop) -> str | None:
         history = read_history(self.study, self.store)
         stages = Stages(self.study, self.store, history, lambda _: None)
         self.store.write_study(self.study.resolved())
         ledger = Ledger(self.store.objects, all_spent(self.store.objects), self.clock)
         budget = Budget(self.study.spec.budget, ledger, self.clock)
         killed = self.clock.now + next(self.kills, math.inf)
-        stop = Stop("again", lambda _: None)
-        stop.say = lambda _: None
-        stop.settle()
         opened = OpenStudy(self.study, self.store, stages, open_console(), stop)
         kept = [Spent()]
         self.clock.every_10_s = lambda: kept.append(ledger._own(WRITTEN_EVERY_S))
