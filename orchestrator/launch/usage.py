@@ -35,7 +35,7 @@ def usage_lines(
     """
     if not spent.epochs:
         return
-    section, gpus = _budget(specification), _gpus(specification)
+    section, gpus = _budget(specification), spent.gpu_hours * HOUR_S / max(spent.trial_seconds, 1e-9)
     parts = [f"{duration(spent.seconds)} of launches, {duration(spent.trial_seconds)} of trials"]
     if spent.gpu_seconds:
         parts.append(f"{spent.gpu_hours:.3g} GPU-hours{money(section, spent)}")
@@ -99,11 +99,6 @@ def _budget(specification: JsonObject) -> BudgetSection:
         return BudgetSection.model_validate(specification.get("budget") or {})
     except ValidationError:
         return BudgetSection()
-
-
-def _gpus(specification: JsonObject) -> float:
-    gpus = _setting(specification, "resources", "gpu")
-    return float(gpus) if isinstance(gpus, int | float) else 1.0
 
 
 def _setting(specification: JsonObject, section: str, key: str) -> JsonValue:

@@ -155,7 +155,7 @@ def test_what_was_used_and_what_the_budget_still_buys(
 def test_gpus_by_node(study: Make, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.write_study(study("resources.gpu=0.5", "search.references=[]").resolved())
     store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
-    Spent(60, 60, {"a": 60}, 1).write(store.objects, "1")
+    Spent(60, 120, {"a": 60}, 1).write(store.objects, "1")
     store.claim("search-0000", {"host": "a", "gpu": "NVIDIA H100", "devices": "1"})
     store.write_epochs("search-0000", 1, [{"val/miou": 0.5, GPU_MEMORY: 3 * 2**30, GPU_POWER: 600, EPOCH_SECONDS: 36}])
     assert main(["s", "--storage", "out"]) == 0
