@@ -218,11 +218,11 @@ class Stop(AbstractContextManager["Stop"]):
         waited_in_vain = time.monotonic() - max(self._hopeless, section.entered)
         if waited > section.limit_s or (section.needs_ray and waited_in_vain > HOPELESS_S):
             self._leave_now()
-        if self._is_due():
-            self._signals.wake_main_thread()
         if waited >= section.quiet_s and not self._told:
             self._told = True
-            _apart(partial(self._tell, section.awaits))
+            _apart(partial(self._tell, section.awaits)).join(POLL_S)  # before what it announces, if that is quick
+        if self._is_due():
+            self._signals.wake_main_thread()
 
     def _tell(self, awaits: Callable[[], str]) -> None:
         again = "Ctrl-C again" if self._first is signal.SIGINT else "a second signal"
