@@ -12,6 +12,8 @@ from orchestrator.store.objects import Objects
 from orchestrator.store.spending import Spent
 
 WRITTEN_EVERY_S = 10.0
+SETTLE_S = 0.5
+"""How soon it is written that a trial has begun: others may begin in the same moment."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         self._ended: Spent = Spent()
         self._stays: dict[str, _Stay] = {}
         self._turn = threading.Lock()
-        self._over = threading.Event()
+        self._over, self._news = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="ledger", daemon=True)
 
     def __enter__(self) -> Self:
@@ -50,6 +52,7 @@ class Ledger(AbstractContextManager["Ledger"]):
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
+        self._news.set()
         self._thread.join()
         self.write()
 
@@ -57,6 +60,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         """A trial occupies its slot from now on."""
         with self._turn:
             self._stays[trial] = _Stay(gpus, self._clock())
+        self._news.set()
 
     def saw_epoch(self, trial: str, node: str = "") -> None:
         """A trial has kept an epoch; ``node`` is where a worker of it began, if that is news."""
@@ -99,8 +103,10 @@ class Ledger(AbstractContextManager["Ledger"]):
         stay.since = now
 
     def _keep(self) -> None:
-        while not self._over.wait(WRITTEN_EVERY_S):
+        while not self._over.wait(SETTLE_S):
+            self._news.clear()
             self.write(ahead_s=WRITTEN_EVERY_S)  # a launch that is killed before the next time has used no more
+            self._news.wait(WRITTEN_EVERY_S - SETTLE_S)
 
 
 def _used(stay: _Stay, now: float) -> Spent:

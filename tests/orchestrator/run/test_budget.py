@@ -3,6 +3,7 @@
 import heapq
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,7 @@ class Cluster:
         budget = Budget(self.study.spec.budget, ledger, self.clock)
         killed = self.clock.now + next(self.kills, math.inf)
         opened = OpenStudy(self.study, self.store, stages, open_console(), stop)
-        kept = [Spent()]
+        kept = [ledger._own(WRITTEN_EVERY_S)]
         self.clock.every_10_s = lambda: kept.append(ledger._own(WRITTEN_EVERY_S))
         while (current := stages.next()) is not None:
             stages.register()
@@ -282,6 +283,17 @@ def test_what_is_used_is_counted_by_node(tmp_path: Path) -> None:
     assert ledger.spent == Spent(30, 60, {"": 60, "one": 10, "two": 5}, 3)
     ledger.write()
     assert all_spent(objects(tmp_path)) == Spent(30, 60, {"": 60, "one": 10, "two": 5}, 2)
+
+
+def test_a_trial_that_begins_is_counted_at_once(tmp_path: Path) -> None:
+    with Ledger(objects(tmp_path), Spent()) as ledger:
+        ledger.begin("a", 1)
+        end = time.monotonic() + 9
+        while not all_spent(objects(tmp_path)).gpu_seconds and time.monotonic() < end:
+            time.sleep(0.05)
+        assert 10 <= all_spent(objects(tmp_path)).gpu_seconds[""] < 20, "and ten seconds ahead"
+        ledger.end("a")
+    assert all_spent(objects(tmp_path)).gpu_seconds[""] < 10
 
 
 def test_a_damaged_count_is_named_and_counts_for_nothing(tmp_path: Path) -> None:
