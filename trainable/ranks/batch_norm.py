@@ -57,8 +57,9 @@ def _on_gpu(kind: Any) -> Any:
 
 @lru_cache
 def _on_cpu(kind: Any, compiled: bool) -> Any:
-    # not a decorator: it imports the compiler
-    methods = {"forward": torch.compiler.disable(_OverRanks.forward)} if compiled else {}
+    methods: dict[str, Any] = {}
+    if compiled:  # no decorator, which would import the compiler
+        methods["forward"] = torch.compiler.disable(_OverRanks.forward)  # type: ignore[no-untyped-call]
     return type(f"{kind.__name__}OverRanks", (_OverRanks, kind), methods)
 
 
