@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from trainable.ranks.group import world
 
@@ -33,21 +33,12 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def _sum(parameters: Sequence[nn.Parameter]) -> None:
     missing = [parameter.grad is None for parameter in parameters]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    here = gradients[0].new_tensor([float(not lacks) for lacks in missing])
-    flat = torch.cat([here, *(gradient.flatten() for gradient in gradients)])
+    told = [] if gradients[0].is_cuda else [float(not lacks) for lacks in missing]
+    flat = torch.cat([gradients[0].new_tensor(told), *(gradient.flatten() for gradient in gradients)])
     dist.all_reduce(flat)
-    ranks_with, *sums = torch.split(flat, [len(parameters), *(gradient.numel() for gradient in gradients)])
+    ranks_with, *sums = torch.split(flat, [len(told), *(gradient.numel() for gradient in gradients)])
     torch._foreach_copy_(gradients, [total.view_as(gradient) for total, gradient in zip(sums, gradients, strict=True)])
-    if any(missing):
-        _give(parameters, gradients, missing, ranks_with)
-
-
-def _give(
-    parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor], missing: Sequence[bool], ranks_with: Tensor
-) -> None:
-    """The sum, to the weights that have a gradient on other ranks alone."""
-    if ranks_with.device.type != "cpu":
-        return
-    for parameter, gradient, lacks, count in zip(parameters, gradients, missing, ranks_with.tolist(), strict=True):
-        if lacks and count:
-            parameter.grad = gradient
+    if told and any(missing):
+        for parameter, gradient, ranks in zip(parameters, gradients, ranks_with.tolist(), strict=True):
+            if ranks:
+                parameter.grad = gradient

@@ -166,3 +166,9 @@ def test_parts_of_the_ranks_are_the_whole_in_order(count: int, ranks: int, monke
         parts.append(list(range(count))[own(count)])
     assert [item for part in parts for item in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_ranks_sum_gradients_that_some_of_them_lack(pair: Pair) -> None:
+    """Weights: a gradient on both ranks, on one of them, on none."""
+    for rank in pair:
+        assert rank["gradients"] == [[3.0], [20.0], None, [300.0]]

@@ -17,12 +17,13 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainable.config import TrialConfig, read_trial
 from trainable.data.frames import load_splits
 from trainable.data.statistics import train_statistics
 from trainable.model.export import folded
+from trainable.ranks.gradients import sum_gradients
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import engine
@@ -254,6 +255,17 @@ def _without_copies(result: dict[str, Any]) -> dict[str, Any]:
     return result if dist.get_rank() == 0 else {**result, "model": {}}
 
 
+def gradients() -> list[list[float] | None]:
+    """Of weights of which this rank has some gradients, after their sum: 10^k times the number of the rank, from 1."""
+    number = dist.get_rank() + 1
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(3)] + [nn.Parameter(torch.zeros(1, dtype=torch.float64))]
+    weights[0].grad = torch.tensor([1.0 * number])
+    weights[1].grad = torch.tensor([10.0 * number]) if number == 2 else None
+    weights[3].grad = torch.tensor([100.0 * number], dtype=torch.float64)
+    sum_gradients(weights)
+    return [None if weight.grad is None else weight.grad.tolist() for weight in weights]
+
+
 def on_ranks(stopped: dict[str, Any]) -> dict[str, Any]:
     """Everything that the pair does; ``stopped`` holds states of whole trials that one process began."""
     cases = combinations() | others()
@@ -265,6 +277,7 @@ def on_ranks(stopped: dict[str, Any]) -> dict[str, Any]:
             for name, states in stopped.items()
         },
         "refused": {name: refusal(sections) for name, sections in REFUSED.items()},
+        "gradients": gradients(),
         "alone": alone(WHOLE["encoder"]),
     }
 
