@@ -1,0 +1,44 @@
+"""The gradient of the global batch on every rank: one sum over the ranks of what each has by its own images.
+
+It belongs between the backward pass and whatever looks at gradients (clipping, the optimizer).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from trainable.ranks.group import world
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum the gradients over the ranks, in one flat piece for each type of number.
+
+    A weight without a gradient counts as zero where another rank has one, and stays without where none has: an
+    optimizer leaves it as it is, its decay included. On a GPU, which would have to be waited for to tell, all ranks are
+    taken to have gradients for the same weights, as they run the same steps.
+    """
+    if world() == 1:
+        return
+    by_kind: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.requires_grad:
+            by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+    for alike in by_kind.values():
+        _sum(alike)
+
+
+@torch.no_grad()
+def _sum(parameters: Sequence[nn.Parameter]) -> None:
+    missing = [parameter.grad is None for parameter in parameters]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    told = [] if gradients[0].is_cuda else [float(not lacks) for lacks in missing]
+    flat = torch.cat([gradients[0].new_tensor(told), *(gradient.flatten() for gradient in gradients)])
+    dist.all_reduce(flat)
+    ranks_with, *sums = torch.split(flat, [len(told), *(gradient.numel() for gradient in gradients)])
+    torch._foreach_copy_(gradients, [total.view_as(gradient) for total, gradient in zip(sums, gradients, strict=True)])
+    if told and any(missing):
+        for parameter, gradient, ranks in zip(parameters, gradients, ranks_with.tolist(), strict=True):
+            if ranks:
+                parameter.grad = gradient
