@@ -79,7 +79,7 @@ class Ranks:
 
     def _launched_results(self, config: TrialConfig, threads: int | None) -> Iterator["EpochResult"]:
         """This rank's epochs in the group of ``torchrun``, which ends all its processes when one fails."""
-        import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
 
         from trainable.ranks.forming import form_group, leave_group, placement
         from trainable.ranks.processes import TIMEOUT_S
@@ -87,7 +87,7 @@ class Ranks:
 
         assert self.launched is not None
         place = placement(self.launched, self.count, self.device)
-        store, _, _ = next(dist.rendezvous("env://", self.launched, self.count))
+        store, _, _ = next(rendezvous("env://", self.launched, self.count))
         form_group(store, self.launched, self.count, place, TIMEOUT_S)
         try:
             yield from fit(config, device=place.device, threads=threads)

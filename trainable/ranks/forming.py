@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # not in its list of names
 
 from trainable.failure import TrialFailed
 
@@ -57,22 +58,22 @@ def placement(rank: int, ranks: int, device: str | None) -> Placement:
     return Placement(f"cuda:{rank}", "cpu:gloo,cuda:nccl")
 
 
-def open_store(ranks: int, timeout_s: float) -> dist.TCPStore:
+def open_store(ranks: int, timeout_s: float) -> TCPStore:
     """Rank 0's store, on a port of 127.0.0.1 that the system picks; nobody else can take it in between."""
     listening = socket.create_server((HOST, 0))
     port = listening.getsockname()[1]
     limit = timedelta(seconds=timeout_s)
-    return dist.TCPStore(
+    return TCPStore(
         HOST, port, ranks, is_master=True, timeout=limit, wait_for_workers=False, master_listen_fd=listening.detach()
     )
 
 
-def join_store(port: int, ranks: int, timeout_s: float) -> dist.TCPStore:
+def join_store(port: int, ranks: int, timeout_s: float) -> TCPStore:
     """The store that rank 0 opened."""
-    return dist.TCPStore(HOST, port, ranks, is_master=False, timeout=timedelta(seconds=timeout_s))
+    return TCPStore(HOST, port, ranks, is_master=False, timeout=timedelta(seconds=timeout_s))
 
 
-def form_group(store: dist.Store, rank: int, ranks: int, place: Placement, timeout_s: float) -> None:
+def form_group(store: Store, rank: int, ranks: int, place: Placement, timeout_s: float) -> None:
     """Join the default group; a collective that waits longer than ``timeout_s`` for another rank then fails."""
     if place.device.startswith("cuda"):
         torch.cuda.set_device(place.device)

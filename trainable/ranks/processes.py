@@ -88,7 +88,7 @@ def fit_on_ranks(
 
 def end_ranks() -> None:
     """End the processes that wait for the next trial."""
-    global _team  # noqa: PLW0603
+    global _team
     team, _team = _team, None
     if team is not None:
         team.kill()
@@ -99,7 +99,7 @@ atexit.register(end_ranks)
 
 def _team_of(ranks: int) -> Team:
     """The processes of the last trial where they serve, else new ones."""
-    global _team  # noqa: PLW0603
+    global _team
     if _team is None or not _team.serves(ranks):
         end_ranks()
         _team = Team(ranks)

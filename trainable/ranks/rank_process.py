@@ -9,16 +9,19 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 from trainable.ranks.messages import Epoch, Order, Ready, Resting, Task, failure_of
 
 PR_SET_PDEATHSIG = 1
+Fit = Callable[..., Generator[Any, None, None]]
+"""As `trainable.train.engine.fit`."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a terminal or a batch system sends to all processes of a trial: rank 0 says what follows from them."""
 
@@ -82,10 +85,11 @@ def _take_part(task: Task, connection: Connection, orders: "SimpleQueue[Task | O
     connection.send(Resting())
 
 
-def named_fit(name: str) -> Callable[..., Iterator]:
+def named_fit(name: str) -> Fit:
     """The function that ``module:function`` names."""
     module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
+    fit: Fit = getattr(import_module(module), function)
+    return fit
 
 
 if __name__ == "__main__":
