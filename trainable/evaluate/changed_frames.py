@@ -16,7 +16,7 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames
 from trainable.evaluate.context import Predict, context_reliance
 from trainable.evaluate.corruptions import corrupted_scores
-from trainable.evaluate.evaluate import evaluation_batch_size
+from trainable.evaluate.evaluate import batch_size_on_rank
 from trainable.evaluate.metrics.names import CONTEXT_SECONDS, CORRUPTIONS_SECONDS
 from trainable.evaluate.metrics.reliance import reliance_scores
 from trainable.evaluate.predict import frame_logits
@@ -40,7 +40,7 @@ def evaluate_changed(
 ) -> Changed:
     """Measure what the ``evaluation`` section asks for after an epoch; frames are predicted as it says."""
     evaluation, epochs = config.evaluation, config.train.epochs
-    predict, batch_size = _predict(config, model, compute), evaluation_batch_size(config)
+    predict, batch_size = _predict(config, model, compute), batch_size_on_rank(config)
     metrics: dict[str, float] = {}
     reliance_CC: Tensor | None = None
     if evaluation.context and evaluation.context.due(epoch, epochs):

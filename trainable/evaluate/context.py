@@ -18,7 +18,9 @@ from torch import Tensor
 
 from trainable.data.frames import Frames
 from trainable.evaluate.config import Context, OnChangedFrames
+from trainable.evaluate.evaluate import batches_on_rank
 from trainable.evaluate.metrics.confusion import image_confusions
+from trainable.ranks.group import summed
 from trainable.suppression.drop import Drop
 from trainable.suppression.erase import NOISE_LEVELS, Erasure
 from trainable.suppression.mechanism_sections import Erase
@@ -42,8 +44,8 @@ def context_reliance(
     """Reliance float64 [C,C] on the CPU: rows are the class z that is erased, columns the class c that loses."""
     erased = range(len(names)) if context.classes == "all" else sorted(map(names.index, context.classes))
     pixels_NC = frames.class_pixels(len(names))
-    chosen_F = sampled_frames(len(frames), context)
-    batches, tally = torch.split(chosen_F, batch_size), _Tally(len(names), compute.device)
+    batches = batches_on_rank(sampled_frames(len(frames), context), batch_size)
+    tally = _Tally(len(names), compute.device)
     for chosen_B, (images_B3HW, labels_BHW) in zip(batches, frames.batches(batches), strict=True):
         input_B3HW = compute.network_input(images_B3HW.to(compute.device))
         labels_BHW = labels_BHW.to(compute.device).long()
@@ -96,7 +98,7 @@ class _Tally:
             self.unions_2CC[when].index_add_(0, erased_P, unions_PC * present_PC)
 
     def reliance(self) -> Tensor:
-        """IoU before minus IoU after."""
-        ious_2CC = self.hits_2CC.double() / self.unions_2CC
+        """IoU before minus IoU after, of the frames of all ranks."""
+        ious_2CC = summed(self.hits_2CC).double() / summed(self.unions_2CC)
         reliance_CC: Tensor = ious_2CC[0] - ious_2CC[1]
         return reliance_CC.cpu()

@@ -20,8 +20,10 @@ from torch import Tensor
 from trainable.data.frames import Frames
 from trainable.evaluate.config import Corruptions
 from trainable.evaluate.context import Predict, sampled_frames
+from trainable.evaluate.evaluate import batches_on_rank
 from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou
 from trainable.evaluate.metrics.names import CORRUPTED_MIOU, corrupted_name
+from trainable.ranks.group import summed
 from trainable.train.compute import Compute
 
 Kind = Literal["noise", "blur", "fog", "brightness"]
@@ -42,14 +44,15 @@ def corrupted_scores(
 ) -> dict[str, float]:
     """Mean IoU of each kind and their mean, by name; undefined ones are left out."""
     matrices = {k: torch.zeros(classes, classes, dtype=torch.int64, device=compute.device) for k in KINDS}
-    chosen_F = sampled_frames(len(frames), corruptions)
-    batches = torch.split(chosen_F, batch_size)
+    batches = batches_on_rank(sampled_frames(len(frames), corruptions), batch_size)
     for chosen_B, batch in zip(batches, frames.batches(batches), strict=True):
         images_B3HW, labels_BHW = (pixels.to(compute.device) for pixels in batch)
         for kind, matrix_CC in matrices.items():
             changed_B3HW = corrupted(images_B3HW, kind, corruptions.severity, chosen_B.tolist())
             matrix_CC += confusion_matrix(labels_BHW, predict(compute.network_input(changed_B3HW)), classes)
-    scores = {corrupted_name(k): mean_iou(class_ious(m_CC.cpu()), range(classes)) for k, m_CC in matrices.items()}
+    scores = {
+        corrupted_name(k): mean_iou(class_ious(summed(m_CC).cpu()), range(classes)) for k, m_CC in matrices.items()
+    }
     scores[CORRUPTED_MIOU] = sum(scores.values()) / len(scores)
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 

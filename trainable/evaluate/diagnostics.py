@@ -1,10 +1,10 @@
 """What suppression does to the network: measured on some images of the evaluation split, and on its weights.
 
-Shapes: B batch, C classes, K channels, h w the logits' stride.
+Shapes: B batch, C classes, Z of them in the batch, K channels, h w the logits' stride.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Literal
 
@@ -23,6 +23,7 @@ from trainable.evaluate.metrics.names import (
 )
 from trainable.evaluate.metrics.weight_cosine import cosine_scores, weight_cosines
 from trainable.model.segmenter import Segmenter
+from trainable.ranks.group import own, placed
 from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.sampling import labels_at
@@ -103,7 +104,10 @@ def effects(
     labels_BHW: Tensor,
     suppression: SuppressionConfig | None = None,
 ) -> dict[str, float]:
-    """Suppress each class of the batch in turn: p(z) on its pixels before and after, and mIoU lost by the others."""
+    """Suppress each class of the batch in turn: p(z) on its pixels before and after, and mIoU lost by the others.
+
+    On several ranks all have the same batch, and each suppresses a part of its classes.
+    """
     model.eval()
     batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
     suppress = _suppressor(model, compute, batch, suppression)
@@ -111,16 +115,19 @@ def effects(
     labels_Bhw = labels_at(labels_BHW, kept_BChw.shape[-2:])
     classes = kept_BChw.shape[1]
     present = [z for z in range(classes) if bool((labels_Bhw == z).any())]
-    before, after, lost = [], [], []
-    for z in present:
+    rows = []
+    for z in present[own(len(present))]:
         dropped_BChw = suppress(Drop.of(z, classes, compute.device))
         of_z_Bhw = labels_Bhw == z
-        before.append(_probability(kept_BChw, z, of_z_Bhw))
-        after.append(_probability(dropped_BChw, z, of_z_Bhw))
         others_Bhw = labels_Bhw.masked_fill(of_z_Bhw, IGNORE_INDEX)
-        lost.append(_mean_iou(kept_BChw, others_Bhw) - _mean_iou(dropped_BChw, others_Bhw))
-    by_class: Mapping[str, list[float]] = {KEPT_PROBABILITY: before, DROPPED_PROBABILITY: after, COLLATERAL: lost}
-    return {name: _mean([value for value in values if not math.isnan(value)]) for name, values in by_class.items()}
+        lost = _mean_iou(kept_BChw, others_Bhw) - _mean_iou(dropped_BChw, others_Bhw)
+        rows.append((_probability(kept_BChw, z, of_z_Bhw), _probability(dropped_BChw, z, of_z_Bhw), lost))
+    rows_Z3 = torch.tensor(rows, dtype=torch.float64, device=compute.device).view(-1, 3)
+    by_effect = placed(rows_Z3, len(present)).mT.tolist()
+    names = (KEPT_PROBABILITY, DROPPED_PROBABILITY, COLLATERAL)
+    return {
+        name: _mean([v for v in values if not math.isnan(v)]) for name, values in zip(names, by_effect, strict=True)
+    }
 
 
 def _suppressor(

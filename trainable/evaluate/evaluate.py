@@ -1,5 +1,8 @@
 """Evaluation of a model on the frames of a split at the configured size, as ``predict`` predicts.
 
+On several ranks each predicts a part of the frames, and every count is summed over them, so that all ranks have the
+metrics of the whole split.
+
 Shapes: B batch, C classes, H W image.
 """
 
@@ -32,6 +35,7 @@ from trainable.evaluate.metrics.names import (
 from trainable.evaluate.metrics.split_scores import SplitScores
 from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
+from trainable.ranks.group import own, summed, world
 from trainable.train.compute import Compute
 
 
@@ -42,9 +46,19 @@ def evaluation_batch_size(config: TrialConfig) -> int:
     return max(1, config.train.batch_size * crop_height * crop_width // (height * width))
 
 
+def batch_size_on_rank(config: TrialConfig) -> int:
+    """Images that a rank of the trial predicts at once."""
+    return max(1, evaluation_batch_size(config) // world())
+
+
 def evaluation_batches(config: TrialConfig, images: int) -> list[Tensor]:
-    """Image indices [B] of each batch."""
-    return list(torch.split(torch.arange(images), evaluation_batch_size(config)))
+    """Image indices [B] of each batch of this rank."""
+    return batches_on_rank(torch.arange(images), batch_size_on_rank(config))
+
+
+def batches_on_rank(chosen_N: Tensor, batch_size: int) -> list[Tensor]:
+    """This rank's part of some images, [B] each; no batch where it has none."""
+    return [batch_B for batch_B in torch.split(chosen_N[own(len(chosen_N))], batch_size) if len(batch_B)]
 
 
 @torch.inference_mode()
@@ -56,7 +70,10 @@ def split_confusion(
     evaluation: Evaluation,
     collected: SplitScores | None = None,
 ) -> Tensor:
-    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``collected`` takes them too."""
+    """Confusion matrix int64 [C,C], on the CPU, over the given batches of a split; ``collected`` takes them too.
+
+    On several ranks it is summed over them; ``collected`` holds what is of this rank.
+    """
     classes = model.classifier.out_channels
     matrix_CC = torch.zeros(classes, classes, dtype=torch.int64, device=compute.device)
     model.eval()
@@ -68,7 +85,7 @@ def split_confusion(
             matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
         else:
             matrix_CC += collected.add(logits_BCHW, labels_BHW)
-    return matrix_CC.cpu()
+    return summed(matrix_CC).cpu()
 
 
 def evaluate(
@@ -87,6 +104,7 @@ def evaluate(
         )
         for frames in splits.evaluated()
     )
+    collected.gather(len(splits.val))
     metrics = scores(val_CC, class_names(config.data), rare) | collected.metrics(rare)
     law: Law = "normal" if config.model.init == "small" else "uniform"
     metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, rare, config.suppression)

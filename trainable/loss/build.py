@@ -2,6 +2,7 @@
 
 Every loss is defined for every batch: ignored pixels have no part in it, and where all pixels are ignored, or weigh
 nothing, it is 0 with zero gradients.
+On several ranks it is that of the global batch, with gradients by this rank's images (``ranks.group``).
 Shapes: P paths, B batch, C classes, H W labels, h w the logits' stride.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.loss.config import CrossEntropy, Dice, Focal, LogitAdjusted, Loss, Lovasz, Ohem
+from trainable.ranks.group import gathered, own, summed, world
 from trainable.suppression.loss import (
     PathLoss,
     Upsample,
@@ -97,8 +99,8 @@ def hard_pixels(ohem: Ohem, logits_BChw: Tensor, labels_BHW: Tensor, upsample: U
     images = zip(torch.split(logits_BChw, 1), torch.split(labels_BHW, 1), strict=True)
     ce_BHW = torch.cat([weighted_cross_entropy(upsample(logits), labels, None) for logits, labels in images])
     ce_BHW[labels_BHW == IGNORE_INDEX] = -1.0
-    kept = ((labels_BHW != IGNORE_INDEX).sum().double() * ohem.min_kept).long().clamp_min(1)
-    least = ce_BHW.flatten().sort(descending=True).values[kept - 1]
+    kept = (summed((labels_BHW != IGNORE_INDEX).sum()).double() * ohem.min_kept).long().clamp_min(1)
+    least = gathered(ce_BHW).flatten().sort(descending=True).values[kept - 1]
     easy_BHW = (ce_BHW <= -math.log(ohem.threshold)) & (ce_BHW < least)
     return torch.where(easy_BHW, IGNORE_INDEX, labels_BHW)  # NaN is hard: the trial must fail of it
 
@@ -130,7 +132,7 @@ def dice(logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
     classes_C11 = torch.arange(logits_BCHW.shape[1], device=labels_BHW.device)[:, None, None]
     truth_BCHW = labels_BHW[:, None] == classes_C11
     p_BCHW = logits_BCHW.softmax(dim=1) * (labels_BHW != IGNORE_INDEX)[:, None]
-    truth_C, p_C, both_C = (pixels.sum(dim=(0, 2, 3)) for pixels in (truth_BCHW, p_BCHW, p_BCHW * truth_BCHW))
+    truth_C, p_C, both_C = (summed(pixels.sum(dim=(0, 2, 3))) for pixels in (truth_BCHW, p_BCHW, p_BCHW * truth_BCHW))
     losses_C = 1 - 2 * both_C / (p_C + truth_C).clamp_min(1e-12)
     present_C = truth_C > 0
     return (losses_C * present_C).sum() / present_C.sum().clamp_min(1)
@@ -138,5 +140,36 @@ def dice(logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
 
 def lovasz(logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
     """Lovász-Softmax, mean over the labelled classes, pixels of the whole batch together."""
+    if world() > 1:
+        return lovasz_over_ranks(logits_BCHW, labels_BHW)
     loss: Tensor = _LOVASZ(logits_BCHW.float(), labels_BHW)  # smp's weights of the errors are float32
     return loss.sum()  # a scalar, but of a batch without labelled pixels smp returns an empty tensor
+
+
+def lovasz_over_ranks(logits_BCHW: Tensor, labels_BHW: Tensor) -> Tensor:
+    """The same of the global batch, without its logits on any rank: a class at a time, its errors alone are gathered.
+
+    The weight of an error is a constant that depends on its place among the errors of all ranks.
+    """
+    p_BCHW, valid_BHW = logits_BCHW.float().softmax(dim=1), labels_BHW != IGNORE_INDEX
+    losses, present = [], []
+    for c in range(p_BCHW.shape[1]):
+        truth_BHW = labels_BHW == c
+        errors_BHW = torch.where(valid_BHW, (truth_BHW.to(p_BCHW.dtype) - p_BCHW[:, c]).abs(), 0)
+        weight_BHW = _lovasz_weights(errors_BHW.detach(), truth_BHW, valid_BHW)
+        losses.append(summed((errors_BHW * weight_BHW).sum()))
+        present.append(summed(truth_BHW.sum()) > 0)
+    losses_C, present_C = torch.stack(losses), torch.stack(present)
+    return (losses_C * present_C).sum() / present_C.sum().clamp_min(1)
+
+
+def _lovasz_weights(errors_BHW: Tensor, truth_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+    """By how much the Jaccard loss grows with each pixel in the order of falling errors (1705.08790, algorithm 1)."""
+    ranked = torch.where(valid_BHW, errors_BHW, -1)  # ignored pixels come last, where they change nothing before them
+    order_N = gathered(ranked).flatten().sort(descending=True).indices
+    truth_N = gathered(truth_BHW).flatten()[order_N].to(errors_BHW.dtype)
+    total = truth_N.sum()
+    jaccard_N = 1 - (total - truth_N.cumsum(0)) / (total + (1 - truth_N).cumsum(0))
+    steps_N = torch.diff(jaccard_N, prepend=jaccard_N.new_zeros(1))
+    weights_N = torch.empty_like(steps_N).scatter_(0, order_N, steps_N)
+    return weights_N.view(-1, *errors_BHW.shape[1:])[own(world() * len(errors_BHW))]

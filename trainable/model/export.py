@@ -23,6 +23,7 @@ from trainable.model.config import ModelConfig
 from trainable.model.hrnet import HRNetEncoder, without_own_classes
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap
+from trainable.ranks.batch_norm import of_one_process
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.mechanism import effective_weight
 
@@ -49,6 +50,7 @@ def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
     """A copy of the network as smp's model in evaluation mode; images as ``Compute.network_input`` makes them."""
     plain = create(config, model.classifier.out_channels)
     plain.encoder, plain.decoder = copy.deepcopy(model.encoder), copy.deepcopy(model.decoder)
+    of_one_process(plain)
     head: list[nn.Module] = [copy.deepcopy(model.classifier), copy.deepcopy(model.upsample), nn.Identity()]
     for layer in model.layers:
         block = _folded(model.block(layer), model.importance()[layer])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainable.model.stages import Edit, Tap, Tape, record, rerun, run
+from trainable.ranks.group import summed, world
 from trainable.suppression.block import SuppressionBlock, gradient_importance
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
@@ -168,6 +169,7 @@ class Segmenter(nn.Module):
         if stages:
             logits_BChw, maps = self._as_evaluated(plain)
             observed |= dict(zip(stages, gradient_importance(logits_BChw, [maps[s] for s in stages]), strict=True))
+        observed = {layer: summed(of_rank_CK) / world() for layer, of_rank_CK in observed.items()}
         for layer, importance_CK in observed.items():
             self.block(layer).observe(importance_CK)
         return observed

@@ -1,1 +1,1 @@
-"""One trial on several processes: rank 0 is the caller's, the others follow it. Their group is torch's default one."""
+"""A trial on several ranks: what its processes sum, gather and share. Importing the package imports no torch."""

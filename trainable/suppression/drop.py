@@ -1,14 +1,17 @@
 """What a training step suppresses, as tensors on the trial's device: nothing downstream waits for their values.
 
-Shapes: B batch, C classes, G groups that share a draw (1: the batch, or B: one per image), H W labels.
+Shapes: B batch (on several ranks this rank's images of it), C classes, G groups that share a draw (1: the batch, or B:
+one per image), H W labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
+from trainable.ranks.group import own, world
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Drop:
     over_all: bool = False
     """Whether the suppression term is a mean over all images, as over ranks of which some drop nothing; else over those
     that drop."""
+    ranks: int = 1
+    """On how many ranks the batch lies; on a single one it is whole here."""
+    averaged: Tensor | int | None = None
+    """Over how many groups of all ranks the suppression term is a mean, where ``keep_GC`` holds those of this rank's
+    images; None: it holds all that there are."""
 
     @classmethod
     def of(cls, dropped: int, classes: int, device: torch.device | None = None) -> "Drop":
@@ -31,6 +39,12 @@ class Drop:
         keep_GC = torch.ones(1, classes, device=device)
         keep_GC[0, dropped] = 0
         return cls(keep_GC)
+
+    def on_this_rank(self) -> Self:
+        """The part of a drop of the global batch that is of this rank's images."""
+        if world() == 1 or len(self.keep_GC) == 1:
+            return replace(self, ranks=world())
+        return replace(self, keep_GC=self.keep_GC[own(len(self.keep_GC))], ranks=world(), averaged=self.averages())
 
     def labels(self, labels_BHW: Tensor) -> Tensor:
         """Labels, or predictions, with the pixels of suppressed classes ignored."""
@@ -53,5 +67,9 @@ class Drop:
         """
         dropped_GC = 1 - self.keep_GC.double()  # a third is not exact in float32
         count_G1 = dropped_GC.sum(dim=1, keepdim=True)
-        averaged = len(count_G1) if self.over_all else (count_G1 > 0).sum().clamp_min(1)
+        averaged = self.averages() if self.averaged is None else self.averaged
         return dropped_GC / count_G1.clamp_min(1) / averaged
+
+    def averages(self) -> Tensor | int:
+        """Over how many of the groups the suppression term is a mean."""
+        return len(self.keep_GC) if self.over_all else (self.keep_GC < 1).any(dim=1).sum().clamp_min(1)

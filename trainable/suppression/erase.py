@@ -6,6 +6,7 @@ by the labels' own masks and with plain fills.
 What is drawn here (noise, blocks, which other image) comes from generators seeded by the drop, so the classes that a
 trial draws are those of every other mechanism.
 
+On several ranks it is drawn for the global batch, and other images are those of all ranks; a rank then takes its own.
 Shapes: B batch, K channels (3 of images), H W labels, h w what is erased in (the images' H W, or a coarser map).
 """
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
+from trainable.ranks.group import gathered, own
 from trainable.suppression.drop import Drop
 from trainable.suppression.mechanism_sections import Erase
 from trainable.train.compute import full_precision
@@ -37,6 +39,8 @@ class Erasure:
     mask_BHW: Tensor
     """Erased pixels, bool."""
     seed: int
+    ranks: int = 1
+    """On how many ranks the batch lies."""
 
     @classmethod
     def of(cls, erase: Erase, labels_BHW: Tensor, drop: Drop) -> Self:
@@ -46,12 +50,12 @@ class Erasure:
             case "class":
                 mask_BHW = own_BHW
             case "elsewhere":
-                mask_BHW = own_BHW.roll(_shift(len(own_BHW), drop.seed), 0)
+                mask_BHW = _of_others(own_BHW, drop.seed, drop.ranks)
             case "blocks":
-                mask_BHW = blocks_like(own_BHW, drop.seed)
+                mask_BHW = blocks_like(own_BHW, drop.seed, drop.ranks)
             case _:
                 assert_never(erase.mask)
-        return cls(erase, mask_BHW, drop.seed)
+        return cls(erase, mask_BHW, drop.seed, drop.ranks)
 
     def labels(self, labels_BHW: Tensor) -> Tensor:
         """What the loss sees."""
@@ -80,18 +84,18 @@ class Erasure:
                 if deviation_K11 is None:
                     deviation_K11 = values_BKhw.std(dim=(2, 3), correction=0, keepdim=True)
                 mean_BK11 = values_BKhw.mean(dim=(2, 3), keepdim=True)
-                return _normal_like(values_BKhw, self.seed).mul_(deviation_K11).add_(mean_BK11)
+                return _normal_like(values_BKhw, self.seed, self.ranks).mul_(deviation_K11).add_(mean_BK11)
             case "blur":
                 return _blurred(values_BKhw)
             case "swap":
-                return values_BKhw.roll(_shift(len(values_BKhw), self.seed + 1), 0)
+                return _of_others(values_BKhw, self.seed + 1, self.ranks)
             case "none":
                 return values_BKhw
             case _:
                 assert_never(self.erase.fill)
 
 
-def blocks_like(mask_BHW: Tensor, seed: int) -> Tensor:
+def blocks_like(mask_BHW: Tensor, seed: int, ranks: int = 1) -> Tensor:
     """A mask [B,H,W] of as many pixels in each image, in blocks at random places, of which the last is not whole."""
     batch, height, width = mask_BHW.shape
     side = max(1, min(height, width) // BLOCKS)
@@ -100,7 +104,8 @@ def blocks_like(mask_BHW: Tensor, seed: int) -> Tensor:
     block_HW = (rows_H // side)[:, None] * across + columns_W // side
     place_HW = (rows_H % side)[:, None] * side + columns_W % side
     number = -(-height // side) * across
-    draws_BN = torch.rand(batch, number, generator=_generator(seed, mask_BHW.device), device=mask_BHW.device)
+    generator = _generator(seed, mask_BHW.device)
+    draws_BN = _own(torch.rand(ranks * batch, number, generator=generator, device=mask_BHW.device), ranks)
     turn_BN = draws_BN.argsort(dim=1).argsort(dim=1)
     order_BP = (turn_BN[:, block_HW] * side**2 + place_HW).flatten(1).argsort(dim=1).argsort(dim=1)
     return (order_BP < mask_BHW.flatten(1).sum(dim=1, keepdim=True)).view_as(mask_BHW)
@@ -121,12 +126,26 @@ def _blurred(values_BKhw: Tensor) -> Tensor:
     return F.interpolate(thumbnail, (height, width), mode="bilinear", align_corners=False)
 
 
-def _normal_like(values_BKhw: Tensor, seed: int) -> Tensor:
+def _normal_like(values_BKhw: Tensor, seed: int, ranks: int) -> Tensor:
     """Standard normal noise in channels_last, the layout of images and maps: torch draws into it ten times slower."""
     batch, channels, height, width = values_BKhw.shape
     device, dtype = values_BKhw.device, values_BKhw.dtype
-    shape = (batch, height, width, channels)
-    return torch.randn(shape, generator=_generator(seed, device), device=device, dtype=dtype).permute(0, 3, 1, 2)
+    shape = (ranks * batch, height, width, channels)
+    drawn = torch.randn(shape, generator=_generator(seed, device), device=device, dtype=dtype)
+    return _own(drawn, ranks).permute(0, 3, 1, 2)
+
+
+def _of_others(values: Tensor, seed: int, ranks: int) -> Tensor:
+    """In the place of each image's values those of another image of the batch."""
+    if ranks == 1:
+        return values.roll(_shift(len(values), seed), 0)
+    everywhere = gathered(values)
+    return _own(everywhere.roll(_shift(len(everywhere), seed), 0), ranks)
+
+
+def _own(values: Tensor, ranks: int) -> Tensor:
+    """What is of this rank's images, of values of a batch that lies on so many ranks."""
+    return values if ranks == 1 else values[own(len(values))]
 
 
 def _shift(images: int, seed: int) -> int:

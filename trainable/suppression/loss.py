@@ -3,6 +3,7 @@
 Source: arXiv 2111.00531, published code; METHOD step 5:
   loss = (1-w) CE(logits, y) + w CE(logits_drop, y with z ignored)
          + 1[dropped] alpha mean_{b,h,w} softmax(logits_drop)_z
+On several ranks every loss is that of the global batch, with gradients by this rank's images (``ranks.group``).
 Shapes: B batch, C classes, P paths, G groups that share a draw, H W labels, h w feature map.
 """
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
+from trainable.ranks.group import summed
 from trainable.suppression.drop import Drop
 
 Upsample = Callable[[Tensor], Tensor]
@@ -55,7 +57,7 @@ def path_cross_entropies(
     """
     weights = None if class_weights_C is None else class_weights_C.to(logits_PBChw[0].dtype)
     labels = torch.stack(list(labels_PBHW))
-    sums_P = _UpsampledPixelLoss.apply(upsample, pixel_loss, weights, labels, *logits_PBChw)
+    sums_P = summed(_UpsampledPixelLoss.apply(upsample, pixel_loss, weights, labels, *logits_PBChw))
     return [
         total / weight_of_pixels(labels_BHW, class_weights_C).clamp_min(1e-12).to(total.dtype)
         for total, labels_BHW in zip(sums_P, labels_PBHW, strict=True)
@@ -104,9 +106,9 @@ def weight_of_pixels(labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tens
     """Sum of the class weights over the pixels that are not ignored; without weights their number, 1 at least."""
     valid_BHW = labels_BHW != IGNORE_INDEX
     if class_weights_C is None:
-        return valid_BHW.sum().double().clamp_min(1)
+        return summed(valid_BHW.sum()).double().clamp_min(1)
     weights_BHW = class_weights_C[torch.where(valid_BHW, labels_BHW, 0)]
-    return (weights_BHW * valid_BHW).sum()
+    return summed((weights_BHW * valid_BHW).sum())
 
 
 @dataclass(frozen=True)
@@ -145,5 +147,12 @@ def suppressed_probability(logits_BChw: Tensor, drop: Drop) -> Tensor:
     Several dropped classes: the mean over them; per image: the mean over the images that drop.
     """
     mean_BC = logits_BChw.softmax(dim=1).mean(dim=(2, 3))
-    mean_GC = mean_BC if len(drop.keep_GC) > 1 else mean_BC.mean(dim=0, keepdim=True)
+    if drop.averaged is not None:
+        return summed((drop.shares().to(mean_BC.dtype) * mean_BC).sum())
+    mean_GC = mean_BC if len(drop.keep_GC) > 1 else _mean_of_batch(mean_BC, drop.ranks)
     return (drop.shares().to(mean_GC.dtype) * mean_GC).sum()
+
+
+def _mean_of_batch(values_BC: Tensor, ranks: int) -> Tensor:
+    mean_1C = values_BC.mean(dim=0, keepdim=True)
+    return mean_1C if ranks == 1 else summed(mean_1C) / ranks

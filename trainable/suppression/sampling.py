@@ -4,8 +4,9 @@ All random numbers come from a CPU generator of the caller, and every step takes
 a run on a GPU suppresses the same classes as one on a CPU, and trials that differ in probability, mechanism or layer
 draw the same ones; but round_robin's turn moves on with each drop, and difficulty follows what a trial has learned.
 Nothing waits for the GPU: where weights depend on the batch, the choice is made on its device.
-Shapes: B batch, C classes, G groups that share a draw (1: the batch, B: one per image, or as many as ``groups`` has),
-H W labels, h w logits.
+On several ranks every one draws for the global batch, from equal generators, and takes what is of its own images.
+Shapes: B batch (labels and logits: this rank's images of it), C classes, G groups that share a draw (1: the batch, B:
+one per image, or as many as ``groups`` has), H W labels, h w logits.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.rare import rare_classes
+from trainable.ranks.group import gathered, summed, world
 from trainable.suppression.config import Groups, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.grouping import Grouping
@@ -64,6 +66,7 @@ class DifficultyState:
         predicted = torch.where((labels == nowhere) | (predicted_Bhw == IGNORE_INDEX), nowhere, predicted_Bhw)
         hits_C = _count(torch.where(labels == predicted, labels, nowhere), nowhere)
         union_C = _count(labels, nowhere) + _count(predicted, nowhere) - hits_C
+        hits_C, union_C = summed(torch.stack([hits_C, union_C]))
         self.hits_C = momentum * self.hits_C + (1 - momentum) * hits_C
         self.union_C = momentum * self.union_C + (1 - momentum) * union_C
 
@@ -136,9 +139,12 @@ class ClassSampler:
             self.strategy.load_state_dict(state)
 
     def draw(self, labels_BHW: Tensor, probability: float, generator: torch.Generator) -> Drop | None:
-        """Draw for a batch; None where nothing is dropped, which each group decides with 1 - ``probability``."""
+        """Draw for a batch, all ranks together; None where nothing is dropped.
+
+        Each group drops nothing with 1 - ``probability``. Of the draw a rank gets what is of its own images.
+        """
         granularity = self.suppression.granularity
-        grouping = Grouping.of(granularity, len(labels_BHW))
+        grouping = Grouping.of(granularity, len(labels_BHW) * world())
         coins_G = torch.rand(grouping.groups, generator=generator, dtype=torch.float64)
         noise_GC = torch.rand(grouping.groups, self.classes, generator=generator, dtype=torch.float64)
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -151,7 +157,7 @@ class ClassSampler:
             chosen_GC = self._weighted(labels_BHW, noise_GC) * drops_G[:, None].to(self.device, non_blocking=True)
         keep_GC = grouping.rows((1 - chosen_GC).float().to(self.device, non_blocking=True))
         share = float(drops_G[grouping.occupied].double().mean())
-        return Drop(keep_GC, seed, share, over_all=isinstance(granularity, Groups))
+        return Drop(keep_GC, seed, share, over_all=isinstance(granularity, Groups)).on_this_rank()
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
         """Let difficulty learn from a training batch: logits of the suppressed path, which is the one that predicts.
@@ -202,8 +208,8 @@ class ClassSampler:
 
     def _present(self, labels_BHW: Tensor) -> Tensor:
         labels = labels_BHW.flatten(1).long()
-        present_BC = labels.new_zeros(len(labels), 256).scatter_(1, labels, 1)[:, : self.classes]
-        return Grouping.of(self.suppression.granularity, len(labels)).any_of(present_BC).double()
+        present_BC = gathered(labels.new_zeros(len(labels), 256).scatter_(1, labels, 1)[:, : self.classes])
+        return Grouping.of(self.suppression.granularity, len(present_BC)).any_of(present_BC).double()
 
 
 def _count(classes: Tensor, number: int) -> Tensor:

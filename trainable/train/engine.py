@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
+from trainable.data.errors import DataError
 from trainable.data.frames import Frames, Splits, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
@@ -37,6 +38,8 @@ from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
 from trainable.model.segmenter import Segmenter
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
+from trainable.ranks.batch_norm import over_ranks
+from trainable.ranks.group import world
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute
@@ -106,6 +109,10 @@ def fit(
 ) -> Iterator[EpochResult]:
     """Train and evaluate, one result per epoch; the work begins with the first ``next``.
 
+    Where torch.distributed's default group is initialised the process is one rank of the trial: all ranks call this with
+    equal arguments but for the device, and take the results together, one by one. They train and measure what one
+    process would (docs/gpus.md); the results of rank 0 are the trial's, and its checkpoints are those of one process.
+
     Args:
         config: the trial.
         device: ``cpu``, ``cuda`` or another torch device; None takes a GPU if there is one.
@@ -115,7 +122,7 @@ def fit(
     When the generator ends or is closed, the trial's GPU memory is free again.
 
     Raises:
-        DataError, ModelError: the trial cannot start.
+        DataError, ModelError: the trial cannot start, or its ranks cannot share its batches.
         TrialFailed: it cannot go on.
     """
     if threads is not None:
@@ -145,6 +152,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     begun = time.perf_counter()
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
+    check_shares(config.train.batch_size, len(splits.train))
     training = prepare(config, compute, len(splits.train), statistics)
     done = 0 if resume_from is None else int(resume_from["epoch"])
     suppressing: Training | None = None
@@ -185,6 +193,20 @@ def _epoch(
     return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
 
 
+def check_shares(batch_size: int, images: int) -> None:
+    """Check that the ranks of this trial can share its batches equally.
+
+    Raises:
+        DataError: they cannot.
+    """
+    if batch_size % world():
+        likely = max(1, round(batch_size / world())) * world()
+        raise DataError(f"{world()} ranks cannot share {batch_size} images equally; try {likely}", "train.batch_size")
+    if images < batch_size and images % world():
+        message = f"all {images} training images are one batch, which {world()} ranks cannot share equally"
+        raise DataError(f"{message}; use fewer ranks or a smaller batch", "train.batch_size")
+
+
 def _test_frames(config: TrialConfig) -> Frames | None:
     """Frames of the test split where the trial is to be scored on them."""
     section = labelled_test_split(config.data) if config.evaluation.test_at_end else None
@@ -197,6 +219,7 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
     compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
+    over_ranks(model)
     if config.train.compile:
         model.compile_parts()
     return _training_of(model, config, compute, images, statistics)

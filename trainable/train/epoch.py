@@ -12,7 +12,7 @@ from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainable.config import TrialConfig
-from trainable.data.augment import augmented_batches, paste_classes
+from trainable.data.augment import Paste, augmented_batches
 from trainable.data.frames import Frames
 from trainable.data.rare_class_sampling import rare_class_batches
 from trainable.data.statistics import ClassStatistics
@@ -20,6 +20,8 @@ from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.failure import TrialFailed
 from trainable.model.segmenter import Segmenter
+from trainable.ranks.gradients import sum_gradients
+from trainable.ranks.group import rank
 from trainable.suppression.loss import PathLoss, PathLosses
 from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
@@ -107,8 +109,8 @@ def _seen(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What the steps see: the augmented batches, rare classes pasted into them."""
     data, rare = training.config.data, rare_classes(training.statistics.pixels)
-    for batch in augmented_batches(frames, batches, data.augment, generator, training.compute.device):
-        yield paste_classes(batch, rare, data.rare_copy_paste, generator) if data.rare_copy_paste else batch
+    paste = Paste(rare, data.rare_copy_paste) if data.rare_copy_paste else None
+    return augmented_batches(frames, batches, data.augment, generator, training.compute.device, paste)
 
 
 def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | None = None) -> dict[str, float]:
@@ -122,7 +124,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     order, augment, suppression = (
         seeds.generator(config.seed, stream, epoch) for stream in ("order", "augment", "suppression")
     )
-    seeds.seed_torch(config.seed, "layers", epoch)
+    seeds.seed_torch(config.seed, "layers", epoch, rank())
     batches = _batches(training, frames, order)
     meter = Meter(epoch, CHECK_EVERY_ON_GPU if compute.device.type == "cuda" else 1)
     clock = PartClock(compute.device) if config.suppression else None
@@ -164,6 +166,7 @@ def _step(
         loss, terms = _losses(training, batch, u, generator, clock)
     training.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
+    sum_gradients(training.model.parameters())
     if training.config.train.clip_norm is not None:
         nn.utils.clip_grad_norm_(training.model.parameters(), training.config.train.clip_norm)
     training.optimizer.step()

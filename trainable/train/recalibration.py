@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from trainable.data.frames import Frames
-from trainable.evaluate.evaluate import evaluation_batch_size
+from trainable.evaluate.evaluate import batch_size_on_rank, batches_on_rank
 from trainable.evaluate.predict import frame_logits
+from trainable.ranks.group import summed
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.drop import Drop
 from trainable.train import seeds
@@ -29,11 +30,12 @@ IMAGES = 24
 def recalibrate(training: Training, frames: Frames) -> None:
     """Recompute the statistics of every block in the order of the network, each in a pass of its own.
 
-    A later block sees the earlier ones as the evaluation will. ``frames`` are those of the training split.
+    A later block sees the earlier ones as the evaluation will. ``frames`` are those of the training split; each rank
+    predicts a part of the images, and the statistics are those of all of them.
     """
     config, model, compute = training.config, training.model, training.compute
     order_N = torch.randperm(len(frames), generator=seeds.generator(config.seed, "recalibration", 0))
-    batches = torch.split(order_N[:IMAGES].sort().values, evaluation_batch_size(config))
+    batches = batches_on_rank(order_N[:IMAGES].sort().values, batch_size_on_rank(config))
     # one view of each pixel tells the statistics: mirroring and scales would only cost
     evaluation = config.evaluation.model_copy(update={"flip": False, "scales": (1.0,)})
 
@@ -62,12 +64,15 @@ def _recompute(block: SuppressionBlock, predict: Callable[[], None]) -> None:
         predict()
     finally:
         handle.remove()
-    shares_N1 = torch.tensor(counts, dtype=torch.float64, device=moments[0].device)[:, None] / sum(counts)
-    variance_NO, mean_NO = torch.stack(moments).unbind(dim=1)
-    mean_O = (shares_N1 * mean_NO).sum(dim=0)
-    variance_O = (shares_N1 * (variance_NO + (mean_NO - mean_O) ** 2)).sum(dim=0)
     norm = block.mix.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    pixels_N1 = torch.tensor(counts, dtype=torch.float64, device=norm.running_mean.device)[:, None]
+    total = summed(pixels_N1.sum())
+    shares_N1 = pixels_N1 / total
+    nothing = pixels_N1.new_zeros(0, 2, norm.num_features)  # a rank may have no image
+    variance_NO, mean_NO = (torch.stack(moments) if moments else nothing).unbind(dim=1)
+    mean_O = summed((shares_N1 * mean_NO).sum(dim=0))
+    variance_O = summed((shares_N1 * (variance_NO + (mean_NO - mean_O) ** 2)).sum(dim=0))
     norm.running_mean.copy_(mean_O)
-    norm.running_var.copy_(variance_O * sum(counts) / max(1, sum(counts) - 1))
+    norm.running_var.copy_(variance_O * total / (total - 1).clamp_min(1))

@@ -14,9 +14,12 @@ Stream = Literal["weights", "order", "augment", "suppression", "layers", "recali
 which images. A new stream goes to the end: a stream's place is a part of its seed."""
 
 
-def stream_seed(seed: int, stream: Stream, epoch: int = 0) -> int:
-    """64-bit seed of a stream in an epoch; any integer ``seed``, negative ones too."""
-    entropy = (seed % 2**64, get_args(Stream).index(stream), epoch)
+def stream_seed(seed: int, stream: Stream, epoch: int = 0, rank: int = 0) -> int:
+    """64-bit seed of a stream in an epoch; any integer ``seed``, negative ones too.
+
+    ``rank`` is 0 but for what each rank of a trial draws for its own images.
+    """
+    entropy = (seed % 2**64, get_args(Stream).index(stream), epoch, *([rank] if rank else []))
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
@@ -25,6 +28,6 @@ def generator(seed: int, stream: Stream, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, stream, epoch))
 
 
-def seed_torch(seed: int, stream: Stream, epoch: int = 0) -> None:
+def seed_torch(seed: int, stream: Stream, epoch: int = 0, rank: int = 0) -> None:
     """Seed torch's global generators, which initialisation and dropout use."""
-    torch.manual_seed(stream_seed(seed, stream, epoch))
+    torch.manual_seed(stream_seed(seed, stream, epoch, rank))

@@ -19,6 +19,7 @@ from trainable.evaluate.metrics.names import (
     WORST_CLASS_IMAGE_MIOU,
     WORST_IMAGE_MIOU,
 )
+from trainable.ranks.group import placed, world
 
 WORST_SHARE = 0.1
 """A worst decile is the mean of the lowest tenth, rounded down, of one value at least."""
@@ -36,6 +37,12 @@ class ImageIous:
         hits_BC, labelled_BC = matrices_BCC.diagonal(dim1=1, dim2=2).double(), matrices_BCC.sum(dim=2)
         ious_BC = hits_BC / (labelled_BC + matrices_BCC.sum(dim=1) - hits_BC)
         self.batches.append(ious_BC.masked_fill(labelled_BC == 0, torch.nan))
+
+    def gather(self, images: int, classes: int, device: torch.device) -> None:
+        """Take the images of all ranks, of which each has the ``own`` part of so many."""
+        if world() > 1:
+            nothing_0C = torch.zeros(0, classes, dtype=torch.float64, device=device)
+            self.batches = [placed(torch.cat([nothing_0C, *self.batches]), images)]
 
     def scores(self, rare: Sequence[int]) -> dict[str, float]:
         """Metrics by name; undefined ones are left out."""

@@ -14,6 +14,7 @@ from trainable.evaluate.metrics.calibration import Calibration
 from trainable.evaluate.metrics.confusion import class_ious, image_confusions, mean_iou
 from trainable.evaluate.metrics.names import BOUNDARY_MIOU, ECE, RARE_BOUNDARY_MIOU
 from trainable.evaluate.metrics.per_image import ImageIous
+from trainable.ranks.group import summed
 
 
 class SplitScores:
@@ -31,6 +32,11 @@ class SplitScores:
         self.images.add(matrices_BCC)
         self.boundary_DD += boundary_confusion(labels_BHW, predicted_BHW, classes)
         return matrices_BCC.sum(dim=0)
+
+    def gather(self, images: int) -> None:
+        """Take what the other ranks collected of a split of so many images, in the order of the images."""
+        self.calibration.sums_M3, self.boundary_DD = summed(self.calibration.sums_M3), summed(self.boundary_DD)
+        self.images.gather(images, len(self.boundary_DD) - 1, self.boundary_DD.device)
 
     def metrics(self, rare: Sequence[int]) -> dict[str, float]:
         """Metrics by name; undefined ones are left out."""
