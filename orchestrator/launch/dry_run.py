@@ -123,7 +123,8 @@ def _say_cost(
     for line in costs.lines():
         say(console, line)
     if (ranks := study.spec.resources.trial_ranks) > 1:
-        where = "one on each GPU" if study.spec.resources.gpu else f"{study.spec.resources.threads} threads each"
+        threads = study.spec.resources.threads
+        where = "one on each GPU" if study.spec.resources.gpu else f"{threads} thread{'s' * (threads != 1)} each"
         say(console, f"ranks       {ranks} per trial, {where}; steps were probed on one, and the estimate is of one")
     seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
     shared = sum(stage.saved * left[stage.stage] / stage.runs for stage in stages if stage.runs)

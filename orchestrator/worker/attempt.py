@@ -118,7 +118,7 @@ class Attempt:
         whose: JsonObject = {"launch": self._job.launch, "host": platform.node(), "pid": os.getpid()}
         whose["time"] = time.time()
         if self._job.ranks > 1:
-            whose |= {"ranks": self._job.ranks, "gpus": self._job.gpu}
+            whose |= {"ranks": self._job.ranks, "gpus": int(self._job.gpu)}
         return {**whose, "gpu": gpu} if gpu else whose
 
     def _last_state(self) -> Mapping[str, object] | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ENGINE = "trainable.train.engine:fit"
 TIMEOUT_S = 600.0
 """Longest wait of a rank for another one: more than the difference between two ranks' ways to their first step."""
+START_S = 600.0
+"""How long the other processes may take to import torch: minutes from a file system that many share."""
 REST_S = 5.0
 """How long the other processes may take to leave a trial before they are killed."""
 
@@ -72,7 +74,7 @@ def fit_on_ranks(
         with team.guarding(end, break_off), _state_file(resume_from) as state:
             place, store = placement(0, ranks, device), open_store(ranks, timeout_s)
             team.tell(lambda rank: Task(config, fit, rank, ranks, store.port, timeout_s, device, threads, state))
-            team.hear(Ready(), timeout_s)
+            team.hear(Ready(), START_S)
             form_group(store, 0, ranks, place, timeout_s)
             results = named_fit(fit)(config, device=place.device, threads=threads, resume_from=resume_from)
             while (result := _next_epoch(results, team, timeout_s)) is not None:

@@ -64,6 +64,7 @@ def _strike(epoch: int) -> None:
         case "memory":
             raise torch.OutOfMemoryError("CUDA out of memory")
         case "kill":
+            time.sleep(0.5)  # the others wait in the collective, and the test has seen them
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(600)
