@@ -15,6 +15,7 @@ import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 
+from trainable.model.encoders import ModelError
 from trainable.ranks.group import gathered, world
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -26,7 +27,7 @@ def over_ranks(network: nn.Module) -> None:
     Call it once the network lies on its device, and before it is compiled.
 
     Raises:
-        TypeError: a batch norm that normalises in a way of its own, with its name.
+        ModelError: a batch norm that normalises in a way of its own, with its name.
     """
     if world() == 1:
         return
@@ -34,7 +35,7 @@ def over_ranks(network: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             kind: Any = type(module)
             if kind.forward not in (_BatchNorm.forward, BatchNormAct2d.forward):
-                raise TypeError(f"{name}: {kind.__name__} cannot be shared by several ranks")
+                raise ModelError(f"model.encoder: several ranks cannot share its {name}, a {kind.__name__}")
             on_gpu = any(tensor.is_cuda for tensor in (*module.parameters(), *module.buffers()))
             module.kind_of_one_process, module.process_group = kind, None  # type: ignore[assignment]
             module.__class__ = _on_gpu(kind) if on_gpu else _on_cpu(kind)

@@ -109,8 +109,8 @@ def fit(
 ) -> Iterator[EpochResult]:
     """Train and evaluate, one result per epoch; the work begins with the first ``next``.
 
-    Where torch.distributed's default group is initialised the process is one rank of the trial: all ranks call this with
-    equal arguments but for the device, and take the results together, one by one. They train and measure what one
+    Where torch.distributed's default group is initialised the process is one rank of the trial: all ranks call this
+    with equal arguments but for the device, and take the results together, one by one. They train and measure what one
     process would (docs/gpus.md); the results of rank 0 are the trial's, and its checkpoints are those of one process.
 
     Args:
