@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -99,9 +99,11 @@ def break_off() -> bool:
 
     What waits through gloo fails by itself as soon as the other rank's process ends.
     """
-    if dist.group.WORLD is None or "nccl" not in dist.get_backend_config():
+    group = dist.group.WORLD
+    if group is None or "nccl" not in dist.get_backend_config():
         return False
-    dist.group.WORLD.abort()
+    with suppress(RuntimeError):  # it ends by itself meanwhile
+        group._get_backend(torch.device("cuda")).abort()
     return True
 
 

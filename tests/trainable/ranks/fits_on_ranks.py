@@ -41,10 +41,10 @@ class Result:
 
 def fit(config: TrialConfig, *, device: str, threads: int | None, resume_from: State = None) -> Iterator[Result]:
     """The sum over ranks of 1 + rank, added up over the epochs; every rank has it."""
-    total = resume_from["total"].clone() if resume_from else torch.zeros(1)
+    total = resume_from["total"].to(device, copy=True) if resume_from else torch.zeros(1, device=device)
     for epoch in range(resume_from["epoch"] + 1 if resume_from else 1, config.train.epochs + 1):
         _strike(epoch)
-        share = torch.ones(1) * (1 + dist.get_rank())
+        share = torch.ones(1, device=device) * (1 + dist.get_rank())
         dist.all_reduce(share)
         total += share
         metrics = {"val/miou": float(total), "world": float(dist.get_world_size()), "pid": float(os.getpid())}
