@@ -24,7 +24,10 @@ class RankKills:
     """Processes that did not end in time."""
 
     def kill(self, worker: int, random_: random.Random) -> bool:
-        """SIGKILL a random rank of a worker's trial and wait for the others; False where it has no ranks now."""
+        """SIGKILL a random rank of a worker's trial and wait for the others; False where it had no trial just then.
+
+        Processes wait for the next trial of their worker; it replaces one that died meanwhile.
+        """
         ranks = ranks_of(worker)
         if len(ranks) < 2:
             return False
@@ -34,7 +37,11 @@ class RankKills:
             ranks[rank].kill()
         except psutil.NoSuchProcess:
             return False
-        _, alive = psutil.wait_procs(ranks, timeout=LONGEST_END_S)
+        alive = ranks
+        while alive and time.monotonic() < began + LONGEST_END_S:
+            _, alive = psutil.wait_procs(alive, timeout=0.1)
+            if rank and any(process not in ranks for process in ranks_of(worker)):
+                return False
         self.by_rank[rank] = self.by_rank.get(rank, 0) + 1
         self.end_seconds.append(time.monotonic() - began)
         self.left += [f"rank {ranks.index(process)} lives {LONGEST_END_S:g} s after rank {rank}" for process in alive]

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainable.config import TrialConfig
 from trainable.ranks.messages import Epoch, Order, Ready, Resting, Task, is_symptom
@@ -19,6 +19,7 @@ from trainable.ranks.team import EndProcess, Team
 if TYPE_CHECKING:
     from trainable.train.engine import EpochResult
 
+T = TypeVar("T")
 ENGINE = "trainable.train.engine:fit"
 TIMEOUT_S = 600.0
 """Longest wait of a rank for another one: more than the difference between two ranks' ways to their first step."""
@@ -75,7 +76,7 @@ def fit_on_ranks(
             place, store = placement(0, ranks, device), open_store(ranks, timeout_s)
             team.tell(lambda rank: Task(config, fit, rank, ranks, store.port, timeout_s, device, threads, state))
             team.hear(Ready(), START_S)
-            form_group(store, 0, ranks, place, timeout_s)
+            _with_all(team, lambda: form_group(store, 0, ranks, place, timeout_s))
             results = named_fit(fit)(config, device=place.device, threads=threads, resume_from=resume_from)
             while (result := _next_epoch(results, team, timeout_s)) is not None:
                 orderly = True
@@ -111,14 +112,19 @@ def _team_of(ranks: int) -> Team:
 def _next_epoch(results: Iterator["EpochResult"], team: Team, timeout_s: float) -> "EpochResult | None":
     """An epoch of all ranks; None after the last one."""
     team.tell(Order.EPOCH)
+    result = _with_all(team, lambda: next(results, None))
+    team.hear(Epoch(result.epoch if result else None), timeout_s)
+    return result
+
+
+def _with_all(team: Team, act: Callable[[], T]) -> T:
+    """Do what needs the other ranks; where one of them failed, that is what is raised."""
     try:
-        result = next(results, None)
+        return act()
     except Exception as error:
         if is_symptom(error) or team.broken_off:
             raise team.cause(error) from None
         raise
-    team.hear(Epoch(result.epoch if result else None), timeout_s)
-    return result
 
 
 def _part(team: Team, orderly: bool, leave_group: Callable[[], None]) -> None:
