@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chaos_checks import Finished
 from chaos_ground import Ground
+from chaos_ranks import RankKills
 from chaos_trace import epochs_trained
 
 EAGER = 0.2
@@ -30,6 +31,16 @@ class Tally:
     repeated: Counter[int] = field(default_factory=Counter)
     """Attempts by the number of epochs that were handed on and then trained again."""
     differences: list[str] = field(default_factory=list)
+    of_ranks: dict[str, str] = field(default_factory=dict)
+    """Lines about kills of ranks."""
+
+    def take_ranks(self, ranks: RankKills, mark: str) -> None:
+        """Take what became of attempts that lost a rank; ``mark`` is in the environment of all their processes."""
+        ranks.note_strays(mark)
+        self.kills.update({f"rank {rank}": count for rank, count in sorted(ranks.by_rank.items())})
+        seconds = ", ".join(f"{each:.1f}" for each in sorted(ranks.end_seconds))
+        self.of_ranks["seconds to the end of the other ranks"] = seconds
+        self.differences += ranks.left
 
 
 @dataclass
@@ -42,6 +53,8 @@ class Run:
     ground: Ground
     random: random.Random
     tally: Tally
+    ranks: RankKills | None = None
+    """Kills of single ranks, instead of all else; None for trials of one process."""
     settings: tuple[str, ...] = ()
     """Overrides of the study."""
     process: subprocess.Popen[str] | None = None
@@ -58,8 +71,7 @@ class Run:
         self._launch()
         while True:
             if kills and self._wait_for_a_moment(deadline):
-                self._kill()
-                kills -= 1
+                kills -= self._kill()
             if kills == 0:
                 self._wait(deadline)
             assert self.process is not None
@@ -105,9 +117,12 @@ class Run:
         time.sleep(self.random.uniform(0, 0.4))
         return self.process.poll() is None
 
-    def _kill(self) -> None:
+    def _kill(self) -> bool:
+        """Kill something; False where there was nothing to kill."""
         assert self.process is not None
         workers = self._workers()
+        if self.ranks is not None:
+            return any(self.ranks.kill(worker, self.random) for _, worker in workers[:1])
         kinds = ["command", *(["trial"] if workers else []), *self.ground.kinds]
         kind = self.random.choice(kinds)
         self.tally.kills[kind] += 1
@@ -118,6 +133,7 @@ class Run:
                 self.ground.kill_command(self.process)
             case _:
                 self.ground.strike(kind, self.process)
+        return True
 
     def _workers(self) -> list[tuple[str, int]]:
         """Host and number of each process that runs a trial: the latest claim of every trial without a verdict."""

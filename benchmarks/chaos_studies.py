@@ -16,6 +16,8 @@ search: {sampler: grid, references: []}
 resources: {cpu: 1, max_concurrent: 2, retries: 99, retry_backoff_s: 0.1}
 """
 SHORT = CELLS.replace("[0.3, 0.7]", "[0.7]").replace("epochs: 5", "epochs: 4")
+ONE_PROCESS, TWO_RANKS = "cpu: 1, max_concurrent: 2", "cpu: 2, ranks: 2, max_concurrent: 1"
+"""Resources of a study of fixed cells, and what makes its trials train on two ranks."""
 HOSTS = CELLS.replace("max_concurrent: 2, ", "")
 SEARCH = """
 train: {epochs: 8, batch_size: 4, lr: {log_uniform: [1.0e-4, 1.0e-2]}}

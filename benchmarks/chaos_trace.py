@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.ranks.group import rank
 from trainable.train.engine import EpochResult
 from trainable.train.engine import fit as engine
 
@@ -15,16 +16,20 @@ TRACE = "CHAOS_TRACE"
 """Environment variable with the folder where trials note their epochs; also marks the processes that may be killed."""
 
 
-def traced(config: TrialConfig, *, threads: int, resume_from: Mapping[str, Any] | None = None) -> Iterator[EpochResult]:
+def traced(
+    config: TrialConfig, *, threads: int, resume_from: Mapping[str, Any] | None = None, device: str | None = None
+) -> Iterator[EpochResult]:
     """The engine; notes where a trial starts, which epochs it trained and which of them it handed on."""
     _note(config, "start", int(resume_from["epoch"]) if resume_from else 0)
-    for result in engine(config, threads=threads, resume_from=resume_from):
+    for result in engine(config, device=device, threads=threads, resume_from=resume_from):
         _note(config, "trained", result.epoch)
         yield result
         _note(config, "handed", result.epoch)
 
 
 def _note(config: TrialConfig, what: str, epoch: int) -> None:
+    if rank() > 0:
+        return
     whose = zlib.crc32(config.model_dump_json().encode())  # trials may share a seed
     with open(f"{os.environ[TRACE]}/{config.seed}-{whose}.txt", "a") as stream:
         stream.write(f"{what} {epoch}\n")

@@ -1,17 +1,19 @@
-"""Run one trial alone: ``python -m trainable CONFIG [--set path=value] [--device cpu|cuda] [--export FILE]``.
+"""Run one trial alone: ``python -m trainable CONFIG [--set path=value] [--gpus N | --ranks N] [--export FILE]``.
 
 CONFIG is a YAML or JSON file that holds a ``TrialConfig`` and nothing else, in the language of study files (``${NAME}``
 names an environment variable). Exit codes: 0 the trial is complete, 1 it failed (one line says why), 2 the input is
-wrong (one line per mistake, before torch is imported).
+wrong (one line per mistake, before torch is imported). Under ``torchrun`` its processes are the ranks of one trial, and
+the first one speaks for all.
 """
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainable.config import TrialConfig
 from trainable.configfile.environment import hide_values, masked
@@ -25,26 +27,36 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.ranks.command import Ranks, requested_ranks
+from trainable.ranks.messages import is_symptom
 from trainable.suppression.unused import unused_settings
+
+if TYPE_CHECKING:
+    from trainable.train.engine import EpochResult
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
 
-MOST_THREADS = 1024
-"""More than any machine has cores."""
+MOST = 1024
+"""Of threads and of ranks: more than any machine has cores."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        ranks = requested_ranks(options.gpus, options.ranks, options.device)
         config, root = _load(options.config, options.set)
+        ranks.check_batch(config, root)
         if options.export is not None:
             _check_export(options.export, options.config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        _run(config, options)
+        _run(config, options, ranks)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (ModelError, DataError) as error:
         print(f"{options.config}: {masked(str(error), root)}", file=sys.stderr)
         return 2
@@ -56,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrialFailed as error:
         print(f"trial failed: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if ranks.launched is None or not is_symptom(error):
+            raise
+        print("trial failed: another rank failed, or died", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -66,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2")
     add("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     add("--export", type=_file, metavar="FILE", help="write the trained network there, as a plain model")
-    add("--threads", type=_positive, help="CPU threads; default: torch's choice")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--gpus", type=_positive, metavar="N", help="train on N GPUs of this machine, one rank each")
+    many.add_argument(
+        "--ranks", type=_positive, metavar="N", help="train in N processes; they share what GPUs there are"
+    )
+    add("--threads", type=_positive, help="CPU threads of each rank; default: torch's choice, of ranks an equal share")
     return parser
 
 
@@ -77,8 +99,8 @@ def _file(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_THREADS}, got '{text[:20]}'")
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST}, got '{text[:20]}'")
     return int(text)
 
 
@@ -121,25 +143,36 @@ def _check_export(path: Path, config: Path) -> None:
     raise ConfigError([Mistake(Place(str(config)), "", f"--export {path}: {problem}")])
 
 
-def _run(config: TrialConfig, options: argparse.Namespace) -> None:
+def _run(config: TrialConfig, options: argparse.Namespace, ranks: Ranks) -> None:
     import torch  # late: mistakes in the input are told without the seconds torch takes to import
 
     from trainable.data.notes import data_notes
-    from trainable.model.export import save
-    from trainable.train.engine import fit
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
+    ranks.check_gpus()
+    results = ranks.results(config, options.threads)
+    if not ranks.is_first:
+        for _ in results:
+            pass
+        return
     for note in data_notes(config.data):
         print(f"note: {note}", file=sys.stderr)
+    _show(results, config, options.export)
+
+
+def _show(results: Iterator["EpochResult"], config: TrialConfig, export: Path | None) -> None:
+    """Print the epochs as they end, and write the network of the last one."""
+    from trainable.model.export import save
+
     epochs: list[Mapping[str, float]] = []
-    for result in fit(config, device=options.device, threads=options.threads):
+    for result in results:
         metrics = result.metrics
         epochs.append(metrics)
-        if options.export is not None and result.epoch == config.train.epochs:
-            save(result.training.model, config.model, options.export)
+        if export is not None and result.epoch == config.train.epochs:
+            save(result.training.model, config.model, export)
             wanted = result.training.compute.normalization
-            print(f"{options.export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
+            print(f"{export}: wants RGB in [0, 1] minus {list(wanted.mean)}, divided by {list(wanted.std)}")
         figures = "  ".join(f"{name} {metrics[name]:.4g}" for name in MAIN_METRICS if name in metrics)
         plain = (
             "  plain, before suppression.start" if config.suppression and result.epoch <= config.plain_epochs else ""

@@ -130,6 +130,10 @@ def _say_cost(
     costs = measure(study, trials, weights_here=not refusals.here)
     for line in costs.lines():
         say(console, line)
+    if (ranks := study.spec.resources.trial_ranks) > 1:
+        threads = study.spec.resources.threads
+        where = "one on each GPU" if study.spec.resources.gpu else f"{threads} thread{'s' * (threads != 1)} each"
+        say(console, f"ranks       {ranks} per trial, {where}; steps were probed on one, and the estimate is of one")
     seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
     shared = sum(stage.saved * left[stage.stage] / stage.runs for stage in stages if stage.runs)
     seconds -= shared * costs.mean_epoch_seconds

@@ -29,9 +29,10 @@ def written_results(opened: OpenStudy, records: Sequence[Record], *, whole: bool
         OSError: They cannot be written.
     """
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
-    objective, threads = spec.objectives[0], spec.resources.threads
+    objective, resources = spec.objectives[0], spec.resources
+    several = {"--gpus" if resources.gpu else "--ranks": resources.trial_ranks} if resources.trial_ranks > 1 else {}
     table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
-    best = write_best(store, champion, spec.study, objective, threads) if champion else None
+    best = write_best(store, champion, spec.study, objective, resources.threads, several) if champion else None
     runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     report = bring_report_up_to_date(store, opened.stop, whole=whole, changed=changed)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}

@@ -19,9 +19,6 @@ from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig, read_trial
 from trainable.suppression.config import SuppressionConfig
 
-RANKS = 1
-"""Processes that train a trial together: they decide the last bits of its weights, as threads do."""
-
 
 @dataclass(frozen=True)
 class Prefix:
@@ -59,12 +56,13 @@ def shared_prefixes(runs: Sequence[Planned], resources: ResourcesSection) -> dic
 def prefix_key(config: TrialConfig, resources: ResourcesSection) -> str | None:
     """Name of the prefix that a trial may begin with, equal for trials that may share it; None where there is none.
 
-    A network that is compiled but for its encoder rounds otherwise than one that is compiled whole.
+    A network that is compiled but for its encoder rounds otherwise than one that is compiled whole; threads and ranks
+    decide the last bits of the weights.
     """
     suppression = config.suppression
     if suppression and any(layer not in ("input", "decoder") for layer in suppression.layers) and config.train.compile:
         return None
-    machine = {"threads": resources.threads, "ranks": RANKS, "gpu": resources.gpu > 0}
+    machine = {"threads": resources.threads, "ranks": resources.trial_ranks, "gpu": resources.gpu > 0}
     identity = {"content": content(config.plain()), "seed": config.seed, **machine}
     return f"prefix-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 

@@ -75,7 +75,8 @@ def trials_at_a_time(nodes: Sequence[Mapping[str, float]], resources: ResourcesS
     demand = Demand.of(resources)
     fitting = at_a_time(nodes, demand)
     if fitting == 0:
-        raise InputError(f"resources: {demand}: no node can ever meet this; {largest(nodes)}")
+        together = "; the GPUs of a trial are of one node" if demand.gpu > 1 else ""
+        raise InputError(f"resources: {demand}: no node can ever meet this; {largest(nodes)}{together}")
     return min(fitting, resources.max_concurrent or fitting)
 
 

@@ -49,6 +49,7 @@ def run(
         launch=session.launch,
         fit=fit,
         gpu=resources.gpu,
+        ranks=resources.trial_ranks,
         threads=resources.threads,
         timeout_s=resources.trial_timeout_s,
         backoff_s=resources.retry_backoff_s,

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,9 +60,16 @@ def write_table(store: Store, records: Sequence[Record]) -> str:
     return store.path(layout.TABLE)
 
 
-def write_best(store: Store, record: Record, study: str, objective: Objective, threads: int) -> str:
-    """Write ``best.yaml``; returns the command that runs it alone, with its threads: they decide the last bits."""
-    place, options = store.path(layout.BEST), {"--threads": str(threads)}
+def write_best(
+    store: Store, record: Record, study: str, objective: Objective, threads: int, ranks: Mapping[str, int] | None = None
+) -> str:
+    """Write ``best.yaml``; returns the command that runs it alone.
+
+    With its threads, and with its ranks where it had several (as the option that asks for them): they decide the last
+    bits.
+    """
+    place = store.path(layout.BEST)
+    options = {name: str(number) for name, number in {**(ranks or {}), "--threads": threads}.items()}
     if "://" in place:  # to be copied first
         place = layout.BEST
     head = (

@@ -92,9 +92,9 @@ class StudyInfo:
         return versions()
 
     def trial_tags(self, key: str) -> Mapping[str, str]:
-        """Tags of a trial that its latest worker wrote down: host, GPU."""
+        """Tags of a trial that its latest worker wrote down: host, GPU, ranks."""
         claim = self._store.last_claim(key) or {}
-        return {name: str(claim[name]) for name in ("host", "gpu") if claim.get(name)}
+        return {name: str(claim[name]) for name in ("host", "gpu", "ranks") if claim.get(name)}
 
     def plan_hash(self, kind: str) -> str | None:
         """Hash of what the stage whose runs are of this kind planned; None where that is no comparison."""

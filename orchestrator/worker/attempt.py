@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from functools import partial
 from importlib import import_module
-from threading import Timer
+from threading import Thread, Timer
 
 from orchestrator.errors import one_line
 from orchestrator.store.artifacts import keep_artifacts
@@ -28,10 +29,13 @@ from orchestrator.worker.machine_meter import MachineMeter, gpu_names
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.failure import TrialFailed
+from trainable.ranks.processes import end_process, fit_on_ranks
 
 KEPT = 2
 """Checkpoints of a running trial: the latest, and the one before it should that one be damaged."""
 LONGEST_BACKOFF_S = 60.0
+LONGEST_LAST_WORD_S = 3.0
+"""How long a worker that lost a rank may take to write down why."""
 
 
 class StorageFailed(Exception):
@@ -66,6 +70,8 @@ class Attempt:
             with _storage_errors():
                 bring_weights(self._store, self._config.model)
             fit: Fit = getattr(import_module(module), function)
+            if job.ranks > 1:
+                fit = partial(fit_on_ranks, ranks=job.ranks, fit=job.fit, end=self._lose_rank)
             self._results = fit(self._config, threads=job.threads, resume_from=state)
 
     @property
@@ -111,6 +117,8 @@ class Attempt:
         gpu = gpu_names() if self._job.gpu else ""
         whose: JsonObject = {"launch": self._job.launch, "host": platform.node(), "pid": os.getpid()}
         whose["time"] = time.time()
+        if self._job.ranks > 1:
+            whose |= {"ranks": self._job.ranks, "gpus": int(self._job.gpu)}
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return {**whose, "gpu": gpu, "devices": devices} if gpu else whose
 
@@ -173,6 +181,14 @@ class Attempt:
             self._store.write_text(TrialFiles(self._planned.key).hung(self._job.launch), reason)
         finally:
             os._exit(1)
+
+    def _lose_rank(self, reason: str) -> None:
+        """End this process, as a machine would that dies: another worker goes on from the last epoch kept."""
+        self._say(reason)
+        logged = Thread(target=self._write_log, daemon=True)
+        logged.start()
+        logged.join(LONGEST_LAST_WORD_S)
+        end_process(reason)
 
     def _keep(self, state: bytes, outputs: EpochOutputs) -> None:
         self._flush()

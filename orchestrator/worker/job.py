@@ -20,7 +20,10 @@ class Job:
     """``module:function`` that runs a trial; what it yields is a `FittedEpoch`."""
     gpu: float = 0
     """The trial's share of a node's GPUs."""
+    ranks: int = 1
+    """Processes that train it together, this worker's included."""
     threads: int = 1
+    """Torch's, in each of them."""
     timeout_s: float | None = None
     """Longest time for an epoch; None is no limit."""
     backoff_s: float = 0

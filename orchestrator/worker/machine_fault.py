@@ -31,7 +31,8 @@ def machine_fault(error: BaseException | None) -> str | None:
             return f"{named}; make room there, or let TMPDIR name another folder"
         case OSError() if error.errno in REFUSALS:
             return _line(f"{error.filename}: {refusal(error)}" if error.filename else refusal(error))
-    return machine_fault(error.__cause__ or error.__context__)  # torch.compile hides what led to its errors
+    led_to_it = error.__cause__ or error.__context__  # torch.compile hides what led to its errors
+    return None if led_to_it is error else machine_fault(led_to_it)
 
 
 def _line(text: str) -> str:

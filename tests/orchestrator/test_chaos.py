@@ -20,3 +20,18 @@ def test_two_kills_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     code = chaos.chaos(tmp_path, kills=2, seed=0, local=True, short=True, say=said.append)
     assert code == 0, "\n".join(said)
     assert any(line.startswith("kills ") and " 2: " in line for line in said), "\n".join(said)
+
+
+@pytest.mark.integration
+def test_two_kills_of_single_ranks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for name in ("CHAOS_TRACE", "OMP_NUM_THREADS", "PYTHONPATH"):
+        monkeypatch.setenv(name, "1" if name.startswith("OMP") else "")  # what it sets is taken back
+    import chaos
+
+    said: list[str] = []
+    code = chaos.chaos(tmp_path, kills=2, seed=0, ranks=True, short=True, say=said.append)
+    assert code == 0, "\n".join(said)
+    assert any(line.startswith("kills ") and " 2: " in line for line in said), "\n".join(said)

@@ -8,6 +8,8 @@ from trainable.section import Section
 
 SMALLEST_SHARE = 0.01
 """Of a processor or a GPU: Ray counts in ten thousandths, and a hundred trials fill the memory of any."""
+MOST_GPUS = 64
+"""More than any node has: the GPUs of a trial are of one."""
 DAY_S = 86_400
 
 
@@ -15,9 +17,11 @@ class ResourcesSection(Section):
     """What each trial occupies, and how many run at once."""
 
     cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
-    """CPU cores per trial."""
-    gpu: Annotated[float, Field(ge=0, le=1)] = 0
-    """GPU per trial: a fraction below 1 shares one; a trial trains on one GPU at most."""
+    """CPU cores per trial, of all its ranks together."""
+    gpu: Annotated[float, Field(ge=0, le=MOST_GPUS)] = 0
+    """GPUs per trial: a fraction below 1 shares one; a trial of several trains on all of them, on one node."""
+    ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Processes that train a trial together, on CPUs; null: one per GPU, else 1."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at once; null: as many as fit."""
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -36,22 +40,32 @@ class ResourcesSection(Section):
 
     @property
     def threads(self) -> int:
-        """Torch's threads in a trial."""
-        return max(1, int(self.cpu))
+        """Torch's threads in each rank of a trial."""
+        return max(1, int(self.cpu) // self.trial_ranks)
 
-    @field_validator("gpu", mode="before")
-    @classmethod
-    def _one_at_most(cls, gpu: object) -> object:
-        if isinstance(gpu, int | float) and gpu > 1:
-            raise ValueError(f"must be at most 1, got {gpu:g}: a trial trains on one GPU, more would stand idle")
-        return gpu
+    @property
+    def trial_ranks(self) -> int:
+        """Processes that train a trial together."""
+        return self.ranks or max(1, int(self.gpu))
 
     @field_validator("gpu")
     @classmethod
     def _no_sliver(cls, gpu: float) -> float:
         if 0 < gpu < SMALLEST_SHARE:
             raise ValueError(f"must be 0 or >= {SMALLEST_SHARE}, got {gpu}")
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"must be at most 1 or a whole number, got {gpu:g}; a trial shares a GPU or has its own")
         return gpu
+
+    @field_validator("ranks")
+    @classmethod
+    def _rank_per_gpu(cls, ranks: int | None, info: ValidationInfo) -> int | None:
+        gpu = info.data.get("gpu", 0)
+        if ranks is not None and gpu and ranks != max(1, int(gpu)):
+            raise ValueError(
+                f"must be left out where there is a GPU, got {ranks} with gpu: {gpu:g}; a GPU has one rank"
+            )
+        return ranks
 
 
 class TrackingSection(Section):

@@ -197,6 +197,19 @@ def test_a_fraction_and_a_limit_decide_the_slots(
     assert "a cluster runs at a time is known at the launch" in line(said(loaded, capsys, Target("a:1")), "estimate")
 
 
+def test_the_ranks_of_a_trial_are_told(
+    study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.dry_run.this_machine", lambda: {"CPU": 16, "GPU": 8})
+    remark = "; steps were probed on one, and the estimate is of one"
+    on_cpus = said(study(*TINY, "resources.cpu=4", "resources.ranks=4"), capsys)
+    assert line(on_cpus, "ranks") == f"ranks       4 per trial, 1 thread each{remark}"
+    on_gpus = said(study(*TINY, "resources.cpu=4", "resources.gpu=4"), capsys)
+    assert line(on_gpus, "ranks") == f"ranks       4 per trial, one on each GPU{remark}"
+    assert "on 2 slots of this machine" in line(on_gpus, "estimate")
+    assert not any(each.startswith("ranks ") for each in said(study(*TINY), capsys))
+
+
 def test_a_study_that_was_launched_says_what_is_left_and_stays_as_it_is(
     study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:

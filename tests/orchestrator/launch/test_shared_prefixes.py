@@ -225,8 +225,14 @@ def test_arms_with_other_threads_or_weights_have_prefixes_of_their_own(written: 
 
     same = key("suppression.layer=encoder.3", "suppression.start=0.75", "suppression.alpha=3")
     assert key() == same == key("resources.max_concurrent=2")
-    others = {key("resources.cpu=2"), key("train.lr=0.1"), key("model.init=small"), key("evaluation.flip=true")}
-    assert len({same, *others}) == 5
+    others = {
+        key("resources.cpu=2"),
+        key("resources.ranks=2"),
+        key("train.lr=0.1"),
+        key("model.init=small"),
+        key("evaluation.flip=true"),
+    }
+    assert len({same, *others}) == 6
     assert key("train.compile=true", "suppression.layer=encoder.3") is None
     assert key("train.compile=true") not in (None, same)
 

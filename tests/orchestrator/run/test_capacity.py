@@ -27,6 +27,8 @@ def machines(nodes: list[tuple[int, int]]) -> list[dict[str, float]]:
         ([(16, 8), (4, 0)], {"cpu": 1, "gpu": 1}, 8),
         ([(0, 0), (8, 1), (8, 1)], {"cpu": 4, "gpu": 1}, 2),
         ([(16, 8)], {"cpu": 1, "gpu": 1, "max_concurrent": 3}, 3),
+        ([(16, 8), (16, 3)], {"cpu": 4, "gpu": 4}, 2),
+        ([(8, 0)], {"cpu": 4, "ranks": 4}, 2),
     ],
 )
 def test_slots(nodes: list[tuple[int, int]], settings: dict[str, Any], slots: int) -> None:
@@ -63,6 +65,29 @@ def test_a_lost_node_leaves_no_room_for_what_it_held() -> None:
 def test_what_no_node_has_is_a_line(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"no node can ever meet this; the largest has \{cpu: 2, gpu: 0\}"):
         trials_at_a_time([{"CPU": 2, "GPU": 0}, {"CPU": 1}], ResourcesSection(**settings))
+
+
+def test_several_gpus_are_of_one_node() -> None:
+    demand = r"\{cpu: 4, gpu: 4\}: no node can ever meet this; the largest has \{cpu: 8, gpu: 2\}"
+    with pytest.raises(InputError, match=f"{demand}; the GPUs of a trial are of one node"):
+        trials_at_a_time([{"CPU": 8, "GPU": 2}] * 4, ResourcesSection(cpu=4, gpu=4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "ranks", "threads"),
+    [
+        ({}, 1, 1),
+        ({"cpu": 4}, 1, 4),
+        ({"cpu": 8, "gpu": 4}, 4, 2),
+        ({"cpu": 2, "gpu": 4}, 4, 1),
+        ({"cpu": 2, "gpu": 0.5}, 1, 2),
+        ({"cpu": 5, "ranks": 2}, 2, 2),
+        ({"gpu": 4, "ranks": 4}, 4, 1),
+    ],
+)
+def test_ranks_share_the_processors_of_a_trial(settings: dict[str, Any], ranks: int, threads: int) -> None:
+    resources = ResourcesSection(**settings)
+    assert (resources.trial_ranks, resources.threads) == (ranks, threads)
 
 
 @pytest.fixture

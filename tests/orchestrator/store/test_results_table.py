@@ -99,6 +99,8 @@ def test_the_command_of_best_yaml_can_be_pasted(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "my stüdies"), "s")
     command = write_best(store, trial(0, (0.1, 1.0)), "s", MIOU, threads=2)
     assert shlex.split(command)[3:] == [str(tmp_path / "my stüdies/s/best.yaml"), "--threads", "2"]
+    command = write_best(store, trial(0, (0.1, 1.0)), "s", MIOU, threads=2, ranks={"--gpus": 4})
+    assert shlex.split(command)[4:] == ["--gpus", "4", "--threads", "2"]
 
 
 def test_best_yaml_keeps_every_text_as_it_is(tmp_path: Path) -> None:

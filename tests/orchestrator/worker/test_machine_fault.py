@@ -22,6 +22,11 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     return error
 
 
+def circular(error: Exception) -> Exception:
+    """As ``raise error from error``, where a step hands on what it cannot explain."""
+    return caused(error, error)
+
+
 def hidden(error: Exception, context: BaseException) -> Exception:
     """As ``raise ... from None``, which torch.compile does."""
     error.__context__, error.__suppress_context__ = context, True
@@ -52,6 +57,7 @@ def test_what_the_operating_system_or_the_data_refuse_is_the_machines(kind: str)
     "error",
     [
         TrialFailed("the loss is nan"),
+        circular(RuntimeError("a step failed")),
         caused(TrialFailed("the loss is nan"), FULL),
         ModelError("unknown encoder"),
         RuntimeError("CUDA out of memory"),

@@ -1,0 +1,126 @@
+"""The ranks that ``python -m trainable`` is asked for, by its options or by ``torchrun``. Imports torch late."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainable.config import TrialConfig
+from trainable.configfile.mistakes import ConfigError, Mistake
+from trainable.configfile.node import Node, Place, nearest
+from trainable.ranks.division import BATCH_SIZE, indivisible
+
+if TYPE_CHECKING:
+    from trainable.train.engine import EpochResult
+
+OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that ``torchrun`` sets for each of its processes."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Processes that train one trial."""
+
+    count: int
+    option: str
+    """What asked for them, as it was written; for messages."""
+    device: str | None = None
+    own_gpus: bool = False
+    """Whether each needs a GPU of its own."""
+    launched: int | None = None
+    """This process's rank where ``torchrun`` started all of them; None where they are this process's own."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.launched in (None, 0)
+
+    def check_batch(self, config: TrialConfig, root: Node) -> None:
+        """Refuse a batch that the ranks cannot share.
+
+        Raises:
+            ConfigError: ``train.batch_size`` is no multiple of the ranks.
+        """
+        if (problem := indivisible(config.train.batch_size, self.count)) is not None:
+            place = nearest(root, BATCH_SIZE.split(".")).place
+            raise ConfigError([Mistake(place, BATCH_SIZE, f"{problem} ({self.option})")])
+
+    def check_gpus(self) -> None:
+        """Refuse more GPUs than this machine has.
+
+        Raises:
+            ConfigError: it has fewer.
+        """
+        import torch
+
+        gpus = torch.cuda.device_count() if self.own_gpus else self.count
+        if gpus < self.count:
+            raise _refusal(self.option, f"this machine has {gpus or 'no'} GPU{'s' * (gpus > 1)}")
+
+    def results(self, config: TrialConfig, threads: int | None) -> Iterator["EpochResult"]:
+        """The epochs of a trial on these ranks, as `trainable.train.engine.fit` gives them.
+
+        Raises:
+            DataError, ModelError, TrialFailed: as ``fit`` raises them.
+        """
+        from trainable.ranks.processes import fit_on_ranks
+        from trainable.train.engine import fit
+
+        if self.count > 1 and threads is None and self.launched is None:
+            threads = max(1, len(os.sched_getaffinity(0)) // self.count)
+        if self.launched is not None:
+            yield from self._launched_results(config, threads)
+        elif self.count > 1:
+            with closing(fit_on_ranks(config, self.count, device=self.device, threads=threads)) as results:
+                yield from results
+        else:
+            yield from fit(config, device=self.device, threads=threads)
+
+    def _launched_results(self, config: TrialConfig, threads: int | None) -> Iterator["EpochResult"]:
+        """This rank's epochs in the group of ``torchrun``, which ends all its processes when one fails."""
+        from torch.distributed.rendezvous import rendezvous
+
+        from trainable.ranks.forming import form_group, leave_group, placement
+        from trainable.ranks.processes import TIMEOUT_S
+        from trainable.train.engine import fit
+
+        assert self.launched is not None
+        place = placement(self.launched, self.count, self.device)
+        store, _, _ = next(rendezvous("env://", self.launched, self.count))
+        form_group(store, self.launched, self.count, place, TIMEOUT_S)
+        try:
+            yield from fit(config, device=place.device, threads=threads)
+        finally:
+            leave_group()
+
+
+def requested_ranks(
+    gpus: int | None, ranks: int | None, device: str | None, environment: Mapping[str, str] = os.environ
+) -> Ranks:
+    """What the options and the environment ask for; without either, one rank.
+
+    Raises:
+        ConfigError: they contradict each other, or ask for several nodes.
+    """
+    if gpus is not None and device == "cpu":
+        raise _refusal(f"--gpus {gpus}", "contradicts --device cpu; leave one out")
+    if all(name in environment for name in OF_TORCHRUN):
+        return _launched_ranks(gpus or ranks, device, environment)
+    if gpus is not None:
+        return Ranks(gpus, f"--gpus {gpus}", "cuda", own_gpus=True)
+    return Ranks(ranks or 1, f"--ranks {ranks or 1}", device)
+
+
+def _launched_ranks(given: int | None, device: str | None, environment: Mapping[str, str]) -> Ranks:
+    rank, count, here = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    option = f"torchrun with {count} ranks"
+    if given is not None:
+        raise _refusal(option, "its processes are the ranks; leave --gpus and --ranks out")
+    if here != count:
+        raise _refusal(option, f"{here} of them are on this node, and a trial trains on one; leave --nnodes out")
+    return Ranks(count, option, device, launched=rank)
+
+
+def _refusal(option: str, message: str) -> ConfigError:
+    return ConfigError([Mistake(Place(option), "", message)])
