@@ -68,7 +68,7 @@ def measure(tiny: bool) -> Iterator[Row]:
 
 
 def _of_model(case: Case, layers: tuple[Layer, ...], tiny: bool) -> Iterator[Row]:
-    compute = Compute(device(), bfloat16=device().type == "cuda")
+    compute = Compute(device(), "bf16" if device().type == "cuda" else "fp32")
     # a block at the decoder takes no part in the plain path: this is the plain trial
     reference = Bench(case, "decoder", compute)
     for layer in layers:

@@ -42,9 +42,10 @@ from trainable.ranks.batch_norm import over_ranks
 from trainable.ranks.group import world
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
-from trainable.train.compute import Compute, choose_compute
+from trainable.train.compute import Compute, choose_compute, tf32_convolutions
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
 from trainable.train.recalibration import recalibrate
+from trainable.train.scaling import build_scaler
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def fit(
         torch.set_num_threads(threads)
     compute = choose_compute(device, config.train.precision)
     try:
-        yield from _epochs(config, compute, resume_from)
+        with tf32_convolutions(config.train.tf32):
+            yield from _epochs(config, compute, resume_from)
     except TrialFailed as error:
         _forget_frames(error)
         raise
@@ -241,4 +243,5 @@ def _training_of(
     names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     loss = build_loss(config.train.loss, statistics, compute.device)
-    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler)
+    scaler = build_scaler(compute, optimizer)
+    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler, scaler)
