@@ -152,7 +152,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
             try:
                 meter.add(*_step(training, batch, u, suppression, clock))
             except (ValueError, AssertionError, RuntimeError) as error:
-                raise _failure(error, epoch, step) from error
+                raise _failure(error, epoch, step, config.train.accumulate) from error
     return {**meter.metrics(), LR: lr, **({SUPPRESSION_SECONDS: clock.seconds()} if clock else {})}
 
 
@@ -161,15 +161,15 @@ def _progress(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
     return progress(suppression, epoch, config.train.epochs, step, steps) if suppression else 0.0
 
 
-def _failure(error: Exception, epoch: int, step: int) -> Exception:
+def _failure(error: Exception, epoch: int, step: int, accumulate: int) -> Exception:
     """Turn what a user can act on into ``TrialFailed``; other errors stay as they are."""
     where = f"epoch {epoch}, step {step}"
     if isinstance(error, torch.OutOfMemoryError):
         return TrialFailed(f"{where}: the GPU is out of memory; lower train.batch_size or data.size")
     if "more than 1 value per channel" in str(error):
         return TrialFailed(
-            f"{where}: batch normalisation sees a single value per channel; "
-            "train.batch_size must be at least 2 (and the data hold that many images), or data.size larger"
+            f"{where}: batch normalisation sees a single value per channel; train.batch_size must be at least "
+            f"{2 * accumulate} (and the data hold that many images), or data.size larger"
         )
     if (epoch, step) == (1, 1):  # some networks take some sizes only, and say so in the middle of their forward pass
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -27,6 +27,8 @@ SAMPLING = [
     "co_occurrence", "round_robin",
 ]  # fmt: skip
 
+PER_IMAGE = ["uniform", "present", "difficulty", "round_robin"]
+
 
 def erase(fill: str, mask: str = "class", **more: Any) -> dict[str, Any]:
     return {"mechanism": {"name": "erase", "fill": fill, "mask": mask, **more}}
@@ -35,9 +37,10 @@ def erase(fill: str, mask: str = "class", **more: Any) -> dict[str, Any]:
 TRIALS: dict[str, dict[str, Any]] = {
     "plain": {},
     "weighted": {"train": {"class_weights": "log_frequency", "loss": {"name": "focal"}}},
-    "logit adjusted, pasted": {"train": {"loss": "logit_adjusted"}, "data": {"rare_copy_paste": 0.5}},
+    "logit adjusted": {"train": {"loss": "logit_adjusted"}},
+    "pasted": {"data": {"rare_copy_paste": 0.5}},
     **{f"{name} at the decoder": {"suppression": {"sampling": name}} for name in SAMPLING},
-    **{f"{name} per image": {"suppression": {"sampling": name, "granularity": "image"}} for name in SAMPLING},
+    **{f"{name} per image": {"suppression": {"sampling": name, "granularity": "image"}} for name in PER_IMAGE},
     "groups": {"suppression": {"granularity": {"name": "groups", "shares": [1, 3]}, "num_classes": 2}},
     "encoder.3 and decoder": {"suppression": {"layer": ["encoder.3", "decoder"], "sampling": "present"}},
     "encoder.3 per image": {"suppression": {"layer": "encoder.3", "granularity": "image", "sampling": "difficulty"}},
@@ -110,19 +113,25 @@ def in_double(training: Training) -> Training:
 
 @pytest.mark.parametrize("sections", TRIALS.values(), ids=TRIALS)
 def test_a_step_in_parts_is_the_step_of_the_whole(make_trial, sections: dict[str, Any]) -> None:
-    whole, in_twos, in_ones = (trained(trial(make_trial, n, sections)) for n in (1, 4, 8))
+    whole, parts = (trained(trial(make_trial, n, sections)) for n in (1, 4))
     assert sections.get("suppression") is None or whole[0][names.TRAIN_DROPPED] > 0
-    for parts in (in_twos, in_ones):
-        for name, value in whole[0].items():
-            assert name.endswith("_seconds") or parts[0][name] == pytest.approx(value, rel=1e-10, abs=1e-12), name
-        for name, weight in whole[1].items():
-            torch.testing.assert_close(parts[1][name], weight, rtol=0, atol=1e-10, msg=name)
-        torch.testing.assert_close(parts[2], whole[2], rtol=0, atol=0)
+    for name, value in whole[0].items():
+        assert name.endswith("_seconds") or parts[0][name] == pytest.approx(value, rel=1e-10, abs=1e-12), name
+    for name, weight in whole[1].items():
+        torch.testing.assert_close(parts[1][name], weight, rtol=0, atol=1e-10, msg=name)
+    torch.testing.assert_close(parts[2], whole[2], rtol=0, atol=0)
 
 
 def test_the_steps_moved_the_weights_by_far_more(make_trial) -> None:
     before, after = (trained(trial(make_trial, 2, TRIALS["plain"]), steps)[1] for steps in (1, 5))
     assert max(float((after[name] - before[name]).abs().max()) for name in after) > 1e-3
+
+
+def test_micro_batches_of_one_image(make_trial) -> None:
+    sections = TRIALS["encoder.3 per image"]
+    whole, parts = (trained(trial(make_trial, n, sections), 2) for n in (1, 8))
+    for name, weight in whole[1].items():
+        torch.testing.assert_close(parts[1][name], weight, rtol=0, atol=1e-10, msg=name)
 
 
 def test_a_batch_that_is_not_complete_is_divided_too(make_trial) -> None:
