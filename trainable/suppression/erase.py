@@ -107,8 +107,8 @@ class Erasure:
         batch, channels, height, width = values_BKhw.shape
         device, dtype = values_BKhw.device, values_BKhw.dtype
         shape = (self.ranks * (self.images or batch), height, width, channels)  # a part has the noise of its place
-        noise = _own(torch.randn(shape, generator=_generator(self.seed, device), device=device, dtype=dtype), self.ranks)
-        return noise[self.first : self.first + batch].permute(0, 3, 1, 2)
+        drawn = torch.randn(shape, generator=_generator(self.seed, device), device=device, dtype=dtype)
+        return _own(drawn, self.ranks)[self.first : self.first + batch].permute(0, 3, 1, 2)
 
 
 def blocks_like(mask_BHW: Tensor, seed: int, ranks: int = 1) -> Tensor:

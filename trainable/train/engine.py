@@ -154,7 +154,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     begun = time.perf_counter()
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
-    check_shares(config.train.batch_size, len(splits.train))
+    check_shares(config.train.batch_size, len(splits.train), config.train.accumulate)
     training = prepare(config, compute, len(splits.train), statistics)
     done = 0 if resume_from is None else int(resume_from["epoch"])
     suppressing: Training | None = None
@@ -195,15 +195,17 @@ def _epoch(
     return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
 
 
-def check_shares(batch_size: int, images: int) -> None:
-    """Check that the ranks of this trial can share its batches equally.
+def check_shares(batch_size: int, images: int, accumulate: int = 1) -> None:
+    """Check that the ranks of this trial can share its batches equally, and each of their micro-batches.
 
     Raises:
         DataError: they cannot.
     """
-    if batch_size % world():
-        likely = max(1, round(batch_size / world())) * world()
-        raise DataError(f"{world()} ranks cannot share {batch_size} images equally; try {likely}", "train.batch_size")
+    shares = world() * accumulate
+    if batch_size % shares:
+        likely, parts = max(1, round(batch_size / shares)) * shares, f" in {accumulate} parts" if accumulate > 1 else ""
+        message = f"{world()} ranks cannot share {batch_size} images equally{parts}; try {likely}"
+        raise DataError(message, "train.batch_size")
     if images < batch_size and images % world():
         message = f"all {images} training images are one batch, which {world()} ranks cannot share equally"
         raise DataError(f"{message}; use fewer ranks or a smaller batch", "train.batch_size")
