@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from trainable.train.compute import Compute
 from trainable.train.engine import EpochResult, fit
 
 Metrics = Mapping[str, float]
+PRECISIONS: tuple[Literal["fp32", "bf16", "fp16"], ...] = ("fp32", "bf16", "fp16")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic algorithms ask for
 
 
@@ -37,8 +39,9 @@ def measure(tiny: bool) -> Iterator[Row]:
     yield {"trial, 2 epochs": "deterministic algorithms, once more", **_compared(first, second)}
     yield {"trial, 2 epochs": "deterministic algorithms, continued", **_compared(first, resumed)}
     yield {"no deterministic algorithm for": "; ".join(sorted(complaints))}
-    full = _run(_trial(tiny, precision="fp32"))
-    yield {"trial, 2 epochs": "float32 in place of bfloat16", **_compared(first, full)}
+    for precision in ("fp32", "fp16"):
+        other = _run(_trial(tiny, precision=precision))
+        yield {"trial, 2 epochs": f"{precision} in place of auto", **_compared(first, other)}
     yield from _evaluations(config)
     yield _pixels(config)
 
