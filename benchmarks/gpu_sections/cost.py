@@ -55,7 +55,7 @@ class Variant:
 
 def measure(tiny: bool) -> Iterator[Row]:
     """Yield a row per variant of each layer of each model."""
-    size, batch = ((64, 128), 2) if tiny else ((512, 1024), 8)
+    size, batch = ((32, 64), 2) if tiny else ((512, 1024), 8)
     deeplab = ModelConfig(arch="deeplabv3plus", encoder="resnet18" if tiny else "resnet50")
     layers: tuple[Layer, ...] = ("decoder", "encoder.3", "encoder.1", "input")
     yield from _of_model(Case("deeplabv3plus", deeplab, 19, batch, size), layers, tiny)

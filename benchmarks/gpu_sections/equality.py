@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, trial
 from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.frames import load_splits
@@ -51,7 +51,7 @@ def _trial(tiny: bool, **train: object) -> TrialConfig:
     images = 32 if tiny else 256
     data = {"name": "shapes", "train_images": images, "val_images": images // 4, "augment": augment}
     suppression = {**SUPPRESSION, "sampling": "difficulty", "layer": ["encoder.4", "decoder"]}
-    return trial(data, "fpn", "resnet18", {"epochs": 2, "batch_size": 16, **train}, suppression)
+    return trial(data, *small_network(tiny), {"epochs": 2, "batch_size": 16, **train}, suppression)
 
 
 def _state(result: EpochResult) -> tuple[Metrics, dict[str, Tensor]]:

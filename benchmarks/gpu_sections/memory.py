@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from gpu_sections.child import Answer, Child
-from gpu_sections.trials import SUPPRESSION, Row, device, small_trial, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, small_trial, trial
 from trainable.config import TrialConfig
 from trainable.optim.config import TrainConfig
 
@@ -66,7 +66,7 @@ def _more(child: Child) -> Answer:
 def _hog(**train: object) -> TrialConfig:
     """Small frames in large crops, which are padded; on a CPU, which has no cap, it fails of its loss."""
     if device().type != "cuda":
-        return small_trial(True, epochs=2, suppression=SUPPRESSION, lr=1e30, **train)
+        return small_trial(True, epochs=2, suppression=SUPPRESSION, lr=1e20, **train)
     data = {"name": "shapes", "train_images": 96, "val_images": 8, "augment": {"crop": [512, 1024]}}
     return trial(data, "deeplabv3plus", "resnet50", {"epochs": 1, "batch_size": 96, **train}, SUPPRESSION)
 
@@ -74,7 +74,7 @@ def _hog(**train: object) -> TrialConfig:
 def _large_evaluation(tiny: bool) -> TrialConfig:
     size = [32, 64] if tiny else [512, 512]
     data = {"name": "shapes", "size": size, "train_images": 8, "val_images": 4}
-    config = trial(data, "fpn", "resnet18", {"epochs": 1, "batch_size": 4}, None)
+    config = trial(data, *small_network(tiny), {"epochs": 1, "batch_size": 4}, None)
     scales = (1.0,) if tiny else (1.0, 8.0)
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"scales": scales})})
 

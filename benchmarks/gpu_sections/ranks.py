@@ -10,7 +10,7 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, trial
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics.names import MIOU, TRAIN_LOSS, TRAIN_SECONDS
 from trainable.train.engine import EpochResult, fit
@@ -40,7 +40,7 @@ def _trial(tiny: bool, suppression: dict[str, object] | None) -> TrialConfig:
     images = 16 if tiny else 200
     data = {"name": "shapes", "train_images": images, "val_images": images // 2}
     train = {"epochs": 2, "batch_size": 8, "precision": "fp32", "tf32": False}
-    return trial(data, "fpn", "resnet18", train, suppression)
+    return trial(data, *small_network(tiny), train, suppression)
 
 
 class _Ended:

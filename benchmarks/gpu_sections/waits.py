@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import torch
 
-from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, trial
 from trainable.config import TrialConfig
 from trainable.data.frames import Splits, load_splits
 from trainable.data.statistics import train_statistics
@@ -70,9 +70,9 @@ def _trials(tiny: bool) -> dict[str, TrialConfig]:
     augment = {"scale": [0.5, 2.0], "crop": [64, 64], "crop_max_share": 0.75, "flip": True, "photometric": 0.5}
     data = {"name": "shapes", "train_images": 16, "val_images": 4, "augment": augment}
     train = {"epochs": 1, "batch_size": 4, "class_weights": "log_frequency"}
-    trials = {name: trial(data, "fpn", "resnet18", train, suppression) for name, suppression in named.items()}
+    trials = {name: trial(data, *small_network(tiny), train, suppression) for name, suppression in named.items()}
     for more in ({"precision": "fp16", "clip_norm": 1.0}, {"accumulate": 2}, {"loss": "ohem"}, {"loss": "dice"}):
-        trials[json.dumps(more)] = trial(data, "fpn", "resnet18", {**train, **more}, {**SUPPRESSION})
+        trials[json.dumps(more)] = trial(data, *small_network(tiny), {**train, **more}, {**SUPPRESSION})
     return dict(list(trials.items())[::6]) if tiny else trials
 
 
