@@ -144,11 +144,7 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
         for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
             batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
             lr = float(training.schedule.get_last_lr()[0])
-            u = (
-                progress(config.suppression, epoch, config.train.epochs, step, len(batches))
-                if config.suppression
-                else 0.0
-            )
+            u = _progress(config, epoch, step, len(batches))
             try:
                 meter.add(*_step(training, batch, u, suppression, clock))
             except (ValueError, AssertionError, RuntimeError) as error:
