@@ -88,7 +88,7 @@ class Results:
 def run_section(section: Section, deadline: float, tiny: bool) -> Outcome:
     """Run a section in a process of its own, until it ends, its limit or the deadline (of ``time.monotonic``)."""
     begun = time.monotonic()
-    limit = min(section.seconds * (4 if tiny else 1), deadline - begun)
+    limit = min(section.seconds * (10 if tiny else 1), deadline - begun)
     if limit < 10:
         return Outcome(False, 0.0, [{"problem": "no time left"}])
     with tempfile.TemporaryDirectory() as folder:
