@@ -49,7 +49,13 @@ def measure(tiny: bool) -> Iterator[Row]:
 def _trial(tiny: bool, **train: object) -> TrialConfig:
     augment = {"scale": [0.5, 2.0], "flip": True, "photometric": 0.2}
     images, side = (16, 32) if tiny else (256, 64)
-    data = {"name": "shapes", "size": [side, side], "train_images": images, "val_images": images // 4, "augment": augment}
+    data = {
+        "name": "shapes",
+        "size": [side, side],
+        "train_images": images,
+        "val_images": images // 4,
+        "augment": augment,
+    }
     suppression = {**SUPPRESSION, "sampling": "difficulty", "layer": ["encoder.4", "decoder"]}
     return trial(data, *small_network(tiny), {"epochs": 2, "batch_size": 16, **train}, suppression)
 
