@@ -97,6 +97,8 @@ def run_section(section: Section, deadline: float, tiny: bool) -> Outcome:
         command = [sys.executable, "-m", "gpu_sections", section.name, str(rows), *(["--tiny"] if tiny else [])]
         path = [ROOT, ROOT / "benchmarks", *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(map(str, path)), "DROPCLASS_CACHE": folder}
+        if tiny:
+            environment.setdefault("OMP_NUM_THREADS", "1")  # small sizes gain nothing from threads
         environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as output:
             # a session of its own: at the limit its children must end with it
