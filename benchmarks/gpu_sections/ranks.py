@@ -29,7 +29,7 @@ def measure(tiny: bool) -> Iterator[Row]:
         one = _Ended.of(fit(config, device=where, threads=1))
         yield {"trial": name, "run by": "one process", **one.figures(one)}
         two = _Ended.of(fit_on_ranks(config, 2, device=where, threads=1))
-        yield {"trial": name, "run by": f"two ranks, {max(1, torch.cuda.device_count())} GPU", **two.figures(one)}
+        yield {"trial": name, "run by": f"two ranks, {torch.cuda.device_count()} GPUs", **two.figures(one)}
 
 
 def _suppression() -> dict[str, object]:
