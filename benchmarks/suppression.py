@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS)
     options = parser.parse_args()
     device = torch.device(options.device)
-    compute = Compute(device, bfloat16=device.type == "cuda")
+    compute = Compute(device, "bf16" if device.type == "cuda" else "fp32")
     if device.type == "cpu":
         torch.set_num_threads(1)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread, CPU time"

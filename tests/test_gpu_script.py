@@ -44,3 +44,45 @@ def test_tables_begin_anew_where_the_columns_change() -> None:
     rows: list[gpu.Row] = [{"a": 1, "b": "x|y"}, {"a": 12345, "b": None}, {"c": 0.123456}]
     lines = ["| a | b |", "| --- | --- |", r"| 1 | x\|y |", "| 12,345 |  |", "", "| c |", "| --- |", "| 0.1235 |"]
     assert gpu.markdown(rows) == "\n".join(lines)
+
+
+def measured(tmp_path: Path, **sections: list[gpu.Row]) -> gpu.Results:
+    results = gpu.Results(tmp_path / "gpu.json")
+    results.outcomes = {name: gpu.Outcome(True, 1.0, rows) for name, rows in sections.items()}
+    return results
+
+
+def test_goals_are_told_of_what_was_measured(tmp_path: Path) -> None:
+    def cost(variant: str, ratio: float) -> gpu.Row:
+        return {"model": "deeplabv3plus", "layer": "decoder", "variant": variant, "x plain": ratio}
+
+    assert gpu.goals(measured(tmp_path)) == []
+    rows = gpu.goals(
+        measured(
+            tmp_path,
+            cost=[cost("plain", 1.0), cost("literal", 1.15), cost("gate", 1.06)],
+            sharing=[{"trial": "small", "gain": 2.5}, {"trial": "large", "gain": 1.5}],
+            waits=[
+                {"three steps of": "plain", "waits at": "nowhere", "in mode error": "passed"},
+                {"three steps of": "lovasz", "waits at": "1 x loss.py:3", "in mode error": "called a synchronizing"},
+            ],
+            suite=[{"tests/gpu": "FAILED tests/gpu/x.py"}, {"tests/gpu": "90 passed in 40 s"}],
+        )
+    )
+    met = {row["goal"]: row["met"] for row in rows}
+    assert met == {
+        "suppression at the decoder, x plain": "yes",
+        "its extra as a share of the literal extra": "yes",
+        "four at once: small": "yes",
+        "four at once: large": "no",
+        "of 2 kinds of trial wait for the GPU in a step": "no",
+        "tests/gpu": "yes",
+    }
+    (waits,) = (row for row in rows if "wait" in str(row["goal"]))
+    assert waits["measured"] == 1
+
+
+@pytest.mark.parametrize("summary", ["1 failed, 89 passed in 40 s", "137 skipped in 2 s", "1 error in 3 s"])
+def test_a_suite_that_does_not_pass_is_no_goal_met(tmp_path: Path, summary: str) -> None:
+    (row,) = gpu.goals(measured(tmp_path, suite=[{"tests/gpu": summary}]))
+    assert (row["measured"], row["met"]) == (summary, "no")

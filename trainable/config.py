@@ -120,6 +120,20 @@ class TrialConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _needs_no_other_micro_batch(self) -> Self:
+        suppression = self.suppression if self.train.accumulate > 1 else None
+        if suppression is None:
+            return self
+        if any(suppression.importance_at(layer) == "gradient" for layer in suppression.blocks):
+            message = "importance gradient is measured on the whole batch at once, of which accumulate holds a part"
+            raise RuleError(f"{message}; use 1, or importance auto", "train.accumulate")
+        erase = suppression.erase
+        if erase is not None and erase.fill == "swap" and suppression.erased != ("input",):
+            message = "fill swap in a map takes another image of the batch, which may be in another micro-batch"
+            raise RuleError(f"{message}; use 1, or another fill", "train.accumulate")
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_classes(self) -> Self:
         weights = self.train.class_weights
         try:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import chain, islice
 
 import torch
@@ -51,11 +52,22 @@ class Child:
 def main(fraction: float, threads: int, config: TrialConfig) -> None:
     """Train as standard input says."""
     if device().type == "cuda" and fraction < 1:
-        torch.cuda.set_per_process_memory_fraction(fraction)
+        _set_share(fraction)
     results = _losses(config, threads)
     for line in chain("1", sys.stdin):
         if not _answer(results, int(line)):
             results = _losses(small_trial(True, epochs=100), threads)
+
+
+def _set_share(share: float) -> None:
+    """Cap this process as a trial's is, where there is such a cap."""
+    try:
+        gpu_memory = import_module("trainable.train.gpu_memory")
+    except ImportError:
+        torch.cuda.set_per_process_memory_fraction(share)
+    else:
+        gpu_memory.prefer_expandable_segments()
+        gpu_memory.set_share(share)
 
 
 def _losses(config: TrialConfig, threads: int) -> Iterator[float]:

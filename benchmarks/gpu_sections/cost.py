@@ -7,7 +7,6 @@ of the repeats' own ratios. "x plain" compares with the plain trial of the same 
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
 
 import torch
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from suppression import (
     Bench,
     Case,
     Losses,
+    erasing,
     floor_encoder,
     literal_decoder,
     literal_encoder,
@@ -55,20 +55,20 @@ class Variant:
 
 def measure(tiny: bool) -> Iterator[Row]:
     """Yield a row per variant of each layer of each model."""
-    size, batch = ((64, 128), 2) if tiny else ((512, 1024), 8)
+    size, batch = ((32, 64), 2) if tiny else ((512, 1024), 8)
     deeplab = ModelConfig(arch="deeplabv3plus", encoder="resnet18" if tiny else "resnet50")
-    yield from _of_model(Case("deeplabv3plus", deeplab, 19, batch, size), ("decoder", "encoder.3", "encoder.1"), tiny)
+    layers: tuple[Layer, ...] = ("decoder", "encoder.3", "encoder.1", "input")
+    yield from _of_model(Case("deeplabv3plus", deeplab, 19, batch, size), layers, tiny)
     try:
         hrnet = ModelConfig.model_validate({"arch": "hrnet", "encoder": HRNET})
     except ValidationError as error:
         yield {"model": f"hrnet {HRNET}", "skipped": f"no such architecture here ({error.errors()[0]['type']})"}
         return
-    layers = tuple(layer for layer in get_args(Layer) if layer in ("decoder", "branch.1"))
-    yield from _of_model(Case(f"hrnet {HRNET}", hrnet, 19, batch, size), layers, tiny)
+    yield from _of_model(Case(f"hrnet {HRNET}", hrnet, 19, batch, size), ("decoder", "branch.1"), tiny)
 
 
 def _of_model(case: Case, layers: tuple[Layer, ...], tiny: bool) -> Iterator[Row]:
-    compute = Compute(device(), bfloat16=device().type == "cuda")
+    compute = Compute(device(), "bf16" if device().type == "cuda" else "fp32")
     # a block at the decoder takes no part in the plain path: this is the plain trial
     reference = Bench(case, "decoder", compute)
     for layer in layers:
@@ -83,6 +83,8 @@ def _of_model(case: Case, layers: tuple[Layer, ...], tiny: bool) -> Iterator[Row
 
 
 def _variants(bench: Bench, layer: Layer) -> dict[str, Variant]:
+    if layer == "input":
+        return {"erase": Variant(bench, erasing(bench.compute))}
     decoder = layer == "decoder"
     named: dict[str, Losses] = {"literal": literal_decoder if decoder else literal_encoder}
     if not decoder:

@@ -4,11 +4,12 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, trial
 from trainable.config import TrialConfig
 from trainable.data.augment import augmented_batches
 from trainable.data.frames import load_splits
@@ -22,6 +23,7 @@ from trainable.train.compute import Compute
 from trainable.train.engine import EpochResult, fit
 
 Metrics = Mapping[str, float]
+PRECISIONS: tuple[Literal["fp32", "bf16", "fp16"], ...] = ("fp32", "bf16", "fp16")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic algorithms ask for
 
 
@@ -37,18 +39,25 @@ def measure(tiny: bool) -> Iterator[Row]:
     yield {"trial, 2 epochs": "deterministic algorithms, once more", **_compared(first, second)}
     yield {"trial, 2 epochs": "deterministic algorithms, continued", **_compared(first, resumed)}
     yield {"no deterministic algorithm for": "; ".join(sorted(complaints))}
-    full = _run(_trial(tiny, precision="fp32"))
-    yield {"trial, 2 epochs": "float32 in place of bfloat16", **_compared(first, full)}
+    for precision in ("fp32", "fp16"):
+        other = _run(_trial(tiny, precision=precision))
+        yield {"trial, 2 epochs": f"{precision} in place of auto", **_compared(first, other)}
     yield from _evaluations(config)
     yield _pixels(config)
 
 
 def _trial(tiny: bool, **train: object) -> TrialConfig:
     augment = {"scale": [0.5, 2.0], "flip": True, "photometric": 0.2}
-    images = 32 if tiny else 256
-    data = {"name": "shapes", "train_images": images, "val_images": images // 4, "augment": augment}
+    images, side = (16, 32) if tiny else (256, 64)
+    data = {
+        "name": "shapes",
+        "size": [side, side],
+        "train_images": images,
+        "val_images": images // 4,
+        "augment": augment,
+    }
     suppression = {**SUPPRESSION, "sampling": "difficulty", "layer": ["encoder.4", "decoder"]}
-    return trial(data, "fpn", "resnet18", {"epochs": 2, "batch_size": 16, **train}, suppression)
+    return trial(data, *small_network(tiny), {"epochs": 2, "batch_size": 16, **train}, suppression)
 
 
 def _state(result: EpochResult) -> tuple[Metrics, dict[str, Tensor]]:
@@ -99,10 +108,10 @@ def _evaluations(config: TrialConfig) -> Iterator[Row]:
     *_, last = fit(config)
     model, splits = last.training.model, load_splits(config.data)
     rare = rare_classes(train_statistics(config.data).pixels)
-    cpu = Compute(torch.device("cpu"), bfloat16=False)
+    cpu = Compute(torch.device("cpu"))
     expected, confusion_CC = evaluate(config, model.cpu(), cpu, splits, rare)
-    for precision in ("float32", "bfloat16"):
-        compute = Compute(device(), bfloat16=precision == "bfloat16")
+    for precision in PRECISIONS:
+        compute = Compute(device(), precision)
         metrics, other_CC = evaluate(config, model.to(device()), compute, splits, rare)
         differences = {name: abs(value - expected[name]) for name, value in metrics.items() if name in expected}
         worst = max(differences, key=differences.__getitem__)

@@ -1,12 +1,16 @@
-"""A trial that wants more memory than its share, beside one that does not: who fails, how, and what stays behind."""
+"""A trial that wants more memory than its share, beside one that does not: who fails, how, and what stays behind.
+
+Then the rungs of the ladder after out of memory: at its share, alone, activations computed again, in micro-batches.
+"""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from gpu_sections.child import Answer, Child
-from gpu_sections.trials import SUPPRESSION, Row, device, small_trial, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, small_trial, trial
 from trainable.config import TrialConfig
+from trainable.optim.config import TrainConfig
 
 QUARTER = 0.25
 
@@ -26,6 +30,22 @@ def measure(tiny: bool) -> Iterator[Row]:
         yield _row("its successor in the same process", [_more(hog)])
     with _running(_large_evaluation(tiny), 0.03) as child:
         yield _row("small steps, large evaluation, capped at 3 %", [child.answer()])
+    yield from _ladder()
+
+
+def _ladder() -> Iterator[Row]:
+    """The rungs after an out-of-memory, each in a process of its own: where one does not fit the next is less."""
+    recompute: dict[str, object] = {"memory": "recompute"} if "memory" in TrainConfig.model_fields else {}
+    rungs: list[tuple[str, float, dict[str, object]]] = [
+        ("at a quarter", QUARTER, {}),
+        ("alone on the GPU", 1.0, {}),
+        *([("alone, activations computed again", 1.0, recompute)] if recompute else []),
+        *([("at a quarter, activations computed again", QUARTER, recompute)] if recompute else []),
+        ("at a quarter, 8 micro-batches", QUARTER, {"accumulate": 8}),
+    ]
+    for rung, fraction, train in rungs:
+        with _running(_hog(**train), fraction) as child:
+            yield _row(f"ladder: {rung}", [child.answer()])
 
 
 @contextmanager
@@ -43,18 +63,18 @@ def _more(child: Child) -> Answer:
     return child.answer()
 
 
-def _hog() -> TrialConfig:
+def _hog(**train: object) -> TrialConfig:
     """Small frames in large crops, which are padded; on a CPU, which has no cap, it fails of its loss."""
     if device().type != "cuda":
-        return small_trial(True, epochs=2, lr=1e30)
+        return small_trial(True, epochs=2, suppression=SUPPRESSION, lr=1e20, **train)
     data = {"name": "shapes", "train_images": 96, "val_images": 8, "augment": {"crop": [512, 1024]}}
-    return trial(data, "deeplabv3plus", "resnet50", {"epochs": 1, "batch_size": 96}, SUPPRESSION)
+    return trial(data, "deeplabv3plus", "resnet50", {"epochs": 1, "batch_size": 96, **train}, SUPPRESSION)
 
 
 def _large_evaluation(tiny: bool) -> TrialConfig:
     size = [32, 64] if tiny else [512, 512]
     data = {"name": "shapes", "size": size, "train_images": 8, "val_images": 4}
-    config = trial(data, "fpn", "resnet18", {"epochs": 1, "batch_size": 4}, None)
+    config = trial(data, *small_network(tiny), {"epochs": 1, "batch_size": 4}, None)
     scales = (1.0,) if tiny else (1.0, 8.0)
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"scales": scales})})
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from gpu_sections.child import Answer, Child
-from gpu_sections.trials import SUPPRESSION, Row, small_trial, trial
+from gpu_sections.trials import SUPPRESSION, Row, small_network, small_trial, trial
 from trainable.config import TrialConfig
 
 TRIALS = 4
@@ -23,7 +23,7 @@ def measure(tiny: bool) -> Iterator[Row]:
     yield _row("FPN ResNet-18, shapes 64x64, batch 16", small_trial(tiny, epochs=many), epochs)
     size, images = ([32, 64], 8) if tiny else ([352, 480], 96)
     data = {"name": "shapes", "size": size, "train_images": images, "val_images": images // 8}
-    camvid = trial(data, "fpn", "resnet18", {"epochs": many, "batch_size": 8}, SUPPRESSION)
+    camvid = trial(data, *small_network(tiny), {"epochs": many, "batch_size": 8}, SUPPRESSION)
     yield _row("FPN ResNet-18, shapes 352x480, batch 8", camvid, epochs)
 
 

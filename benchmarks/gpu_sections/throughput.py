@@ -1,8 +1,8 @@
 """The trainer's images per second against what its steps alone allow: the rest is waiting for data.
 
-"trainer" is an epoch of ``engine.fit`` (frames, augmentation, copies, steps); "step alone" repeats the step of the same
-training on one batch that lies on the device. Whole frames are read at 512x1024; crops of 512x1024 are cut from frames
-of 1024x2048 at random places and scales.
+"trainer" is an epoch of ``engine.fit`` (frames, augmentation, copies, steps), whose batches a thread prepares ahead;
+"step alone" repeats the step of the same training on one batch that lies on the device. Whole frames are read at
+512x1024; crops of 512x1024 are cut from frames of 1024x2048 at random places and scales.
 """
 
 import statistics
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,7 +29,7 @@ from trainable.evaluate.metrics.calibration import Calibration
 from trainable.evaluate.metrics.confusion import confusion_matrix
 from trainable.evaluate.metrics.names import SUPPRESSION_SECONDS, TRAIN_SECONDS, VAL_SECONDS
 from trainable.evaluate.predict import frame_logits
-from trainable.train import seeds
+from trainable.train import epoch, seeds
 from trainable.train.checkpoint import to_bytes
 from trainable.train.compute import choose_compute
 from trainable.train.engine import fit, prepare
@@ -39,7 +40,7 @@ CLASSES = 19
 
 
 def measure(tiny: bool) -> Iterator[Row]:
-    """Yield a row per data set and model, then what other settings of torch would bring."""
+    """Yield a row per data set and model, then without the thread, and the parts of an evaluation."""
     with tempfile.TemporaryDirectory() as name:
         folder = write_folder(Path(name), tiny)
         for model, suppression in (("plain", None), ("decoder", SUPPRESSION)):
@@ -47,16 +48,12 @@ def measure(tiny: bool) -> Iterator[Row]:
             yield _row("whole frames", model, large_trial(tiny, folder, crop=False, suppression=suppression))
             crops = large_trial(tiny, folder, crop=True, suppression=suppression)
             yield _row("crops", model, crops)
-        with patch.object(augment, "_to_device", lambda pixels, device: pixels.to(device)):
-            yield _row("crops", "decoder, copies that wait", crops)
+        with patch.object(epoch, "ahead", lambda batches, _: nullcontext(batches)):
+            yield _row("crops", "decoder, no thread ahead", crops)
+            yield _row("shapes 64x64", "decoder, no thread ahead", small_trial(tiny, epochs=3))
+            with patch.object(augment, "to_device", lambda parts, to: [part.to(to) for part in parts]):
+                yield _row("crops", "decoder, no thread, copies that wait", crops)
         yield from _evaluation(crops)
-        torch.backends.cudnn.benchmark = True
-        yield _row("whole frames", "plain, cudnn.benchmark", large_trial(tiny, folder, crop=False))
-        torch.backends.cudnn.benchmark = False
-        full = large_trial(tiny, folder, crop=False, precision="fp32")
-        yield _row("whole frames", "plain, fp32, convolutions in TF32", full)
-        torch.backends.cudnn.allow_tf32 = False
-        yield _row("whole frames", "plain, fp32 without TF32", full)
 
 
 def write_folder(folder: Path, tiny: bool) -> Path:

@@ -13,6 +13,11 @@ SUPPRESSION: Mapping[str, object] = {"schedule": "constant", "loss_ramp": "const
 """Drops a class in every step."""
 
 
+def small_network(tiny: bool) -> tuple[str, str]:
+    """Architecture and encoder of the trials of small frames; with ``tiny`` of those that only show that code runs."""
+    return ("linknet", "tu-test_resnet") if tiny else ("fpn", "resnet18")
+
+
 def device() -> torch.device:
     """The GPU, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -23,7 +28,8 @@ def small_trial(
 ) -> TrialConfig:
     """A trial of the size at which settings are searched: FPN ResNet-18 on shapes 64x64, batch 16."""
     data = {"name": "shapes", "train_images": 32 if tiny else 400, "val_images": 8 if tiny else 100}
-    return trial(data, "fpn", "resnet18", {"epochs": epochs, "batch_size": 16, **train}, suppression)
+    train = {"epochs": epochs, "batch_size": 8 if tiny else 16, **train}
+    return trial(data, *small_network(tiny), train, suppression)
 
 
 def large_trial(
@@ -35,8 +41,8 @@ def large_trial(
     if crop:
         augment = {"scale": [0.5, 2.1], "crop": [height, width], "crop_max_share": 0.75, "flip": True}
         data |= {"size": [2 * height, 2 * width], "augment": augment}
-    encoder, batch = ("resnet18", 2) if tiny else ("resnet50", 8)
-    return trial(data, "deeplabv3plus", encoder, {"epochs": 3, "batch_size": batch, **train}, suppression)
+    network, batch = (small_network(tiny), 2) if tiny else (("deeplabv3plus", "resnet50"), 8)
+    return trial(data, *network, {"epochs": 3, "batch_size": batch, **train}, suppression)
 
 
 def trial(

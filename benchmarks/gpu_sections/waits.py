@@ -13,24 +13,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
+from unittest.mock import patch
 
 import torch
 
-from gpu_sections.trials import SUPPRESSION, Row, device, trial
+from gpu_sections.trials import SUPPRESSION, Row, device, small_network, trial
 from trainable.config import TrialConfig
-from trainable.data.augment import augmented_batches
 from trainable.data.frames import Splits, load_splits
 from trainable.data.statistics import train_statistics
 from trainable.evaluate.evaluate import evaluate
 from trainable.evaluate.metrics.rare import rare_classes
+from trainable.failure import TrialFailed
 from trainable.suppression.sampling_sections import Sampling
-from trainable.train import seeds
-from trainable.train.clock import PartClock
 from trainable.train.compute import choose_compute
 from trainable.train.engine import prepare
-from trainable.train.epoch import CHECK_EVERY_ON_GPU, Training, _step, index_batches
+from trainable.train.epoch import Training, train_epoch
 from trainable.train.meter import Meter
-from trainable.train.step import Batch
 
 SAID = "called a synchronizing CUDA operation"
 STEPS = 3
@@ -41,7 +39,8 @@ def measure(tiny: bool) -> Iterator[Row]:
     for name, config in _trials(tiny).items():
         splits = load_splits(config.data)
         statistics = train_statistics(config.data)
-        training = prepare(config, choose_compute(str(device()), "auto"), len(splits.train), statistics)
+        compute = choose_compute(str(device()), config.train.precision)
+        training = prepare(config, compute, len(splits.train), statistics)
         _steps(training, splits)  # allocations, kernels
         places, stopped = _places_of_steps(training, splits)
         yield {"three steps of": name, "waits at": _listed(places), "in mode error": stopped}
@@ -71,29 +70,30 @@ def _trials(tiny: bool) -> dict[str, TrialConfig]:
     augment = {"scale": [0.5, 2.0], "crop": [64, 64], "crop_max_share": 0.75, "flip": True, "photometric": 0.5}
     data = {"name": "shapes", "train_images": 16, "val_images": 4, "augment": augment}
     train = {"epochs": 1, "batch_size": 4, "class_weights": "log_frequency"}
-    trials = {name: trial(data, "fpn", "resnet18", train, suppression) for name, suppression in named.items()}
+    trials = {name: trial(data, *small_network(tiny), train, suppression) for name, suppression in named.items()}
+    for more in ({"precision": "fp16", "clip_norm": 1.0}, {"accumulate": 2}, {"loss": "ohem"}, {"loss": "dice"}):
+        trials[json.dumps(more)] = trial(data, *small_network(tiny), {**train, **more}, {**SUPPRESSION})
     return dict(list(trials.items())[::6]) if tiny else trials
 
 
-def _steps(training: Training, splits: Splits) -> None:
-    """What ``train_epoch`` does, without its end, which looks at the losses."""
-    config = training.config
-    order, drawn = (seeds.generator(config.seed, stream, 1) for stream in ("order", "augment"))
-    batches = index_batches(len(splits.train), config.train.batch_size, order)[:STEPS]
-    meter, clock = Meter(1, CHECK_EVERY_ON_GPU), PartClock(training.compute.device)
-    training.model.train()
-    for images, labels in augmented_batches(splits.train, batches, config.data.augment, drawn, device()):
-        batch = Batch(training.compute.network_input(images), labels.long())
-        meter.add(*_step(training, batch, 0.5, order, clock if config.suppression else None))
+def _steps(training: Training, splits: Splits, mode: str = "default") -> None:
+    """Steps of ``train_epoch``, thread and all, in a mode that ends before it looks at the losses."""
+    usual = Meter.metrics
+
+    def metrics(meter: Meter) -> dict[str, float]:
+        _end_mode()
+        return usual(meter)
+
+    with _mode(mode), patch.object(Meter, "metrics", metrics):
+        train_epoch(training, splits.train, 1, limit=STEPS)
 
 
 def _places_of_steps(training: Training, splits: Splits) -> tuple[Counter[str], str]:
-    with _mode("warn"), _recorded() as places:
-        _steps(training, splits)
+    with _recorded() as places:
+        _steps(training, splits, "warn")
     try:
-        with _mode("error"):
-            _steps(training, splits)
-    except RuntimeError as error:
+        _steps(training, splits, "error")
+    except (RuntimeError, TrialFailed) as error:
         return places, str(error).splitlines()[0]
     return places, "passed"
 
@@ -106,8 +106,12 @@ def _mode(mode: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if device().type == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
+        _end_mode()
+
+
+def _end_mode() -> None:
+    if device().type == "cuda":
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def test_both_devices_compute_the_same_losses(mechanism: str, layer: Any, import
 @pytest.mark.parametrize("granularity", ["image", "groups"])
 def test_a_step_does_not_wait_for_the_gpu(granularity: str) -> None:
     config = suppression(sampling="difficulty", granularity=granularity, mechanism="projection")
-    compute = Compute(torch.device("cuda"), bfloat16=True)
+    compute = Compute(torch.device("cuda"), "bf16")
     model = build_model(ModelConfig(arch="fpn", encoder="resnet18", encoder_weights=None), 4, config)
     model = model.to("cuda").to(memory_format=torch.channels_last).train()
     images = torch.randn(4, 3, 64, 64, device="cuda").to(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def test_a_trial_in_bfloat16_reports_the_time_of_suppression() -> None:
 
 def test_memory_stays_below_the_literal_form() -> None:
     case = Case("small", ModelConfig(arch="fpn", encoder="resnet18"), 19, 4, (256, 512))
-    bench = Bench(case, "decoder", Compute(torch.device("cuda"), bfloat16=True))
+    bench = Bench(case, "decoder", Compute(torch.device("cuda"), "bf16"))
     for losses in (ours, literal_decoder):
         bench.step(losses)
     assert bench.step(ours)[1] < bench.step(literal_decoder)[1]

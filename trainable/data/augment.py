@@ -1,8 +1,8 @@
 """Random scale, crop, flip, photometric change and pasting in training batches, on the device of the trial.
 
-Only the box that fills the crop is copied from the frames (a mapped file, say) and only it goes to the device; resizing
-and everything after it happen there. Random numbers come from a CPU generator of the caller, so a run on a GPU sees the
-same crops as one on a CPU.
+Only the box that fills the crop is copied from the frames (a mapped file, say) and only it goes to the device, the
+boxes of a batch at once; resizing and everything after it happen there. Random numbers come from a CPU generator of
+the caller, so a run on a GPU sees the same crops as one on a CPU.
 Shapes: B batch, H W frames, h w crop.
 """
 
@@ -14,10 +14,11 @@ import torchvision.transforms.v2.functional as F
 from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
-from trainable.data.config import Augment
+from trainable.data.config import Augment, Size
 from trainable.data.decode import PADDING_COLOUR
 from trainable.data.draws import Box, Draws, Pasting, Recolouring
 from trainable.data.frames import Batch, Frames, View
+from trainable.data.transfer import to_device
 from trainable.ranks.group import own
 
 
@@ -61,9 +62,11 @@ def augment_batch(
 
 
 def _augmented(views: Sequence[View], draws: Draws, augment: Augment, device: torch.device) -> tuple[Tensor, Tensor]:
-    crops = (_scaled_crop(*view, box, augment, device) for view, box in zip(views, draws.boxes, strict=True))
-    images, labels = zip(*crops, strict=True)
-    images_B3hw, labels_Bhw = _to_device(torch.stack(images), device), _to_device(torch.stack(labels), device)
+    cut = [_cut_box(*view, box) for view, box in zip(views, draws.boxes, strict=True)]
+    on_device = to_device([pixels for pair in cut for pixels in pair], device)
+    size = augment.crop or (views[0][1].shape[0], views[0][1].shape[1])
+    crops = [_resized(*pair, size) for pair in zip(on_device[::2], on_device[1::2], strict=True)]
+    images_B3hw, labels_Bhw = (torch.stack(pixels) for pixels in zip(*crops, strict=True))
     if draws.flip_B is not None:
         flip_B = draws.flip_B.to(device, non_blocking=True)
         images_B3hw = torch.where(flip_B[:, None, None, None], images_B3hw.flip(-1), images_B3hw)
@@ -96,31 +99,22 @@ def _pasted(batch: Batch, classes: Sequence[int], pasting: Pasting) -> tuple[Ten
     return images_B3hw, torch.where(pasted_Bhw, others_Bhw, labels_Bhw)
 
 
-def _to_device(pixels: Tensor, device: torch.device) -> Tensor:
-    """The pixels on ``device``; by way of pinned memory: a copy from elsewhere waits for all that the GPU has to do."""
-    if pixels.device.type == device.type or device.type != "cuda":
-        return pixels.to(device)
-    pinned = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
-    return pinned.copy_(pixels).to(device, non_blocking=True)
+def _cut_box(image_3HW: Tensor, label_HW: Tensor, box: Box | None) -> View:
+    """The box that fills the crop once scaled: the pixels outside of it are neither copied nor scaled.
 
-
-def _scaled_crop(image_3HW: Tensor, label_HW: Tensor, box: Box | None, augment: Augment, device: torch.device) -> View:
-    """Cut the box that fills the crop once scaled, then resize it: the pixels outside the crop are never scaled.
-
-    Without a scale a box stays a view, for its batch to be copied at once.
+    It stays a view where it lies within the frame.
     """
     if box is None:
         return image_3HW, label_HW
-    crop = augment.crop or (label_HW.shape[0], label_HW.shape[1])
-    image_3hw = _cut(image_3HW, box, list(PADDING_COLOUR))
-    label_1hw = _cut(label_HW[None], box, [IGNORE_INDEX])
-    if augment.scale is None:
-        return image_3hw, label_1hw[0]
-    image_3hw, label_1hw = _to_device(image_3hw, device), _to_device(label_1hw, device)
-    if box.size == crop:
-        return image_3hw, label_1hw[0]
-    image_3hw = F.resize(image_3hw, list(crop), interpolation=F.InterpolationMode.BILINEAR, antialias=True)
-    label_1hw = F.resize(label_1hw, list(crop), interpolation=F.InterpolationMode.NEAREST)
+    return _cut(image_3HW, box, list(PADDING_COLOUR)), _cut(label_HW[None], box, [IGNORE_INDEX])[0]
+
+
+def _resized(image_3hw: Tensor, label_hw: Tensor, size: Size) -> View:
+    """A box in the size of the crop."""
+    if tuple(label_hw.shape) == tuple(size):
+        return image_3hw, label_hw
+    image_3hw = F.resize(image_3hw, list(size), interpolation=F.InterpolationMode.BILINEAR, antialias=True)
+    label_1hw = F.resize(label_hw[None], list(size), interpolation=F.InterpolationMode.NEAREST)
     return image_3hw, label_1hw[0]
 
 

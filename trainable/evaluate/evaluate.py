@@ -15,7 +15,9 @@ from torch import Tensor
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
+from trainable.data.prefetch import ahead
 from trainable.data.shapes import OBJECT_CLASSES
+from trainable.data.transfer import device_batches
 from trainable.evaluate.config import Evaluation
 from trainable.evaluate.diagnostics import Law, diagnose
 from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou, scores
@@ -40,10 +42,10 @@ from trainable.train.compute import Compute
 
 
 def evaluation_batch_size(config: TrialConfig) -> int:
-    """Images of an evaluation batch: as many pixels as in a training batch, at least one image."""
+    """Images of an evaluation batch: as many pixels as a training pass has at once, at least one image."""
     height, width = config.data.size
     crop_height, crop_width = config.data.augment.crop or config.data.size
-    return max(1, config.train.batch_size * crop_height * crop_width // (height * width))
+    return max(1, config.train.micro_batch * crop_height * crop_width // (height * width))
 
 
 def batch_size_on_rank(config: TrialConfig) -> int:
@@ -77,14 +79,14 @@ def split_confusion(
     classes = model.classifier.out_channels
     matrix_CC = torch.zeros(classes, classes, dtype=torch.int64, device=compute.device)
     model.eval()
-    for batch in frames.batches(batches):
-        images_B3HW, labels_BHW = (frame.to(compute.device, non_blocking=True) for frame in batch)
-        with compute.autocast():
-            logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
-        if collected is None:
-            matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
-        else:
-            matrix_CC += collected.add(logits_BCHW, labels_BHW)
+    with ahead(device_batches(frames, batches, compute.device), compute.device) as seen:
+        for images_B3HW, labels_BHW in seen:
+            with compute.autocast():
+                logits_BCHW = frame_logits(model, compute.network_input(images_B3HW), evaluation)
+            if collected is None:
+                matrix_CC += confusion_matrix(labels_BHW, logits_BCHW.argmax(dim=1), classes)
+            else:
+                matrix_CC += collected.add(logits_BCHW, labels_BHW)
     return summed(matrix_CC).cpu()
 
 

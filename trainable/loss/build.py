@@ -100,7 +100,8 @@ def hard_pixels(ohem: Ohem, logits_BChw: Tensor, labels_BHW: Tensor, upsample: U
     ce_BHW = torch.cat([weighted_cross_entropy(upsample(logits), labels, None) for logits, labels in images])
     ce_BHW[labels_BHW == IGNORE_INDEX] = -1.0
     kept = (summed((labels_BHW != IGNORE_INDEX).sum()).double() * ohem.min_kept).long().clamp_min(1)
-    least = gathered(ce_BHW).flatten().sort(descending=True).values[kept - 1]
+    last_1 = kept.view(1) - 1  # to index by the number itself would wait for the GPU
+    least = gathered(ce_BHW).flatten().sort(descending=True).values.index_select(0, last_1)
     easy_BHW = (ce_BHW <= -math.log(ohem.threshold)) & (ce_BHW < least)
     return torch.where(easy_BHW, IGNORE_INDEX, labels_BHW)  # NaN is hard: the trial must fail of it
 

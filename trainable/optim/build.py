@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
+import torch
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import ParamsT
@@ -11,6 +12,9 @@ from torch.optim.optimizer import ParamsT
 from trainable.data.errors import DataError
 from trainable.data.statistics import ClassStatistics
 from trainable.optim.config import SGD, AdamW, TrainConfig
+
+FUSED_ON = ("cpu", "cuda", "mps", "xpu")
+"""Devices for which torch has fused AdamW and SGD; elsewhere it takes the weights in groups (foreach)."""
 
 
 def parameter_groups(train: TrainConfig, model: nn.Module) -> ParamsT:
@@ -25,17 +29,24 @@ def parameter_groups(train: TrainConfig, model: nn.Module) -> ParamsT:
 
 
 def build_optimizer(train: TrainConfig, parameters: ParamsT) -> optim.Optimizer:
-    """AdamW or SGD, in torch's fused form: one pass over each parameter."""
+    """AdamW or SGD, in torch's fused form where the device has one: one pass over all weights."""
     choice = train.optimizer
+    groups: list[Any] = list(parameters)
+    form: dict[str, Any] = {"fused" if _device_of(groups).type in FUSED_ON else "foreach": True}
     match choice:
         case AdamW():
-            return optim.AdamW(parameters, lr=train.lr, weight_decay=choice.weight_decay, fused=True)
+            return optim.AdamW(groups, lr=train.lr, weight_decay=choice.weight_decay, **form)
         case SGD():
-            return optim.SGD(
-                parameters, lr=train.lr, momentum=choice.momentum, weight_decay=choice.weight_decay, fused=True
-            )
+            decay = choice.weight_decay
+            return optim.SGD(groups, lr=train.lr, momentum=choice.momentum, weight_decay=decay, **form)
         case _:
             assert_never(choice)
+
+
+def _device_of(groups: Sequence[object]) -> torch.device:
+    first = groups[0]["params"][0] if isinstance(groups[0], dict) else groups[0]
+    assert isinstance(first, torch.Tensor)
+    return first.device
 
 
 def poly_factor(step: int, steps: int, power: float) -> float:

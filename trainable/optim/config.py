@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from trainable.configfile.mistakes import RuleError
-from trainable.loss.config import CrossEntropy, Dice, Loss, Lovasz
+from trainable.loss.config import CrossEntropy, Dice, Loss, Lovasz, Ohem
 from trainable.section import BY_NAME, NAME_ALONE, ONE_OR_LIST, Section
 
 
@@ -27,6 +27,9 @@ class SGD(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1000)] = 5e-4
     """L2 penalty, as torch.optim.SGD defines it."""
 
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""In what the network computes; ``trainable.train.compute`` decides auto."""
 
 Optimizer = Annotated[AdamW | SGD, BY_NAME, NAME_ALONE]
 
@@ -67,8 +70,17 @@ class TrainConfig(Section):
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster per step on a GPU. With an encoder stage
     suppressed only what follows the encoder is compiled."""
-    precision: Literal["auto", "fp32"] = "auto"
-    """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
+    precision: Precision = "auto"
+    """auto: on a GPU bf16, or fp16 where it has no bfloat16 units (before Ampere: V100, T4, RTX 20); on a CPU fp32.
+    bf16 and fp16 are autocast with weights and losses in float32; fp16 scales its gradients, and a step whose gradients
+    overflow changes no weight but counts as a step of the schedule."""
+    tf32: Annotated[bool, Field(exclude_if=bool)] = True
+    """Convolutions in float32 use the TF32 units of a GPU (Ampere and later; 10 bits of mantissa), as torch does unless
+    told otherwise. Matrix products in float32 never do: the gate and its kin are among them."""
+    accumulate: Annotated[int, Field(ge=1, le=100_000, exclude_if=(1).__eq__)] = 1
+    """Micro-batches of batch_size / accumulate images whose gradients one optimizer step sums: less memory for the same
+    batch. Losses are means over the whole batch, draws are made for it; batch norm sees one micro-batch at a time, as
+    with smaller batches. Not with the losses ohem, dice and lovasz, which rank or sum the whole batch."""
 
     @model_validator(mode="after")
     def _one_warm_up_within_the_training(self) -> Self:
@@ -78,6 +90,21 @@ class TrainConfig(Section):
             raise RuleError(
                 f"must be below train.epochs ({self.epochs}), got {self.warmup_epochs:g}", "train.warmup_epochs"
             )
+        return self
+
+    @property
+    def micro_batch(self) -> int:
+        """Images that pass through the network at once, at least one."""
+        return max(1, self.batch_size // self.accumulate)
+
+    @model_validator(mode="after")
+    def _accumulates_what_divides(self) -> Self:
+        if self.batch_size % self.accumulate:
+            message = f"must divide train.batch_size ({self.batch_size}), got {self.accumulate}"
+            raise RuleError(message, "train.accumulate")
+        if self.accumulate > 1 and isinstance(self.loss, Ohem | Dice | Lovasz):
+            message = f"'{self.loss.name}' looks at the whole batch at once, of which accumulate holds a part"
+            raise RuleError(f"{message}; use 1, or the loss ce, focal or logit_adjusted", "train.accumulate")
         return self
 
     @model_validator(mode="after")

@@ -32,6 +32,8 @@ class Drop:
     averaged: Tensor | int | None = None
     """Over how many groups of all ranks the suppression term is a mean, where ``keep_GC`` holds those of this rank's
     images; None: it holds all that there are."""
+    shares_GC: Tensor | None = None
+    """What ``shares`` gives for a part of a batch; None: this is the whole of it."""
 
     @classmethod
     def of(cls, dropped: int, classes: int, device: torch.device | None = None) -> "Drop":
@@ -45,6 +47,12 @@ class Drop:
         if world() == 1 or len(self.keep_GC) == 1:
             return replace(self, ranks=world())
         return replace(self, keep_GC=self.keep_GC[own(len(self.keep_GC))], ranks=world(), averaged=self.averages())
+
+    def part(self, rows: slice, images: int) -> Self:
+        """The drop of some of the ``images`` that are here: the parts' suppression terms add up to that of them all."""
+        if len(self.keep_GC) > 1:
+            return replace(self, keep_GC=self.keep_GC[rows], shares_GC=self.shares()[rows])
+        return replace(self, shares_GC=self.shares() * ((rows.stop - rows.start) / images))
 
     def labels(self, labels_BHW: Tensor) -> Tensor:
         """Labels, or predictions, with the pixels of suppressed classes ignored."""
@@ -65,6 +73,8 @@ class Drop:
         The term is the mean over the suppressed classes, and over the groups that suppress any (METHOD, "Definitions
         where the paper is silent"); with ``over_all`` over all groups, and what sums to 1 is less.
         """
+        if self.shares_GC is not None:
+            return self.shares_GC
         dropped_GC = 1 - self.keep_GC.double()  # a third is not exact in float32
         count_G1 = dropped_GC.sum(dim=1, keepdim=True)
         averaged = self.averages() if self.averaged is None else self.averaged

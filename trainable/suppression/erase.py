@@ -10,7 +10,7 @@ On several ranks it is drawn for the global batch, and other images are those of
 Shapes: B batch, K channels (3 of images), H W labels, h w what is erased in (the images' H W, or a coarser map).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, assert_never
 
 import torch
@@ -41,6 +41,10 @@ class Erasure:
     seed: int
     ranks: int = 1
     """On how many ranks the batch lies."""
+    first: int = 0
+    """Place of the first image, where this is a part of a batch."""
+    images: int | None = None
+    """Images of the whole batch (of this rank); None: this is it."""
 
     @classmethod
     def of(cls, erase: Erase, labels_BHW: Tensor, drop: Drop) -> Self:
@@ -56,6 +60,10 @@ class Erasure:
             case _:
                 assert_never(erase.mask)
         return cls(erase, mask_BHW, drop.seed, drop.ranks)
+
+    def part(self, rows: slice) -> "Erasure":
+        """That of some images of the batch, with the same noise; not where another image's pixels are filled in."""
+        return replace(self, mask_BHW=self.mask_BHW[rows], first=rows.start, images=len(self.mask_BHW))
 
     def labels(self, labels_BHW: Tensor) -> Tensor:
         """What the loss sees."""
@@ -84,7 +92,7 @@ class Erasure:
                 if deviation_K11 is None:
                     deviation_K11 = values_BKhw.std(dim=(2, 3), correction=0, keepdim=True)
                 mean_BK11 = values_BKhw.mean(dim=(2, 3), keepdim=True)
-                return _normal_like(values_BKhw, self.seed, self.ranks).mul_(deviation_K11).add_(mean_BK11)
+                return self._noise(values_BKhw).mul_(deviation_K11).add_(mean_BK11)
             case "blur":
                 return _blurred(values_BKhw)
             case "swap":
@@ -93,6 +101,14 @@ class Erasure:
                 return values_BKhw
             case _:
                 assert_never(self.erase.fill)
+
+    def _noise(self, values_BKhw: Tensor) -> Tensor:
+        """Standard normal noise in channels_last, as images and maps are: torch draws into it ten times slower."""
+        batch, channels, height, width = values_BKhw.shape
+        device, dtype = values_BKhw.device, values_BKhw.dtype
+        shape = (self.ranks * (self.images or batch), height, width, channels)  # a part has the noise of its place
+        drawn = torch.randn(shape, generator=_generator(self.seed, device), device=device, dtype=dtype)
+        return _own(drawn, self.ranks)[self.first : self.first + batch].permute(0, 3, 1, 2)
 
 
 def blocks_like(mask_BHW: Tensor, seed: int, ranks: int = 1) -> Tensor:
@@ -124,15 +140,6 @@ def _blurred(values_BKhw: Tensor) -> Tensor:
     rows, columns = (max(1, min(BLUR_CELLS, side // 2)) for side in (height, width))
     thumbnail = F.adaptive_avg_pool2d(values_BKhw, (rows, columns))
     return F.interpolate(thumbnail, (height, width), mode="bilinear", align_corners=False)
-
-
-def _normal_like(values_BKhw: Tensor, seed: int, ranks: int) -> Tensor:
-    """Standard normal noise in channels_last, the layout of images and maps: torch draws into it ten times slower."""
-    batch, channels, height, width = values_BKhw.shape
-    device, dtype = values_BKhw.device, values_BKhw.dtype
-    shape = (ranks * batch, height, width, channels)
-    drawn = torch.randn(shape, generator=_generator(seed, device), device=device, dtype=dtype)
-    return _own(drawn, ranks).permute(0, 3, 1, 2)
 
 
 def _of_others(values: Tensor, seed: int, ranks: int) -> Tensor:

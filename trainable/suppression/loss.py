@@ -133,6 +133,11 @@ class PathLosses:
         scaled = None if self.suppressed is None else self.suppressed * suppressed.to(self.suppressed.dtype)
         return replace(self, plain=self.plain * plain.to(self.plain.dtype), suppressed=scaled)
 
+    def detached(self) -> Self:
+        """The same values without gradients."""
+        terms: dict[str, Any] = {name: v.detach() for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **terms)
+
     def total(self, weight: float, alpha: float) -> Tensor:
         """The loss: ``weight`` is w, the weight of the suppressed path."""
         loss = self.plain if self.suppressed is None else (1 - weight) * self.plain + weight * self.suppressed

@@ -1,5 +1,8 @@
 """Where and in which precision a trial computes.
 
+bf16 and fp16 are torch's autocast: weights and optimizer stay in float32, and the losses. fp16 is for GPUs without
+bfloat16 units (compute capability below 8: V100, T4, RTX 20); its gradients are scaled (``trainable.train.scaling``).
+
 Feature maps and weights are ``channels_last`` everywhere: needed for bfloat16 on a GPU's tensor cores, and measured 10
 to 30 % faster per training step on a CPU too (most smp architectures, float32; deeplabv3plus alone was slower).
 
@@ -7,12 +10,20 @@ Shapes: B batch, H W image.
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from trainable.failure import TrialFailed
+from trainable.optim.config import Precision
+
+BFLOAT16_FROM = 8
+"""Compute capability of the first GPUs with bfloat16 units, Ampere; older ones emulate it, slowly."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +43,15 @@ class Compute:
     """Device, autocast and input of a trial."""
 
     device: torch.device
-    bfloat16: bool
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the forward pass; decided, where the trial says auto."""
     normalization: Normalization = IMAGENET
     """``trainable.model.input_statistics`` knows that of an encoder."""
 
     def autocast(self) -> torch.autocast:
         """Context of a forward pass."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
 
     def network_input(self, images_B3HW: Tensor) -> Tensor:
         """Network input float32 [B,3,H,W] from bytes, normalised."""
@@ -65,10 +78,41 @@ class Compute:
             torch.cuda.empty_cache()
 
 
-def choose_compute(device: str | None, precision: Literal["auto", "fp32"]) -> Compute:
-    """Compute on ``device``; None takes a GPU if there is one. ``auto`` is bfloat16 on a GPU."""
+def choose_compute(device: str | None, precision: Precision) -> Compute:
+    """Compute on ``device``; None takes a GPU if there is one.
+
+    ``auto`` is bf16 on a GPU that has units for it, fp16 on another GPU, and fp32 elsewhere.
+
+    Raises:
+        TrialFailed: the GPU has no units for bf16.
+    """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Compute(chosen, bfloat16=precision == "auto" and chosen.type == "cuda")
+    if chosen.type != "cuda":
+        return Compute(chosen, "fp32" if precision == "auto" else precision)
+    native = _has_bfloat16(chosen)
+    if precision == "bf16" and not native:
+        major, minor = torch.cuda.get_device_capability(chosen)
+        name = f"{torch.cuda.get_device_name(chosen)} (compute capability {major}.{minor})"
+        raise TrialFailed(f"train.precision: bf16 needs compute capability 8.0, got {name}; use fp16 or auto")
+    if precision == "auto":
+        return Compute(chosen, "bf16" if native else "fp16")
+    return Compute(chosen, precision)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU multiplies in bfloat16 without emulation; AMD's all do, whatever their capability says."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= BFLOAT16_FROM
+
+
+@contextmanager
+def tf32_convolutions(allowed: bool) -> Iterator[None]:
+    """Let convolutions in float32 use a GPU's TF32 units, or not, as long as the context lasts."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def full_precision(values: Tensor) -> Tensor:

@@ -42,9 +42,10 @@ from trainable.ranks.batch_norm import over_ranks
 from trainable.ranks.group import world
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
-from trainable.train.compute import Compute, choose_compute
+from trainable.train.compute import Compute, choose_compute, tf32_convolutions
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
 from trainable.train.recalibration import recalibrate
+from trainable.train.scaling import build_scaler
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def fit(
         torch.set_num_threads(threads)
     compute = choose_compute(device, config.train.precision)
     try:
-        yield from _epochs(config, compute, resume_from)
+        with tf32_convolutions(config.train.tf32):
+            yield from _epochs(config, compute, resume_from)
     except TrialFailed as error:
         _forget_frames(error)
         raise
@@ -152,7 +154,7 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     begun = time.perf_counter()
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
-    check_shares(config.train.batch_size, len(splits.train))
+    check_shares(config.train.batch_size, len(splits.train), config.train.accumulate)
     training = prepare(config, compute, len(splits.train), statistics)
     done = 0 if resume_from is None else int(resume_from["epoch"])
     suppressing: Training | None = None
@@ -193,15 +195,17 @@ def _epoch(
     return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
 
 
-def check_shares(batch_size: int, images: int) -> None:
-    """Check that the ranks of this trial can share its batches equally.
+def check_shares(batch_size: int, images: int, accumulate: int = 1) -> None:
+    """Check that the ranks of this trial can share its batches equally, and each of their micro-batches.
 
     Raises:
         DataError: they cannot.
     """
-    if batch_size % world():
-        likely = max(1, round(batch_size / world())) * world()
-        raise DataError(f"{world()} ranks cannot share {batch_size} images equally; try {likely}", "train.batch_size")
+    shares = world() * accumulate
+    if batch_size % shares:
+        likely, parts = max(1, round(batch_size / shares)) * shares, f" in {accumulate} parts" if accumulate > 1 else ""
+        message = f"{world()} ranks cannot share {batch_size} images equally{parts}; try {likely}"
+        raise DataError(message, "train.batch_size")
     if images < batch_size and images % world():
         message = f"all {images} training images are one batch, which {world()} ranks cannot share equally"
         raise DataError(f"{message}; use fewer ranks or a smaller batch", "train.batch_size")
@@ -241,4 +245,5 @@ def _training_of(
     names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     loss = build_loss(config.train.loss, statistics, compute.device)
-    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler)
+    scaler = build_scaler(compute, optimizer)
+    return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler, scaler)

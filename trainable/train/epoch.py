@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 from trainable.config import TrialConfig
 from trainable.data.augment import Paste, augmented_batches
 from trainable.data.frames import Frames
+from trainable.data.prefetch import ahead
 from trainable.data.rare_class_sampling import rare_class_batches
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.names import LR, SUPPRESSION_SECONDS
@@ -21,14 +22,16 @@ from trainable.evaluate.metrics.rare import rare_classes
 from trainable.failure import TrialFailed
 from trainable.model.segmenter import Segmenter
 from trainable.ranks.gradients import sum_gradients
-from trainable.ranks.group import rank
+from trainable.ranks.group import rank, world
 from trainable.suppression.loss import PathLoss, PathLosses
 from trainable.suppression.sampling import ClassSampler
 from trainable.suppression.schedule import drop_probability, progress, suppressed_weight
 from trainable.train import seeds
+from trainable.train.accumulation import WholeBatch, together
 from trainable.train.clock import PartClock
 from trainable.train.compute import Compute
 from trainable.train.meter import Meter
+from trainable.train.scaling import backward, update_weights
 from trainable.train.step import Batch, plain_losses, suppressed_losses
 
 CHECK_EVERY_ON_GPU = 50
@@ -52,6 +55,8 @@ class Training:
     """Of each path: cross-entropy, or what stands in its place."""
     sampler: ClassSampler | None
     """Draws the classes to suppress; None for the plain model."""
+    scaler: torch.amp.GradScaler | None = None
+    """Of the gradients, where the trial computes in float16."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later epochs depend on. Random streams begin anew in each epoch: they need no state."""
@@ -60,6 +65,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "sampler": self.sampler.state_dict() if self.sampler else None,
+            **({"scaler": self.scaler.state_dict()} if self.scaler else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -69,6 +75,8 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
         if self.sampler:
             self.sampler.load_state_dict(state["sampler"])
+        if self.scaler and "scaler" in state:  # else it began on another card, and the scale is found anew
+            self.scaler.load_state_dict(state["scaler"])
 
     def go_on_from(self, plain: "Training") -> None:
         """Take over optimizer moments and learning rates of the plain training of the same weights.
@@ -82,6 +90,8 @@ class Training:
                 for weights in group["params"]:
                     self.optimizer.state[weights].setdefault("momentum_buffer", torch.zeros_like(weights))
         self.schedule.load_state_dict(plain.schedule.state_dict())
+        if self.scaler and plain.scaler:
+            self.scaler.load_state_dict(plain.scaler.state_dict())
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -130,27 +140,32 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     clock = PartClock(compute.device) if config.suppression else None
     training.model.train()
     lr = 0.0
-    seen = _seen(training, frames, batches[:limit], augment)
-    for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
-        batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
-        lr = float(training.schedule.get_last_lr()[0])
-        u = progress(config.suppression, epoch, config.train.epochs, step, len(batches)) if config.suppression else 0.0
-        try:
-            meter.add(*_step(training, batch, u, suppression, clock))
-        except (ValueError, AssertionError, RuntimeError) as error:
-            raise _failure(error, epoch, step) from error
+    with ahead(_seen(training, frames, batches[:limit], augment), compute.device) as seen:
+        for step, (images_B3HW, labels_BHW) in enumerate(seen, start=1):
+            batch = Batch(compute.network_input(images_B3HW), labels_BHW.long())
+            lr = float(training.schedule.get_last_lr()[0])
+            u = _progress(config, epoch, step, len(batches))
+            try:
+                meter.add(*_step(training, batch, u, suppression, clock))
+            except (ValueError, AssertionError, RuntimeError) as error:
+                raise _failure(error, epoch, step, config.train.accumulate) from error
     return {**meter.metrics(), LR: lr, **({SUPPRESSION_SECONDS: clock.seconds()} if clock else {})}
 
 
-def _failure(error: Exception, epoch: int, step: int) -> Exception:
+def _progress(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
+    suppression = config.suppression
+    return progress(suppression, epoch, config.train.epochs, step, steps) if suppression else 0.0
+
+
+def _failure(error: Exception, epoch: int, step: int, accumulate: int) -> Exception:
     """Turn what a user can act on into ``TrialFailed``; other errors stay as they are."""
     where = f"epoch {epoch}, step {step}"
     if isinstance(error, torch.OutOfMemoryError):
         return TrialFailed(f"{where}: the GPU is out of memory; lower train.batch_size or data.size")
     if "more than 1 value per channel" in str(error):
         return TrialFailed(
-            f"{where}: batch normalisation sees a single value per channel; "
-            "train.batch_size must be at least 2 (and the data hold that many images), or data.size larger"
+            f"{where}: batch normalisation sees a single value per channel; train.batch_size must be at least "
+            f"{2 * accumulate} (and the data hold that many images), or data.size larger"
         )
     if (epoch, step) == (1, 1):  # some networks take some sizes only, and say so in the middle of their forward pass
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -162,15 +177,22 @@ def _step(
     training: Training, batch: Batch, u: float, generator: torch.Generator, clock: PartClock | None
 ) -> tuple[Tensor, PathLosses]:
     """Take one optimizer step, at progress ``u``; returns the loss and its terms."""
+    train = training.config.train
+    training.optimizer.zero_grad(set_to_none=True)
+    differentiate = _differentiate if train.accumulate == 1 else _accumulate
+    loss, terms = differentiate(training, batch, u, generator, clock)
+    sum_gradients(training.model.parameters())
+    update_weights(training.model, training.optimizer, training.scaler, train.clip_norm)
+    training.schedule.step()
+    return loss, terms
+
+
+def _differentiate(
+    training: Training, batch: Batch, u: float, generator: torch.Generator, clock: PartClock | None
+) -> tuple[Tensor, PathLosses]:
     with training.compute.autocast():
         loss, terms = _losses(training, batch, u, generator, clock)
-    training.optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    sum_gradients(training.model.parameters())
-    if training.config.train.clip_norm is not None:
-        nn.utils.clip_grad_norm_(training.model.parameters(), training.config.train.clip_norm)
-    training.optimizer.step()
-    training.schedule.step()
+    backward(loss, training.scaler)
     return loss, terms
 
 
@@ -187,3 +209,26 @@ def _losses(
     assert terms.predicted is not None
     sampler.observe(terms.predicted, batch.labels_BHW, drop)
     return terms.total(suppressed_weight(suppression, u), suppression.alpha), terms
+
+
+def _accumulate(
+    training: Training, batch: Batch, u: float, generator: torch.Generator, clock: PartClock | None
+) -> tuple[Tensor, PathLosses]:
+    """The same in micro-batches, one after the other."""
+    suppression, sampler, compute = training.config.suppression, training.sampler, training.compute
+    drop = None
+    if suppression is not None and sampler is not None:
+        drop = sampler.draw(batch.labels_BHW, drop_probability(suppression, u), generator)
+    weight, alpha = (suppressed_weight(suppression, u), suppression.alpha) if suppression else (0.0, 0.0)
+    whole = WholeBatch.of(batch, drop, suppression, compute, clock)
+    parts = []
+    for rows in whole.micro_batches(max(1, training.config.train.micro_batch // world())):
+        with compute.autocast():
+            terms = whole.losses(rows, training.model, training.loss_weights, clock, training.loss)
+            loss = terms.total(weight, alpha)
+        backward(loss, training.scaler)
+        parts.append(terms.detached())
+    terms = together(parts, drop)
+    if sampler is not None and terms.predicted is not None:
+        sampler.observe(terms.predicted, batch.labels_BHW, drop)
+    return terms.total(weight, alpha), terms

@@ -15,7 +15,7 @@ from trainable.data.frames import Frames, Splits, few_frames
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.corruptions import KINDS
 from trainable.evaluate.evaluate import evaluation_batch_size, split_confusion
-from trainable.train.compute import Compute, choose_compute
+from trainable.train.compute import Compute, choose_compute, tf32_convolutions
 from trainable.train.engine import prepare
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
 
@@ -57,7 +57,8 @@ def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> 
     """
     compute = choose_compute(device, config.train.precision)
     try:
-        return _measure(config, steps, compute)
+        with tf32_convolutions(config.train.tf32):
+            return _measure(config, steps, compute)
     finally:
         compute.release()
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from trainable.data.frames import Frames
+from trainable.data.prefetch import ahead
+from trainable.data.transfer import device_batches
 from trainable.evaluate.evaluate import batch_size_on_rank, batches_on_rank
 from trainable.evaluate.predict import frame_logits
 from trainable.ranks.group import summed
@@ -40,9 +42,10 @@ def recalibrate(training: Training, frames: Frames) -> None:
     evaluation = config.evaluation.model_copy(update={"flip": False, "scales": (1.0,)})
 
     def predict() -> None:
-        for images_B3HW, _ in frames.batches(batches):
-            with compute.autocast():
-                frame_logits(model, compute.network_input(images_B3HW.to(compute.device)), evaluation)
+        with ahead(device_batches(frames, batches, compute.device), compute.device) as seen:
+            for images_B3HW, _ in seen:
+                with compute.autocast():
+                    frame_logits(model, compute.network_input(images_B3HW), evaluation)
 
     model.eval()
     for layer in model.layers:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainable.model.segmenter import PlainPass, Segmenter
 from trainable.model.stages import Edit
+from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.erase import NOISE_LEVELS, Erasure
@@ -22,6 +23,7 @@ from trainable.suppression.loss import (
     suppressed_probability,
     weight_of_pixels,
 )
+from trainable.suppression.sampling import labels_at
 from trainable.train.clock import PartClock
 from trainable.train.compute import Compute
 
@@ -34,6 +36,8 @@ class Batch:
     """Normalised images."""
     labels_BHW: Tensor
     """Train ids, int64."""
+    whole_BHW: Tensor | None = None
+    """Labels of the whole batch, of which this is a part; None: it is whole."""
 
 
 def plain_losses(
@@ -68,25 +72,37 @@ def suppressed_losses(
     if suppression.reweight == "mean":
         return terms
     left_PBHW = (seen.labels_BHW, drop.labels(seen.labels_BHW))
-    return terms.times(*(_share(left_BHW, batch.labels_BHW, class_weights_C) for left_BHW in left_PBHW))
+    return terms.times(*(share(left_BHW, batch.labels_BHW, class_weights_C) for left_BHW in left_PBHW))
 
 
 def erased(
     batch: Batch, drop: Drop | None, suppression: SuppressionConfig, compute: Compute
 ) -> tuple[Batch, dict[Layer, Edit]]:
     """The batch after erasing in its images, and what erases in the maps of each layer; as it is without a drop."""
+    seen, erasure = erased_input(batch, drop, suppression, compute)
+    return seen, map_edits(erasure, suppression)
+
+
+def erased_input(
+    batch: Batch, drop: Drop | None, suppression: SuppressionConfig, compute: Compute
+) -> tuple[Batch, Erasure | None]:
+    """The batch after erasing in its images, and what erases; without a drop it is as it was."""
     if drop is None or suppression.erase is None:
-        return batch, {}
+        return batch, None
     erasure = Erasure.of(suppression.erase, batch.labels_BHW, drop)
-    images_B3HW, layers = batch.images_B3HW, suppression.erased
-    if "input" in layers:
+    images_B3HW = batch.images_B3HW
+    if "input" in suppression.erased:
         images_B3HW = erasure.applied(images_B3HW, compute.levels(NOISE_LEVELS))
-    edits: dict[Layer, Edit] = {layer: erasure.applied for layer in layers if layer != "input"}
-    return Batch(images_B3HW, erasure.labels(batch.labels_BHW)), edits
+    return Batch(images_B3HW, erasure.labels(batch.labels_BHW)), erasure
 
 
-def _share(left_BHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
-    """Share of the labelled pixels' weight that is left."""
+def map_edits(erasure: Erasure | None, suppression: SuppressionConfig) -> dict[Layer, Edit]:
+    """What erases in the maps of each layer."""
+    return {layer: erasure.applied for layer in suppression.erased if erasure and layer != "input"}
+
+
+def share(left_BHW: Tensor, labels_BHW: Tensor, class_weights_C: Tensor | None) -> Tensor:
+    """Weight of the labelled pixels that are left, as a share of that of ``labels_BHW``."""
     left, whole = (weight_of_pixels(labels, class_weights_C) for labels in (left_BHW, labels_BHW))
     return left / whole.clamp_min(1e-12)
 
@@ -125,7 +141,7 @@ def two_path_losses(
         importance = model.importance(plain)
         suppressed_BChw = model.suppressed(replace(plain, maps={**plain.maps, first: source_BKhw}), drop, importance)
         probability = None if drop is None else suppressed_probability(suppressed_BChw, drop)
-        auxiliary = [model.block(layer).auxiliary_loss(plain.maps[layer], batch.labels_BHW) for layer in model.layers]
+        auxiliary = [_auxiliary_loss(model.block(layer), plain.maps[layer], batch) for layer in model.layers]
     if clock:
         clock.backward(suppressed_BChw, source_BKhw)
     plain_loss, suppressed_loss = path_loss(
@@ -138,3 +154,12 @@ def two_path_losses(
     auxiliary_ce = torch.stack(trained).sum() if trained else None
     share = 0.0 if drop is None else drop.share
     return PathLosses(plain_loss, suppressed_loss, probability, auxiliary_ce, suppressed_BChw.detach(), share), plain
+
+
+def _auxiliary_loss(block: SuppressionBlock, maps_BKhw: Tensor, batch: Batch) -> Tensor | None:
+    """Cross-entropy of the block's auxiliary classifier; of a part of a batch its part."""
+    loss = block.auxiliary_loss(maps_BKhw, batch.labels_BHW)
+    if loss is None or batch.whole_BHW is None:
+        return loss
+    here, whole = (labels_at(labels, maps_BKhw.shape[-2:]) for labels in (batch.labels_BHW, batch.whole_BHW))
+    return loss * share(here, whole, None).to(loss.dtype)

@@ -30,7 +30,7 @@ from trainable.train.compute import Compute
 from trainable.train.engine import EpochResult, fit
 from trainable.train.probe import changed_predictions
 
-COMPUTE = Compute(torch.device("cpu"), bfloat16=False)
+COMPUTE = Compute(torch.device("cpu"))
 NAMES = ("road", "sky", "car", "cone")
 SIZE = (12, 20)
 

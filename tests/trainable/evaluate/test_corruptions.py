@@ -16,7 +16,7 @@ from trainable.evaluate.corruptions import BRIGHTNESS, KINDS, Kind, corrupted, c
 from trainable.evaluate.metrics.names import CORRUPTED_MIOU, corrupted_name
 from trainable.train.compute import Compute
 
-COMPUTE = Compute(torch.device("cpu"), bfloat16=False)
+COMPUTE = Compute(torch.device("cpu"))
 NUMBERS = [4, 9]
 
 

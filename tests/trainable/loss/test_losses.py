@@ -196,9 +196,7 @@ def step_of(
     model = build_model(config, C, suppression).double().train()
     batch = Batch(torch.randn(*labels_BHW.shape[:1], 3, *labels_BHW.shape[1:], dtype=torch.float64), labels_BHW)
     weights_C = torch.tensor(WEIGHTS, dtype=torch.float64)
-    terms = suppressed_losses(
-        model, batch, drop, suppression, Compute(CPU, bfloat16=False), weights_C, path_loss=built(loss)
-    )
+    terms = suppressed_losses(model, batch, drop, suppression, Compute(CPU), weights_C, path_loss=built(loss))
     total = terms.plain if terms.suppressed is None else terms.plain + terms.suppressed
     gradients = torch.autograd.grad(total, list(model.parameters()), materialize_grads=True)
     assert terms.predicted is not None

@@ -68,7 +68,7 @@ def test_weights_that_want_no_rgb_are_refused(hub: Callable[..., None]) -> None:
 
 def test_bytes_are_normalised_by_them() -> None:
     images_B3HW = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    compute = Compute(torch.device("cpu"), bfloat16=False, normalization=Normalization((0.5, 0.1, 0.0), (0.5, 0.2, 2)))
+    compute = Compute(torch.device("cpu"), normalization=Normalization((0.5, 0.1, 0.0), (0.5, 0.2, 2)))
     assert compute.network_input(images_B3HW).flatten().tolist() == pytest.approx([-1.0, 0.5, 0.5])
 
 

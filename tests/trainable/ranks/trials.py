@@ -90,6 +90,14 @@ def others() -> dict[str, Sections]:
     cases["several-layers"] = {"suppression": {"layer": ["encoder.2", "decoder"], "granularity": "image"}}
     cases["clip"] = {"train": {"clip_norm": 0.1, "encoder_lr_factor": 0.5, "optimizer": "sgd"}, "suppression": {}}
     cases["rare"] = {"data": {"rare_class_sampling": {}, "rare_copy_paste": 0.7}}
+    parts = {"accumulate": 2, "class_weights": weights}
+    cases["parts-plain"] = {"train": parts}
+    layers = {"layer": ["encoder.3", "decoder"], "granularity": "image", "sampling": "difficulty"}
+    cases["parts-layers"] = {"train": parts, "suppression": layers}
+    cases["parts-erase"] = {
+        "train": parts,
+        "suppression": {**erased, "layer": ["input", "encoder.3"], "mechanism": "erase"},
+    }
     cases["share"] = {"data": {"augment": {**AUGMENT, "crop_max_share": 0.4, "photometric": 0.5}}}
     return cases
 
@@ -112,7 +120,17 @@ class Double(Compute):
 def prepared(config: TrialConfig, *arguments: Any) -> Training:
     training = engine_prepare(config, *arguments)
     training.model.double()
+    if config.train.accumulate > 1:  # a micro-batch holds other images on two ranks than in one process
+        keep_statistics(training.model)
     return training
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch norm normalise by its running statistics in training too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train = lambda _mode=True, module=module: module  # type: ignore[method-assign,assignment,misc]
+            module.training = False
 
 
 engine_prepare = engine.prepare
@@ -121,7 +139,7 @@ engine_prepare = engine.prepare
 @contextmanager
 def in_double() -> Iterator[None]:
     """Let ``fit`` train in float64."""
-    compute = Double(torch.device("cpu"), bfloat16=False)
+    compute = Double(torch.device("cpu"))
     with (
         mock.patch("trainable.train.engine.prepare", prepared),
         mock.patch("trainable.train.engine.choose_compute", return_value=compute),
@@ -158,7 +176,7 @@ def trained(sections: Sections) -> dict[str, Any]:
     """Losses, draws, weights and statistics of five steps, and a hash of all that is kept."""
     config = trial(sections)
     splits, statistics = load_splits(config.data), train_statistics(config.data)
-    training = prepared(config, Double(torch.device("cpu"), bfloat16=False), len(splits.train), statistics)
+    training = prepared(config, Double(torch.device("cpu")), len(splits.train), statistics)
     with watching() as watched:
         metrics = train_epoch(training, splits.train, 1)
     metrics.pop("suppression_seconds", None)

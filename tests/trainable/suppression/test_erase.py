@@ -27,7 +27,7 @@ from trainable.train.step import Batch, suppressed_losses
 
 CLASSES, BATCH, SIZE = 4, 3, (18, 34)
 CPU = torch.device("cpu")
-COMPUTE = Compute(CPU, bfloat16=False)
+COMPUTE = Compute(CPU)
 LEVELS = COMPUTE.levels(10).flatten().tolist()
 IMAGES: list[list[int]] = [[1], [], [3, 0]]
 BATCHES: list[list[int]] = [[2, 0]] * BATCH

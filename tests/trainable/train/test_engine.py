@@ -227,9 +227,9 @@ def test_only_ignored_pixels_train_without_nan(make_trial) -> None:
 def test_a_bfloat16_step_is_close_to_a_float32_step(make_trial) -> None:
     """What a GPU does with precision auto, on the CPU: same loss up to bfloat16's three digits, weights in float32."""
     losses = []
-    for bfloat16 in (False, True):
+    for precision in ("fp32", "bf16"):
         config = make_trial(data={"size": [64, 64]}, suppression=SUPPRESSION)
-        training = prepare(config, Compute(torch.device("cpu"), bfloat16), 12, ClassStatistics.of([[1] * 6]))
+        training = prepare(config, Compute(torch.device("cpu"), precision), 12, ClassStatistics.of([[1] * 6]))
         losses.append(train_epoch(training, load_splits(config.data).train, 1, limit=1)[names.TRAIN_LOSS])
         assert {p.dtype for p in training.model.parameters()} == {torch.float32}
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
