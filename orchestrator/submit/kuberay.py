@@ -169,7 +169,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 
 def _gpus_of(study: Study) -> int:
     """GPUs of a node that holds one trial."""
-    return -int(-study.spec.resources.gpu // 1)
+    return -int(-study.spec.resources.most_gpus // 1)
 
 
 def _name_of(study: str) -> str:

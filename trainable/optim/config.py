@@ -70,6 +70,17 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
 
+    memory: Annotated[Literal["standard", "exact", "recompute"], Field(exclude_if="standard".__eq__)] = "standard"
+    """standard keeps every activation for the backward pass; recompute keeps those between the blocks of the network
+    and computes the others again, which takes a fourth longer and gives exactly the same; exact allows a study to do so
+    where a trial runs out of GPU memory."""
+
+    @model_validator(mode="after")
+    def _recomputes_what_is_not_compiled(self) -> Self:
+        if self.compile and self.memory != "standard":
+            raise RuleError(f"{self.memory} does not go with compile: true; use one of the two", "train.memory")
+        return self
+
     @model_validator(mode="after")
     def _one_warm_up_within_the_training(self) -> Self:
         if self.warmup_epochs and self.warmup_steps:

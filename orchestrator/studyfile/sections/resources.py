@@ -1,10 +1,10 @@
 """The sections ``resources`` and ``tracking`` of a study file: what its trials occupy, and where they are shown."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator
 
-from trainable.section import Section
+from trainable.section import WORD_OR_NUMBER, Section
 
 SMALLEST_SHARE = 0.01
 """Of a processor or a GPU: Ray counts in ten thousandths, and a hundred trials fill the memory of any."""
@@ -16,8 +16,11 @@ class ResourcesSection(Section):
 
     cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
     """CPU cores per trial."""
-    gpu: Annotated[float, Field(ge=0, le=1)] = 0
-    """GPU per trial: a fraction below 1 shares one; a trial trains on one GPU at most."""
+    gpu: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[float, Field(ge=0, le=1), Tag("number")], WORD_OR_NUMBER
+    ] = 0
+    """GPU per trial: a fraction below 1 shares one and holds as much of its memory, a trial trains on one GPU at most;
+    auto: the share that trials of its kind are measured to need, in a short probe before the first of each kind."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at once; null: as many as fit."""
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -35,6 +38,17 @@ class ResourcesSection(Section):
     every run trains them itself, which gives the same."""
 
     @property
+    def most_gpus(self) -> float:
+        """GPUs that a trial may take; of ``auto`` a whole one."""
+        return 1.0 if isinstance(self.gpu, str) else self.gpu
+
+    @property
+    def asked(self) -> str:
+        """What each trial occupies, as it is written."""
+        gpu = self.gpu if isinstance(self.gpu, str) else f"{self.gpu:g}"
+        return f"{{cpu: {self.cpu:g}, gpu: {gpu}}}"
+
+    @property
     def threads(self) -> int:
         """Torch's threads in a trial."""
         return max(1, int(self.cpu))
@@ -48,8 +62,8 @@ class ResourcesSection(Section):
 
     @field_validator("gpu")
     @classmethod
-    def _no_sliver(cls, gpu: float) -> float:
-        if 0 < gpu < SMALLEST_SHARE:
+    def _no_sliver(cls, gpu: Literal["auto"] | float) -> Literal["auto"] | float:
+        if not isinstance(gpu, str) and 0 < gpu < SMALLEST_SHARE:
             raise ValueError(f"must be 0 or >= {SMALLEST_SHARE}, got {gpu}")
         return gpu
 
@@ -79,4 +93,4 @@ class TrackingSection(Section):
 
     def measures_machine(self, resources: ResourcesSection) -> bool:
         """Whether trials measure their machine."""
-        return resources.gpu > 0 if self.system_metrics is None else self.system_metrics
+        return resources.most_gpus > 0 if self.system_metrics is None else self.system_metrics
