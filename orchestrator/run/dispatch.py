@@ -92,9 +92,8 @@ class Dispatch:
         """Where a trial goes on whose node is gone; without another place it waits for that one."""
         if not self._sharing or start.demand.node is None:
             return start
-        options = self._sharing.options(start.planned, start.rung)
-        places = [] if isinstance(options, str) else options
-        chosen = next((place for place in places if self._fits(live, place.demand)), places[0] if places else start)
+        places = self._sharing.options(start.planned, start.rung)
+        chosen = next((place for place in places if self._fits(live, place.demand)), places[0])
         return replace(chosen, measures=start.measures)
 
     def _fresh(self, live: Sequence[Demand]) -> Start | Wait:
@@ -145,7 +144,8 @@ class Dispatch:
         if self._sharing and setback.peak and not setback.by_others and setback.rung != "recompute":
             self._sharing.observe(planned, setback.peak)
         allowed = may_recompute(planned.config)
-        following = after(setback, self._by_others[key], self._retries, may_recompute=allowed)
+        largest = self._sharing.largest if self._sharing else None
+        following = after(setback, self._by_others[key], self._retries, may_recompute=allowed, largest=largest)
         if isinstance(following, Again):
             self._waiting.append((planned, following.rung))
             return

@@ -26,7 +26,9 @@ class Fallen:
     """What was tried, in words."""
 
 
-def after(setback: Setback, by_others: int, retries: int, *, may_recompute: bool) -> Again | Fallen:
+def after(
+    setback: Setback, by_others: int, retries: int, *, may_recompute: bool, largest: int | None = None
+) -> Again | Fallen:
     """What follows a setback.
 
     Args:
@@ -34,11 +36,12 @@ def after(setback: Setback, by_others: int, retries: int, *, may_recompute: bool
         by_others: Those of the launch, this one included, that others caused.
         retries: How many of these may be.
         may_recompute: Whether the trial allows its activations to be computed again (``train.memory: exact``).
+        largest: Bytes of the largest GPU there is, where that is known: a whole smaller one is not the last resort.
     """
     if setback.by_others:
         return Again(setback.rung) if by_others <= retries else Fallen(f"others held its memory {by_others} times")
     match setback.rung:
-        case "shared" if setback.gpu < 1:
+        case "shared" if setback.gpu < 1 or (setback.total or 0) < (largest or 0):
             return Again("alone")
         case "shared" | "alone" if may_recompute:
             return Again("recompute")

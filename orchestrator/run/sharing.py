@@ -51,6 +51,7 @@ class Sharing:
         self._probing: set[str] = set()
         self._needs_a_whole: set[str] = set()
         self._unmeasurable: set[str] = set()
+        self._too_large: dict[str, Setback] = {}
         self._disturbed: dict[str, int] = {}
 
     def start(self, planned: Planned, rung: Rung, fits: Callable[[Demand], bool]) -> Start | str | None:
@@ -58,25 +59,24 @@ class Sharing:
         if rung == "shared" and self.waits_for_probe(planned):
             return None
         name = memory_class(planned.config)
-        if rung == "shared" and self._peaks.of(name) is None and name not in self._unmeasurable:
+        if rung == "shared" and (setback := self._too_large.get(name)) is not None:
+            if not may_recompute(planned.config):
+                cards = self._cards(planned)
+                return no_card(setback.peak or setback.total or 0, cards, planned.batch_size)
+            rung = "recompute"
+        elif rung == "shared" and self._peaks.of(name) is None and name not in self._unmeasurable:
             return self._probe(planned, name, fits)
-        options = self.options(planned, rung)
-        if isinstance(options, str):
-            return options
-        return next((option for option in options if fits(option.demand)), None)
+        return next((option for option in self.options(planned, rung) if fits(option.demand)), None)
 
-    def options(self, planned: Planned, rung: Rung) -> list[Start] | str:
-        """Where a trial may run, the best place first, whether there is room now or not."""
+    def options(self, planned: Planned, rung: Rung) -> list[Start]:
+        """Where a trial may run, the best place first, whether there is room now or not; there is always one.
+
+        A peak that no card holds was another trial's: this one is tried alone before anybody says that it does not fit.
+        """
         name, cards = memory_class(planned.config), self._cards(planned)
         peak = self._peaks.of(name)
-        if rung != "shared" or peak is None:
-            return [self._start(planned, share, rung) for share in whole(cards)]
-        fitting = shares(peak.peak, cards)
-        if not fitting and may_recompute(planned.config):
-            return [self._start(planned, share, "recompute") for share in whole(cards)]
-        if not fitting:
-            return no_card(peak.peak, cards, planned.batch_size)
-        return [self._start(planned, share, rung) for share in fitting]
+        fitting = [] if rung != "shared" or peak is None else shares(peak.peak, cards)
+        return [self._start(planned, share, rung) for share in fitting or whole(cards)]
 
     def waits_for_probe(self, planned: Planned) -> bool:
         """Whether the trial's kind is being measured."""
@@ -86,6 +86,11 @@ class Sharing:
     def probes(self) -> int:
         """Kinds of trials that are being measured."""
         return len(self._probing)
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the largest GPU there is; None where nobody knows."""
+        return max((card.total for card in self._known_cards()), default=None)
 
     @property
     def least(self) -> Demand:
@@ -117,10 +122,8 @@ class Sharing:
                 self._unmeasurable.add(name)
         elif start.demand.gpu < 1:
             self._needs_a_whole.add(name)
-        elif setback.peak is not None and setback.total is not None:
-            self._peaks.observe(name, max(setback.peak, setback.total), setback.total, start.planned.key)
         else:
-            self._unmeasurable.add(name)
+            self._too_large[name] = setback
 
     def _probe(self, planned: Planned, name: str, fits: Callable[[Demand], bool]) -> Start | None:
         parts = [] if name in self._needs_a_whole else [Share(part) for part in PROBE_PARTS]

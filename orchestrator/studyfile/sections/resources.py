@@ -18,7 +18,7 @@ class ResourcesSection(Section):
     """CPU cores per trial."""
     gpu: Annotated[
         Annotated[Literal["auto"], Tag("word")] | Annotated[float, Field(ge=0, le=1), Tag("number")], WORD_OR_NUMBER
-    ] = 0
+    ] = 0.0
     """GPU per trial: a fraction below 1 shares one and holds as much of its memory, a trial trains on one GPU at most;
     auto: the share that trials of its kind are measured to need, in a short probe before the first of each kind."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
