@@ -135,6 +135,14 @@ class Record:
         return self.planned.key
 
     @property
+    def remark(self) -> str:
+        """What is worth a line: why it ended, else how often its GPU had no memory, and when last."""
+        if self.reason or not self.setbacks:
+            return self.reason or ""
+        times = f"{len(self.setbacks)} times, last: " if len(self.setbacks) > 1 else ""
+        return f"{times}{self.setbacks[-1]}"
+
+    @property
     def whole(self) -> bool:
         """Whether every epoch is there."""
         return len(self.epochs) >= self.planned.epochs
