@@ -81,7 +81,7 @@ class Costs:
         )
 
     def gpus(self, resources: ResourcesSection) -> float:
-        """GPUs of a trial; of ``auto`` the share of this machine's that the dearest one needs, a whole one if unknown."""
+        """GPUs of a trial; of ``auto`` the share of this machine's that the dearest needs, a whole one if unknown."""
         peak, total = self.dearest.cost.peak_bytes, self.dearest.cost.gpu_bytes
         measured = None if peak is None or total is None or resources.gpu != "auto" else share_of(peak, total)
         return measured or resources.most_gpus

@@ -99,7 +99,8 @@ class PlannedSearcher(Searcher):
         if start.demand.gpu == 0:
             return {"job": job}
         probe = None if start.measures is None or self._memory is None else self._memory.probe
-        job = replace(job, gpu=start.demand.gpu, rung=start.rung, probe=probe)
+        if self._memory or start.rung != "shared":
+            job = replace(job, gpu=start.demand.gpu, rung=start.rung, probe=probe)
         return {"job": job, "bundle": start.demand.bundle}
 
     def moved(self, trial_id: str) -> dict[str, Any] | None:

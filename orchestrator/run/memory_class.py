@@ -21,8 +21,7 @@ MOVES_NONE: Mapping[str, JsonValue] = {
     "train": {"epochs": True, "lr": True, "poly_power": True, "warmup_epochs": True, "warmup_steps": True,
               "encoder_lr_factor": True, "class_weights": True, "optimizer": {"weight_decay": True}},
     "suppression": {"p_max": True, "schedule": True, "progress": True, "loss_ramp": True, "alpha": True,
-                    "gradient_every": True, "norm_momentum": True, "start": True,
-                    "sampling": {"tau": True, "beta": True, "classes": True, "weights": True}},
+                    "gradient_every": True, "norm_momentum": True, "start": True, "sampling": True},
     "evaluation": {"test_at_end": True},
 }  # fmt: skip
 """Settings that decide what is computed and not how much is held; ``train.memory: exact`` is standard at first."""

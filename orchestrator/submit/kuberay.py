@@ -133,7 +133,7 @@ def _check(options: argparse.Namespace, study: Study) -> None:
     if needed.cpu > cpus or (gpus is not None and needed.gpu > gpus):
         has = f"{cpus} CPUs and {_gpus_of(study) if gpus is None else gpus} GPUs"
         raise InputError(
-            f"resources: {{cpu: {needed.cpu:g}, gpu: {needed.gpu:g}}}: no node of {has} can ever hold a trial; "
+            f"resources: {study.spec.resources.asked}: no node of {has} can ever hold a trial; "
             "give --cpus-per-node and --gpus-per-node"
         )
     if options.max_workers is not None and options.max_workers < options.workers:

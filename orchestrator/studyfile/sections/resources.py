@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, ValidationInfo, field_validator
 
-from trainable.section import WORD_OR_NUMBER, Section
+from trainable.section import NAME_OR_AMOUNT, Section
 
 SMALLEST_SHARE = 0.01
 """Of a processor or a GPU: Ray counts in ten thousandths, and a hundred trials fill the memory of any."""
@@ -17,7 +17,7 @@ class ResourcesSection(Section):
     cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
     """CPU cores per trial."""
     gpu: Annotated[
-        Annotated[Literal["auto"], Tag("word")] | Annotated[float, Field(ge=0, le=1), Tag("number")], WORD_OR_NUMBER
+        Annotated[Literal["auto"], Tag("alone")] | Annotated[float, Field(ge=0, le=1), Tag("amount")], NAME_OR_AMOUNT
     ] = 0.0
     """GPU per trial: a fraction below 1 shares one and holds as much of its memory, a trial trains on one GPU at most;
     auto: the share that trials of its kind are measured to need, in a short probe before the first of each kind."""

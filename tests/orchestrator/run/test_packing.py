@@ -96,7 +96,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value"),
     [("seed", 2), ("train.lr", 1.0), ("train.epochs", 9), ("train.optimizer.weight_decay", 0), ("data.root", "/b"),
-     ("suppression.p_max", 1.0), ("suppression.start", 0.5), ("suppression.sampling.tau", 2.0),
+     ("suppression.p_max", 1.0), ("suppression.start", 0.5), ("suppression.sampling", {"name": "uniform"}),
      ("train.memory", "exact"), ("model.encoder_weights", None), ("data.augment.flip", False), ("preset", "official")],
 )  # fmt: skip
 def test_what_moves_no_memory_makes_no_new_kind(path: str, value: object) -> None:
@@ -108,7 +108,7 @@ def test_what_moves_no_memory_makes_no_new_kind(path: str, value: object) -> Non
     [("model.arch", "unet"), ("model.encoder", "resnet50"), ("data.size", [96, 96]), ("data.augment.crop", [32, 32]),
      ("train.batch_size", 9), ("train.precision", "fp32"), ("train.memory", "recompute"), ("train.compile", True),
      ("train.optimizer.name", "sgd"), ("suppression.layer", "encoder.3"), ("suppression.mechanism", "erase"),
-     ("suppression.granularity", "image"), ("suppression.sampling.name", "difficulty"), ("suppression", None),
+     ("suppression.granularity", "image"), ("suppression", None),
      ("evaluation.window", [64, 64]), ("train.something_new", 1)],
 )  # fmt: skip
 def test_everything_else_does(path: str, value: object) -> None:

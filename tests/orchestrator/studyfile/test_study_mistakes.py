@@ -100,6 +100,7 @@ MISTAKES = [
     ({"data": "{name: shapes, size: [32, 32, 32]}"}, "3 data.size: expected 2 values, got 3"),
     ({"model": "{arch: fpn, encoder: ''}"}, "4 model.encoder: must not be empty"),
     ({"train": "{epochs: 1, batch_size: 1, class_weights: [1, 2]}"}, "5 train.class_weights: 2 weights, but shapes has 6 classes"),
+    ({"resources": "{gpu: atuo}"}, "8 resources.gpu: expected auto or a number, got 'atuo'"),
     ({"resources": "{gpu: 1.5}"}, "8 resources.gpu: must be at most 1, got 1.5: a trial trains on one GPU, more would stand idle"),
     ({"search": "{trials: 1, references: [plane]}"}, "7 search.references[0]: unknown 'plane'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels, erase, ignore, erase_elsewhere, erase_blocks (did you mean 'plain'?)"),
     ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
