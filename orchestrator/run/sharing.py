@@ -94,8 +94,11 @@ class Sharing:
 
     @property
     def least(self) -> Demand:
-        """The smallest room in which something may begin."""
-        return Demand(self._cpu, PROBE_PARTS[-1])
+        """The smallest room in which something may begin: a probe, or a trial of the cheapest kind that is known."""
+        cheapest = self._peaks.smallest()
+        cards = self._known_cards() or ([Card(None, cheapest.total)] if cheapest else [])
+        known = shares(cheapest.peak, cards) if cheapest else []
+        return Demand(self._cpu, min([share.gpu for share in known] + [PROBE_PARTS[-1]]))
 
     def take(self, start: Start, outcome: WorkerOutcome | None) -> None:
         """Take what came of a probe; None where its worker was lost for good."""

@@ -43,6 +43,10 @@ class GpuPeaks:
         """The peak of a memory class; None where it was not measured yet."""
         return self._peaks.get(name)
 
+    def smallest(self) -> Peak | None:
+        """That of the cheapest kind; None where none is known."""
+        return min(self._peaks.values(), key=lambda known: known.peak, default=None)
+
     def observe(self, name: str, peak: int, total: int, trial: str) -> None:
         """Take a peak that a trial showed; the largest stands. What cannot be written is known to this launch alone."""
         before = self._peaks.get(name)

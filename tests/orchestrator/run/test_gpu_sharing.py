@@ -70,6 +70,7 @@ def test_slices_and_mixed_cards_in_one_study() -> None:
         assert not any(setback.by_others for setback in study.setbacks)
         used.update(setback.total for setback in study.setbacks if setback.total)
     print(dict(ends), dict(used))
+    assert len(used) == 4, "trials ran on every kind of card"
     assert ends["complete"] > 0.98 * sum(ends[state] for state in State)
 
 
