@@ -76,6 +76,8 @@ class PlannedSearcher(Searcher):
             deadline.end(self._stop)
         if not self._live and short:
             self._session.give_up(short)
+        if self._session.problem:
+            self._dispatch.give_up(self._session.problem)
         if self._stop.requested or self._session.problem:
             return Searcher.FINISHED
         if short or not deadline.allows_a_trial():

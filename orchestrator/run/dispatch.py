@@ -11,7 +11,7 @@ from orchestrator.run.packing import would_fit
 from orchestrator.run.session import Session
 from orchestrator.run.sharing import Sharing, Start
 from orchestrator.store.trial_record import Planned, Rung, Setback
-from orchestrator.worker.job import EpochDone, Failed, Measured, RanOut, WorkerOutcome
+from orchestrator.worker.job import EpochDone, Failed, Interrupted, Measured, RanOut, WorkerOutcome
 from trainable.evaluate.metrics.names import GPU_PEAK
 
 
@@ -88,6 +88,12 @@ class Dispatch:
         else:
             self._session.lose(start.planned.key, reason)
 
+    def give_up(self, problem: str) -> None:
+        """Leave the trials that wait to the next launch."""
+        for planned, _ in self._waiting:
+            self._session.end(planned.key, Interrupted(problem))
+        self._waiting.clear()
+
     def elsewhere(self, start: Start, live: Sequence[Demand]) -> Start:
         """Where a trial goes on whose node is gone; without another place it waits for that one."""
         if not self._sharing or start.demand.node is None:
@@ -143,6 +149,9 @@ class Dispatch:
         self._session.set_back(key, setback)
         if self._sharing and setback.peak and not setback.by_others and setback.rung != "recompute":
             self._sharing.observe(planned, setback.peak)
+        if self._session.problem:  # nothing begins any more
+            self._session.end(key, Interrupted(self._session.problem))
+            return
         allowed = may_recompute(planned.config)
         largest = self._sharing.largest if self._sharing else None
         following = after(setback, self._by_others[key], self._retries, may_recompute=allowed, largest=largest)

@@ -126,3 +126,21 @@ def test_shares_are_those_of_each_nodes_card_and_follow_it(make: Callable[..., P
     assert moved is not None
     assert moved["bundle"] == {"CPU": 1, "GPU": 0.1516, "node:a": 0.001}
     assert moved["job"].gpu == 0.1516
+
+
+def test_where_nothing_may_begin_any_more_what_waits_is_left_to_the_next_launch(
+    make: Callable[..., PlannedSearcher],
+) -> None:
+    searcher = make(Cluster({"node:a": 24 * GIB}))
+    searcher.suggest("a")
+    complete(searcher, "a", Measured(4 * GIB, 24 * GIB))
+    searcher.suggest("b")
+    searcher.suggest("c")
+    complete(searcher, "b", RanOut(Setback(1, "shared", 0.2178, "step 1", 5 * GIB, 4 * GIB, GIB, 24 * GIB)))
+    assert searcher.suggest("d") is None, "it waits for a whole GPU"
+    searcher._session.give_up("the budget is over")
+    assert searcher.suggest("d") == Searcher.FINISHED
+    complete(searcher, "c", RanOut(Setback(1, "shared", 0.2178, "step 1", 5 * GIB, 4 * GIB, GIB, 24 * GIB)))
+    records = searcher._session._store.records()
+    assert [(record.state, len(record.setbacks)) for record in records] == [(State.INTERRUPTED, 0)] * 2
+    assert not searcher._session.running
