@@ -100,7 +100,7 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         sign = "" if written is None else _ago(written)
         epochs = f"{len(record.epochs)}/{record.planned.epochs}"
         last, top = number(record.last(objective.metric)), best_epoch(record.best_epoch(objective))
-        table.add_row(record.key, state, epochs, last, top, sign, record.reason or "")
+        table.add_row(record.key, state, epochs, last, top, sign, record.remark)
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
     return table

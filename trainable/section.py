@@ -61,3 +61,11 @@ def _word_or_number(value: object) -> str:
 
 WORD_OR_NUMBER = Discriminator(_word_or_number)
 """The same of a word (``Tag("word")``) and a number (``Tag("number")``)."""
+
+
+def _name_or_amount(value: object) -> str:
+    return "alone" if isinstance(value, str) else "amount"
+
+
+NAME_OR_AMOUNT = Discriminator(_name_or_amount)
+"""The same of a word (``Tag("alone")``) and a number that need not be whole (``Tag("amount")``)."""

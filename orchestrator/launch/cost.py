@@ -12,12 +12,13 @@ from orchestrator.errors import InputError
 from orchestrator.launch.forecast import Forecast
 from orchestrator.launch.foreseen import foreseen, images_of
 from orchestrator.launch.preflight import rehearse
-from orchestrator.studyfile import Study
+from orchestrator.run.packing import share_of, together
+from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.terminal.formats import duration
 from trainable.config import TrialConfig
 from trainable.data.config import ShapesData
 from trainable.data.layout import DataError, pairs
-from trainable.failure import TrialFailed
+from trainable.failure import GIB, TrialFailed
 from trainable.model.encoders import ModelError
 from trainable.train.probe import Probe, probe
 
@@ -78,6 +79,24 @@ class Costs:
             for runs, configs in forecast.groups
             if runs
         )
+
+    def gpus(self, resources: ResourcesSection) -> float:
+        """GPUs of a trial; of ``auto`` the share of this machine's that the dearest needs, a whole one if unknown."""
+        peak, total = self.dearest.cost.peak_bytes, self.dearest.cost.gpu_bytes
+        measured = None if peak is None or total is None or resources.gpu != "auto" else share_of(peak, total)
+        return measured or resources.most_gpus
+
+    @property
+    def together(self) -> str:
+        """How many trials a GPU of this machine holds at a time."""
+        peaks = [probed.cost.peak_bytes for probed in (self.dearest, self.cheapest)]
+        total = self.dearest.cost.gpu_bytes
+        if total is None or None in peaks:
+            return "gpu: auto is measured on the cluster, before the first trial of each kind: no GPU is at hand here"
+        low, high = sorted(peak or 0 for peak in peaks)
+        counts = dict.fromkeys(f"{together(peak, total)}" for peak in (high, low))
+        held = dict.fromkeys(f"{peak / GIB:.2f}" for peak in (low, high))
+        return f"{' to '.join(held)} GiB of a GPU's {total / GIB:.1f}: {' to '.join(counts)} trials on it at a time"
 
     @property
     def remark(self) -> str:

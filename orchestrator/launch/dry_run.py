@@ -134,14 +134,16 @@ def _say_cost(
         threads = study.spec.resources.threads
         where = "one on each GPU" if study.spec.resources.gpu else f"{threads} thread{'s' * (threads != 1)} each"
         say(console, f"ranks       {ranks} per trial, {where}; steps were probed on one, and the estimate is of one")
+    if study.spec.resources.gpu == "auto":
+        say(console, f"memory      {costs.together}")
     seconds = sum(costs.seconds(stage) * left[stage.stage] / stage.runs for stage in stages if stage.runs)
-    shared = sum(stage.saved * left[stage.stage] / stage.runs for stage in stages if stage.runs)
-    seconds -= shared * costs.mean_epoch_seconds
+    saved = sum(stage.saved * left[stage.stage] / stage.runs for stage in stages if stage.runs)
+    seconds -= saved * costs.mean_epoch_seconds
     if before is not None:
         seconds -= before.epochs * costs.mean_epoch_seconds
     slots, where = 1, "one after the other"
     with refusals.collected(here=True):
-        slots, where = _slots(study, target)
+        slots, where = _slots(study, target, costs.gpus(study.spec.resources))
     _say_budget(study, [stage for stage in stages if left[stage.stage]], left, costs, slots, store, console)
     total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
     line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
@@ -168,8 +170,9 @@ def _say_budget(
         Wanted(s.stage, left[s.stage], costs.seconds(s) / s.runs, s.block, (s.runs - left[s.stage]) // s.block)
         for s in stages
     ]
-    paid = bought(section, spent, wanted, gpus=study.spec.resources.gpu, slots=slots, now=now)
-    hours = sum(one.runs * one.wanted.seconds for one in paid) * study.spec.resources.gpu / HOUR_S
+    gpus = costs.gpus(study.spec.resources)
+    paid = bought(section, spent, wanted, gpus=gpus, slots=slots, now=now)
+    hours = sum(one.runs * one.wanted.seconds for one in paid) * gpus / HOUR_S
     use = f": {hours:.3g} GPU-hours{money(section, Spent(gpu_seconds={'': hours * HOUR_S}))}" if hours else ""
     say(console, f"buys        {', then '.join(map(str, paid))}{use}")
 
@@ -184,12 +187,14 @@ def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console
     return left
 
 
-def _slots(study: Study, target: Target) -> tuple[int, str]:
-    """How many trials run at a time, and where; of a cluster that is known at the launch."""
+def _slots(study: Study, target: Target, gpus: float) -> tuple[int, str]:
+    """How many trials of so many GPUs run at a time, and where; of a cluster that is known at the launch."""
     resources = study.spec.resources
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     if Address.of(target.address) is not None:
         return 1, "one after the other; how many a cluster runs at a time is known at the launch"
-    slots = trials_at_a_time([this_machine()], resources)
+    machine = this_machine()
+    trials_at_a_time([machine], resources)  # in the study's words where it has no such GPU
+    slots = trials_at_a_time([machine], resources.model_copy(update={"gpu": gpus}))
     return slots, f"on {slots} slots of this machine"

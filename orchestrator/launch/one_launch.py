@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
+PROBE = "trainable.train.peak:measure_peak"
+"""What measures a trial's peak of GPU memory."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Target:
     """Trials at a time; None takes the file's."""
     fit: str = ENGINE
     """``module:function`` that runs a trial."""
+    probe: str = PROBE
+    """``module:function`` that measures the memory of one."""
     retry_failed: bool = False
     """Whether trials that failed are run again."""
     wait: bool = True
@@ -164,7 +168,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         tracker = _tracker(opened)
         measured = settings.measures_machine(resources)
         machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
-        execute = partial(machine, store=store, fit=target.fit, stop=opened.stop)
+        execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
         opened.stop.settle()
         with limits.watched(opened.stop, resources.stop_grace_s):
             return run_rounds(opened, first_round, tracker, limits, watch, execute)

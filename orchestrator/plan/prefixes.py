@@ -62,7 +62,7 @@ def prefix_key(config: TrialConfig, resources: ResourcesSection) -> str | None:
     suppression = config.suppression
     if suppression and any(layer not in ("input", "decoder") for layer in suppression.layers) and config.train.compile:
         return None
-    machine = {"threads": resources.threads, "ranks": resources.trial_ranks, "gpu": resources.gpu > 0}
+    machine = {"threads": resources.threads, "ranks": resources.trial_ranks, "gpu": resources.most_gpus > 0}
     identity = {"content": content(config.plain()), "seed": config.seed, **machine}
     return f"prefix-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 

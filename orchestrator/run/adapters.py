@@ -1,9 +1,11 @@
 """Ray Tune's extension points, each a thin adapter to the session: searcher (ask, tell) and scheduler (prune)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -11,22 +13,34 @@ from ray.tune.stopper import Stopper
 
 from orchestrator.run.capacity import Demand
 from orchestrator.run.cluster_watch import ClusterWatch
+from orchestrator.run.dispatch import Dispatch, Wait
 from orchestrator.run.limits import Limits
 from orchestrator.run.session import Session
+from orchestrator.run.sharing import Sharing, Start
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle
 from orchestrator.store.trial_record import Planned
-from orchestrator.worker.job import EpochDone, Interrupted, Job, Outcome
+from orchestrator.worker.job import EpochDone, Interrupted, Job, WorkerOutcome
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 WHY_CHARS = 120
 """As much is shown of why a worker was lost while its trial goes on."""
 
 
+@dataclass(frozen=True)
+class MeasuredMemory:
+    """How trials share GPUs by what they need of them."""
+
+    sharing: Sharing
+    probe: str
+    """``module:function`` that measures it (``Job.probe``)."""
+
+
 class PlannedSearcher(Searcher):
     """Gives Ray the session's next trial and the session Ray's verdicts.
 
-    ``job_of`` completes what is the same for every worker of the launch with a trial, ``demand`` is what each occupies.
+    ``job_of`` completes what is the same for every worker of the launch with a trial, ``demand`` is what each occupies,
+    or at most where ``sharing`` measures it.
     """
 
     def __init__(
@@ -37,12 +51,16 @@ class PlannedSearcher(Searcher):
         watch: ClusterWatch,
         limits: Limits,
         stop: Stop,
+        *,
+        retries: int = 0,
+        memory: MeasuredMemory | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._session, self._stop = session, stop
-        self._job_of, self._demand = job_of, demand
+        self._job_of, self._memory = job_of, memory
+        self._dispatch = Dispatch(session, demand, watch, retries, memory.sharing if memory else None)
         self._watch, self._limits = watch, limits
-        self._live: dict[str, Demand] = {}
+        self._live: dict[str, Start] = {}
         self.keys: dict[str, str] = {}
         """A trial's key by Ray's name for the trial."""
         self.lost: dict[str, str] = {}
@@ -58,57 +76,75 @@ class PlannedSearcher(Searcher):
             deadline.end(self._stop)
         if not self._live and short:
             self._session.give_up(short)
+        if self._session.problem:
+            self._dispatch.give_up(self._session.problem)
         if self._stop.requested or self._session.problem:
             return Searcher.FINISHED
-        if short or not deadline.allows_a_trial() or not self._has_room():
+        if short or not deadline.allows_a_trial():
             return None
         with self._stop.shield():
-            planned = self._session.start()
-        if planned is None:
-            return Searcher.FINISHED
-        self.keys[trial_id], self._live[trial_id] = planned.key, self._demand
-        self._limits.ledger.begin(trial_id, self._demand.gpu)
-        return {"job": self._job_of(planned)}
+            start = self._dispatch.next([live.demand for live in self._live.values()])
+        if isinstance(start, Wait):
+            return Searcher.FINISHED if start is Wait.OVER else None
+        self.keys[trial_id], self._live[trial_id] = start.planned.key, start
+        self._limits.ledger.begin(trial_id, start.demand.gpu)
+        return self._configuration(start)
 
     def _lacks(self) -> str | None:
         """What the budget lacks for the next trial."""
         session, slots = self._session, self._watch.slots
         return self._limits.budget.lacks(session.need, session.live_epochs, slots=slots, live=len(self._live))
 
-    def _has_room(self) -> bool:
-        live = list(self._live.values())
-        if self._watch.has_room(live, self._demand):
-            return True
-        return self._watch.may_grow_for(self._demand) and (not live or self._watch.has_room(live[:-1], self._demand))
+    def _configuration(self, start: Start) -> dict[str, Any]:
+        """What a worker is given, and what Ray is asked for where not every trial asks for the same."""
+        job = self._job_of(start.planned)
+        if start.demand.gpu == 0:
+            return {"job": job}
+        probe = None if start.measures is None or self._memory is None else self._memory.probe
+        if self._memory or start.rung != "shared":
+            job = replace(job, gpu=start.demand.gpu, rung=start.rung, probe=probe)
+        return {"job": job, "bundle": start.demand.bundle}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Outcome]) -> None:
+    def moved(self, trial_id: str) -> dict[str, Any] | None:
+        """What a trial's next worker is given where the node is gone that its share was worked out for."""
+        start = self._live[trial_id]
+        others = [live.demand for name, live in self._live.items() if name != trial_id]
+        if start.demand.node is None or self._watch.has_room([], start.demand):
+            return None
+        self._live[trial_id] = elsewhere = self._dispatch.elsewhere(start, others)
+        return self._configuration(elsewhere)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, WorkerOutcome]) -> None:
         """Results that are not a trial's last come through the scheduler."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Outcome] | None = None, error: bool = False) -> None:
-        """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
-        key = self.keys[trial_id]
-        self._live.pop(trial_id, None)
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, WorkerOutcome] | None = None, error: bool = False
+    ) -> None:
+        """Take the trial's end: its last epoch, an early stop, its own failure, a GPU without memory, a lost worker."""
+        start = self._live.pop(trial_id)
         self._limits.ledger.end(trial_id)
         with self._stop.shield():
             if error or result is None:
-                self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
+                self._lose(start, self.lost.get(trial_id, "Ray does not say why"))
             else:
                 if isinstance(outcome := result["outcome"], EpochDone) and outcome.last:  # the scheduler saw the others
                     self.note_epoch(trial_id, outcome)
-                self._session.end(key, outcome)
+                self._dispatch.take(start, outcome)
 
     def note_epoch(self, trial_id: str, done: EpochDone) -> None:
-        """Take that an epoch was kept, for whoever asks whether there is time for more."""
+        """Take that an epoch was kept, for whoever asks whether there is time for more, or how much memory it took."""
         self._stop.progressed = True
         self._limits.ledger.saw_epoch(trial_id, done.began.node if done.began else "")
         self._limits.deadline.saw_epoch(done.metrics.get(EPOCH_SECONDS))
+        if trial_id in self._live:  # of its last epoch the dispatch hears as of its end
+            self._dispatch.note(self._live[trial_id], done)
 
-    def _lose(self, key: str, why: str) -> None:
+    def _lose(self, start: Start, why: str) -> None:
         obstacle = ray_obstacle()
-        if obstacle:  # no worker lives where Ray cannot write: the trial is not to blame
-            self._session.end(key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
+        if obstacle and start.measures is None:  # no worker lives where Ray cannot write: the trial is not to blame
+            self._session.end(start.planned.key, Interrupted(f"its worker was lost: {why}; {obstacle}"))
         else:
-            self._session.lose(key, f"its worker was lost, and no retry is left: {why}")
+            self._dispatch.lose(start, f"its worker was lost, and no retry is left: {why}")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records hold all that is known."""
@@ -138,7 +174,7 @@ class PruningScheduler(FIFOScheduler):
         """Remember the trial."""
         self._trials.append(trial)
 
-    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Outcome]) -> str:  # noqa: ARG002
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, WorkerOutcome]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
         outcome = result["outcome"]
         assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
@@ -153,6 +189,10 @@ class PruningScheduler(FIFOScheduler):
         if trial.should_recover():  # type: ignore[no-untyped-call]
             told = why if len(why) <= WHY_CHARS else f"{why[:WHY_CHARS]}..."
             self._stop.say(f"{self._searcher.keys[trial.trial_id]}: its worker was lost, another goes on: {told}")
+            moved = self._searcher.moved(trial.trial_id)
+            if moved is not None:
+                trial.config.update(moved)
+                trial.update_resources(tune.PlacementGroupFactory([moved["bundle"]]))
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # as above

@@ -12,6 +12,8 @@ from orchestrator.errors import InputError
 from orchestrator.studyfile import ResourcesSection
 
 CGROUP, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+ON_NODE = 0.001
+"""As much of a node's own resource, of which it has 1, is taken by a trial that must run there."""
 ROUNDING = 1e-6
 """Ray counts in ten thousandths; what is smaller is our own arithmetic."""
 
@@ -22,25 +24,33 @@ class Demand:
 
     cpu: float
     gpu: float
+    node: str | None = None
+    """Ray's resource that only the node has on which it must run; None is any."""
 
     @classmethod
     def of(cls, resources: ResourcesSection) -> Self:
-        """That of every trial of a study."""
-        return cls(resources.cpu, resources.gpu)
+        """That of every trial of a study; of one whose share of a GPU is measured, the most that it may be."""
+        return cls(resources.cpu, resources.most_gpus)
 
-    def __str__(self) -> str:
-        return f"{{cpu: {self.cpu:g}, gpu: {self.gpu:g}}}"
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What Ray is asked for."""
+        asked = {"CPU": self.cpu, "GPU": self.gpu} | ({self.node: ON_NODE} if self.node else {})
+        return {name: amount for name, amount in asked.items() if amount}
 
 
 class _Room:
     """What is left of a node."""
 
     def __init__(self, node: Mapping[str, float]) -> None:
+        self.node = node
         self.cpu = node.get("CPU", 0.0) + ROUNDING
         self.gpus = [1.0 + ROUNDING] * int(node.get("GPU", 0))
 
     def take(self, demand: Demand) -> bool:
         """Occupy it with a trial; False where it does not fit."""
+        if demand.node is not None and demand.node not in self.node:
+            return False
         share = min(demand.gpu, 1.0)  # fractions pack within one GPU, never across two
         whole = math.ceil(demand.gpu)
         fitting = [index for index, left in enumerate(self.gpus) if left >= share][:whole]
@@ -76,7 +86,7 @@ def trials_at_a_time(nodes: Sequence[Mapping[str, float]], resources: ResourcesS
     fitting = at_a_time(nodes, demand)
     if fitting == 0:
         together = "; the GPUs of a trial are of one node" if demand.gpu > 1 else ""
-        raise InputError(f"resources: {demand}: no node can ever meet this; {largest(nodes)}{together}")
+        raise InputError(f"resources: {resources.asked}: no node can ever meet this; {largest(nodes)}{together}")
     return min(fitting, resources.max_concurrent or fitting)
 
 
@@ -108,6 +118,8 @@ def allocated_cpus() -> int:
 
 
 def _fits(node: Mapping[str, float], demand: Demand) -> int:
+    if demand.node is not None and demand.node not in node:
+        return 0
     cpus = int(node.get("CPU", 0) / demand.cpu + ROUNDING)
     if demand.gpu == 0:
         return cpus

@@ -72,7 +72,7 @@ def wait_for_a_node(watch: ClusterWatch, resources: ResourcesSection, say: Calla
         return
     if watch.is_own or (watch.node_types and not watch.may_grow_for(demand)):
         trials_at_a_time([*watch.nodes, *watch.node_types], resources)  # refuses
-    unmet = f"resources: {demand}: no node of the cluster can hold a trial yet, {largest(watch.nodes)}"
+    unmet = f"resources: {resources.asked}: no node of the cluster can hold a trial yet, {largest(watch.nodes)}"
     say(f"{unmet}; waiting up to {waits_s:g} s for one (resources.wait_for_nodes_s)")
     bundle = {"CPU": demand.cpu, "GPU": demand.gpu}
     wanted = placement_group([{name: amount for name, amount in bundle.items() if amount}])
@@ -84,7 +84,9 @@ def wait_for_a_node(watch: ClusterWatch, resources: ResourcesSection, say: Calla
             if not watch.is_infeasible(demand):
                 possible = now
             if now - possible > SURE_S:
-                raise InputError(f"resources: {demand}: the cluster's autoscaler has no node type that can meet this")
+                raise InputError(
+                    f"resources: {resources.asked}: the cluster's autoscaler has no node type that can meet this"
+                )
             if now - began > waits_s:
                 raise TryAgain(f"{unmet}, and none came within {waits_s:g} s; try again later")
     finally:

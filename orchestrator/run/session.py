@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, assert_never
 from orchestrator.errors import one_line
 from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, Setback, State
 from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Outcome
 
 P = ParamSpec("P")
@@ -101,7 +101,7 @@ class Session:
                 return None
             self.begun = True
             known = self._unfinished.pop(planned.key, None)
-            self._update(Record(planned, known.epochs if known else ()))
+            self._update(Record(planned, known.epochs, setbacks=known.setbacks) if known else Record(planned))
             return planned
         return None
 
@@ -138,6 +138,16 @@ class Session:
                 self._suspend(self._live.pop(key).ended(State.INTERRUPTED, reason))
             case _:
                 assert_never(outcome)
+
+    @in_turn
+    def set_back(self, key: str, setback: Setback) -> None:
+        """Take that the memory of a GPU ended an attempt; the trial goes on, or `end` follows."""
+        self._say(f"{key}: {setback}")
+        self._update(replace(self._live[key], setbacks=(*self._live[key].setbacks, setback)))
+
+    def setbacks(self, key: str) -> tuple[Setback, ...]:
+        """Those of a trial that was handed out, of earlier launches too."""
+        return self._live[key].setbacks
 
     @in_turn
     def lose(self, key: str, reason: str) -> None:

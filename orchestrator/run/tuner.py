@@ -10,13 +10,16 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from orchestrator.errors import MachineError
-from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
+from orchestrator.run.adapters import LoopEnd, MeasuredMemory, PlannedSearcher, PruningScheduler
 from orchestrator.run.capacity import Demand
+from orchestrator.run.cards import Cards
 from orchestrator.run.cluster_watch import ClusterWatch
 from orchestrator.run.limits import Limits
 from orchestrator.run.session import Session
+from orchestrator.run.sharing import Sharing
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle, scratch_folder
+from orchestrator.store.gpu_peaks import GpuPeaks
 from orchestrator.store.records import Store
 from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
@@ -35,6 +38,7 @@ def run(
     watch: ClusterWatch,
     limits: Limits,
     fit: str,
+    probe: str,
     system_metrics: bool,
     stop: Stop,
 ) -> None:
@@ -48,7 +52,7 @@ def run(
         study=store.study,
         launch=session.launch,
         fit=fit,
-        gpu=resources.gpu,
+        gpu=resources.most_gpus,
         ranks=resources.trial_ranks,
         threads=resources.threads,
         timeout_s=resources.trial_timeout_s,
@@ -56,18 +60,30 @@ def run(
         system_metrics=system_metrics,
         versions=versions(),
     )
-    searcher = PlannedSearcher(session, job_of, Demand.of(resources), watch, limits, stop)
+    demand, memory = Demand.of(resources), _measured_memory(resources, store, watch, probe, stop)
+    searcher = PlannedSearcher(session, job_of, demand, watch, limits, stop, retries=resources.retries, memory=memory)
     scheduler = PruningScheduler(session, searcher, stop)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     with scratch_folder() as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(RayTrial, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            RayTrial if demand.gpu else tune.with_resources(RayTrial, {"cpu": resources.cpu}),
             tune_config=_trial_order(searcher, scheduler),
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
         _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
     if session.running:
         session.interrupt(_reason(stop))
+
+
+def _measured_memory(
+    resources: ResourcesSection, store: Store, watch: ClusterWatch, probe: str, stop: Stop
+) -> MeasuredMemory | None:
+    """What trials are packed by where their share of a GPU is measured."""
+    if resources.gpu != "auto":
+        return None
+    cards = Cards()
+    sharing = Sharing(resources.cpu, GpuPeaks(store.objects), lambda: cards.of(watch.nodes), stop.say)
+    return MeasuredMemory(sharing, probe)
 
 
 def _fit(tuner: tune.Tuner, session: Session, stop: Stop, scheduler: PruningScheduler, grace_s: float) -> None:

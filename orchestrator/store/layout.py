@@ -7,6 +7,7 @@
     spent-<launch>.json             what a launch has used: time, GPU-hours          (driver, every 10 s)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
+    gpu-memory.json                 peaks of GPU memory by kinds of trials          (driver, when one is measured)
     weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
     trials/<key>/                   one trial:
         config.json                 the trial as planned                            (driver, before it starts)
@@ -14,6 +15,7 @@
         epochs-<n>.json             every epoch's metrics                           (worker n, each epoch)
         checkpoint-<n>-<epoch>.bin  state after an epoch                            (worker n, each epoch)
         log-<n>.txt                 what the trial printed                          (worker n, each epoch)
+        out-of-memory-<n>.json      why the GPU's memory ended an attempt           (worker n)
         traceback.txt               of what ended the trial, or a worker's machine  (worker)
         hung-<launch>.txt           why a worker of a launch ended itself           (worker)
         verdict.json                plan, epochs and how it ended                   (driver, once)
@@ -41,6 +43,7 @@ from dataclasses import dataclass
 FORMAT = 1
 """Number of the format of everything below; ``study.json`` says which one a study has."""
 STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
+GPU_MEMORY = "gpu-memory.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"
 GRADCAM = "gradcam_last.png"
@@ -50,6 +53,7 @@ PICTURES = (FIRST_PICTURE, "validation_last.png", GRADCAM)
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")
 LOG = re.compile(r"log-(\d+)\.txt")
+OUT_OF_MEMORY = re.compile(r"out-of-memory-(\d+)\.json")
 SPENT = re.compile(r"spent-[0-9a-f]+\.json")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 
@@ -120,6 +124,10 @@ class TrialFiles:
     def log(self, number: int) -> str:
         """Name of a worker's log."""
         return f"{self.folder}/log-{number}.txt"
+
+    def out_of_memory(self, number: int) -> str:
+        """Name of what a worker writes down when the GPU's memory ends it."""
+        return f"{self.folder}/out-of-memory-{number}.json"
 
     def hung(self, launch: str) -> str:
         """Name of the reason that a worker of a launch leaves when it takes too long."""

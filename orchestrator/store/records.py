@@ -15,7 +15,18 @@ from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.shapes import read_shaped, unlike
-from orchestrator.store.trial_record import CLAIM, EPOCHS, PLAN, VERDICT, Checkpoint, Planned, Record, State
+from orchestrator.store.trial_record import (
+    CLAIM,
+    EPOCHS,
+    PLAN,
+    SETBACK,
+    VERDICT,
+    Checkpoint,
+    Planned,
+    Record,
+    Setback,
+    State,
+)
 from trainable.configfile.node import JsonObject
 
 T = TypeVar("T")
@@ -168,6 +179,16 @@ class Store:
         reason = self.objects.read(TrialFiles(key).hung(launch))
         return None if reason is None else reason.decode(errors="replace")
 
+    def write_setback(self, key: str, setback: Setback) -> None:
+        """Keep why the memory of a GPU ended an attempt; called by its worker."""
+        self.objects.write_json(TrialFiles(key).out_of_memory(setback.attempt), asdict(setback))
+
+    def _setbacks(self, key: str) -> tuple[Setback, ...]:
+        files = TrialFiles(key)
+        numbers = sorted(layout.numbers(layout.OUT_OF_MEMORY, self.objects.names(files.folder)))
+        kept = (self._believed(files.out_of_memory(number), SETBACK, remedy="") for number in numbers)
+        return tuple(setback for setback in kept if setback is not None)
+
     def texts(self, record: Record) -> dict[str, str]:
         """Logs of a trial, and the traceback of one that failed, by the names of their files."""
         files = TrialFiles(record.key)
@@ -181,6 +202,8 @@ class Store:
         """Write a trial's verdict."""
         plan = asdict(replace(record.planned, system_attrs=system_attrs))
         verdict = {"plan": plan, "epochs": list(record.epochs), "state": record.state, "reason": record.reason}
+        if record.setbacks:
+            verdict["setbacks"] = [asdict(setback) for setback in record.setbacks]
         self.objects.write_json(TrialFiles(record.key).verdict, verdict)
 
     def records(self) -> list[Record]:
@@ -208,7 +231,7 @@ class Store:
                 )
             return None
         state = verdict.state if verdict else State.RUNNING
-        return Record(planned, epochs_kept, state, verdict.reason if verdict else None)
+        return Record(planned, epochs_kept, state, verdict.reason if verdict else None, self._setbacks(key))
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""

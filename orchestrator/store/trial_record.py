@@ -17,6 +17,40 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch
 Kind = Literal["search", "reference", "imported", "confirm", "ablation", "prefix"]
 
 
+Rung = Literal["shared", "alone", "recompute"]
+"""How a trial uses a GPU: as the study says, alone on one, or alone with activations computed again."""
+
+
+@dataclass(frozen=True)
+class Setback:
+    """An attempt at a trial that the memory of its GPU ended; what could not be measured is None. All in bytes."""
+
+    attempt: Whole
+    rung: Rung
+    gpu: float
+    """The attempt's share of GPUs."""
+    where: str
+    """The step at which memory ran out."""
+    peak: Whole | None = None
+    """What the process would have held with what it asked for."""
+    cap: Whole | None = None
+    """What it was allowed."""
+    free: Whole | None = None
+    """What nobody held."""
+    total: Whole | None = None
+    """What the GPU has."""
+    by_others: bool = False
+    """Whether others held what was the trial's own: not its fault."""
+
+    def __str__(self) -> str:
+        how = {"shared": f"gpu: {self.gpu:g}", "alone": "alone on a GPU", "recompute": "alone, activations recomputed"}
+        known = {"peak": self.peak, "cap": self.cap, "free": self.free, "total": self.total}
+        parts = [f"{name} {value / 2**30:.2f}" for name, value in known.items() if value is not None]
+        measured = f" ({', '.join(parts)} GiB)" if parts else ""
+        whose = ", taken by others" if self.by_others else ""
+        return f"attempt {self.attempt}, {how[self.rung]}: out of GPU memory{whose}, {self.where}{measured}"
+
+
 class State(StrEnum):
     """Where a trial stands; only ``complete``, ``pruned`` and ``failed`` are final."""
 
@@ -68,6 +102,13 @@ class Planned:
         return int(str(train["epochs"]))
 
     @property
+    def batch_size(self) -> int:
+        """Images of a training step."""
+        train = self.config["train"]
+        assert isinstance(train, dict)
+        return int(str(train.get("batch_size", 1)))
+
+    @property
     def data(self) -> JsonObject:
         """The trial's data section."""
         data = self.config["data"]
@@ -85,11 +126,21 @@ class Record:
     state: State = State.RUNNING
     reason: str | None = None
     """Why it failed, was pruned or interrupted, in one line."""
+    setbacks: tuple[Setback, ...] = ()
+    """Attempts that a GPU's memory ended, in order."""
 
     @property
     def key(self) -> str:
         """The trial's key."""
         return self.planned.key
+
+    @property
+    def remark(self) -> str:
+        """What is worth a line: why it ended, else how often its GPU had no memory, and when last."""
+        if self.reason or not self.setbacks:
+            return self.reason or ""
+        times = f"{len(self.setbacks)} times, last: " if len(self.setbacks) > 1 else ""
+        return f"{times}{self.setbacks[-1]}"
 
     @property
     def whole(self) -> bool:
@@ -155,11 +206,12 @@ class Verdict:
     epochs: Epochs
     state: State
     reason: str | None = None
+    setbacks: tuple[Setback, ...] = ()
 
     @property
     def record(self) -> Record:
         """The trial as its verdict tells it."""
-        return Record(self.plan, self.epochs, self.state, self.reason)
+        return Record(self.plan, self.epochs, self.state, self.reason, self.setbacks)
 
 
 def _with_epochs(verdict: Verdict) -> Verdict:
@@ -178,6 +230,7 @@ PLAN: TypeAdapter[Planned] = TypeAdapter(Plan)
 EPOCHS: TypeAdapter[Epochs] = TypeAdapter(Epochs)
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Annotated[Verdict, AfterValidator(_with_epochs)])
 CLAIM: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
+SETBACK: TypeAdapter[Setback] = TypeAdapter(Setback)
 _HEADER = TypeAdapter(_CheckpointHeader)
 
 

@@ -133,7 +133,7 @@ def _check(options: argparse.Namespace, study: Study) -> None:
     if needed.cpu > cpus or (gpus is not None and needed.gpu > gpus):
         has = f"{cpus} CPUs and {_gpus_of(study) if gpus is None else gpus} GPUs"
         raise InputError(
-            f"resources: {{cpu: {needed.cpu:g}, gpu: {needed.gpu:g}}}: no node of {has} can ever hold a trial; "
+            f"resources: {study.spec.resources.asked}: no node of {has} can ever hold a trial; "
             "give --cpus-per-node and --gpus-per-node"
         )
     if options.max_workers is not None and options.max_workers < options.workers:
@@ -169,7 +169,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 
 def _gpus_of(study: Study) -> int:
     """GPUs of a node that holds one trial."""
-    return -int(-study.spec.resources.gpu // 1)
+    return -int(-study.spec.resources.most_gpus // 1)
 
 
 def _name_of(study: str) -> str:

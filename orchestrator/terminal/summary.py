@@ -60,6 +60,8 @@ def print_summary(
     lame = _lame([*_leaders(study, records), *(r for r in records if r.planned.kind not in ("search", "imported"))])
     if lame:
         say(console, f"suppression hardly bites: {'; '.join(lame)}; {ADVICE}")
+    for line in _out_of_memory(records):
+        say(console, line)
     for record in records:
         if record.state is State.FAILED:
             remark = "; nothing is lost: its runs train these epochs themselves" * (record.planned.kind == "prefix")
@@ -154,6 +156,18 @@ def _lame(records: Sequence[Record]) -> list[str]:
             groups.setdefault(record.planned.arm or record.key, []).append(efficacy)
     means = {name: mean for name, several in groups.items() if (mean := Efficacy.mean(several)) is not None}
     return [f"{n}, p(z) {mean.kept:.3f} -> {mean.dropped:.3f}" for n, mean in means.items() if not mean.bites]
+
+
+def _out_of_memory(records: Sequence[Record]) -> list[str]:
+    """Which trials met a GPU without memory and went on, by how."""
+    then = {"shared": "run again alone on a GPU", "alone": "their activations computed again"}
+    groups: dict[str, list[str]] = {}
+    for record in records:
+        if record.setbacks and record.state is not State.FAILED:
+            last = record.setbacks[-1]
+            how = "others held their memory, run again" if last.by_others else then.get(last.rung, "run again")
+            groups.setdefault(how, []).append(record.key)
+    return [f"out of GPU memory, {how}: {', '.join(keys)}" for how, keys in groups.items()]
 
 
 def _efficacy(record: Record) -> Efficacy | None:

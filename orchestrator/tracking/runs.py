@@ -197,6 +197,7 @@ class StudyRuns:
 
     def _new_tags(self, child: _Child, masked: Record) -> dict[str, str | None]:
         wanted = {"state": masked.state.value, "reason": masked.reason}
+        wanted["out_of_memory"] = "; ".join(map(str, masked.setbacks))
         if masked.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
             wanted |= self._study.trial_tags(masked.key)
         return {name: value for name, value in wanted.items() if value and child.tags.get(name) != value}

@@ -20,14 +20,15 @@ from orchestrator.store.artifacts import keep_artifacts
 from orchestrator.store.kept_weights import bring_weights
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Checkpoint, Planned
+from orchestrator.store.trial_record import Checkpoint, Planned, Rung, Setback
 from orchestrator.studyfile.space.trees import without_places
 from orchestrator.worker.beginning import inherited_state
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from orchestrator.worker.machine_meter import MachineMeter, gpu_names
-from trainable.config import read_trial
+from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
+from trainable.evaluate.metrics.names import GPU_PEAK
 from trainable.failure import TrialFailed
 from trainable.ranks.processes import end_process, fit_on_ranks
 
@@ -64,9 +65,11 @@ class Attempt:
             state = self._last_state()
         self._check_not_hung()
         self._back_off(earlier)
+        self.number = self._number
+        """Which attempt at the trial it is, from 1."""
         with self._watched():
             module, _, function = job.fit.partition(":")
-            self._config = read_trial(self._planned.config)
+            self._config = _on_rung(read_trial(self._planned.config), job.rung)
             with _storage_errors():
                 bring_weights(self._store, self._config.model)
             fit: Fit = getattr(import_module(module), function)
@@ -93,7 +96,7 @@ class Attempt:
                 result = next(self._results)
             state = _state_of(result)
             outputs = draw_outputs(result, self._config)
-        self._history.append({**result.metrics, **figures})
+        self._history.append({**result.metrics, **figures, **self._peak()})
         self._keep(state, outputs)
         if self._whole():
             self._flush()
@@ -119,6 +122,8 @@ class Attempt:
         whose["time"] = time.time()
         if self._job.ranks > 1:
             whose |= {"ranks": self._job.ranks, "gpus": int(self._job.gpu)}
+        if self._job.gpu:
+            whose |= {"share": self._job.gpu, "rung": self._job.rung}
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return {**whose, "gpu": gpu, "devices": devices} if gpu else whose
 
@@ -173,6 +178,15 @@ class Attempt:
     def _measured(self) -> AbstractContextManager[Mapping[str, float]]:
         """What the machine does meanwhile, where that is asked for."""
         return self._meter.epoch() if self._meter else nullcontext({})
+
+    def _peak(self) -> Mapping[str, float]:
+        """The most GPU memory that the attempt has held so far; nothing without a GPU."""
+        if self._job.gpu == 0:
+            return {}
+        from trainable.train.gpu_memory import peak_bytes
+
+        peak = peak_bytes()
+        return {} if peak is None else {GPU_PEAK: float(peak)}
 
     def _give_up(self) -> None:
         limit = f"resources.trial_timeout_s ({self._job.timeout_s:g})"
@@ -234,6 +248,16 @@ def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:
         Store(job.storage, job.study).write_text(TrialFiles(job.planned.key).traceback, trace)
 
 
+def keep_setback(job: Job, setback: Setback) -> None:
+    """Keep why the memory of a GPU ended an attempt.
+
+    Raises:
+        StorageFailed: the storage cannot be used.
+    """
+    with _storage_errors():
+        Store(job.storage, job.study).write_setback(job.planned.key, setback)
+
+
 @contextmanager
 def _storage_errors() -> Iterator[None]:
     try:
@@ -246,6 +270,13 @@ def _state_of(result: FittedEpoch) -> bytes:
     from trainable.train.checkpoint import to_bytes
 
     return to_bytes(result.state())
+
+
+def _on_rung(config: TrialConfig, rung: Rung) -> TrialConfig:
+    """The trial, its activations computed again where it comes to that: which gives exactly the same."""
+    if rung != "recompute":
+        return config
+    return config.model_copy(update={"train": config.train.model_copy(update={"memory": "recompute"})})
 
 
 def _same_trial(one: Planned, other: Planned) -> bool:

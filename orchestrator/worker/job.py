@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestrator.store.trial_record import Planned
+from orchestrator.store.trial_record import Planned, Rung, Setback
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Job:
     """The trial's share of a node's GPUs."""
     ranks: int = 1
     """Processes that train it together, this worker's included."""
+    rung: Rung = "shared"
+    """How it uses them: where memory ran out before, otherwise than the study says."""
+    probe: str | None = None
+    """``module:function`` that measures the trial's peak of GPU memory, in place of running it."""
     threads: int = 1
     """Torch's, in each of them."""
     timeout_s: float | None = None
@@ -73,4 +77,24 @@ class Interrupted:
     reason: str
 
 
+@dataclass(frozen=True)
+class RanOut:
+    """A trial whose GPU had no memory left for it; the driver knows how it may go on."""
+
+    setback: Setback
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe saw, in bytes."""
+
+    peak: int
+    """The most that the trial's tensors held."""
+    total: int
+    """What the GPU has."""
+
+
 Outcome: TypeAlias = EpochDone | Failed | Interrupted
+"""What becomes of a trial."""
+WorkerOutcome: TypeAlias = Outcome | RanOut | Measured
+"""What a worker's step may come to; of the last two the searcher makes what becomes of the trial."""

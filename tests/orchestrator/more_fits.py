@@ -9,7 +9,7 @@ from fake_fit import Result, State, _p_max, fit, slow
 
 from orchestrator.store.objects import Objects
 from trainable.config import TrialConfig
-from trainable.failure import TrialFailed
+from trainable.failure import MemoryUse, OutOfMemory, TrialFailed
 
 
 def hanging(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
@@ -68,3 +68,26 @@ def stale_data(config: TrialConfig, *, threads: int, resume_from: State = None) 
         if result.epoch == 2 and _p_max(config) > 0.5 and os.path.exists(os.environ["STALE"]):
             raise OSError(errno.ESTALE, "Stale file handle", "/data/frame.png")
         yield result
+
+
+GIB = 2**30
+
+
+def out_of_memory(config: TrialConfig, *, threads: int, resume_from: State = None) -> Iterator[Result]:
+    """In epoch 3 a trial with p_max over 0.4 finds no memory: once, or for ever while it does not recompute.
+
+    The folder OUT_OF_MEMORY remembers how often, the variable ALWAYS says that once is not enough.
+    """
+    for result in fit(config, threads=threads, resume_from=resume_from):
+        marker = f"{os.environ['OUT_OF_MEMORY']}/{config.seed}"
+        always = "ALWAYS" in os.environ and config.train.memory != "recompute"
+        if result.epoch == 3 and _p_max(config) > 0.4 and (always or not os.path.exists(marker)):
+            with open(marker, "w"):
+                use = MemoryUse(peak=13 * GIB, cap=11 * GIB, free=GIB, total=24 * GIB)
+                raise OutOfMemory("epoch 3, step 2", use, "lower train.batch_size")
+        yield result
+
+
+def peak(config: TrialConfig, *, threads: int) -> tuple[int, int]:
+    """Every trial holds 9 GiB of a GPU of 24."""
+    return 9 * GIB, 24 * GIB

@@ -34,8 +34,8 @@ _RULES = {
     "string_pattern_mismatch": "must match {pattern}, got {node}",
 }
 """Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
-_ALTERNATIVES: Mapping[Key, str] = {"one": "a list", "word": "a whole number"}
-"""What may stand in place of a word, by the tag that pydantic names it with (`ONE_OR_LIST`, `WORD_OR_NUMBER`)."""
+_ALTERNATIVES: Mapping[Key, str] = {"one": "a list", "word": "a whole number", "alone": "a number"}
+"""What may stand in place of a word, by the tag that pydantic names it with (``trainable.section``)."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
 """The domain of whole numbers for each domain of real ones."""
 

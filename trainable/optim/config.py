@@ -81,6 +81,16 @@ class TrainConfig(Section):
     """Micro-batches of batch_size / accumulate images whose gradients one optimizer step sums: less memory for the same
     batch. Losses are means over the whole batch, draws are made for it; batch norm sees one micro-batch at a time, as
     with smaller batches. Not with the losses ohem, dice and lovasz, which rank or sum the whole batch."""
+    memory: Annotated[Literal["standard", "exact", "recompute"], Field(exclude_if="standard".__eq__)] = "standard"
+    """standard keeps every activation for the backward pass; recompute keeps those between the blocks of the network
+    and computes the others again, which takes a fourth longer and gives exactly the same; exact allows a study to do so
+    where a trial runs out of GPU memory."""
+
+    @model_validator(mode="after")
+    def _recomputes_what_is_not_compiled(self) -> Self:
+        if self.compile and self.memory != "standard":
+            raise RuleError(f"{self.memory} does not go with compile: true; use one of the two", "train.memory")
+        return self
 
     @model_validator(mode="after")
     def _one_warm_up_within_the_training(self) -> Self:

@@ -32,10 +32,11 @@ from trainable.evaluate.metrics.names import (
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.evaluate.metrics.weight_cosine import weight_cosines
 from trainable.evaluate.trial_pictures import validation_strip
-from trainable.failure import TrialFailed
+from trainable.failure import OutOfMemory, TrialFailed
 from trainable.loss.build import build_loss
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
+from trainable.model.recompute import recompute_blocks
 from trainable.model.segmenter import Segmenter
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
 from trainable.ranks.batch_norm import over_ranks
@@ -44,6 +45,7 @@ from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
 from trainable.train.compute import Compute, choose_compute, tf32_convolutions
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
+from trainable.train.gpu_memory import is_out_of_memory, memory_use
 from trainable.train.recalibration import recalibrate
 from trainable.train.scaling import build_scaler
 
@@ -124,7 +126,7 @@ def fit(
 
     Raises:
         DataError, ModelError: the trial cannot start, or its ranks cannot share its batches.
-        TrialFailed: it cannot go on.
+        TrialFailed: it cannot go on; of a GPU without memory an ``OutOfMemory``.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -135,10 +137,13 @@ def fit(
     except TrialFailed as error:
         _forget_frames(error)
         raise
-    except torch.OutOfMemoryError as error:  # a training step says it itself, with its number
+    except RuntimeError as error:
+        if not is_out_of_memory(error):  # a training step says it itself, with its number
+            raise
+        use = memory_use(error)
         _forget_frames(error)
-        reason = "the GPU is out of memory before the first step or in an evaluation"
-        raise TrialFailed(f"{reason}; lower data.size, or set evaluation.window") from error
+        advice = "lower data.size, or set evaluation.window"
+        raise OutOfMemory("before the first step or in an evaluation", use, advice) from error
     finally:
         compute.release()
 
@@ -226,6 +231,8 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     over_ranks(model, config.train.compile)
     if config.train.compile:
         model.compile_parts()
+    if config.train.memory == "recompute":
+        recompute_blocks(model)
     return _training_of(model, config, compute, images, statistics)
 
 

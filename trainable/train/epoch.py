@@ -30,6 +30,7 @@ from trainable.train import seeds
 from trainable.train.accumulation import WholeBatch, together
 from trainable.train.clock import PartClock
 from trainable.train.compute import Compute
+from trainable.train.gpu_memory import is_out_of_memory, out_of_memory
 from trainable.train.meter import Meter
 from trainable.train.scaling import backward, update_weights
 from trainable.train.step import Batch, plain_losses, suppressed_losses
@@ -127,8 +128,8 @@ def train_epoch(training: Training, frames: Frames, epoch: int, limit: int | Non
     """Train one epoch, counted from 1, and return its metrics; ``limit`` ends it after that many steps.
 
     Raises:
-        TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory, a model that
-            refuses its first batch.
+        TrialFailed: a loss that is not finite, batch statistics over a single value, a GPU out of memory
+            (``OutOfMemory``), a model that refuses its first batch.
     """
     config, compute = training.config, training.compute
     order, augment, suppression = (
@@ -160,8 +161,8 @@ def _progress(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
 def _failure(error: Exception, epoch: int, step: int, accumulate: int) -> Exception:
     """Turn what a user can act on into ``TrialFailed``; other errors stay as they are."""
     where = f"epoch {epoch}, step {step}"
-    if isinstance(error, torch.OutOfMemoryError):
-        return TrialFailed(f"{where}: the GPU is out of memory; lower train.batch_size or data.size")
+    if is_out_of_memory(error):
+        return out_of_memory(error, where)
     if "more than 1 value per channel" in str(error):
         return TrialFailed(
             f"{where}: batch normalisation sees a single value per channel; train.batch_size must be at least "

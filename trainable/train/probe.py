@@ -18,6 +18,7 @@ from trainable.evaluate.evaluate import evaluation_batch_size, split_confusion
 from trainable.train.compute import Compute, choose_compute, tf32_convolutions
 from trainable.train.engine import prepare
 from trainable.train.epoch import Training, steps_per_epoch, train_epoch
+from trainable.train.gpu_memory import peak_bytes, reset_peak, total_bytes
 
 T = TypeVar("T")
 
@@ -43,6 +44,10 @@ class Probe:
     """Decoding all frames, once per node, projected from the probed ones; 0 where nothing is decoded."""
     changed_seconds: float = 0.0
     """All measurements on changed frames of a whole trial (``evaluation.context``, ``corruptions``)."""
+    peak_bytes: int | None = None
+    """The most that its tensors held on the GPU; None on a CPU."""
+    gpu_bytes: int | None = None
+    """What the GPU has."""
 
 
 def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> Probe:
@@ -56,6 +61,7 @@ def probe(config: TrialConfig, steps: int = 3, *, device: str | None = None) -> 
         TrialFailed: a step failed.
     """
     compute = choose_compute(device, config.train.precision)
+    reset_peak()
     try:
         with tf32_convolutions(config.train.tf32):
             return _measure(config, steps, compute)
@@ -90,6 +96,8 @@ def _measure(config: TrialConfig, steps: int, compute: Compute) -> Probe:
         changed_seconds=changed_predictions(config, splits.val, val_images) * eval_seconds / all_evaluated,
         setup_seconds=build_seconds + (all_frames if made else 0),
         cache_seconds=0 if made else all_frames / len(os.sched_getaffinity(0)),
+        peak_bytes=peak_bytes(),
+        gpu_bytes=total_bytes(),
     )
 
 

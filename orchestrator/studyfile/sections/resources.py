@@ -1,10 +1,10 @@
 """The sections ``resources`` and ``tracking`` of a study file: what its trials occupy, and where they are shown."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator
 
-from trainable.section import Section
+from trainable.section import NAME_OR_AMOUNT, Section
 
 SMALLEST_SHARE = 0.01
 """Of a processor or a GPU: Ray counts in ten thousandths, and a hundred trials fill the memory of any."""
@@ -18,8 +18,13 @@ class ResourcesSection(Section):
 
     cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=1024)] = 1
     """CPU cores per trial, of all its ranks together."""
-    gpu: Annotated[float, Field(ge=0, le=MOST_GPUS)] = 0
-    """GPUs per trial: a fraction below 1 shares one; a trial of several trains on all of them, on one node."""
+    gpu: Annotated[
+        Annotated[Literal["auto"], Tag("alone")] | Annotated[float, Field(ge=0, le=MOST_GPUS), Tag("amount")],
+        NAME_OR_AMOUNT,
+    ] = 0.0
+    """GPUs per trial: a fraction below 1 shares one and holds as much of its memory; a trial of several trains on all of
+    them, on one node; auto: the share that trials of its kind are measured to need, in a short probe before the first of
+    each kind."""
     ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Processes that train a trial together, on CPUs; null: one per GPU, else 1."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -39,6 +44,17 @@ class ResourcesSection(Section):
     every run trains them itself, which gives the same."""
 
     @property
+    def most_gpus(self) -> float:
+        """GPUs that a trial may take; of ``auto`` a whole one."""
+        return 1.0 if isinstance(self.gpu, str) else self.gpu
+
+    @property
+    def asked(self) -> str:
+        """What each trial occupies, as it is written."""
+        gpu = self.gpu if isinstance(self.gpu, str) else f"{self.gpu:g}"
+        return f"{{cpu: {self.cpu:g}, gpu: {gpu}}}"
+
+    @property
     def threads(self) -> int:
         """Torch's threads in each rank of a trial."""
         return max(1, int(self.cpu) // self.trial_ranks)
@@ -46,11 +62,13 @@ class ResourcesSection(Section):
     @property
     def trial_ranks(self) -> int:
         """Processes that train a trial together."""
-        return self.ranks or max(1, int(self.gpu))
+        return self.ranks or max(1, int(self.most_gpus))
 
     @field_validator("gpu")
     @classmethod
-    def _no_sliver(cls, gpu: float) -> float:
+    def _no_sliver(cls, gpu: Literal["auto"] | float) -> Literal["auto"] | float:
+        if isinstance(gpu, str):
+            return gpu
         if 0 < gpu < SMALLEST_SHARE:
             raise ValueError(f"must be 0 or >= {SMALLEST_SHARE}, got {gpu}")
         if gpu > 1 and gpu != int(gpu):
@@ -61,10 +79,9 @@ class ResourcesSection(Section):
     @classmethod
     def _rank_per_gpu(cls, ranks: int | None, info: ValidationInfo) -> int | None:
         gpu = info.data.get("gpu", 0)
-        if ranks is not None and gpu and ranks != max(1, int(gpu)):
-            raise ValueError(
-                f"must be left out where there is a GPU, got {ranks} with gpu: {gpu:g}; a GPU has one rank"
-            )
+        if ranks is not None and gpu and (isinstance(gpu, str) or ranks != max(1, int(gpu))):
+            on = gpu if isinstance(gpu, str) else f"{gpu:g}"
+            raise ValueError(f"must be left out where there is a GPU, got {ranks} with gpu: {on}; a GPU has one rank")
         return ranks
 
 
@@ -93,4 +110,4 @@ class TrackingSection(Section):
 
     def measures_machine(self, resources: ResourcesSection) -> bool:
         """Whether trials measure their machine."""
-        return resources.gpu > 0 if self.system_metrics is None else self.system_metrics
+        return resources.most_gpus > 0 if self.system_metrics is None else self.system_metrics

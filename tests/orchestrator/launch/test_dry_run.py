@@ -210,6 +210,29 @@ def test_the_ranks_of_a_trial_are_told(
     assert not any(each.startswith("ranks ") for each in said(study(*TINY), capsys))
 
 
+def test_what_a_gpu_holds_at_a_time_is_told_where_one_is_at_hand(
+    study: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_gpu(config: TrialConfig) -> Probe:
+        peak = 9 * 2**30 if config.model.encoder == "resnet18" else 2**30
+        return Probe(1_000_000, 2, 1.0, 2.0, 3.0, 0.0, peak_bytes=peak, gpu_bytes=24 * 2**30)
+
+    monkeypatch.setattr(cost, "probe", on_gpu)
+    monkeypatch.setattr("orchestrator.launch.dry_run.this_machine", lambda: {"CPU": 16, "GPU": 1})
+    lines = said(study(*TINY, TWO, "resources.gpu=auto"), capsys)
+    assert line(lines, "memory") == "memory      1.00 to 9.00 GiB of a GPU's 24.0: 2 to 13 trials on it at a time"
+    assert "on 2 slots of this machine" in line(lines, "estimate")
+
+
+def test_without_a_gpu_auto_is_measured_on_the_cluster(
+    study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.dry_run.this_machine", lambda: {"CPU": 2, "GPU": 0})
+    lines = said(study(*TINY, "resources.gpu=auto"), capsys)
+    assert line(lines, "memory").startswith("memory      gpu: auto is measured on the cluster, before the first trial")
+    assert line(lines, "not here").startswith("not here    resources: {cpu: 1, gpu: auto}: no node can ever meet this")
+
+
 def test_a_study_that_was_launched_says_what_is_left_and_stays_as_it_is(
     study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:

@@ -4,7 +4,7 @@
 
 import pytest
 
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision, tf32, accumulate"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision, tf32, accumulate, memory"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.studyfile import ConfigError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer, hrnet"
-TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision, tf32, accumulate"
+TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision, tf32, accumulate, memory"
 TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, budget, tracking"
 
 MISTAKES = [
@@ -112,6 +112,7 @@ MISTAKES = [
     ({"resources": "{ranks: 4}", "train": "{choice: [{epochs: 1, batch_size: 4}, {epochs: 2, batch_size: 2}]}"}, "5 train.choice[1].batch_size: a batch of 2 is not divided by 4 ranks; 4 would be (resources)"),
     ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: arms, arms: {a: {train.batch_size: 5}}}"}, "10 ablation.arms.a.train.batch_size: a batch of 5 is not divided by 2 ranks; 4 or 6 would be (resources)"),
     ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: one_at_a_time, factors: {train.batch_size: [4, 7]}}"}, "10 ablation.factors.train.batch_size: a batch of 7 is not divided by 2 ranks; 6 or 8 would be (resources)"),
+    ({"resources": "{gpu: atuo}"}, "8 resources.gpu: expected auto or a number, got 'atuo'"),
     ({"search": "{trials: 1, references: [plane]}"}, "7 search.references[0]: unknown 'plane'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels, erase, ignore, erase_elsewhere, erase_blocks (did you mean 'plain'?)"),
     ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
     # the study

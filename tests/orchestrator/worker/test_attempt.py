@@ -16,11 +16,11 @@ from orchestrator.plan.planner import Planner
 from orchestrator.store.layout import CheckpointName
 from orchestrator.store.objects import Objects
 from orchestrator.store.records import Store
-from orchestrator.store.trial_record import Planned, State
+from orchestrator.store.trial_record import Planned, Record, Setback, State
 from orchestrator.studyfile import Study, load
 from orchestrator.worker import attempt as module
 from orchestrator.worker.attempt import Attempt, StorageFailed
-from orchestrator.worker.job import Job
+from orchestrator.worker.job import Job, RanOut
 from trainable.failure import TrialFailed
 
 HERE = Path(__file__).parents[1]
@@ -291,3 +291,49 @@ def test_a_node_of_other_versions_that_joined_later_runs_no_trial(planned: Plann
     actor.setup({"job": replace(job, versions=versions())})
     assert actor.step()["done"] is False
     actor.cleanup()
+
+
+def test_a_worker_without_memory_keeps_its_epochs_and_says_so(planned: Planned, store: Store) -> None:
+    from orchestrator.worker.ray_trial import RayTrial
+
+    marks = Path("marks")
+    marks.mkdir()
+    os.environ["OUT_OF_MEMORY"] = str(marks)
+    config = {**planned.config, "suppression": {"p_max": 0.9}}
+    trial = replace(planned, config=config)
+    actor = RayTrial.__new__(RayTrial)
+    actor.setup({"job": job(trial, store, fit="more_fits:out_of_memory")})
+    outcomes = [actor.step() for _ in range(3)]
+    assert [outcome["done"] for outcome in outcomes] == [False, False, True]
+    last = outcomes[-1]["outcome"]
+    assert isinstance(last, RanOut)
+    assert (last.setback.attempt, last.setback.where, last.setback.peak) == (1, "epoch 3, step 2", 13 * 2**30)
+    assert store.checkpoints(planned.key)[0] == CheckpointName(1, 2), "what was in flight is kept first"
+    record = store.record(planned.key)
+    assert record is not None
+    assert record.setbacks == (last.setback,)
+    assert record.remark == str(last.setback)
+    assert "OutOfMemory" in Path(store.path(f"trials/{planned.key}/traceback.txt")).read_text()
+    actor.reset_config({"job": job(trial, store, fit="more_fits:out_of_memory", rung="alone", gpu=0)})
+    assert [actor.step()["done"] for _ in range(2)] == [False, True]
+    actor.cleanup()
+    assert len(store.records()[0].epochs) == 4
+
+
+def test_on_the_last_rung_a_trial_computes_its_activations_again(planned: Planned, store: Store) -> None:
+    allowed = replace(planned, config={**planned.config, "train": {**planned.config["train"], "memory": "exact"}})  # type: ignore[dict-item]
+    for rung, memory in (("shared", "exact"), ("alone", "exact"), ("recompute", "recompute")):
+        attempt = Attempt(job(allowed, store, rung=rung))
+        assert attempt._config.train.memory == memory
+        assert attempt._planned.config["train"]["memory"] == "exact", "what is kept is what was planned"  # type: ignore[index, call-overload]
+        attempt.close()
+
+
+def test_a_setback_stays_with_the_verdict(planned: Planned, store: Store) -> None:
+    record = Record(planned, ({"val/miou": 0.5},) * 4, State.COMPLETE)
+    store.judge(record, {})
+    assert "setbacks" not in Path(store.path(f"trials/{planned.key}/verdict.json")).read_text(), "as older versions"
+    assert store.record(planned.key) == record
+    setback = Setback(1, "shared", 0.5, "epoch 1, step 2", peak=3, cap=2, free=1, total=4)
+    store.judge(replace(record, setbacks=(setback,)), {})
+    assert store.record(planned.key) == replace(record, setbacks=(setback,))

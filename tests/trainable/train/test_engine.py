@@ -173,7 +173,7 @@ def test_out_of_memory_outside_of_a_step_fails_with_advice(part: str, make_trial
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
 
     monkeypatch.setattr(f"trainable.train.engine.{part}", full)
-    with pytest.raises(TrialFailed, match=r"^the GPU is out of memory before .* evaluation; lower data\.size"):
+    with pytest.raises(TrialFailed, match=r"^before .* evaluation: the GPU is out of memory; lower data\.size"):
         run(make_trial())
 
 

@@ -107,6 +107,8 @@ GPU_UTILIZATION = "system/gpu_utilization_percent"
 """Mean share of the time in which the trial's GPU computed, for whomever."""
 GPU_MEMORY = "system/gpu_memory_bytes"
 """Largest memory in use on the trial's GPU, by all that share it; of several GPUs the sum."""
+GPU_PEAK = "system/gpu_peak_bytes"
+"""Most memory that the trial's own tensors held on its GPU, since its worker began; its CUDA context aside."""
 GPU_POWER = "system/gpu_power_watts"
 """Mean power of the trial's GPU; of several the sum."""
 
@@ -130,6 +132,7 @@ LESS_IS_BETTER = frozenset(
         DROPPED_PROBABILITY,
         COLLATERAL,
         GPU_MEMORY,
+        GPU_PEAK,
         GPU_POWER,
         RSS,
     }
