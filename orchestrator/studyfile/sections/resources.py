@@ -22,9 +22,9 @@ class ResourcesSection(Section):
         Annotated[Literal["auto"], Tag("alone")] | Annotated[float, Field(ge=0, le=MOST_GPUS), Tag("amount")],
         NAME_OR_AMOUNT,
     ] = 0.0
-    """GPUs per trial: a fraction below 1 shares one and holds as much of its memory; a trial of several trains on all of
-    them, on one node; auto: the share that trials of its kind are measured to need, in a short probe before the first of
-    each kind."""
+    """GPUs per trial: a fraction below 1 shares one and holds as much of its memory; a trial of several trains on all
+    of them, on one node; auto: the share that trials of its kind are measured to need, in a short probe before the
+    first of each kind."""
     ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Processes that train a trial together, on CPUs; null: one per GPU, else 1."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
