@@ -35,7 +35,7 @@ def over_ranks(network: nn.Module, compiled: bool = False) -> None:
         if isinstance(module, _BatchNorm):
             kind: Any = type(module)
             if kind.forward not in (_BatchNorm.forward, BatchNormAct2d.forward):
-                raise ModelError(f"model.encoder: several ranks cannot share its {name}, a {kind.__name__}")
+                raise ModelError(f"model.encoder: several ranks cannot share its {kind.__name__} ({name})")
             on_gpu = any(tensor.is_cuda for tensor in (*module.parameters(), *module.buffers()))
             module.kind_of_one_process, module.process_group = kind, None  # type: ignore[assignment]
             module.__class__ = _on_gpu(kind) if on_gpu else _on_cpu(kind, compiled)
