@@ -17,17 +17,20 @@ from rich.text import Text
 
 from orchestrator.errors import InputError
 from orchestrator.launch.plan_changes import registered_plan
+from orchestrator.launch.usage import nodes_table, usage_lines
 from orchestrator.store.addresses import storage_errors
 from orchestrator.store.holder import Holder
 from orchestrator.store.lease import holder
 from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store, open_study
+from orchestrator.store.spending import all_spent
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, objectives_of
 from orchestrator.terminal.console import open_console
 from orchestrator.terminal.formats import best_epoch, figures_table, number
 from orchestrator.terminal.options import add_study
+from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
 
 WATCH_SECONDS = 5.0
@@ -61,10 +64,11 @@ def status(storage: str, study: str) -> Group:
     store, kept = open_study(storage, study)
     with storage_errors(f"--storage {storage}"):
         records, launch = store.records(), holder(store.objects)
-        return _state(store, records, objectives_of(kept.specification)[0], launch)
+        return _state(store, records, kept.specification, launch)
 
 
-def _state(store: Store, records: Sequence[Record], objective: Objective, launch: Holder | None) -> Group:
+def _state(store: Store, records: Sequence[Record], specification: JsonObject, launch: Holder | None) -> Group:
+    objective = objectives_of(specification)[0]
     counts = ", ".join(f"{sum(r.state is s for r in records)} {s}" for s in State if any(r.state is s for r in records))
     running = f"run by {launch.host}, process {launch.pid}, {_ago(launch.time)}" if launch else "nobody runs it"
     lines = [
@@ -73,6 +77,11 @@ def _state(store: Store, records: Sequence[Record], objective: Objective, launch
     ]
     plans = [plan for stage in STAGES if (plan := registered_plan(store.objects, stage, lines.append)) is not None]
     tables = [_arms(records, plan, objective) for plan in plans]
+    live = [record for record in records if launch and record.state is State.RUNNING]
+    spent = all_spent(store.objects, lines)
+    lines += usage_lines(spent, records, plans, specification, slots=len(live) or 1)
+    if (nodes := nodes_table(store, spent, live)) is not None:
+        tables.append(nodes)
     return Group(*map(Text, lines), _table(store, records, objective, alive=launch is not None), *tables)
 
 

@@ -10,12 +10,9 @@ Heavy packages are imported where they are first needed, so that a mistake in a 
 import argparse
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError, TryAgain
@@ -108,15 +105,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> float:
-    """A point in time, in seconds since 1970; a date without an offset is local time."""
-    seconds = -1.0
-    with suppress(ValueError, OverflowError):
-        number = re.fullmatch(r"[0-9]{1,11}(\.[0-9]*)?", text)
-        seconds = float(text) if number else datetime.fromisoformat(text).timestamp()
-    if seconds < 0:
-        raise argparse.ArgumentTypeError(
-            f"must be seconds since 1970 or a date like 2027-01-15T08:00, got {text[:40]!r}"
-        )
+    """A point in time that lies ahead, in seconds since 1970."""
+    from orchestrator.studyfile.moment import moment  # late: nothing else needs it to read the command
+
+    try:
+        seconds = moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     if seconds <= time.time():
         raise argparse.ArgumentTypeError(f"must lie ahead, got {text[:40]!r}, {time.time() - seconds:.0f} s ago")
     return seconds

@@ -1,13 +1,16 @@
 """``--dry-run``: what a study would do, at what cost, and where it would write. Starts no Ray and writes nothing."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.errors import InputError
+from orchestrator.launch.affordable import Wanted, bought, is_limited, limit_lines, money
 from orchestrator.launch.data_sets import check_data_unchanged
 from orchestrator.launch.forecast import Forecast, forecasts
 from orchestrator.launch.one_launch import Target
@@ -19,12 +22,16 @@ from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
 from orchestrator.store.lease import described, holder
 from orchestrator.store.records import Store
+from orchestrator.store.spending import HOUR_S, Spent, all_spent
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration
 from orchestrator.tracking import tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from trainable.configfile.trees import write_yaml
+
+if TYPE_CHECKING:
+    from orchestrator.launch.cost import Costs
 
 
 @dataclass
@@ -68,7 +75,7 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     with refusals.collected(here=True):
         fetch_weights(study)
     before = _before(study, store, storage, target, console, refusals)
-    _say_cost(study, stages, before, target, console, refusals)
+    _say_cost(study, stages, before, store, target, console, refusals)
     written = f"{layout.TRIALS}/, {layout.TABLE}" + (f", {layout.BEST}" if spec.searched else "")
     say(console, f"writes      {absolute(storage)}/{spec.study}/ ({written})")
     if spec.tracking.enabled:
@@ -108,6 +115,7 @@ def _say_cost(
     study: Study,
     stages: Sequence[Forecast],
     before: Remaining | None,
+    store: Store,
     target: Target,
     console: Console,
     refusals: Refusals,
@@ -134,9 +142,36 @@ def _say_cost(
     slots, where = 1, "one after the other"
     with refusals.collected(here=True):
         slots, where = _slots(study, target)
+    _say_budget(study, [stage for stage in stages if left[stage.stage]], left, costs, slots, store, console)
     total = costs.cache_seconds + START_UP_S + max(0.0, seconds) / slots
     line = f"{duration(total)} for {sum(left.values())} trials {where}, start-up included, early stopping aside"
     say(console, f"estimate    {line}{costs.remark}")
+
+
+def _say_budget(
+    study: Study,
+    stages: Sequence[Forecast],
+    left: Mapping[str, int],
+    costs: "Costs",
+    slots: int,
+    store: Store,
+    console: Console,
+) -> None:
+    """Tell what the budget buys, trials begun earlier counted as if they began anew."""
+    section, now = study.spec.budget, time.time()
+    if not is_limited(section):
+        return
+    spent = all_spent(store.objects)
+    for line in limit_lines(section, spent, now):
+        say(console, f"budget      {line}")
+    wanted = [
+        Wanted(s.stage, left[s.stage], costs.seconds(s) / s.runs, s.block, (s.runs - left[s.stage]) // s.block)
+        for s in stages
+    ]
+    paid = bought(section, spent, wanted, gpus=study.spec.resources.gpu, slots=slots, now=now)
+    hours = sum(one.runs * one.wanted.seconds for one in paid) * study.spec.resources.gpu / HOUR_S
+    use = f": {hours:.3g} GPU-hours{money(section, Spent(gpu_seconds={'': hours * HOUR_S}))}" if hours else ""
+    say(console, f"buys        {', then '.join(map(str, paid))}{use}")
 
 
 def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console) -> dict[str, int]:

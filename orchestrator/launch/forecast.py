@@ -40,6 +40,8 @@ class Forecast:
 
     stage: str
     groups: tuple[tuple[int, Sequence[TrialConfig]], ...]
+    block: int = 1
+    """Runs that are of use together only: all arms on a seed."""
     saved: int = 0
     """Epochs that need not be trained, as prefixes are shared."""
 
@@ -73,7 +75,7 @@ def _search(study: Study, console: Console) -> Forecast:
     for trial in [trial for trial in first if trial.kind == "search"][:SHOWN]:
         say(console, f"sampled     {trial.key}: {picks(trial) or 'nothing is searched'}")
     saved = _search_saves(study, planner.budget, console)
-    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)), saved)
+    return Forecast("search", ((planner.budget, sampled(study)), _references(study, 1)), saved=saved)
 
 
 def _search_saves(study: Study, budget: int, console: Console) -> int:
@@ -109,7 +111,8 @@ def _confirmation(study: Study, section: ConfirmSection, console: Console) -> Fo
     runs = (top + references) * section.seeds
     say(console, f"confirm     the best {top} and {references} references x {section.seeds} fresh seeds: {runs} runs")
     say(console, f"evidence    {evidence(top + references - 1, section.seeds)}")
-    return Forecast("confirm", ((top * section.seeds, sampled(study)), _references(study, section.seeds)))
+    groups = ((top * section.seeds, sampled(study)), _references(study, section.seeds))
+    return Forecast("confirm", groups, block=top + references)
 
 
 def _ablation(study: Study, section: AblationSection, console: Console) -> Forecast:
@@ -129,7 +132,7 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
     say(console, f"evidence    {evidence(arms - 1, seeds)}")
     saved = _ablation_saves(study, comparison, console)
-    return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),), saved)
+    return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),), block=arms, saved=saved)
 
 
 def _ablation_saves(study: Study, comparison: Comparison, console: Console) -> int:

@@ -28,7 +28,7 @@ from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES
 
 FREE = (
     "search.trials", "search.references", "search.warm_start", "confirm", "ablation", "resources.", "tracking.",
-    "data.root", "model.encoder_weights.path", "model.weights.path",
+    "budget", "data.root", "model.encoder_weights.path", "model.weights.path",
 )  # fmt: skip
 """Settings that decide how much is run and where, but not what a trial is; comparisons know their runs by content."""
 FIXED = ("data.", "model.", "evaluation.", "objective", "train.epochs", "study")

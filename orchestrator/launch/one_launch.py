@@ -2,26 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.errors import InputError, one_line
+from orchestrator.errors import one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.execution import RunOutcome, missing, run_rounds
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import keep_retried
 from orchestrator.launch.open_study import OpenStudy, open_history
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
-from orchestrator.launch.refusals import latest_records, problem_of, refusals
+from orchestrator.launch.refusals import latest_records, refusals
 from orchestrator.launch.results import Places, written_results
 from orchestrator.launch.rounds import Round
-from orchestrator.run.deadline import Deadline
-from orchestrator.run.session import Listener, Session
+from orchestrator.run.limits import Limits
 from orchestrator.run.stop import Stop
 from orchestrator.store.commands import of_study
 from orchestrator.store.kept_weights import keep_weights
@@ -29,7 +29,6 @@ from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_f
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
-from orchestrator.terminal.display import Progress, build_display
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
@@ -37,7 +36,7 @@ from orchestrator.tracking.destination import is_behind, note_tracking, noted_pa
 from orchestrator.tracking.ending import end_runs
 
 if TYPE_CHECKING:
-    from orchestrator.run.cluster_watch import ClusterWatch
+    pass
 
 ENGINE = "trainable.train.engine:fit"
 """What runs a trial: ``module:function``, a generator of epoch results."""
@@ -59,29 +58,6 @@ class Target:
     """Whether a study that another launch runs is waited for."""
     until: float = math.inf
     """When the launch has to have ended, in seconds since 1970."""
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How the running of trials ended."""
-
-    interrupted: bool = False
-    """Whether a stop was asked for while there was something left to run."""
-    problem: str | None = None
-    """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
-    tracker: Tracker | None = None
-    """Tells MLflow; still at work."""
-    changed: bool = True
-    """Whether trials ran, or the study file differs from the one of the launch before."""
-
-    @property
-    def undisturbed(self) -> bool:
-        """Whether everything ran that could."""
-        return not self.interrupted and self.problem is None
-
-    def disturbed_by(self, error: OSError) -> Self:
-        """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
-        return replace(self, problem=self.problem or problem_of(error))
 
 
 @dataclass(frozen=True)
@@ -168,6 +144,11 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     from orchestrator.run.cluster import cluster  # late: a finished study needs no Ray
 
     study, store = opened.study, opened.store
+    limits = Limits.of(study.spec.budget, store, target.until)
+    ended = sum(record.state.final for record in first_round.known)
+    limits.budget.missing = lambda: missing(opened, first_round, ended)
+    if (short := limits.budget.lacks(first_round.planner.need)) is not None:
+        return RunOutcome(problem=short, changed=False)
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
@@ -181,12 +162,12 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         wait_for_a_node(watch, resources, opened.stop.say)
         _keep_study(opened)
         tracker = _tracker(opened)
-        deadline, measured = Deadline(target.until), settings.measures_machine(resources)
-        machine = partial(run, resources=resources, watch=watch, deadline=deadline, system_metrics=measured)
+        measured = settings.measures_machine(resources)
+        machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
         execute = partial(machine, store=store, fit=target.fit, stop=opened.stop)
         opened.stop.settle()
-        with deadline.asking(opened.stop, resources.stop_grace_s):
-            return _run_rounds(opened, first_round, tracker, watch, execute)
+        with limits.watched(opened.stop, resources.stop_grace_s):
+            return run_rounds(opened, first_round, tracker, limits, watch, execute)
 
 
 def _keep_study(opened: OpenStudy) -> None:
@@ -199,52 +180,6 @@ def _keep_study(opened: OpenStudy) -> None:
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
     keep_retried(store, opened.stages.known)
     opened.stages.register()
-
-
-def _run_rounds(
-    opened: OpenStudy,
-    following: Round | None,
-    tracker: Tracker | None,
-    watch: "ClusterWatch",
-    execute: Callable[[Session], None],
-) -> RunOutcome:
-    """Run round after round, until none is left or one does not come to its end."""
-    ran = False
-    while following is not None:
-        title = f"{following.title}, {watch.slots} at a time; {opened.store.address}"
-        say(opened.console, f"Study {opened.study.spec.study}: {title}")
-        try:
-            outcome = _run_round(opened, following, tracker, execute)
-            if not outcome.undisturbed:
-                return outcome
-            ran = True
-            following = opened.stages.next()
-            if following is not None and opened.stop.requested:
-                return RunOutcome(interrupted=True, tracker=tracker)
-            opened.stages.register()
-        except InputError as error:  # its arms do not fit the winner
-            return RunOutcome(problem=str(error), tracker=tracker)
-        except OSError as error:
-            if not ran:  # not a trial has begun
-                raise
-            return RunOutcome(tracker=tracker).disturbed_by(error)
-    return RunOutcome(tracker=tracker)
-
-
-def _run_round(
-    opened: OpenStudy, current: Round, tracker: Tracker | None, execute: Callable[[Session], None]
-) -> RunOutcome:
-    """Run the trials of a round."""
-    progress = Progress(
-        current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
-        lambda: tracker.lag if tracker else None, current.label or current.stage, current.inherited,
-    )  # fmt: skip
-    with build_display(progress, opened.console) as display:
-        opened.stop.lastly(partial(display.__exit__, None, None, None))
-        listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
-        session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
-        execute(session)
-    return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
 
 
 def _tracker(opened: OpenStudy) -> Tracker | None:

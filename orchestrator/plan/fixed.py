@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from orchestrator.plan.trial_source import TrialSource
+from orchestrator.plan.trial_source import Need, TrialSource
 from orchestrator.store.trial_record import Planned
 from orchestrator.studyfile import Objective
 
@@ -22,6 +22,7 @@ class FixedPlanner(TrialSource):
 
     def __init__(self, runs: Sequence[Planned], total: int, objectives: Sequence[Objective]) -> None:
         self._queue = deque(runs)
+        self._begun: set[int | None] = set()
         self.total, self.objectives = total, objectives
 
     @property
@@ -31,8 +32,26 @@ class FixedPlanner(TrialSource):
 
     def next(self) -> Planned | None:
         """The next run, or None when all have been handed out."""
-        return self._queue.popleft() if self._queue else None
+        if not self._queue:
+            return None
+        planned = self._queue.popleft()
+        self._begun.add(planned.block)
+        return planned
+
+    @property
+    def need(self) -> Need:
+        """The runs of the next one's block; nothing more where the block has begun. A run of no block stands alone."""
+        if not self._queue:
+            return Need(0, 0)
+        block = self._queue[0].block
+        if block is None:
+            return _need([self._queue[0]])
+        return Need(0, 0) if block in self._begun else _need([run for run in self._queue if run.block == block])
 
     def withdraw(self, key: str) -> None:
         """Hand out a run of an earlier launch no more."""
         self._queue = deque(planned for planned in self._queue if planned.key != key)
+
+
+def _need(runs: Sequence[Planned]) -> Need:
+    return Need(len(runs), sum(run.epochs for run in runs), tuple(run.key for run in runs))

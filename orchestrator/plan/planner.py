@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from orchestrator.plan.optuna_study import OptunaStudy
 from orchestrator.plan.samplers import build_sampler
-from orchestrator.plan.trial_source import TrialSource, stopped_early
+from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study, Value, reference
@@ -74,6 +74,13 @@ class Planner(TrialSource):
         if self.exhausted:
             return None
         return self._inherit(self._suggest(self._gaps.popleft() if self._gaps else self._number))
+
+    @property
+    def need(self) -> Need:
+        """One trial, as far as is known before it is suggested the longest that may be."""
+        if self._queue:
+            return Need(1, self._queue[0].epochs, (self._queue[0].key,))
+        return Need(1, self._study.space.max_epochs())
 
     @property
     def waiting(self) -> list[int]:

@@ -2,11 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from trainable.configfile.node import JsonObject
+
+
+@dataclass(frozen=True)
+class Need:
+    """Trials that are of use together only, and what is left of them to train."""
+
+    trials: int
+    epochs: int
+    """Of all of them, as if none had begun."""
+    keys: tuple[str, ...] = ()
+    """Of those that earlier launches may have begun."""
 
 
 class TrialSource(Protocol):
@@ -28,6 +40,10 @@ class TrialSource(Protocol):
 
     def next(self) -> Planned | None:
         """The next trial, unfinished ones of earlier launches first; None when all have been handed out."""
+
+    @property
+    def need(self) -> Need:
+        """What must be paid for before the next trial begins: that trial, or the block of a comparison it opens."""
 
     def withdraw(self, key: str) -> None:
         """Hand out a trial of an earlier launch no more."""

@@ -11,7 +11,7 @@ from ray.tune.stopper import Stopper
 
 from orchestrator.run.capacity import Demand
 from orchestrator.run.cluster_watch import ClusterWatch
-from orchestrator.run.deadline import Deadline
+from orchestrator.run.limits import Limits
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle
@@ -35,13 +35,13 @@ class PlannedSearcher(Searcher):
         job_of: Callable[[Planned], Job],
         demand: Demand,
         watch: ClusterWatch,
-        deadline: Deadline,
+        limits: Limits,
         stop: Stop,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._session, self._stop = session, stop
         self._job_of, self._demand = job_of, demand
-        self._watch, self._deadline = watch, deadline
+        self._watch, self._limits = watch, limits
         self._live: dict[str, Demand] = {}
         self.keys: dict[str, str] = {}
         """A trial's key by Ray's name for the trial."""
@@ -53,18 +53,27 @@ class PlannedSearcher(Searcher):
 
         As many trials live as the cluster holds now. Of one that grows on demand, one more waits: it is the demand.
         """
-        if not self._deadline.allows_a_trial() and not self._live:
-            self._deadline.end(self._stop)
-        if self._stop.requested:
+        deadline, short = self._limits.deadline, self._lacks()
+        if not self._live and not deadline.allows_a_trial():
+            deadline.end(self._stop)
+        if not self._live and short:
+            self._session.give_up(short)
+        if self._stop.requested or self._session.problem:
             return Searcher.FINISHED
-        if not self._deadline.allows_a_trial() or not self._has_room():
+        if short or not deadline.allows_a_trial() or not self._has_room():
             return None
         with self._stop.shield():
             planned = self._session.start()
         if planned is None:
             return Searcher.FINISHED
         self.keys[trial_id], self._live[trial_id] = planned.key, self._demand
+        self._limits.ledger.begin(trial_id, self._demand.gpu)
         return {"job": self._job_of(planned)}
+
+    def _lacks(self) -> str | None:
+        """What the budget lacks for the next trial."""
+        session, slots = self._session, self._watch.slots
+        return self._limits.budget.lacks(session.need, session.live_epochs, slots=slots, live=len(self._live))
 
     def _has_room(self) -> bool:
         live = list(self._live.values())
@@ -79,18 +88,20 @@ class PlannedSearcher(Searcher):
         """Take the trial's end: its last epoch, an early stop, its own failure or a lost worker."""
         key = self.keys[trial_id]
         self._live.pop(trial_id, None)
+        self._limits.ledger.end(trial_id)
         with self._stop.shield():
             if error or result is None:
                 self._lose(key, self.lost.get(trial_id, "Ray does not say why"))
             else:
-                if isinstance(outcome := result["outcome"], EpochDone):
-                    self.note_epoch(outcome)
+                if isinstance(outcome := result["outcome"], EpochDone) and outcome.last:  # the scheduler saw the others
+                    self.note_epoch(trial_id, outcome)
                 self._session.end(key, outcome)
 
-    def note_epoch(self, done: EpochDone) -> None:
+    def note_epoch(self, trial_id: str, done: EpochDone) -> None:
         """Take that an epoch was kept, for whoever asks whether there is time for more."""
         self._stop.progressed = True
-        self._deadline.saw_epoch(done.metrics.get(EPOCH_SECONDS))
+        self._limits.ledger.saw_epoch(trial_id, done.began.node if done.began else "")
+        self._limits.deadline.saw_epoch(done.metrics.get(EPOCH_SECONDS))
 
     def _lose(self, key: str, why: str) -> None:
         obstacle = ray_obstacle()
@@ -131,7 +142,7 @@ class PruningScheduler(FIFOScheduler):
         """Take an epoch and decide whether the trial goes on."""
         outcome = result["outcome"]
         assert isinstance(outcome, EpochDone)  # Ray asks no scheduler of a result with which a trial ends
-        self._searcher.note_epoch(outcome)
+        self._searcher.note_epoch(trial.trial_id, outcome)
         with self._stop.shield():
             ends = self._session.epoch(self._searcher.keys[trial.trial_id], outcome) or self._stop.requested
         return str(TrialScheduler.STOP if ends else TrialScheduler.CONTINUE)

@@ -10,7 +10,7 @@ from functools import partial, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, assert_never
 
 from orchestrator.errors import one_line
-from orchestrator.plan.trial_source import TrialSource, stopped_early
+from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Outcome
@@ -78,6 +78,20 @@ class Session:
         """Whether every trial of the source was handed out and has its verdict."""
         return self._source.exhausted and not self._live and not self._suspended
 
+    @property
+    @in_turn
+    def need(self) -> Need:
+        """What must be paid for before the next trial begins, without what earlier launches and prefixes trained."""
+        need = self._source.need
+        trained = sum(len(self._unfinished[key].epochs) for key in need.keys if key in self._unfinished)
+        return replace(need, epochs=max(0, need.epochs - trained))
+
+    @property
+    @in_turn
+    def live_epochs(self) -> int:
+        """Epochs that the trials at work have still to train."""
+        return sum(max(0, record.planned.epochs - len(record.epochs)) for record in self._live.values())
+
     @in_turn
     def start(self) -> Planned | None:
         """The next trial to run, remembered before it starts; None when all have been handed out."""
@@ -130,6 +144,10 @@ class Session:
         """Take the loss of a trial's last worker; one that hung ended itself, and said so."""
         with self._outage(key):
             self._fail(key, self._store.read_hung(key, self.launch) or reason)
+
+    def give_up(self, problem: str) -> None:
+        """Let no further trial begin."""
+        self.problem = self.problem or problem
 
     def abandon(self, reason: str) -> None:
         """Write down the trials whose workers nobody hears of any more: what runs them has failed."""

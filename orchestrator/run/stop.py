@@ -69,6 +69,7 @@ class Stop(AbstractContextManager["Stop"]):
         """Whether the process must end without Python's own clearing up, which would wait for a Ray that is gone."""
         self._command, self._leave = command, leave
         self._code: int | None = None
+        self._beyond = ""
         self._first: signal.Signals | None = None
         self._asked = self._signalled = math.inf
         self._hopeless = math.inf
@@ -92,15 +93,18 @@ class Stop(AbstractContextManager["Stop"]):
     @property
     def exit_code(self) -> int | None:
         """130 for Ctrl-C, 143 for any other signal, what `ask` was given, None where nobody asked."""
-        stuck = self.bounded and not self.progressed and self._code != 130
-        return NO_PROGRESS if self.requested and stuck else self._code
+        return NO_PROGRESS if self._stuck else self._code
 
     @property
     def end_in_words(self) -> str:
         """How the launch ended, for the user."""
         why = "Interrupted" if self._first else f"Stopped: {self.why}"
         stuck = "; it kept no epoch, and given again as it is it would keep none either"
-        return f"{why}{stuck if self.exit_code == NO_PROGRESS else ''}"
+        return f"{why}{stuck if self._stuck else ''}{self._beyond}"
+
+    @property
+    def _stuck(self) -> bool:
+        return self.requested and self.bounded and not self.progressed and self._code not in (130, NO_PROGRESS)
 
     def __enter__(self) -> Self:
         """Own the signals; once more inside, nothing happens."""
@@ -172,12 +176,12 @@ class Stop(AbstractContextManager["Stop"]):
         elif number is not self._first or time.monotonic() - self._signalled > bounce_s:
             _apart(self._leave_now)
 
-    def ask(self, why: str, code: int) -> None:
-        """Ask to stop, for a reason and with an exit code; whoever asked first is heard."""
+    def ask(self, why: str, code: int, beyond: str = "") -> None:
+        """Ask to stop, for a reason and with an exit code; the first is heard. ``beyond`` is told at the end."""
         with self._asking:
             if self.requested:
                 return
-            self._asked, self._code, self.why = time.monotonic(), code, why
+            self._asked, self._code, self.why, self._beyond = time.monotonic(), code, why, beyond
         _apart(self._see_it_through)
 
     def give_up(self, why: str) -> None:
@@ -214,11 +218,11 @@ class Stop(AbstractContextManager["Stop"]):
         waited_in_vain = time.monotonic() - max(self._hopeless, section.entered)
         if waited > section.limit_s or (section.needs_ray and waited_in_vain > HOPELESS_S):
             self._leave_now()
-        if self._is_due():
-            self._signals.wake_main_thread()
         if waited >= section.quiet_s and not self._told:
             self._told = True
-            _apart(partial(self._tell, section.awaits))
+            _apart(partial(self._tell, section.awaits)).join(POLL_S)  # before what it announces, if that is quick
+        if self._is_due():
+            self._signals.wake_main_thread()
 
     def _tell(self, awaits: Callable[[], str]) -> None:
         again = "Ctrl-C again" if self._first is signal.SIGINT else "a second signal"

@@ -13,7 +13,7 @@ from orchestrator.errors import MachineError
 from orchestrator.run.adapters import LoopEnd, PlannedSearcher, PruningScheduler
 from orchestrator.run.capacity import Demand
 from orchestrator.run.cluster_watch import ClusterWatch
-from orchestrator.run.deadline import Deadline
+from orchestrator.run.limits import Limits
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
 from orchestrator.run.temporary import ray_obstacle, scratch_folder
@@ -33,7 +33,7 @@ def run(
     *,
     resources: ResourcesSection,
     watch: ClusterWatch,
-    deadline: Deadline,
+    limits: Limits,
     fit: str,
     system_metrics: bool,
     stop: Stop,
@@ -56,7 +56,7 @@ def run(
         system_metrics=system_metrics,
         versions=versions(),
     )
-    searcher = PlannedSearcher(session, job_of, Demand.of(resources), watch, deadline, stop)
+    searcher = PlannedSearcher(session, job_of, Demand.of(resources), watch, limits, stop)
     scheduler = PruningScheduler(session, searcher, stop)
     # Ray insists on a directory for its experiment state; nothing in it is ever read again.
     with scratch_folder() as scratch:

@@ -4,6 +4,7 @@
 
     study.json                      what the study is: ``kept_study``               (driver, each launch with trials)
     lease.json                      which launch is at work                         (driver, each heartbeat)
+    spent-<launch>.json             what a launch has used: time, GPU-hours          (driver, every 10 s)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
     weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
@@ -49,12 +50,18 @@ PICTURES = (FIRST_PICTURE, "validation_last.png", GRADCAM)
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")
 LOG = re.compile(r"log-(\d+)\.txt")
+SPENT = re.compile(r"spent-[0-9a-f]+\.json")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 
 
 def plan(stage: str) -> str:
     """Name of the plan of a comparing stage."""
     return f"plan-{stage}.json"
+
+
+def spent(launch: str) -> str:
+    """Name of what a launch has used."""
+    return f"spent-{launch}.json"
 
 
 def weights(run: str, file: str) -> str:

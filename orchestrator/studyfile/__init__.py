@@ -1,6 +1,7 @@
 """Study files: their language, their checks and the search space they describe. Imports no torch."""
 
 from orchestrator.studyfile.loading import load
+from orchestrator.studyfile.sections.budget import BudgetSection
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.study import Objective, objectives_of
@@ -12,6 +13,7 @@ from trainable.configfile.mistakes import ConfigError
 
 __all__ = [
     "AblationSection",
+    "BudgetSection",
     "Choice",
     "ConfigError",
     "ConfirmSection",

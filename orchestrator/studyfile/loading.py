@@ -13,6 +13,7 @@ from orchestrator.studyfile.checks.stages import check_ablation, check_reference
 from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_suppression, check_trials
 from orchestrator.studyfile.environment import from_env
 from orchestrator.studyfile.run_weights import ContentOf, with_contents
+from orchestrator.studyfile.sections.budget import BudgetSection
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE, SearchSection
@@ -27,6 +28,7 @@ from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path, unknown
 from trainable.configfile.node import JsonObject, Key, Node, child_of, entries_of, has_broken, nearest, written
 from trainable.configfile.reading import read_mapping
+from trainable.section import Section
 
 TYPES: Mapping[str, object] = {
     "study": str,
@@ -36,6 +38,7 @@ TYPES: Mapping[str, object] = {
     "confirm": ConfirmSection,
     "ablation": AblationSection,
     "resources": ResourcesSection,
+    "budget": BudgetSection,
     "tracking": TrackingSection,
 }
 """What may stand at each key of a study file; several objectives are a list."""
@@ -84,6 +87,7 @@ def _check(root: Node, path: Path, mistakes: list[Mistake], data_here: bool) -> 
     if spec is None:
         return None
     check_stages(spec, root, trial, mistakes)
+    mistakes.extend(_budget_mistakes(spec, root))
     if has_broken(trial):
         return None
     space = SearchSpace({key: tree_of(child) for key, child in entries_of(trial).items()})
@@ -171,16 +175,24 @@ def _read_spec(rest: Node, mistakes: list[Mistake]) -> StudySpec | None:
     search = validate(SearchSection, child_of(rest, "search") or empty, ("search",), mistakes)
     resources = validate(ResourcesSection, child_of(rest, "resources") or empty, ("resources",), mistakes)
     tracking = validate(TrackingSection, child_of(rest, "tracking") or empty, ("tracking",), mistakes)
+    budget = validate(BudgetSection, child_of(rest, "budget") or empty, ("budget",), mistakes)
     confirm, ablation = child_of(rest, "confirm"), child_of(rest, "ablation")
     before = len(mistakes)
     confirmed = validate(ConfirmSection, confirm, ("confirm",), mistakes) if confirm else None
     ablated = validate(AblationSection, ablation, ("ablation",), mistakes) if ablation else None
     if name is None or objectives is None or search is None or resources is None or tracking is None:
         return None
-    if len(mistakes) > before:
+    if len(mistakes) > before or budget is None:
         return None
     searched = child_of(rest, "search") is not None or ablated is None
-    return StudySpec(name, objectives, search, resources, tracking, searched, confirmed, ablated)
+    return StudySpec(name, objectives, search, resources, tracking, searched, confirmed, ablated, budget)
+
+
+def _budget_mistakes(spec: StudySpec, root: Node) -> Iterator[Mistake]:
+    for key in ("gpu_hours", "price_per_gpu_hour") if spec.resources.gpu == 0 else ():
+        if getattr(spec.budget, key) is not None:
+            place = nearest(root, ["budget", key]).place
+            yield Mistake(place, f"budget.{key}", "needs trials with a GPU, got resources.gpu: 0")
 
 
 def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
@@ -196,8 +208,15 @@ def _read_name(node: Node | None, mistakes: list[Mistake]) -> str | None:
 def _resolved(root: Node, spec: StudySpec, first: TrialConfig) -> JsonObject:
     defaults: JsonObject = {"study": spec.study, "objective": None}
     defaults |= first.model_dump(mode="json", exclude={"seed"})
-    sections = {"search": spec.search if spec.searched else None, "confirm": spec.confirm, "ablation": spec.ablation}
-    for key, section in {**sections, "resources": spec.resources, "tracking": spec.tracking}.items():
+    sections: dict[str, Section | None] = {
+        "search": spec.search if spec.searched else None,
+        "confirm": spec.confirm,
+        "ablation": spec.ablation,
+        "resources": spec.resources,
+        "budget": spec.budget,
+        "tracking": spec.tracking,
+    }
+    for key, section in sections.items():
         if section is not None:
             defaults[key] = section.model_dump(mode="json")
     return _overlay(defaults, entries_of(root))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from orchestrator.studyfile.loading import KEYS, NAMED
+from orchestrator.studyfile.sections.budget import BudgetSection
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.search import STUDY_NAME, SearchSection
@@ -22,7 +23,7 @@ from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 
 Schema: TypeAlias = dict[str, Any]
 
-OPTIONAL = ("preset", "suppression", "evaluation", "search", "confirm", "ablation", "resources", "tracking")
+OPTIONAL = ("preset", "suppression", "evaluation", "search", "confirm", "ablation", "resources", "budget", "tracking")
 _ENV: Schema = {"$ref": "#/$defs/env"}
 _NAME_ALONE = "name_alone"
 _NOISE = ("title", "discriminator", _NAME_ALONE)
@@ -51,6 +52,7 @@ def study_schema() -> Schema:
             "confirm": builder.reference(ConfirmSection),
             "ablation": builder.reference(AblationSection),
             "resources": builder.reference(ResourcesSection),
+            "budget": builder.reference(BudgetSection),
             "tracking": builder.reference(TrackingSection),
         },
         "required": [key for key in KEYS if key not in OPTIONAL],

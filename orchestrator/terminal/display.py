@@ -15,8 +15,9 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration
-from trainable.evaluate.metrics.names import EPOCH_SECONDS
+from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY
 
+GIB = 2**30
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
 
@@ -30,6 +31,7 @@ class Progress:
         epochs_per_trial: Epochs of a trial that is not stopped early.
         objective: What is optimised; the first of several.
         known: Records of earlier launches.
+        used: GPU-hours and the like that were used, for the progress line; None where nothing is to be said.
         trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
         stage: What runs: the search, or a comparison.
         inherited: Epochs that trials which have not ended take over from prefixes, as far as that is known.
@@ -42,6 +44,7 @@ class Progress:
     trouble: Callable[[], str | None] = lambda: None
     stage: str = "search"
     inherited: int = 0
+    used: Callable[[], str | None] = lambda: None
     records: dict[str, Record] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -82,8 +85,7 @@ class Progress:
             parts.append(f"best {self.objective.metric} {top.epochs[-1][self.objective.metric]:.4f} ({top.key})")
         eta = self.eta_seconds()
         parts.append(f"ETA {duration(eta)}" if eta is not None else "ETA after the first epoch")
-        trouble = self.trouble()
-        parts += [trouble] if trouble else []
+        parts += filter(None, (self.used(), self.trouble()))
         return " · ".join(parts)
 
     def eta_seconds(self) -> float | None:
@@ -158,11 +160,14 @@ class LiveDisplay:
 
     def _render(self) -> Group:
         metric = self._progress.objective.metric
-        table = Table("trial", "epoch", metric, box=None, padding=(0, 2))
-        for record in self._progress.running():
-            value = record.last(metric)
+        running = self._progress.running()
+        on_gpus = any(record.last(GPU_MEMORY) is not None for record in running)
+        table = Table("trial", "epoch", metric, *(["GPU memory"] if on_gpus else []), box=None, padding=(0, 2))
+        for record in running:
+            value, memory = record.last(metric), record.last(GPU_MEMORY)
             epochs = f"{len(record.epochs)}/{record.planned.epochs}"
-            table.add_row(record.key, epochs, "" if value is None else f"{value:.4f}")
+            figures = ["" if value is None else f"{value:.4f}", "" if memory is None else f"{memory / GIB:.1f} GiB"]
+            table.add_row(record.key, epochs, *figures[: 1 + on_gpus])
         return Group(Text(self._progress.line(), style="bold"), table)
 
 

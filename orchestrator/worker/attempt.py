@@ -77,7 +77,7 @@ class Attempt:
     @property
     def began(self) -> AttemptBegan:
         """The epochs before the next one, and what the user should know of the attempt's beginning: damaged files."""
-        return AttemptBegan(self._history[: self._planned.epochs - 1], self._store.warnings)
+        return AttemptBegan(self._history[: self._planned.epochs - 1], self._store.warnings, platform.node())
 
     def next_epoch(self) -> EpochDone:
         """Train an epoch and keep it.
@@ -119,7 +119,8 @@ class Attempt:
         whose["time"] = time.time()
         if self._job.ranks > 1:
             whose |= {"ranks": self._job.ranks, "gpus": int(self._job.gpu)}
-        return {**whose, "gpu": gpu} if gpu else whose
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return {**whose, "gpu": gpu, "devices": devices} if gpu else whose
 
     def _last_state(self) -> Mapping[str, object] | None:
         """State to continue from; what the checkpoint holds wins over metrics that were kept beside it."""

@@ -42,6 +42,8 @@ class AttemptBegan:
     """Metrics of the epochs before it."""
     notes: Sequence[str]
     """Lines for the user."""
+    node: str = ""
+    """Name of its host."""
 
 
 @dataclass(frozen=True)

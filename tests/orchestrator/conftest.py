@@ -1,8 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.run.stop import Stop
 from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,22 @@ search: {sampler: random, trials: 6}
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told of something that takes long would differ from machine to machine."""
     monkeypatch.setattr("orchestrator.terminal.console.SILENCE_S", 600.0)
+
+
+@pytest.fixture(autouse=True)
+def ended_stops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stop that was asked for ends with its test: its thread would end the children of this process in a while."""
+    asked: list[Stop] = []
+    ask = Stop.ask
+
+    def remember(stop: Stop, *arguments: Any) -> None:
+        asked.append(stop)
+        ask(stop, *arguments)
+
+    monkeypatch.setattr(Stop, "ask", remember)
+    yield
+    for stop in asked:
+        stop._over.set()
 
 
 @pytest.fixture

@@ -4,10 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.run.adapters import PlannedSearcher
+from orchestrator.run.budget import Budget
 from orchestrator.run.capacity import Demand
 from orchestrator.run.deadline import Deadline
+from orchestrator.run.ledger import Ledger
+from orchestrator.run.limits import Limits
 from orchestrator.run.session import Session
 from orchestrator.run.stop import Stop
+from orchestrator.store.objects import Objects
+from orchestrator.store.spending import Spent
+from orchestrator.studyfile import BudgetSection
 
 
 class AmpleCluster:
@@ -29,7 +35,15 @@ def searcher_of(
     job_of: Callable[..., Any] = lambda planned: planned,
     cluster: AmpleCluster | None = None,
     deadline: Deadline | None = None,
+    limits: Limits | None = None,
+    gpu: float = 0,
 ) -> PlannedSearcher:
     """The searcher of a session, with room for all."""
     ample: Any = cluster or AmpleCluster()
-    return PlannedSearcher(session, job_of, Demand(1, 0), ample, deadline or Deadline(), stop)
+    return PlannedSearcher(session, job_of, Demand(1, gpu), ample, limits or unlimited(deadline), stop)
+
+
+def unlimited(deadline: Deadline | None = None) -> Limits:
+    """Limits without a budget; what is used is kept nowhere."""
+    ledger = Ledger(Objects("/nowhere"), Spent())
+    return Limits(deadline or Deadline(), Budget(BudgetSection(), ledger), ledger)

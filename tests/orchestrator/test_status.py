@@ -10,8 +10,10 @@ from orchestrator.plan.planner import Planner
 from orchestrator.status import WATCH_SECONDS, main
 from orchestrator.store.layout import LEASE
 from orchestrator.store.records import Store
+from orchestrator.store.spending import Spent
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
+from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY, GPU_POWER
 
 Make = Callable[..., Study]
 
@@ -130,3 +132,33 @@ def test_watching_shows_it_anew_until_the_interrupt(
     assert main(["s", "--storage", "out", "--watch"]) == 0
     assert seen == [WATCH_SECONDS] * 2
     assert "3/4" in capsys.readouterr().out, "what a worker wrote meanwhile"
+
+
+def test_what_was_used_and_what_the_budget_still_buys(
+    study: Make, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["s", "--storage", "out"]) == 0
+    assert "used:" not in capsys.readouterr().out, "nothing was counted"
+    limits = ("resources.gpu=0.5", "budget={gpu_hours: 10, hours: 9, price_per_gpu_hour: 2}", "search.references=[]")
+    store.write_study(study(*limits).resolved())
+    Spent(3600, 7200, {"a": 2400, "b": 1200}, 8).write(store.objects, "1")
+    assert main(["s", "--storage", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "used: 1 h 0 min of launches, 2 h 0 min of trials; 1 GPU-hours (2.00 at 2 per GPU-hour)" in lines
+    assert "budget: gpu_hours: 1 of 10 spent (2.00 at 2 per GPU-hour)" in lines
+    assert "budget: hours: 1 of 9 spent" in lines
+    # 900 s an epoch, 4 epochs a trial: an hour each, three of six are left
+    assert "what is left buys 3 of 3 trials of the search" in lines
+    assert [line.split() for line in lines if line.split()[:1] in (["a"], ["b"])] == [["a", "0.667"], ["b", "0.333"]]
+
+
+def test_gpus_by_node(study: Make, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store.write_study(study("resources.gpu=0.5", "search.references=[]").resolved())
+    store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
+    Spent(60, 120, {"a": 60}, 1).write(store.objects, "1")
+    store.claim("search-0000", {"host": "a", "gpu": "NVIDIA H100", "devices": "1"})
+    store.write_epochs("search-0000", 1, [{"val/miou": 0.5, GPU_MEMORY: 3 * 2**30, GPU_POWER: 600, EPOCH_SECONDS: 36}])
+    assert main(["s", "--storage", "out"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] in (["a"], ["used:"])]
+    assert lines[0].endswith("0.003 kWh of GPUs where it was measured")
+    assert lines[1].split() == ["a", "NVIDIA", "H100", "1", "1", "3.0", "GiB", "0.0167"]

@@ -1,11 +1,12 @@
 """What a study optimises, and the study that its sections form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import JsonValue
 
+from orchestrator.studyfile.sections.budget import BudgetSection
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
 from orchestrator.studyfile.sections.resources import ResourcesSection, TrackingSection
 from orchestrator.studyfile.sections.search import SearchSection
@@ -41,6 +42,8 @@ class StudySpec:
     """Whether the study searches; an ablation alone does not."""
     confirm: ConfirmSection | None = None
     ablation: AblationSection | None = None
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    """Without limits where the file has none."""
 
     def compares(self, stage: Literal["confirm", "ablation"]) -> bool:
         """Whether the study has a comparing stage."""

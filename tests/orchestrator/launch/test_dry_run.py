@@ -326,3 +326,24 @@ def test_a_budget_beyond_the_space_is_told_by_dry_run_and_launch(
     stages.next()
     assert notes == [cap, few]
     assert "40" not in line(said(study(*TINY, *SMALL[:1]), capsys), "trials")
+
+
+def test_what_a_budget_buys(
+    study: Make, probed: list[TrialConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.dry_run.this_machine", lambda: {"CPU": 2, "GPU": 1})
+    ablation = "ablation={design: {name: arms}, arms: [plain, full], seeds: 8}"
+    gpu = "resources={gpu: 0.5}"
+    wanted = study(*TINY, gpu, "budget={gpu_hours: 0.1, price_per_gpu_hour: 3}", ablation, "search.trials=4")
+    assert dry_run(wanted, storage="out", target=Target(), command="GO") == 0
+    out = capsys.readouterr().out
+    assert "budget      gpu_hours: 0 of 0.1 spent (0.00 at 3 per GPU-hour)" in out
+    line = next(line for line in out.splitlines() if line.startswith("buys"))
+    # 3 s to start and 4 epochs of 2 steps of 1 s and an evaluation of 2 s: 19 s a trial, half a GPU: 37 trials
+    assert line.startswith("buys        6 of 6 trials of the search, then 8 of 8 seeds of the ablation's 3 arms (no p")
+    assert "deviations or more" in line
+    assert line.endswith("0.0792 GPU-hours (0.24 at 3 per GPU-hour)")
+    wanted = study(*TINY, gpu, "budget={gpu_hours: 0.025}", ablation, "search.trials=4")
+    dry_run(wanted, storage="out", target=Target(), command="GO")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("buys"))
+    assert "then 1 of 8 seeds of the ablation's 3 arms (no p below 1; no difference can be shown)" in line

@@ -50,7 +50,7 @@ def test_null_makes_room_for_a_mapping(read):
     ("option", "mistake"),
     [
         ("train.epoch=2", f"train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
-        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, tracking (did you mean 'train'?)"),
+        ("trian.epochs=2", "trian: unknown key 'trian'; one of study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, budget, tracking (did you mean 'train'?)"),
         ("train.epochs=x", "train.epochs: expected a whole number, got 'x'"),
         ("foo", "expected PATH=VALUE, such as train.epochs=2"),
         ("=2", "expected PATH=VALUE, such as train.epochs=2"),

@@ -10,7 +10,7 @@ from orchestrator.studyfile import ConfigError, load
 
 ARCHS = "unet, unetplusplus, manet, linknet, fpn, pspnet, deeplabv3, deeplabv3plus, pan, upernet, segformer, hrnet"
 TRAIN = "epochs, batch_size, lr, optimizer, poly_power, warmup_epochs, warmup_steps, encoder_lr_factor, clip_norm, loss, class_weights, compile, precision"
-TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, tracking"
+TOP = "study, objective, preset, data, model, train, suppression, evaluation, search, confirm, ablation, resources, budget, tracking"
 
 MISTAKES = [
     # names outside a closed set

@@ -1,0 +1,122 @@
+"""The rounds of one launch: their trials run one round after the other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from orchestrator.errors import InputError
+from orchestrator.launch.open_study import OpenStudy
+from orchestrator.launch.refusals import problem_of
+from orchestrator.launch.rounds import Round
+from orchestrator.run.limits import Limits
+from orchestrator.run.session import Listener, Session
+from orchestrator.store.spending import HOUR_S
+from orchestrator.store.stage_plan import STAGES
+from orchestrator.store.trial_record import State
+from orchestrator.terminal.console import say
+from orchestrator.terminal.display import Progress, build_display
+from orchestrator.tracking import Tracker
+
+if TYPE_CHECKING:
+    from orchestrator.run.cluster_watch import ClusterWatch
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How the running of trials ended."""
+
+    interrupted: bool = False
+    """Whether a stop was asked for while there was something left to run."""
+    problem: str | None = None
+    """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
+    tracker: Tracker | None = None
+    """Tells MLflow; still at work."""
+    changed: bool = True
+    """Whether trials ran, or the study file differs from the one of the launch before."""
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether everything ran that could."""
+        return not self.interrupted and self.problem is None
+
+    def disturbed_by(self, error: OSError) -> Self:
+        """The outcome with a failure of the storage or of a machine as its problem, unless it has one."""
+        return replace(self, problem=self.problem or problem_of(error))
+
+
+def run_rounds(
+    opened: OpenStudy,
+    following: Round | None,
+    tracker: Tracker | None,
+    limits: Limits,
+    watch: "ClusterWatch",
+    execute: Callable[[Session], None],
+) -> RunOutcome:
+    """Run round after round, until none is left or one does not come to its end."""
+    ran = False
+    while following is not None:
+        title = f"{following.title}, {watch.slots} at a time; {opened.store.address}"
+        say(opened.console, f"Study {opened.study.spec.study}: {title}")
+        try:
+            outcome = _run_round(opened, following, tracker, limits, watch, execute)
+            if not outcome.undisturbed:
+                return outcome
+            ran = True
+            following = opened.stages.next()
+            if following is not None and opened.stop.requested:
+                return RunOutcome(interrupted=True, tracker=tracker)
+            opened.stages.register()
+        except InputError as error:  # its arms do not fit the winner
+            return RunOutcome(problem=str(error), tracker=tracker)
+        except OSError as error:
+            if not ran:  # not a trial has begun
+                raise
+            return RunOutcome(tracker=tracker).disturbed_by(error)
+    return RunOutcome(tracker=tracker)
+
+
+def _run_round(
+    opened: OpenStudy,
+    current: Round,
+    tracker: Tracker | None,
+    limits: Limits,
+    watch: "ClusterWatch",
+    execute: Callable[[Session], None],
+) -> RunOutcome:
+    """Run the trials of a round."""
+    progress = Progress(
+        current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
+        lambda: tracker.lag if tracker else None, current.label or current.stage, current.inherited,
+        lambda: _used(opened, limits, watch),
+    )  # fmt: skip
+    limits.budget.missing = lambda: missing(opened, current, progress.count(State.COMPLETE, State.PRUNED, State.FAILED))
+    with build_display(progress, opened.console) as display:
+        opened.stop.lastly(partial(display.__exit__, None, None, None))
+        listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
+        session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
+        execute(session)
+    return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
+
+
+def missing(opened: OpenStudy, current: Round, ended: int) -> str:
+    """What of a round, and of the stages after it, is not run yet, in words."""
+    later = [stage for stage in STAGES if opened.study.spec.compares(stage)]
+    if current.stage in later:
+        later = later[later.index(current.stage) + 1 :]
+    beyond = f", and all of the {' and the '.join(later)}" if later else ""
+    total = current.planner.total
+    return f"{total - ended} of {total} trials of the {current.label or current.stage} are missing{beyond}"
+
+
+def _used(opened: OpenStudy, limits: Limits, watch: "ClusterWatch") -> str | None:
+    """GPUs at work and GPU-hours used, or the hours of a budget, for the progress line."""
+    section, spent = opened.study.spec.budget, limits.ledger.spent
+    parts = []
+    if spent.gpu_seconds:
+        count = sum(int(node.get("GPU", 0)) for node in watch.nodes)
+        limit = "" if section.gpu_hours is None else f" of {section.gpu_hours:g}"
+        parts.append(f"{count} GPU{'s' * (count != 1)}, {spent.gpu_hours:.3g}{limit} GPU-hours")
+    if section.hours is not None:
+        parts.append(f"{spent.seconds / HOUR_S:.3g} of {section.hours:g} hours")
+    return ", ".join(parts) or None
