@@ -21,10 +21,10 @@ from trainable.ranks.group import gathered, world
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def over_ranks(network: nn.Module) -> None:
+def over_ranks(network: nn.Module, compiled: bool = False) -> None:
     """Let every batch norm of a network see the global batch; nothing changes in a trial of one process.
 
-    Call it once the network lies on its device, and before it is compiled.
+    Call it once the network lies on its device, and before it is ``compiled``: no collective is worth a graph.
 
     Raises:
         ModelError: a batch norm that normalises in a way of its own, with its name.
@@ -38,7 +38,7 @@ def over_ranks(network: nn.Module) -> None:
                 raise ModelError(f"model.encoder: several ranks cannot share its {name}, a {kind.__name__}")
             on_gpu = any(tensor.is_cuda for tensor in (*module.parameters(), *module.buffers()))
             module.kind_of_one_process, module.process_group = kind, None  # type: ignore[assignment]
-            module.__class__ = _on_gpu(kind) if on_gpu else _on_cpu(kind)
+            module.__class__ = _on_gpu(kind) if on_gpu else _on_cpu(kind, compiled)
 
 
 def of_one_process(network: nn.Module) -> None:
@@ -56,8 +56,11 @@ def _on_gpu(kind: Any) -> Any:
 
 
 @lru_cache
-def _on_cpu(kind: Any) -> Any:
-    return type(f"{kind.__name__}OverRanks", (_OverRanks, kind), {})
+def _on_cpu(kind: Any, compiled: bool) -> Any:
+    methods: dict[str, Any] = {}
+    if compiled:  # no decorator, which would import the compiler
+        methods["forward"] = torch.compiler.disable(_OverRanks.forward)  # type: ignore[no-untyped-call]
+    return type(f"{kind.__name__}OverRanks", (_OverRanks, kind), methods)
 
 
 class _OverRanks(_BatchNorm):

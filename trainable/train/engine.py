@@ -219,7 +219,7 @@ def prepare(config: TrialConfig, compute: Compute, images: int, statistics: Clas
     model = build_model(config.model, len(class_names(config.data)), config.suppression)
     compute = replace(compute, normalization=input_statistics(config.model))
     model = model.to(compute.device).to(memory_format=torch.channels_last)
-    over_ranks(model)
+    over_ranks(model, config.train.compile)
     if config.train.compile:
         model.compile_parts()
     return _training_of(model, config, compute, images, statistics)

@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from tests.trainable.ranks import trials
+from trainable.data.augment import augmented_batches
 from trainable.data.classes import IGNORE_INDEX
+from trainable.data.frames import load_splits
+from trainable.ranks.group import own
 from trainable.train.checkpoint import to_bytes
 
 pytestmark = pytest.mark.timeout(900)  # the pair works for all tests together
@@ -31,7 +34,7 @@ def one_process() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pair(one_process: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(one_process: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """What each of two ranks did."""
     folder = tmp_path_factory.mktemp("ranks")
     stopped = {name: {epoch: epochs[epoch]["state"] for epoch in "12"} for name, epochs in one_process.items()}
@@ -51,7 +54,7 @@ def pair(one_process: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
         for process in processes:
             process.kill()
             process.wait()
-    yield tuple(torch.load(folder / f"out{rank}", weights_only=False) for rank in range(RANKS))
+    return tuple(torch.load(folder / f"out{rank}", weights_only=False) for rank in range(RANKS))
 
 
 def worst(ours: Any, theirs: Any, place: str = "") -> tuple[float, str]:
@@ -98,7 +101,7 @@ def test_two_ranks_train_as_one_process(name: str, pair: Pair) -> None:
         keep = drawn["keep"]
         assert torch.equal(here["keep"], keep.repeat(RANKS, 1) if len(keep) == 1 else keep)
         assert (here["seed"], here["share"]) == (drawn["seed"], drawn["share"])
-    for part in ("losses", "metrics", "model"):
+    for part in ("losses", "metrics", "model", "sampler"):
         difference, place = worst(ranks[0][part], alone[part], part)
         assert difference < CLOSE, place
 
@@ -146,11 +149,20 @@ def test_rank_0_draws_and_exports_while_the_others_wait(pair: Pair) -> None:
 def test_some_rank_ignores_more_pixels_than_another() -> None:
     """Else a mean of the ranks' means would pass."""
     config = trials.trial({})
-    from trainable.data.augment import augmented_batches
-    from trainable.data.frames import load_splits
-
     batches = [torch.arange(4)]
     frames, augment = load_splits(config.data).train, config.data.augment
     ((_, labels),) = augmented_batches(frames, batches, augment, torch.Generator().manual_seed(0), torch.device("cpu"))
     first, second = ((half == IGNORE_INDEX).sum() for half in labels.split(2))
     assert int(first) != int(second)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 12])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_parts_of_the_ranks_are_the_whole_in_order(count: int, ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in range(ranks):
+        monkeypatch.setattr("trainable.ranks.group.world", lambda: ranks)
+        monkeypatch.setattr("trainable.ranks.group.rank", lambda rank=rank: rank)
+        parts.append(list(range(count))[own(count)])
+    assert [item for part in parts for item in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1

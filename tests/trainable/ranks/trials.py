@@ -43,8 +43,9 @@ TRIAL: dict[str, Any] = {
 SUPPRESSION = {"schedule": "constant", "p_max": 0.8, "loss_ramp": "constant", "alpha": 1.0}
 
 STRATEGIES: tuple[Any, ...] = (
-    "uniform", "present", "frequency", "inverse_frequency", "effective_number", "temperature", "difficulty",
-    "co_occurrence", "round_robin", {"name": "listed", "classes": ["sand", "disk_rising"]},
+    "uniform", "present", "frequency", "inverse_frequency", "effective_number", "temperature",
+    {"name": "difficulty", "momentum": 0.2, "tau": 4}, "co_occurrence", "round_robin",
+    {"name": "listed", "classes": ["sand", "disk_rising"]},
 )  # fmt: skip
 GRANULARITIES: tuple[Any, ...] = ("batch", "image", {"name": "groups", "shares": [1, 3]})
 LAYERS = ("decoder", "encoder.3", "input")
@@ -71,9 +72,9 @@ def others() -> dict[str, Sections]:
     erased = {"layer": "input", "granularity": "image", "sampling": "present"}
     weights = [0.5, 1, 2, 2, 3, 0]
     cases: dict[str, Sections] = {"plain": {}, "plain-weights": {"train": {"class_weights": weights}}}
-    for loss in ("ohem", "focal", "dice", "lovasz", "logit_adjusted"):
+    for loss in ({"name": "ohem", "threshold": 0.2, "min_kept": 0.3}, "focal", "dice", "lovasz", "logit_adjusted"):
         train = {"loss": loss, "class_weights": weights, "optimizer": "sgd"}
-        cases[f"loss-{loss}"] = {"train": train, "suppression": {"granularity": "image"}}
+        cases[f"loss-{named(loss)}"] = {"train": train, "suppression": {"granularity": "image"}}
     for mechanism in ("hard", "projection", "random_channels"):
         cases[mechanism] = {"suppression": {"mechanism": mechanism, "granularity": "image", "num_classes": 2}}
     for layer in ("decoder", "encoder.3"):
@@ -122,7 +123,7 @@ def in_double() -> Iterator[None]:
     compute = Double(torch.device("cpu"), bfloat16=False)
     with (
         mock.patch("trainable.train.engine.prepare", prepared),
-        mock.patch("trainable.train.engine.choose_compute", lambda *_: compute),
+        mock.patch("trainable.train.engine.choose_compute", return_value=compute),
     ):
         yield
 
@@ -163,7 +164,11 @@ def trained(sections: Sections) -> dict[str, Any]:
     draws = [None if d is None else {"keep": d.keep_GC, "seed": d.seed, "share": d.share} for d in watched.draws]
     model = {name: value.clone() for name, value in training.model.state_dict().items() if isinstance(value, Tensor)}
     digest = sha256(to_bytes(training.state_dict())).hexdigest()
-    return {"losses": watched.losses, "draws": draws, "metrics": metrics, "model": model, "digest": digest}
+    learned = training.sampler.state_dict() if training.sampler else {}
+    return {
+        "losses": watched.losses, "draws": draws, "metrics": metrics, "model": model, "sampler": learned,
+        "digest": digest,
+    }  # fmt: skip
 
 
 WHOLE: dict[str, Sections] = {
