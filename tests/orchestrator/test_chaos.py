@@ -23,6 +23,7 @@ def test_two_kills_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(900)  # each attempt has two processes that import torch
 def test_two_kills_of_single_ranks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.chdir(tmp_path)
