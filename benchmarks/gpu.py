@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups.append([section for section in due if not section.timed])
     for sections in sorted(groups, key=lambda group: [SECTIONS.index(section) for section in group]):
         run_together(sections, results, deadline, options.tiny)
-    print(f"\n### goals\n\n{markdown(goals(results))}")
+    print(f"\n### goals{' (small sizes: they say nothing)' if options.tiny else ''}\n\n{markdown(goals(results))}")
     return 0 if all(_is_complete(results, section) for section in due) else 1
 
 
