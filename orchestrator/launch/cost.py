@@ -95,8 +95,8 @@ class Costs:
             return "gpu: auto is measured on the cluster, before the first trial of each kind: no GPU is at hand here"
         low, high = sorted(peak or 0 for peak in peaks)
         counts = dict.fromkeys(f"{together(peak, total)}" for peak in (high, low))
-        held = dict.fromkeys(f"{peak / GIB:.2f}" for peak in (low, high))
-        return f"{' to '.join(held)} GiB of a GPU's {total / GIB:.1f}: {' to '.join(counts)} trials on it at a time"
+        sizes = dict.fromkeys(f"{peak / GIB:.2f}" for peak in (low, high))
+        return f"{' to '.join(sizes)} GiB of a GPU's {total / GIB:.1f}: {' to '.join(counts)} trials on it at a time"
 
     @property
     def remark(self) -> str:

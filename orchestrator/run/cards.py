@@ -11,7 +11,7 @@ from orchestrator.run.capacity import ON_NODE
 from orchestrator.run.packing import Card
 from orchestrator.worker.machine_meter import visible_gpus
 
-ANSWER_S = 60.0
+ANSWER_S = 30.0
 """How long a node may take to answer: it may have to start a worker first."""
 NODE = "node:"
 """Ray's resource that only one node has begins so."""

@@ -9,7 +9,7 @@ from fake_watch import AmpleCluster, unlimited
 from ray.tune.search import Searcher
 
 from orchestrator.plan.planner import Planner
-from orchestrator.run.adapters import MeasuredMemory, PlannedSearcher
+from orchestrator.run.adapters import MeasuredMemory, PlannedSearcher, PruningScheduler
 from orchestrator.run.capacity import Demand, has_room
 from orchestrator.run.packing import Card
 from orchestrator.run.session import Session
@@ -126,6 +126,37 @@ def test_shares_are_those_of_each_nodes_card_and_follow_it(make: Callable[..., P
     assert moved is not None
     assert moved["bundle"] == {"CPU": 1, "GPU": 0.1516, "node:a": 0.001}
     assert moved["job"].gpu == 0.1516
+
+
+class LostTrial:
+    """As much of Ray's trial as is looked at where its worker was lost."""
+
+    trial_id, error_file = "b", None
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.resources: Any = None
+
+    def should_recover(self) -> bool:
+        return True
+
+    def update_resources(self, resources: Any) -> None:
+        self.resources = resources
+
+
+def test_a_trial_whose_node_is_lost_asks_ray_for_another_place(make: Callable[..., PlannedSearcher]) -> None:
+    cluster = Cluster({"node:a": 80 * GIB, "node:b": 24 * GIB, "node:c": 8 * GIB})
+    searcher = make(cluster)
+    searcher.suggest("a")
+    complete(searcher, "a", Measured(10 * GIB, 80 * GIB))
+    trial: Any = LostTrial(searcher.suggest("b"))
+    scheduler = PruningScheduler(searcher._session, searcher, searcher._stop)
+    scheduler.on_trial_error(None, trial)
+    assert trial.resources is None, "only its worker was lost"
+    del cluster.cards["node:b"]
+    scheduler.on_trial_error(None, trial)
+    assert trial.resources.bundles == [{"CPU": 1, "GPU": 0.1516, "node:a": 0.001}]
+    assert trial.config["job"].gpu == 0.1516
 
 
 def test_where_nothing_may_begin_any_more_what_waits_is_left_to_the_next_launch(

@@ -20,7 +20,9 @@ from orchestrator.launch.stages import Stages
 from orchestrator.plan.planner import Planner
 from orchestrator.run import temporary
 from orchestrator.run.adapters import _last_failure
+from orchestrator.run.capacity import Demand
 from orchestrator.run.session import Session
+from orchestrator.run.sharing import Start
 from orchestrator.run.stop import Stop
 from orchestrator.run.tuner import _ray_failures
 from orchestrator.store.objects import Objects
@@ -152,7 +154,7 @@ def test_a_worker_lost_while_ray_cannot_write_is_not_the_trials_fault(
     monkeypatch.setattr(temporary, "ROOM_BYTES", 1 << 60 if full else 1)
     monkeypatch.setattr(temporary._obstacle, "__defaults__", (temporary.ROOM_BYTES,))
     searcher = searcher_of(session, Stop("again"))
-    searcher.keys["ray"] = planned.key
+    searcher.keys["ray"], searcher._live["ray"] = planned.key, Start(planned, Demand(1, 0))
     searcher.on_trial_complete("ray", None, error=True)
     (record,) = store.records()
     assert record.reason is not None

@@ -9,7 +9,7 @@ from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, Setback, State
 from orchestrator.tracking import Tracker, tracking_uri, where_runs_are
 from orchestrator.tracking.destination import DEFAULT_URI
 from orchestrator.tracking.study_info import DataSource
@@ -171,6 +171,16 @@ def test_the_reason_of_an_interruption_goes_when_the_trial_completes(uri: str) -
         assert tracked.close(status="FINISHED", summary={}) is None
         (child,) = [run for run in runs(uri) if "trial" in run.data.tags]
         assert child.data.tags.get("reason") == reason
+
+
+def test_attempts_without_gpu_memory_are_a_tag_of_their_trial(uri: str) -> None:
+    tracked, setback = tracker(uri), Setback(1, "shared", 0.5, "epoch 1, step 2", 3 * 2**30, 2**31, 2**30, 24 * 2**30)
+    tracked.update(replace(record(epochs=1), setbacks=(setback,)))
+    tracked.update(replace(record(epochs=2), setbacks=(setback,)).ended(State.COMPLETE))
+    assert tracked.close(status="FINISHED", summary={}) is None
+    (child,) = [run for run in runs(uri) if "trial" in run.data.tags]
+    line = "out of GPU memory, epoch 1, step 2 (peak 3.00, cap 2.00, free 1.00, total 24.00 GiB)"
+    assert child.data.tags["out_of_memory"] == f"attempt 1, gpu: 0.5: {line}"
 
 
 def test_a_study_deleted_and_run_anew_opens_new_runs(uri: str) -> None:
