@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
-from trainable.failure import TrialFailed
+from trainable.failure import OutOfMemory, TrialFailed
 from trainable.ranks.messages import Answer, Failure, Order, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +190,8 @@ def _of_rank(failure: Failure, rank: int, ranks: int) -> Exception:
     """A rank's exception, as rank 0 raises it."""
     error = failure.error()
     error.add_note(f"in rank {rank} of {ranks}:\n{failure.trace}")
-    if isinstance(error, TrialFailed):
+    if isinstance(error, OutOfMemory):
+        error.where = f"rank {rank} of {ranks}: {error.where}"
+    elif isinstance(error, TrialFailed):
         error.args = (f"rank {rank} of {ranks}: {error}", *error.args[1:])
     return error

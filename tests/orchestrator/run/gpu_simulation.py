@@ -221,6 +221,8 @@ class Simulation:
     def _begin(self, number: int, start: Start, gpu: Gpu) -> None:
         key = start.planned.key
         probing = start.measures is not None
+        assert start.rung != "recompute" or self._kind[key].exact, "a trial that does not allow it"
+        assert start.rung == "shared" or start.demand.gpu == 1
         peak = self._kind[key].probed if probing else self.true_peak[key]
         peak = int(peak * (RECOMPUTED if start.rung == "recompute" else 1))
         first = 0 if probing else self.records.epochs[key] * STEPS

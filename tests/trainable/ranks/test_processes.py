@@ -16,11 +16,11 @@ import torch.distributed as dist
 
 from trainable.config import TrialConfig
 from trainable.data.errors import DataError
-from trainable.failure import TrialFailed
+from trainable.failure import MemoryUse, OutOfMemory, TrialFailed
 from trainable.ranks import processes
 from trainable.ranks.messages import failure_of, is_symptom
 from trainable.ranks.processes import fit_on_ranks
-from trainable.ranks.team import MODULE
+from trainable.ranks.team import MODULE, _of_rank
 
 FIT = "fits_on_ranks:fit"
 
@@ -184,3 +184,11 @@ def test_the_package_of_ranks_imports_torch_late() -> None:
     code = "import sys, trainable.ranks.processes, trainable.ranks.command; sys.exit('torch' in sys.modules)"
     root = Path(processes.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_out_of_memory_of_a_rank_stays_what_it_is() -> None:
+    use = MemoryUse(peak=3, cap=2, free=1, total=4)
+    error = _of_rank(failure_of(OutOfMemory("epoch 2, step 3", use, "lower it"), "trace"), 1, 4)
+    assert isinstance(error, OutOfMemory)
+    assert (error.where, error.use) == ("rank 1 of 4: epoch 2, step 3", use)
+    assert str(error).startswith("rank 1 of 4: epoch 2, step 3: the GPU is out of memory (peak 0.00")
