@@ -122,7 +122,6 @@ class PlannedSearcher(Searcher):
     ) -> None:
         """Take the trial's end: its last epoch, an early stop, its own failure, a GPU without memory, a lost worker."""
         start = self._live.pop(trial_id)
-        self._limits.ledger.end(trial_id)
         with self._stop.shield():
             if error or result is None:
                 self._lose(start, self.lost.get(trial_id, "Ray does not say why"))
@@ -130,6 +129,7 @@ class PlannedSearcher(Searcher):
                 if isinstance(outcome := result["outcome"], EpochDone) and outcome.last:  # the scheduler saw the others
                     self.note_epoch(trial_id, outcome)
                 self._dispatch.take(start, outcome)
+        self._limits.ledger.end(trial_id)
 
     def note_epoch(self, trial_id: str, done: EpochDone) -> None:
         """Take that an epoch was kept, for whoever asks whether there is time for more, or how much memory it took."""

@@ -285,6 +285,16 @@ def test_what_is_used_is_counted_by_node(tmp_path: Path) -> None:
     assert all_spent(objects(tmp_path)) == Spent(30, 60, {"": 60, "one": 10, "two": 5}, 2)
 
 
+def test_a_trial_of_one_epoch_is_counted_on_its_node(make: Callable[..., Cluster]) -> None:
+    cluster = make("{gpu_hours: 9}", 1)
+    assert cluster.launch() is None
+    assert list(all_spent(cluster.store.objects).gpu_seconds) == ["node"]
+    short = load(cluster.study.path, ["train.epochs=1"], env={})
+    alone = Cluster(short, Store(f"{cluster.store.storage}/short", "s"), 1, Clock())
+    assert alone.launch() is None
+    assert list(all_spent(alone.store.objects).gpu_seconds) == ["node"]
+
+
 def test_a_trial_that_begins_is_counted_at_once(tmp_path: Path) -> None:
     with Ledger(objects(tmp_path), Spent()) as ledger:
         ledger.begin("a", 1)
