@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from trainable.ranks.team import MODULE
+from trainable.team.team import MODULE
 
 LONGEST_END_S = 20.0
 """From the death of a rank to the end of all others."""

@@ -27,9 +27,9 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
-from trainable.ranks.command import Ranks, requested_ranks
-from trainable.ranks.messages import is_symptom
 from trainable.suppression.unused import unused_settings
+from trainable.team.command import Ranks, requested_ranks
+from trainable.team.messages import is_symptom
 
 if TYPE_CHECKING:
     from trainable.train.engine import EpochResult

@@ -19,7 +19,7 @@ from trainable.train.engine import EpochResult, fit
 def measure(tiny: bool) -> Iterator[Row]:
     """Yield a row per trial and way to run it."""
     try:
-        fit_on_ranks = import_module("trainable.ranks.processes").fit_on_ranks
+        fit_on_ranks = import_module("trainable.team.processes").fit_on_ranks
     except ImportError as error:
         yield {"two ranks": "not run", "because": str(error)}
         return

@@ -30,7 +30,7 @@ from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.names import GPU_PEAK
 from trainable.failure import TrialFailed
-from trainable.ranks.processes import end_process, fit_on_ranks
+from trainable.team.processes import end_process, fit_on_ranks
 
 KEPT = 2
 """Checkpoints of a running trial: the latest, and the one before it should that one be damaged."""

@@ -14,7 +14,7 @@ from test_trial_on_gpu import trial
 
 from trainable.evaluate.metrics.names import MIOU, TRAIN_DROPPED, TRAIN_LOSS
 from trainable.failure import TrialFailed
-from trainable.ranks.processes import end_ranks, fit_on_ranks
+from trainable.team.processes import end_ranks, fit_on_ranks
 from trainable.train.engine import fit
 
 ENGINES = Path(__file__).parents[1] / "trainable/ranks"
@@ -65,7 +65,7 @@ def test_a_rank_that_fails_lets_go_of_one_that_waits_on_its_gpu(monkeypatch: pyt
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_dies_ends_one_that_waits_on_its_gpu(rank: int) -> None:
     code = (
-        "from test_trial_on_gpu import trial; from trainable.ranks.processes import fit_on_ranks;"
+        "from test_trial_on_gpu import trial; from trainable.team.processes import fit_on_ranks;"
         "list(fit_on_ranks(trial(epochs=3), 2, device='cuda', fit='fits_on_ranks:fit'))"
     )
     env = {**os.environ, "STRIKE": f"kill@{rank}:2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -21,9 +21,9 @@ from torchvision.ops import Permute
 from trainable.model.build import create
 from trainable.model.config import ModelConfig
 from trainable.model.hrnet import HRNetEncoder, without_own_classes
+from trainable.model.norm_over_ranks import of_one_process
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap
-from trainable.ranks.batch_norm import of_one_process
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.mechanism import effective_weight
 

@@ -36,10 +36,10 @@ from trainable.failure import OutOfMemory, TrialFailed
 from trainable.loss.build import build_loss
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
+from trainable.model.norm_over_ranks import over_ranks
 from trainable.model.recompute import recompute_blocks
 from trainable.model.segmenter import Segmenter
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
-from trainable.ranks.batch_norm import over_ranks
 from trainable.ranks.group import world
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds

@@ -15,7 +15,7 @@ from orchestrator.studyfile import Study
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.job import Job
 from trainable.failure import TrialFailed
-from trainable.ranks.processes import end_ranks
+from trainable.team.processes import end_ranks
 
 ENGINES = Path(__file__).parents[2] / "trainable/ranks"
 

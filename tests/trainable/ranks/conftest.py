@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from trainable.config import TrialConfig, read_trial
-from trainable.ranks.processes import end_ranks
+from trainable.team.processes import end_ranks
 
 HERE = Path(__file__).parent
 TREE = {

@@ -7,9 +7,9 @@ import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
+from trainable.model import norm_over_ranks as batch_norm
 from trainable.model.encoders import ModelError
-from trainable.ranks import batch_norm
-from trainable.ranks.batch_norm import of_one_process, over_ranks
+from trainable.model.norm_over_ranks import of_one_process, over_ranks
 
 
 class OwnNorm(nn.BatchNorm2d):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainable.failure import TrialFailed
-from trainable.ranks.forming import Placement, placement
+from trainable.team.forming import Placement, placement
 
 OWN = "cpu:gloo,cuda:nccl"
 

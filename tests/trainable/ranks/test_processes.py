@@ -17,10 +17,10 @@ import torch.distributed as dist
 from trainable.config import TrialConfig
 from trainable.data.errors import DataError
 from trainable.failure import MemoryUse, OutOfMemory, TrialFailed
-from trainable.ranks import processes
-from trainable.ranks.messages import failure_of, is_symptom
-from trainable.ranks.processes import fit_on_ranks
-from trainable.ranks.team import MODULE, _of_rank
+from trainable.team import processes
+from trainable.team.messages import failure_of, is_symptom
+from trainable.team.processes import fit_on_ranks
+from trainable.team.team import MODULE, _of_rank
 
 FIT = "fits_on_ranks:fit"
 
@@ -105,7 +105,7 @@ def test_signals_to_all_processes_of_a_trial_are_rank_0s_alone(config: TrialConf
 ALONE = """
 import sys, time
 from trainable.config import read_trial
-from trainable.ranks.processes import fit_on_ranks
+from trainable.team.processes import fit_on_ranks
 from conftest import TREE
 for result in fit_on_ranks(read_trial(TREE), 3, device="cpu", threads=1, fit="fits_on_ranks:fit", timeout_s=5):
     print(result.epoch, flush=True)
@@ -181,7 +181,7 @@ def test_what_follows_from_a_lost_rank_is_told_from_a_trials_own_failure() -> No
 
 
 def test_the_package_of_ranks_imports_torch_late() -> None:
-    code = "import sys, trainable.ranks.processes, trainable.ranks.command; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainable.team.processes, trainable.team.command; sys.exit('torch' in sys.modules)"
     root = Path(processes.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 

@@ -11,7 +11,7 @@ import torch
 
 from trainable.__main__ import main
 from trainable.configfile.mistakes import ConfigError
-from trainable.ranks.command import Ranks, requested_ranks
+from trainable.team.command import Ranks, requested_ranks
 
 TRIAL = """
 data: {name: shapes, size: [32, 32], train_images: 8, val_images: 4}

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainable.config import TrialConfig
-from trainable.ranks.messages import Epoch, Order, Ready, Resting, Task, is_symptom
-from trainable.ranks.rank_process import named_fit
-from trainable.ranks.team import EndProcess, Team
+from trainable.team.messages import Epoch, Order, Ready, Resting, Task, is_symptom
+from trainable.team.rank_process import named_fit
+from trainable.team.team import EndProcess, Team
 
 if TYPE_CHECKING:
     from trainable.train.engine import EpochResult
@@ -68,7 +68,7 @@ def fit_on_ranks(
         TrialFailed: it cannot go on in one of the ranks.
     """
     team = _team_of(ranks)  # before torch is imported here: they import it meanwhile
-    from trainable.ranks.forming import break_off, form_group, leave_group, open_store, placement
+    from trainable.team.forming import break_off, form_group, leave_group, open_store, placement
 
     orderly, results = False, None
     try:

@@ -13,11 +13,11 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from trainable.failure import OutOfMemory, TrialFailed
-from trainable.ranks.messages import Answer, Failure, Order, Task
+from trainable.team.messages import Answer, Failure, Order, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where a further process finds this package."""
-MODULE = "trainable.ranks.rank_process"
+MODULE = "trainable.team.rank_process"
 UNWANTED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 CAUSE_S = 5.0
 """How long after a collective failed rank 0 waits to hear why."""

@@ -1,4 +1,4 @@
-"""A further process of a trial: ``python -m trainable.ranks.rank_process SOCKET PARENT``, started by rank 0 alone.
+"""A further process of a trial: ``python -m trainable.team.rank_process SOCKET PARENT``, started by rank 0 alone.
 
 It takes part in one trial after another, so that torch is imported once. Between epochs it waits for rank 0's order. It
 ends with rank 0, even a killed one: the system kills it with its parent, and it ends itself when the socket closes.
@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from trainable.ranks.messages import Epoch, Order, Ready, Resting, Task, failure_of
+from trainable.team.messages import Epoch, Order, Ready, Resting, Task, failure_of
 
 PR_SET_PDEATHSIG = 1
 Fit = Callable[..., Generator[Any, None, None]]
@@ -66,7 +66,7 @@ def _listen(connection: Connection, orders: "SimpleQueue[Task | Order]") -> None
 def _take_part(task: Task, connection: Connection, orders: "SimpleQueue[Task | Order]") -> None:
     import torch  # late: this process watches its parent before it imports for seconds
 
-    from trainable.ranks.forming import form_group, join_store, leave_group, placement
+    from trainable.team.forming import form_group, join_store, leave_group, placement
 
     place = placement(task.rank, task.ranks, task.device)
     state = torch.load(task.state, map_location="cpu", weights_only=True) if task.state else None

@@ -64,7 +64,7 @@ class Ranks:
         Raises:
             DataError, ModelError, TrialFailed: as ``fit`` raises them.
         """
-        from trainable.ranks.processes import fit_on_ranks
+        from trainable.team.processes import fit_on_ranks
         from trainable.train.engine import fit
 
         if self.count > 1 and threads is None and self.launched is None:
@@ -81,8 +81,8 @@ class Ranks:
         """This rank's epochs in the group of ``torchrun``, which ends all its processes when one fails."""
         from torch.distributed.rendezvous import rendezvous
 
-        from trainable.ranks.forming import form_group, leave_group, placement
-        from trainable.ranks.processes import TIMEOUT_S
+        from trainable.team.forming import form_group, leave_group, placement
+        from trainable.team.processes import TIMEOUT_S
         from trainable.train.engine import fit
 
         assert self.launched is not None
