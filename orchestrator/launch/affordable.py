@@ -41,7 +41,14 @@ class Bought:
 
 
 def bought(
-    section: BudgetSection, spent: Spent, wanted: Sequence[Wanted], *, gpus: float, slots: int, now: float
+    section: BudgetSection,
+    spent: Spent,
+    wanted: Sequence[Wanted],
+    *,
+    gpus: float,
+    slots: int,
+    now: float,
+    start_s: float = 0.0,
 ) -> list[Bought]:
     """What of each stage can be paid, one after the other, by the rule of `run.budget`: no block begins halfway.
 
@@ -52,12 +59,14 @@ def bought(
         gpus: GPUs of a trial.
         slots: Trials at a time.
         now: Seconds since 1970.
+        start_s: What the first trial of each slot takes to begin.
     """
     limits = [section.hours * HOUR_S - spent.seconds] if section.hours is not None else []
     limits += [section.ends - now] if section.ends is not None else []
     seconds_left = min(limits, default=float("inf"))
     gpu_left = (section.gpu_hours - spent.gpu_hours) * HOUR_S if section.gpu_hours is not None else float("inf")
-    free = [0.0] * max(1, slots)
+    free = [start_s] * max(1, slots)
+    gpu_left -= start_s * gpus * min(len(free), sum(stage.runs for stage in wanted))
     result = []
     for stage in wanted:
         paid = 0

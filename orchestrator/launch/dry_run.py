@@ -17,6 +17,7 @@ from orchestrator.launch.one_launch import Target
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.remaining import Remaining, remaining
 from orchestrator.run.address import Address
+from orchestrator.run.budget import Pace
 from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
@@ -32,6 +33,10 @@ from trainable.configfile.trees import write_yaml
 
 if TYPE_CHECKING:
     from orchestrator.launch.cost import Costs
+
+
+WORKER_START_S = 15.0
+"""What a new worker imports before its first step; later trials find it there."""
 
 
 @dataclass
@@ -166,15 +171,18 @@ def _say_budget(
     spent = all_spent(store.objects)
     for line in limit_lines(section, spent, now):
         say(console, f"budget      {line}")
-    wanted = [
-        Wanted(s.stage, left[s.stage], costs.seconds(s) / s.runs, s.block, (s.runs - left[s.stage]) // s.block)
-        for s in stages
-    ]
+    wanted = [_wanted(stage, left[stage.stage], costs, Pace.of(spent)) for stage in stages]
     gpus = costs.gpus(study.spec.resources)
-    paid = bought(section, spent, wanted, gpus=gpus, slots=slots, now=now)
+    paid = bought(section, spent, wanted, gpus=gpus, slots=slots, now=now, start_s=WORKER_START_S)
     hours = sum(one.runs * one.wanted.seconds for one in paid) * gpus / HOUR_S
     use = f": {hours:.3g} GPU-hours{money(section, Spent(gpu_seconds={'': hours * HOUR_S}))}" if hours else ""
     say(console, f"buys        {', then '.join(map(str, paid))}{use}")
+
+
+def _wanted(stage: Forecast, left: int, costs: "Costs", pace: Pace | None) -> Wanted:
+    """What is left of a stage; at the pace of earlier launches where there were any, else at the probed one."""
+    seconds = costs.seconds(stage) / stage.runs if pace is None else pace.seconds * stage.mean_epochs
+    return Wanted(stage.stage, left, seconds, stage.block, (stage.runs - left) // stage.block)
 
 
 def _left(stages: Sequence[Forecast], before: Remaining | None, console: Console) -> dict[str, int]:

@@ -50,6 +50,12 @@ class Forecast:
         """Trials of the stage."""
         return sum(runs for runs, _ in self.groups)
 
+    @property
+    def mean_epochs(self) -> float:
+        """Epochs of a trial on average."""
+        each = ((runs, fmean(config.train.epochs for config in configs)) for runs, configs in self.groups if runs)
+        return sum(runs * epochs for runs, epochs in each) / max(1, self.runs)
+
 
 def forecasts(study: Study, console: Console) -> list[Forecast]:
     """What each stage would run, said in some lines.

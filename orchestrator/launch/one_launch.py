@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.errors import one_line
+from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
 from orchestrator.launch.foreseen import foreseen
@@ -151,7 +151,9 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     limits = Limits.of(study.spec.budget, store, target.until)
     ended = sum(record.state.final for record in first_round.known)
     limits.budget.missing = lambda: missing(opened, first_round, ended)
-    if (short := limits.budget.lacks(first_round.planner.need)) is not None:
+    if (short := _unpaid(first_round, limits)) is not None:
+        if store.read_study() is None:
+            raise InputError(f"{study.path}: {short}")
         return RunOutcome(problem=short, changed=False)
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
@@ -172,6 +174,14 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         opened.stop.settle()
         with limits.watched(opened.stop, resources.stop_grace_s):
             return run_rounds(opened, first_round, tracker, limits, watch, execute)
+
+
+def _unpaid(first_round: Round, limits: Limits) -> str | None:
+    """What the budget lacks for the first trials, as many at a time as may be; what they have trained is paid."""
+    begun = {record.key: len(record.epochs) for record in first_round.known}
+    need = first_round.planner.need
+    left = replace(need, epochs=max(0, need.epochs - sum(begun.get(key, 0) for key in need.keys)))
+    return limits.budget.lacks(left, slots=left.trials)
 
 
 def _keep_study(opened: OpenStudy) -> None:

@@ -18,7 +18,7 @@ def bring_report_up_to_date(store: Store, stop: Stop, *, whole: bool, changed: b
     """
     pages = [name for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
     if not whole or (pages and not changed):
-        return None if changed else store.path(pages[0])
+        return store.path(pages[0]) if pages and not changed else None
     try:
         for name in pages:  # without one, the next launch writes the report
             store.objects.delete(name)

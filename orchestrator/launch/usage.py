@@ -35,13 +35,16 @@ def usage_lines(
     """
     if not spent.epochs:
         return
-    section, gpus = _budget(specification), spent.gpu_hours * HOUR_S / max(spent.trial_seconds, 1e-9)
+    section, hidden = _budget(specification)
+    gpus = spent.gpu_hours * HOUR_S / max(spent.trial_seconds, 1e-9)
     parts = [f"{duration(spent.seconds)} of launches, {duration(spent.trial_seconds)} of trials"]
     if spent.gpu_seconds:
         parts.append(f"{spent.gpu_hours:.3g} GPU-hours{money(section, spent)}")
     if energy := kilowatt_hours(records, min(gpus, 1.0)):
         parts.append(f"{energy:.3g} kWh of GPUs where it was measured")
     yield f"used: {'; '.join(parts)}"
+    if hidden:
+        yield "budget: its limits come from environment variables"
     now = time.time()
     yield from (f"budget: {line}" for line in limit_lines(section, spent, now))
     wanted = [one for one in _wanted(spent, records, plans, specification) if one.runs]
@@ -93,12 +96,12 @@ def nodes_table(store: Store, spent: Spent, live: Sequence[Record]) -> Table | N
     return table
 
 
-def _budget(specification: JsonObject) -> BudgetSection:
-    """The limits; none where an early version launched the study, or where they come from environment variables."""
+def _budget(specification: JsonObject) -> tuple[BudgetSection, bool]:
+    """The limits, and whether they cannot be told, as they come from environment variables."""
     try:
-        return BudgetSection.model_validate(specification.get("budget") or {})
+        return BudgetSection.model_validate(specification.get("budget") or {}), False
     except ValidationError:
-        return BudgetSection()
+        return BudgetSection(), True
 
 
 def _setting(specification: JsonObject, section: str, key: str) -> JsonValue:

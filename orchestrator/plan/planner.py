@@ -78,6 +78,8 @@ class Planner(TrialSource):
     @property
     def need(self) -> Need:
         """One trial, as far as is known before it is suggested the longest that may be."""
+        if self.exhausted:
+            return Need(0, 0)
         if self._queue:
             return Need(1, self._queue[0].epochs, (self._queue[0].key,))
         return Need(1, self._study.space.max_epochs())

@@ -134,8 +134,9 @@ class PlannedSearcher(Searcher):
     def note_epoch(self, trial_id: str, done: EpochDone) -> None:
         """Take that an epoch was kept, for whoever asks whether there is time for more, or how much memory it took."""
         self._stop.progressed = True
-        self._limits.ledger.saw_epoch(trial_id, done.began.node if done.began else "")
-        self._limits.deadline.saw_epoch(done.metrics.get(EPOCH_SECONDS))
+        seconds = done.metrics.get(EPOCH_SECONDS)
+        self._limits.ledger.saw_epoch(trial_id, done.began.node if done.began else "", seconds)
+        self._limits.deadline.saw_epoch(seconds)
         if trial_id in self._live:  # of its last epoch the dispatch hears as of its end
             self._dispatch.note(self._live[trial_id], done)
 

@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Pace:
-    """What an epoch has cost on average, starts of trials and what was lost included."""
+    """What an epoch has cost on average: what was lost with workers included, starts of trials left out."""
 
     seconds: float
     gpu_seconds: float
@@ -31,9 +31,11 @@ class Pace:
     @classmethod
     def of(cls, spent: Spent) -> "Pace | None":
         """The pace of what was spent; None before the first epoch."""
-        if spent.epochs == 0:
+        at_work = spent.trial_seconds - spent.starting
+        if spent.epochs == 0 or at_work <= 0:
             return None
-        return cls(spent.trial_seconds / spent.epochs, spent.gpu_hours * HOUR_S / spent.epochs)
+        share = at_work / spent.trial_seconds
+        return cls(at_work / spent.epochs, spent.gpu_hours * HOUR_S * share / spent.epochs)
 
 
 class Budget:
@@ -72,13 +74,17 @@ class Budget:
         """
         spent, section = self._ledger.spent, self._section
         pace = Pace.of(spent)
-        if pace is None or need.trials == 0:
+        if need.trials == 0:
+            return None
+        if pace is None:
             reached = self.over()
             return f"{reached}; {self.missing()}" if reached else None
-        gpu_hours = pace.gpu_seconds * (need.epochs + live_epochs) / HOUR_S
+        start = self._ledger.latest_start
+        gpu_seconds = pace.gpu_seconds * (need.epochs + live_epochs + need.trials * start / pace.seconds)
+        gpu_hours = gpu_seconds / HOUR_S
         if section.gpu_hours is not None and gpu_hours > section.gpu_hours * (1 + ROUNDING) - spent.gpu_hours:
             return self._short("gpu_hours", f"{_of(spent.gpu_hours, section.gpu_hours)} are spent", need)
-        seconds = pace.seconds * need.epochs / need.trials * waves(need.trials, slots, slots - live)
+        seconds = (pace.seconds * need.epochs / need.trials + start) * waves(need.trials, slots, slots - live)
         if section.hours is not None and seconds > section.hours * HOUR_S * (1 + ROUNDING) - spent.seconds:
             return self._short("hours", f"{_of(spent.seconds / HOUR_S, section.hours)} are spent", need)
         if section.ends is not None and self._now() + seconds > section.ends + ROUNDING:
@@ -97,7 +103,7 @@ class Budget:
         def look() -> None:
             while not ended.wait(LOOK_S):
                 if (reached := self.over()) is not None:
-                    stop.ask(reached, STOPPED, f"; {self.missing()}; raise the budget to go on")
+                    stop.ask(reached, STOPPED, lambda: f"; {self.missing()}; raise the budget to go on")
                     return
 
         thread = threading.Thread(target=look, name="budget", daemon=True)

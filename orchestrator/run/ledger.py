@@ -1,5 +1,6 @@
 """What a launch uses while it runs, kept in the study's directory every few seconds: a kill loses no more than that."""
 
+import math
 import threading
 import time
 import uuid
@@ -21,8 +22,12 @@ class _Stay:
     """A trial in its slot."""
 
     gpus: float
+    began: float
     since: float
+    """What came before is counted already."""
     node: str = ""
+    at_work: bool = False
+    """Whether its first epoch has ended."""
 
 
 class Ledger(AbstractContextManager["Ledger"]):
@@ -40,6 +45,8 @@ class Ledger(AbstractContextManager["Ledger"]):
         self._began = clock()
         self._ended: Spent = Spent()
         self._stays: dict[str, _Stay] = {}
+        self.latest_start = 0.0
+        """Seconds that the trial which began last took until its first epoch began."""
         self._turn = threading.Lock()
         self._over, self._news = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="ledger", daemon=True)
@@ -59,14 +66,18 @@ class Ledger(AbstractContextManager["Ledger"]):
     def begin(self, trial: str, gpus: float) -> None:
         """A trial occupies its slot from now on."""
         with self._turn:
-            self._stays[trial] = _Stay(gpus, self._clock())
+            self._stays[trial] = _Stay(gpus, self._clock(), self._clock())
         self._news.set()
 
-    def saw_epoch(self, trial: str, node: str = "") -> None:
-        """A trial has kept an epoch; ``node`` is where a worker of it began, if that is news."""
+    def saw_epoch(self, trial: str, node: str = "", seconds: float | None = None) -> None:
+        """A trial has kept an epoch of so many seconds; ``node`` is where a worker of it began, if that is news."""
         with self._turn:
             self._ended = self._ended.plus(Spent(epochs=1))
             stay = self._stays.get(trial)
+            if stay is not None and not stay.at_work:
+                stay.at_work = True
+                self.latest_start = max(0.0, self._clock() - stay.began - (seconds or math.inf))
+                self._ended = self._ended.plus(Spent(starting=self.latest_start))
             if stay is not None and node not in ("", stay.node):
                 if stay.node:  # another node goes on; what came before the first one's word is the first one's
                     self._settle(stay)

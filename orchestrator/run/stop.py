@@ -69,7 +69,7 @@ class Stop(AbstractContextManager["Stop"]):
         """Whether the process must end without Python's own clearing up, which would wait for a Ray that is gone."""
         self._command, self._leave = command, leave
         self._code: int | None = None
-        self._beyond = ""
+        self._beyond: Callable[[], str] = str
         self._first: signal.Signals | None = None
         self._asked = self._signalled = math.inf
         self._hopeless = math.inf
@@ -100,7 +100,7 @@ class Stop(AbstractContextManager["Stop"]):
         """How the launch ended, for the user."""
         why = "Interrupted" if self._first else f"Stopped: {self.why}"
         stuck = "; it kept no epoch, and given again as it is it would keep none either"
-        return f"{why}{stuck if self._stuck else ''}{self._beyond}"
+        return f"{why}{stuck if self._stuck else ''}{self._beyond()}"
 
     @property
     def _stuck(self) -> bool:
@@ -176,7 +176,7 @@ class Stop(AbstractContextManager["Stop"]):
         elif number is not self._first or time.monotonic() - self._signalled > bounce_s:
             _apart(self._leave_now)
 
-    def ask(self, why: str, code: int, beyond: str = "") -> None:
+    def ask(self, why: str, code: int, beyond: Callable[[], str] = str) -> None:
         """Ask to stop, for a reason and with an exit code; the first is heard. ``beyond`` is told at the end."""
         with self._asking:
             if self.requested:

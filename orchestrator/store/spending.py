@@ -23,6 +23,8 @@ class Spent:
     """In which launches ran trials."""
     trial_seconds: Seconds = 0.0
     """That trials occupied their slots, added up: starts, epochs and what was lost with workers."""
+    starting: Seconds = 0.0
+    """Of these, until the first epoch of each trial began: a new worker imports for seconds, another does not."""
     gpu_seconds: Mapping[str, Seconds] = field(default_factory=dict)
     """That trials occupied GPUs, by node; half a GPU for a second is half of one. "" stands for an unknown node."""
     epochs: Whole = 0
@@ -38,7 +40,7 @@ class Spent:
         nodes = {*self.gpu_seconds, *other.gpu_seconds}
         by_node = {node: self.gpu_seconds.get(node, 0.0) + other.gpu_seconds.get(node, 0.0) for node in sorted(nodes)}
         seconds, occupied = self.seconds + other.seconds, self.trial_seconds + other.trial_seconds
-        return type(self)(seconds, occupied, by_node, self.epochs + other.epochs)
+        return type(self)(seconds, occupied, self.starting + other.starting, by_node, self.epochs + other.epochs)
 
     def write(self, objects: Objects, launch: str) -> None:
         """Keep it as what a launch has used so far."""

@@ -141,7 +141,7 @@ def test_what_was_used_and_what_the_budget_still_buys(
     assert "used:" not in capsys.readouterr().out, "nothing was counted"
     limits = ("resources.gpu=0.5", "budget={gpu_hours: 10, hours: 9, price_per_gpu_hour: 2}", "search.references=[]")
     store.write_study(study(*limits).resolved())
-    Spent(3600, 7200, {"a": 2400, "b": 1200}, 8).write(store.objects, "1")
+    Spent(3600, 7200, 0, {"a": 2400, "b": 1200}, 8).write(store.objects, "1")
     assert main(["s", "--storage", "out"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "used: 1 h 0 min of launches, 2 h 0 min of trials; 1 GPU-hours (2.00 at 2 per GPU-hour)" in lines
@@ -155,7 +155,7 @@ def test_what_was_used_and_what_the_budget_still_buys(
 def test_gpus_by_node(study: Make, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store.write_study(study("resources.gpu=0.5", "search.references=[]").resolved())
     store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
-    Spent(60, 120, {"a": 60}, 1).write(store.objects, "1")
+    Spent(60, 120, 0, {"a": 60}, 1).write(store.objects, "1")
     store.claim("search-0000", {"host": "a", "gpu": "NVIDIA H100", "devices": "1"})
     store.write_epochs("search-0000", 1, [{"val/miou": 0.5, GPU_MEMORY: 3 * 2**30, GPU_POWER: 600, EPOCH_SECONDS: 36}])
     assert main(["s", "--storage", "out"]) == 0

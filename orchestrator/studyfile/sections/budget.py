@@ -23,6 +23,13 @@ class BudgetSection(Section):
     price_per_gpu_hour: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
     """Price of a GPU-hour, in any currency: what was spent is shown in it too; it limits nothing."""
 
+    @field_validator("until", mode="before")
+    @classmethod
+    def _is_text(cls, until: object) -> object:
+        if isinstance(until, int | float):
+            raise ValueError(f"must be a date like 2027-01-15T08:00, got {until}")
+        return until
+
     @field_validator("until")
     @classmethod
     def _is_a_moment(cls, until: str | None) -> str | None:

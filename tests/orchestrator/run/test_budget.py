@@ -32,6 +32,7 @@ from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import BudgetSection, Study, load
 from orchestrator.terminal.console import open_console
 from orchestrator.worker.job import AttemptBegan, EpochDone
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 FILE = """
 study: s
@@ -131,6 +132,7 @@ class _Round:
         )
         self.events: list[tuple[float, str, int]] = []
         self.began: dict[str, float] = {}
+        self.lengths: dict[str, float] = {}
         self.named = 0
 
     def advance(self, killed: float) -> str | None:
@@ -145,7 +147,8 @@ class _Round:
             self.began[name] = clock.now
             epochs = self.cluster.store.record(self.searcher.keys[name])
             begun = len(epochs.epochs) if epochs else 0
-            heapq.heappush(self.events, (clock.now + START_S + self.cluster.epoch_s(), name, begun + 1))
+            self.lengths[name] = self.cluster.epoch_s()
+            heapq.heappush(self.events, (clock.now + START_S + self.lengths[name], name, begun + 1))
         if not self.events:
             return self.session.problem or self.stop.why
         moment, name, epoch = heapq.heappop(self.events)
@@ -161,12 +164,14 @@ class _Round:
         key, store = self.searcher.keys[name], self.cluster.store
         known = self.session._live[key]
         began = AttemptBegan(known.epochs, (), "node") if epoch == len(known.epochs) + 1 else None
-        done = EpochDone(epoch, {"val/miou": 0.5}, last=epoch == known.planned.epochs, began=began)
+        metrics = {"val/miou": 0.5, EPOCH_SECONDS: self.lengths[name]}
+        done = EpochDone(epoch, metrics, last=epoch == known.planned.epochs, began=began)
         store.write_epochs(key, 1, [*known.epochs, done.metrics])
         if not done.last:
             self.searcher.note_epoch(name, done)
             if not self.session.epoch(key, done) and not self.stop.requested:
-                later = self.cluster.clock.now + self.cluster.epoch_s()
+                self.lengths[name] = self.cluster.epoch_s()
+                later = self.cluster.clock.now + self.lengths[name]
                 heapq.heappush(self.events, (later, name, epoch + 1))
                 return
         self.searcher.on_trial_complete(name, {"outcome": done})
@@ -208,7 +213,7 @@ def test_gpu_hours_buy_what_the_dry_run_says(make: Callable[..., Cluster], trial
     assert ended(cluster)[1] % 3 == 0, "whole blocks: all arms on a seed"
     assert cluster.used / 2 / HOUR_S <= cluster.study.spec.budget.gpu_hours * (1 + 1e-9)  # type: ignore[operator]
     assert (problem is None) == (trials > 18)
-    assert problem is None or "trials of the" in problem
+    assert problem is None or "trials of the" in problem or "is spent" in problem
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
@@ -249,7 +254,7 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended(make: Callable[...,
 
 
 def test_an_interrupted_trial_costs_what_is_left_of_it(tmp_path: Path) -> None:
-    ledger = Ledger(objects(tmp_path), Spent(100, 100, {"n": 100}, 10), lambda: 0.0)
+    ledger = Ledger(objects(tmp_path), Spent(100, 100, 0, {"n": 100}, 10), lambda: 0.0)
     budget = Budget(BudgetSection(gpu_hours=130 / HOUR_S), ledger)
     assert budget.lacks(Need(1, 4)) is not None
     assert budget.lacks(Need(1, 3)) is None
@@ -257,7 +262,7 @@ def test_an_interrupted_trial_costs_what_is_left_of_it(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_is_reached_is_named(tmp_path: Path) -> None:
-    ledger = Ledger(objects(tmp_path), Spent(7200, 7200, {"n": 7200}, 10), lambda: 0.0)
+    ledger = Ledger(objects(tmp_path), Spent(7200, 7200, 0, {"n": 7200}, 10), lambda: 0.0)
     texts = [
         Budget(BudgetSection(gpu_hours=2), ledger).over(),
         Budget(BudgetSection(hours=1), ledger).over(),
@@ -275,14 +280,14 @@ def test_what_is_used_is_counted_by_node(tmp_path: Path) -> None:
     ledger.begin("a", 0.5)
     ledger.begin("b", 2)
     clock.now = 10
-    ledger.saw_epoch("a", "one")
+    ledger.saw_epoch("a", "one", 7)
     clock.now = 20
     ledger.saw_epoch("a", "two")  # its worker was lost, another node goes on
     clock.now = 30
     ledger.end("a")
-    assert ledger.spent == Spent(30, 60, {"": 60, "one": 10, "two": 5}, 3)
+    assert ledger.spent == Spent(30, 60, 3, {"": 60, "one": 10, "two": 5}, 3)
     ledger.write()
-    assert all_spent(objects(tmp_path)) == Spent(30, 60, {"": 60, "one": 10, "two": 5}, 2)
+    assert all_spent(objects(tmp_path)) == Spent(30, 60, 3, {"": 60, "one": 10, "two": 5}, 2)
 
 
 def test_a_trial_of_one_epoch_is_counted_on_its_node(make: Callable[..., Cluster]) -> None:
@@ -307,18 +312,24 @@ def test_a_trial_that_begins_is_counted_at_once(tmp_path: Path) -> None:
 
 
 def test_a_damaged_count_is_named_and_counts_for_nothing(tmp_path: Path) -> None:
-    Spent(1, 1, {}, 1).write(objects(tmp_path), "a")
-    Spent(2, 2, {}, 2).write(objects(tmp_path), "b")
+    Spent(1, 1, 0, {}, 1).write(objects(tmp_path), "a")
+    Spent(2, 2, 0, {}, 2).write(objects(tmp_path), "b")
     (tmp_path / "out/s/spent-a.json").write_text("{}")
     warnings: list[str] = []
-    assert all_spent(objects(tmp_path), warnings) == Spent(2, 2, {}, 2)
+    assert all_spent(objects(tmp_path), warnings) == Spent(2, 2, 0, {}, 2)
     assert len(warnings) == 1
     assert "spent-a.json" in warnings[0]
 
 
 def test_records_hold_no_trial_of_a_budget_that_pays_none(make: Callable[..., Cluster]) -> None:
-    cluster = make("{until: 1970-01-02}")
-    cluster.clock.now = 10 * 24 * HOUR_S
+    cluster = make("{until: 2001-01-02}")
+    cluster.clock.now = 1_000_000_000.0
     assert "budget.until is over" in str(cluster.launch())
     kept: list[Record] = cluster.store.records()
     assert kept == []
+
+
+def test_a_search_that_is_handed_out_needs_no_more(make: Callable[..., Cluster]) -> None:
+    cluster = make(f"{{gpu_hours: {6.4 * TRIAL_S / 2 / HOUR_S}}}", 1)
+    assert "does not pay a further block of 3 runs" in str(cluster.launch()), "of the search nothing is missing"
+    assert ended(cluster) == [6, 0]
