@@ -366,7 +366,7 @@ def test_what_a_budget_buys(
     assert line.startswith("buys        6 of 6 trials of the search, then 8 of 8 seeds of the ablation's 3 arms (no p")
     assert "deviations or more" in line
     assert line.endswith("0.0792 GPU-hours (0.24 at 3 per GPU-hour)")
-    wanted = study(*TINY, gpu, "budget={gpu_hours: 0.025}", ablation, "search.trials=4")
+    wanted = study(*TINY, gpu, "budget={gpu_hours: 0.03}", ablation, "search.trials=4")
     dry_run(wanted, storage="out", target=Target(), command="GO")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("buys"))
     assert "then 1 of 8 seeds of the ablation's 3 arms (no p below 1; no difference can be shown)" in line
