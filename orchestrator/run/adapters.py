@@ -164,16 +164,16 @@ class PruningScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._session, self._stop = session, stop
         self._searcher = searcher
-        self._trials: list[Trial] = []
+        self._trials: dict[str, Trial] = {}
 
     @property
     def in_flight(self) -> int:
         """Trials whose worker is at an epoch; may be asked in any thread."""
-        return sum(trial.status == Trial.RUNNING for trial in self._trials)
+        return sum(trial.status == Trial.RUNNING for trial in list(self._trials.values()))
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
-        """Remember the trial."""
-        self._trials.append(trial)
+        """Remember the trial, once: Ray adds it again for each further worker."""
+        self._trials[trial.trial_id] = trial
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, WorkerOutcome]) -> str:  # noqa: ARG002
         """Take an epoch and decide whether the trial goes on."""
