@@ -164,9 +164,10 @@ def _failure(error: Exception, epoch: int, step: int, accumulate: int) -> Except
     if is_out_of_memory(error):
         return out_of_memory(error, where)
     if "more than 1 value per channel" in str(error):
+        smaller = "train.accumulate smaller, " if accumulate > 1 else ""
         return TrialFailed(
             f"{where}: batch normalisation sees a single value per channel; train.batch_size must be at least "
-            f"{2 * accumulate} (and the data hold that many images), or data.size larger"
+            f"{2 * accumulate} (and the data hold that many images), {smaller}or data.size larger"
         )
     if (epoch, step) == (1, 1):  # some networks take some sizes only, and say so in the middle of their forward pass
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -153,6 +153,16 @@ def test_batch_statistics_over_one_value_fail_with_advice(make_trial) -> None:
         run(config)
 
 
+def test_micro_batches_of_one_image_fail_with_both_ways_out(make_trial) -> None:
+    config = make_trial(data={"size": [32, 32]}, model={"arch": "deeplabv3"}, train={"batch_size": 4, "accumulate": 4})
+    with pytest.raises(TrialFailed) as failure:
+        run(config)
+    assert str(failure.value).endswith(
+        "train.batch_size must be at least 8 (and the data hold that many images), train.accumulate smaller, or "
+        "data.size larger"
+    )
+
+
 def test_a_model_that_refuses_its_batch_fails_with_the_reason(make_trial) -> None:
     with pytest.raises(TrialFailed, match=r"epoch 1, step 1: the model cannot take the batch; .*too small"):
         run(make_trial(model={"arch": "pan", "encoder": "resnet18"}))
