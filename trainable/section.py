@@ -55,8 +55,13 @@ ONE_OR_LIST = Discriminator(_one_or_list)
 """Tells a single value (``Tag("one")``) from a list (``Tag("list")``), so that a mistake is not told once for each."""
 
 
+def _is_number(value: object) -> bool:
+    """Of what is neither word nor number, a list or true, the word's message names both."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _word_or_number(value: object) -> str:
-    return "word" if isinstance(value, str) else "number"
+    return "number" if _is_number(value) else "word"
 
 
 WORD_OR_NUMBER = Discriminator(_word_or_number)
@@ -64,7 +69,7 @@ WORD_OR_NUMBER = Discriminator(_word_or_number)
 
 
 def _name_or_amount(value: object) -> str:
-    return "alone" if isinstance(value, str) else "amount"
+    return "amount" if _is_number(value) else "alone"
 
 
 NAME_OR_AMOUNT = Discriminator(_name_or_amount)
