@@ -2,15 +2,18 @@
 
 CONFIG is a YAML or JSON file that holds a ``TrialConfig`` and nothing else, in the language of study files (``${NAME}``
 names an environment variable). Exit codes: 0 the trial is complete, 1 it failed (one line says why), 2 the input is
-wrong (one line per mistake, before torch is imported). Under ``torchrun`` its processes are the ranks of one trial, and
-the first one speaks for all.
+wrong (one line per mistake, before torch is imported), 130 it was interrupted. Under ``torchrun`` its processes are the
+ranks of one trial, and the first one speaks for all.
 """
 
 import argparse
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +30,9 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.ranks.division import SharesError
 from trainable.suppression.unused import unused_settings
-from trainable.team.command import Ranks, requested_ranks
+from trainable.team.command import Ranks, requested_ranks, speaks
 from trainable.team.messages import is_symptom
 
 if TYPE_CHECKING:
@@ -36,13 +40,15 @@ if TYPE_CHECKING:
 
 MAIN_METRICS = (TRAIN_LOSS, MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP, EPOCH_SECONDS)
 
+SILENCE_S = 10.0
+"""How long the further processes of ``torchrun`` wait for the one that tells what is wrong with the input."""
 MOST = 1024
 """Of threads and of ranks: more than any machine has cores."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     try:
         ranks = requested_ranks(options.gpus, options.ranks, options.device)
         config, root = _load(options.config, options.set)
@@ -50,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.export is not None:
             _check_export(options.export, options.config)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _refuse(error)
     try:
         _run(config, options, ranks)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (ModelError, DataError) as error:
+        return _refuse(error)
+    except (ModelError, SharesError) as error:  # alike in all ranks
+        return _refuse(f"{options.config}: {masked(str(error), root)}")
+    except DataError as error:
         print(f"{options.config}: {masked(str(error), root)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # of the output, not of the exported file
@@ -74,6 +80,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("trial failed: another rank failed, or died", file=sys.stderr)
         return 1
     return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    if speaks():
+        return _parser().parse_args(arguments)
+    try:
+        with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+            return _parser().parse_args(arguments)
+    except SystemExit:
+        time.sleep(SILENCE_S)
+        raise
+
+
+def _refuse(told: object) -> int:
+    """Say what is wrong with the input; of the processes of ``torchrun`` one says it, and its end ends the others."""
+    if speaks():
+        print(told, file=sys.stderr)
+    else:
+        time.sleep(SILENCE_S)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,12 +170,8 @@ def _check_export(path: Path, config: Path) -> None:
 
 
 def _run(config: TrialConfig, options: argparse.Namespace, ranks: Ranks) -> None:
-    import torch  # late: mistakes in the input are told without the seconds torch takes to import
+    from trainable.data.notes import data_notes  # late: mistakes in the input are told without the seconds of torch
 
-    from trainable.data.notes import data_notes
-
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise TrialFailed("no CUDA device; --device cpu trains on the CPU")
     ranks.check_gpus()
     results = ranks.results(config, options.threads)
     if not ranks.is_first:
@@ -204,6 +226,8 @@ def _print_reliance(rows: Sequence[Sequence[float]], names: Sequence[str]) -> No
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:  # whoever ended it knows; of ranks the others end with this process
+        sys.exit(130)
     except BrokenPipeError:  # the reader has seen enough: python -m trainable CONFIG | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

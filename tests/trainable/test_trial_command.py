@@ -174,8 +174,10 @@ def test_a_missing_gpu_is_one_line(
     trial_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert main([str(trial_file), "--device", "cuda"]) == 1
-    assert capsys.readouterr().err == "trial failed: no CUDA device; --device cpu trains on the CPU\n"
+    for ranks in ([], ["--ranks", "1"], ["--ranks", "2", "--set", "train.batch_size=2"]):
+        assert main([str(trial_file), "--device", "cuda", *ranks]) == 2
+        line = "--device cuda: this machine has no GPU; --device cpu trains on the CPU\n"
+        assert capsys.readouterr().err == line
 
 
 def test_wrong_options_are_told(trial_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

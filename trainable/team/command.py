@@ -1,15 +1,17 @@
 """The ranks that ``python -m trainable`` is asked for, by its options or by ``torchrun``. Imports torch late."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainable.config import TrialConfig
-from trainable.configfile.mistakes import ConfigError, Mistake
-from trainable.configfile.node import Node, Place, nearest
-from trainable.ranks.division import BATCH_SIZE, indivisible
+from trainable.configfile.mistakes import ConfigError, Mistake, printable
+from trainable.configfile.node import Node, Place
+from trainable.data.config import ShapesData
+from trainable.ranks.division import Shares
 
 if TYPE_CHECKING:
     from trainable.train.engine import EpochResult
@@ -40,11 +42,12 @@ class Ranks:
         """Refuse a batch that the ranks cannot share.
 
         Raises:
-            ConfigError: ``train.batch_size`` is no multiple of the ranks.
+            ConfigError: ``train.batch_size`` is no multiple of the ranks and of ``train.accumulate``.
         """
-        if (problem := indivisible(config.train.batch_size, self.count)) is not None:
-            place = nearest(root, BATCH_SIZE.split(".")).place
-            raise ConfigError([Mistake(place, BATCH_SIZE, f"{problem} ({self.option})")])
+        images = config.data.train_images if isinstance(config.data, ShapesData) else None
+        problem = Shares(self.count, self.option).problem(config.train.batch_size, config.train.accumulate, images)
+        if problem is not None:
+            raise ConfigError(problem.mistakes(root))
 
     def check_gpus(self) -> None:
         """Refuse more GPUs than this machine has.
@@ -54,6 +57,8 @@ class Ranks:
         """
         import torch
 
+        if self.device == "cuda" and not self.own_gpus and not torch.cuda.is_available():
+            raise _refusal("--device cuda", "this machine has no GPU; --device cpu trains on the CPU")
         gpus = torch.cuda.device_count() if self.own_gpus else self.count
         if gpus < self.count:
             raise _refusal(self.option, f"this machine has {gpus or 'no'} GPU{'s' * (gpus > 1)}")
@@ -105,21 +110,39 @@ def requested_ranks(
     """
     if gpus is not None and device == "cpu":
         raise _refusal(f"--gpus {gpus}", "contradicts --device cpu; leave one out")
-    if all(name in environment for name in OF_TORCHRUN):
+    if _is_launched(environment):
         return _launched_ranks(gpus or ranks, device, environment)
     if gpus is not None:
         return Ranks(gpus, f"--gpus {gpus}", "cuda", own_gpus=True)
     return Ranks(ranks or 1, f"--ranks {ranks or 1}", device)
 
 
+def speaks(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process tells what is wrong with the input: of those that ``torchrun`` started the first alone."""
+    return not (_is_launched(environment) and re.fullmatch("0*[1-9][0-9]*", environment["RANK"]))
+
+
+def _is_launched(environment: Mapping[str, str]) -> bool:
+    return all(name in environment for name in OF_TORCHRUN)
+
+
 def _launched_ranks(given: int | None, device: str | None, environment: Mapping[str, str]) -> Ranks:
-    rank, count, here = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    rank, count, here = (_whole(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    _whole(environment, "MASTER_PORT")  # torch reads it later
+    if not rank < count:
+        raise _refusal("RANK", f"must be below WORLD_SIZE ({count}), got {rank}; torchrun sets both")
     option = f"torchrun with {count} ranks"
     if given is not None:
         raise _refusal(option, "its processes are the ranks; leave --gpus and --ranks out")
     if here != count:
         raise _refusal(option, f"{here} of them are on this node, and a trial trains on one; leave --nnodes out")
     return Ranks(count, option, device, launched=rank)
+
+
+def _whole(environment: Mapping[str, str], name: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text := environment[name]):
+        raise _refusal(name, f"must be a whole number, as torchrun sets it, got '{printable(text[:20])}'")
+    return int(text)
 
 
 def _refusal(option: str, message: str) -> ConfigError:

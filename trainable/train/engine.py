@@ -15,7 +15,6 @@ from torch import Tensor
 
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
-from trainable.data.errors import DataError
 from trainable.data.frames import Frames, Splits, load_splits
 from trainable.data.layout import labelled_test_split
 from trainable.data.statistics import ClassStatistics, train_statistics
@@ -40,6 +39,7 @@ from trainable.model.norm_over_ranks import over_ranks
 from trainable.model.recompute import recompute_blocks
 from trainable.model.segmenter import Segmenter
 from trainable.optim.build import build_optimizer, build_schedule, class_weights, parameter_groups
+from trainable.ranks.division import Shares
 from trainable.ranks.group import world
 from trainable.suppression.sampling import ClassSampler
 from trainable.train import seeds
@@ -125,7 +125,8 @@ def fit(
     When the generator ends or is closed, the trial's GPU memory is free again.
 
     Raises:
-        DataError, ModelError: the trial cannot start, or its ranks cannot share its batches.
+        DataError, ModelError: the trial cannot start.
+        SharesError: its ranks cannot share its batches.
         TrialFailed: it cannot go on; of a GPU without memory an ``OutOfMemory``.
     """
     if threads is not None:
@@ -159,7 +160,9 @@ def _epochs(config: TrialConfig, compute: Compute, resume_from: Mapping[str, Any
     begun = time.perf_counter()
     splits = load_splits(config.data)
     statistics = train_statistics(config.data)
-    check_shares(config.train.batch_size, len(splits.train), config.train.accumulate)
+    problem = Shares(world()).problem(config.train.batch_size, config.train.accumulate, len(splits.train))
+    if problem is not None:
+        raise problem
     training = prepare(config, compute, len(splits.train), statistics)
     done = 0 if resume_from is None else int(resume_from["epoch"])
     suppressing: Training | None = None
@@ -198,22 +201,6 @@ def _epoch(
     timing = {**timing, EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
     metrics = {**evaluated, **changed.metrics, **trained, **timing}
     return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
-
-
-def check_shares(batch_size: int, images: int, accumulate: int = 1) -> None:
-    """Check that the ranks of this trial can share its batches equally, and each of their micro-batches.
-
-    Raises:
-        DataError: they cannot.
-    """
-    shares = world() * accumulate
-    if batch_size % shares:
-        likely, parts = max(1, round(batch_size / shares)) * shares, f" in {accumulate} parts" if accumulate > 1 else ""
-        message = f"{world()} ranks cannot share {batch_size} images equally{parts}; try {likely}"
-        raise DataError(message, "train.batch_size")
-    if images < batch_size and images % world():
-        message = f"all {images} training images are one batch, which {world()} ranks cannot share equally"
-        raise DataError(f"{message}; use fewer ranks or a smaller batch", "train.batch_size")
 
 
 def _test_frames(config: TrialConfig) -> Frames | None:

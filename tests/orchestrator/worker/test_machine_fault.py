@@ -13,6 +13,7 @@ from orchestrator.worker.machine_fault import machine_fault
 from trainable.data.errors import DataError
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.ranks.division import SharesError
 
 NODE = f"node {platform.node()}: "
 
@@ -57,6 +58,7 @@ def test_what_the_operating_system_or_the_data_refuse_is_the_machines(kind: str)
     "error",
     [
         TrialFailed("the loss is nan"),
+        SharesError("a batch of 5 is not divided by 2 ranks", "train.batch_size"),
         circular(RuntimeError("a step failed")),
         caused(TrialFailed("the loss is nan"), FULL),
         ModelError("unknown encoder"),

@@ -131,9 +131,9 @@ def test_a_trial_continues_on_another_number_of_ranks(
 def test_what_ranks_cannot_share_is_refused_in_a_line(pair: Pair) -> None:
     for rank in pair:
         assert rank["refused"] == {
-            "batch": "DataError: train.batch_size: 2 ranks cannot share 5 images equally; try 4",
-            "one batch": "DataError: train.batch_size: all 3 training images are one batch, which 2 ranks cannot share "
-            "equally; use fewer ranks or a smaller batch",
+            "batch": "SharesError: train.batch_size: a batch of 5 is not divided by 2 ranks; 4 or 6 would be",
+            "one batch": "SharesError: train.batch_size: all 3 training images are one batch, which 2 ranks cannot "
+            "share equally; use fewer ranks or a smaller batch",
             "not finite": "TrialFailed: epoch 1, step 2: the loss is nan",
         }
 

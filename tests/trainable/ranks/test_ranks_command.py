@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import trainable.__main__ as command
 from trainable.__main__ import main
 from trainable.configfile.mistakes import ConfigError
 from trainable.team.command import Ranks, requested_ranks
@@ -56,6 +58,16 @@ def test_torchruns_processes_are_the_ranks(trial_file: Path) -> None:
     [
         (["--ranks", "3"], f"{INDIVISIBLE} 3 ranks; 3 or 6 would be (--ranks 3)"),
         (["--gpus", "8"], f"{INDIVISIBLE} 8 ranks; 8 would be (--gpus 8)"),
+        (
+            ["--ranks", "2", "--set", "train.accumulate=4"],
+            "--set train.accumulate=4: train.accumulate: a batch of 4 is not divided by 2 ranks x 4 micro-batches; "
+            "8 would be (--ranks 2)",
+        ),
+        (
+            ["--ranks", "2", "--set", "data.train_images=3"],
+            "{file}:4 train.batch_size: all 3 training images are one batch, which 2 ranks cannot share equally; use "
+            "fewer ranks or a smaller batch (--ranks 2)",
+        ),
         (["--gpus", "4"], "--gpus 4: this machine has 1 GPU"),
         (["--gpus", "2", "--device", "cpu"], "--gpus 2: contradicts --device cpu; leave one out"),
     ],
@@ -77,6 +89,65 @@ def test_torchrun_says_which_rank_this_is() -> None:
     ranks = requested_ranks(None, None, "cpu", of_torchrun(2, 2))
     assert ranks == Ranks(2, "torchrun with 2 ranks", "cpu", launched=1)
     assert not ranks.is_first
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("LOCAL_WORLD_SIZE", "x", "LOCAL_WORLD_SIZE: must be a whole number, as torchrun sets it, got 'x'"),
+        ("RANK", "-1", "RANK: must be a whole number, as torchrun sets it, got '-1'"),
+        ("MASTER_PORT", "", "MASTER_PORT: must be a whole number, as torchrun sets it, got ''"),
+        ("RANK", "2", "RANK: must be below WORLD_SIZE (2), got 2; torchrun sets both"),
+    ],
+)
+def test_variables_of_torchrun_that_another_hand_set_are_told(name: str, value: str, line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        requested_ranks(None, None, None, {**of_torchrun(2, 2), name: value})
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    "options", [["--set", "train.lr=0"], ["--set", "train.batch_size=3"], ["--set", "model.encoder=resnet81"], ["--x"]]
+)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_one_process_of_torchrun_tells_what_is_wrong(
+    trial_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: str,
+    options: list[str],
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(command.time, "sleep", waits.append)
+    for name, value in {**of_torchrun(2, 2), "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        code = main([str(trial_file), *options])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    assert code == 2
+    told = capsys.readouterr().err
+    assert (told != "", waits) == ((True, []) if rank == "0" else (False, [command.SILENCE_S]))
+
+
+@pytest.mark.parametrize("options", [[], ["--ranks", "2"]])
+def test_an_interrupt_ends_without_a_word(trial_file: Path, options: list[str]) -> None:
+    many = ["--device", "cpu", "--threads", "1", "--set", "train.epochs=10000"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "trainable", str(trial_file), *many, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    try:
+        assert run.stdout is not None
+        assert run.stdout.readline().startswith("epoch 1/10000")
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert (run.returncode, told) == (130, "")
 
 
 @pytest.mark.parametrize(
