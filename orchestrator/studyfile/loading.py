@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from orchestrator.studyfile.checks.ablation_in_file import AblationFile
 from orchestrator.studyfile.checks.combinations import broken_rules, void_domains
-from orchestrator.studyfile.checks.ranks import check_batches
+from orchestrator.studyfile.checks.ranks import check_batches, check_batches_of_arms
 from orchestrator.studyfile.checks.stages import check_ablation, check_references, check_stages
 from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_suppression, check_trials
 from orchestrator.studyfile.environment import from_env
@@ -92,10 +93,14 @@ def _check(root: Node, path: Path, mistakes: list[Mistake], data_here: bool) -> 
         return None
     space = SearchSpace({key: tree_of(child) for key, child in entries_of(trial).items()})
     if not mistakes:
+        check_batches(spec, root, trial, mistakes)
+    if not mistakes:
         check_references(spec, root, space, mistakes)
-        check_batches(spec, root, mistakes)
     if spec.ablation is not None and first is not None:
-        check_ablation(spec, rest["ablation"], space, mistakes)
+        file = AblationFile(spec.ablation, rest["ablation"], space, spec.searched)
+        check_ablation(file, mistakes)
+        if not mistakes:
+            check_batches_of_arms(spec, file, trial, mistakes)
     sound = not mistakes
     rules = [*broken_rules(spec, space), *(void_domains(space) if sound else ())] if spec.searched else []
     for rule_path, reason in rules:

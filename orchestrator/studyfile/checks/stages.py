@@ -59,10 +59,8 @@ def check_references(spec: StudySpec, root: Node, space: SearchSpace, mistakes: 
             mistakes.append(Mistake(nearest(root, path).place, show_path(path), message))
 
 
-def check_ablation(spec: StudySpec, node: Node, space: SearchSpace, mistakes: list[Mistake]) -> None:
+def check_ablation(file: AblationFile, mistakes: list[Mistake]) -> None:
     """Check that the design is possible and that all of its arms are valid trials."""
-    assert spec.ablation is not None
-    file = AblationFile(spec.ablation, node, space, spec.searched)
     for check in (_which, _shapes, _extent, _baseline):
         wrong = list(check(file))
         mistakes.extend(wrong)

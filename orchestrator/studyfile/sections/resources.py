@@ -26,7 +26,7 @@ class ResourcesSection(Section):
     of them, on one node; auto: the share that trials of its kind are measured to need, in a short probe before the
     first of each kind."""
     ranks: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Processes that train a trial together, on CPUs; null: one per GPU, else 1."""
+    """Processes that train a trial together, on CPUs, at most one per core; null: one per GPU, else 1."""
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Trials at once; null: as many as fit."""
     retries: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -82,6 +82,9 @@ class ResourcesSection(Section):
         if ranks is not None and gpu and (isinstance(gpu, str) or ranks != max(1, int(gpu))):
             on = gpu if isinstance(gpu, str) else f"{gpu:g}"
             raise ValueError(f"must be left out where there is a GPU, got {ranks} with gpu: {on}; a GPU has one rank")
+        cpu = info.data.get("cpu")
+        if ranks is not None and cpu is not None and not gpu and ranks > max(1, cpu):
+            raise ValueError(f"must be at most cpu ({cpu:g}), got {ranks}; each rank needs a core")
         return ranks
 
 

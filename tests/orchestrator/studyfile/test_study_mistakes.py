@@ -106,12 +106,34 @@ MISTAKES = [
     ({"resources": "{gpu: 4, ranks: 2}"}, "8 resources.ranks: must be left out where there is a GPU, got 2 with gpu: 4; a GPU has one rank"),
     ({"resources": "{ranks: 0}"}, "8 resources.ranks: must be >= 1, got 0"),
     # a batch that ranks cannot share
-    ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: 3}"}, "5 train.batch_size: a batch of 3 is not divided by 2 ranks; 2 or 4 would be (resources)"),
-    ({"resources": "{gpu: 4}", "train": "{epochs: 1, batch_size: {choice: [8, 6]}}"}, "5 train.batch_size: a batch of 6 is not divided by 4 ranks; 4 or 8 would be (resources)"),
-    ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: {int: [2, 6]}}"}, "5 train.batch_size: a batch of 3 is not divided by 2 ranks; 2 or 4 would be (resources)"),
-    ({"resources": "{ranks: 4}", "train": "{choice: [{epochs: 1, batch_size: 4}, {epochs: 2, batch_size: 2}]}"}, "5 train.choice[1].batch_size: a batch of 2 is not divided by 4 ranks; 4 would be (resources)"),
-    ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: arms, arms: {a: {train.batch_size: 5}}}"}, "10 ablation.arms.a.train.batch_size: a batch of 5 is not divided by 2 ranks; 4 or 6 would be (resources)"),
-    ({"resources": "{ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: one_at_a_time, factors: {train.batch_size: [4, 7]}}"}, "10 ablation.factors.train.batch_size: a batch of 7 is not divided by 2 ranks; 6 or 8 would be (resources)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 3}"}, "5 train.batch_size: a batch of 3 is not divided by 2 ranks; 2 or 4 would be (resources.ranks)"),
+    ({"resources": "{gpu: 4}", "train": "{epochs: 1, batch_size: {choice: [8, 6]}}"}, "5 train.batch_size: a batch of 6 is not divided by 4 ranks; 4 or 8 would be (resources.gpu)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: {int: [2, 6]}}"}, "5 train.batch_size: a batch of 3 is not divided by 2 ranks; 2 or 4 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 4}", "train": "{choice: [{epochs: 1, batch_size: 4}, {epochs: 2, batch_size: 2}]}"}, "5 train.choice[1].batch_size: a batch of 2 is not divided by 4 ranks; 4 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: arms, arms: {a: {train.batch_size: 5}}}"}, "10 ablation.arms.a.train.batch_size: a batch of 5 is not divided by 2 ranks; 4 or 6 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 4}", "ablation": "{design: one_at_a_time, factors: {train.batch_size: [4, 7]}}"}, "10 ablation.factors.train.batch_size: a batch of 7 is not divided by 2 ranks; 6 or 8 would be (resources.ranks)"),
+    ({"resources": "{cpu: 1, ranks: 2}"}, "8 resources.ranks: must be at most cpu (1), got 2; each rank needs a core"),
+    ({"resources": "{cpu: 0.5, ranks: 2}"}, "8 resources.ranks: must be at most cpu (0.5), got 2; each rank needs a core"),
+    ({"resources": "{ranks: 2}"}, "8 resources.ranks: must be at most cpu (1), got 2; each rank needs a core"),
+    # micro-batches that do not divide a batch, or that ranks cannot share
+    ({"train": "{epochs: 1, batch_size: 10, accumulate: {int: [1, 5]}}", "search": "{trials: 1, references: [plain]}"}, "5 train.accumulate: must divide train.batch_size (10), got 3"),
+    ({"train": "{epochs: 1, batch_size: {choice: [12, 24]}, accumulate: {int: [2, 12]}}"}, "5 train.accumulate: must divide train.batch_size (12), got 5"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 10, accumulate: 2}"}, "5 train.accumulate: a batch of 10 is not divided by 2 ranks x 2 micro-batches; 8 or 12 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 10, accumulate: {choice: [1, 2, 5]}}"}, "5 train.accumulate: a batch of 10 is not divided by 2 ranks x 2 micro-batches; 8 or 12 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: {choice: [8, 12, 18]}, accumulate: 2}"}, "5 train.accumulate: a batch of 18 is not divided by 2 ranks x 2 micro-batches; 16 or 20 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{choice: [{epochs: 1, batch_size: 12, accumulate: 3}, {epochs: 1, batch_size: 8, accumulate: 8}]}"}, "5 train.choice[1].accumulate: a batch of 8 is not divided by 2 ranks x 8 micro-batches; 16 would be (resources.ranks)"),
+    ({"resources": "{gpu: 4}", "train": "{epochs: 1, batch_size: 8, accumulate: 4}"}, "5 train.accumulate: a batch of 8 is not divided by 4 ranks x 4 micro-batches; 16 would be (resources.gpu)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 8}", "data": "{name: shapes, train_images: 5}"}, "5 train.batch_size: all 5 training images are one batch, which 2 ranks cannot share equally; use fewer ranks or a smaller batch (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 10}", "ablation": "{design: arms, arms: {a: {train.accumulate: 2}}}"}, "10 ablation.arms.a.train.accumulate: train.accumulate: a batch of 10 is not divided by 2 ranks x 2 micro-batches; 8 or 12 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 8, accumulate: 2}", "ablation": "{design: arms, arms: {a: {train.batch_size: 6}}}"}, "10 ablation.arms.a.train.batch_size: train.accumulate: a batch of 6 is not divided by 2 ranks x 2 micro-batches; 4 or 8 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: {choice: [12, 8, 10]}}", "ablation": "{design: arms, arms: {a: {train.accumulate: 2}}}"}, "10 ablation.arms.a.train.accumulate: train.accumulate: a batch of 10 is not divided by 2 ranks x 2 micro-batches; 8 or 12 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 8}", "ablation": "{design: one_at_a_time, factors: {train.accumulate: [1, 2, 8]}}"}, "10 ablation.factors.train.accumulate[2]: train.accumulate: a batch of 8 is not divided by 2 ranks x 8 micro-batches; 16 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 16, accumulate: 2}", "ablation": "{design: factorial, baseline: {train.accumulate: 1, suppression.p_max: 0.5}, factors: {train.batch_size: [4, 16], train.accumulate: [1, 4]}}"}, "10 ablation.factors.train.accumulate: train.accumulate: a batch of 4 is not divided by 2 ranks x 4 micro-batches; 8 would be (resources.ranks)"),
+    ({"resources": "{cpu: 4, ranks: 2}", "train": "{epochs: 1, batch_size: 8}", "ablation": "{design: arms, arms: {a: {data.train_images: 5}}}"}, "10 ablation.arms.a.data.train_images: train.batch_size: all 5 training images are one batch, which 2 ranks cannot share equally; use fewer ranks or a smaller batch (resources.ranks)"),
+    ({"resources": "{gpu: [1]}"}, "8 resources.gpu: expected auto or a number, got a list"),
+    ({"resources": "{gpu: null}"}, "8 resources.gpu: expected auto or a number, got null"),
+    ({"resources": "{gpu: true}"}, "8 resources.gpu: expected auto or a number, got true"),
+    ({"evaluation": "{context: {frames: [1]}}"}, "10 evaluation.context.frames: expected all or a whole number, got a list"),
     ({"resources": "{gpu: atuo}"}, "8 resources.gpu: expected auto or a number, got 'atuo'"),
     ({"search": "{trials: 1, references: [plane]}"}, "7 search.references[0]: unknown 'plane'; one of none, official, official_recalibrated, official_ranks, plain, plain_small, class_weighted, ohem, focal, dice, lovasz, logit_adjusted, rare_class_sampling, rare_copy_paste, block, two_path, dropped_path, full, random_channels, erase, ignore, erase_elsewhere, erase_blocks (did you mean 'plain'?)"),
     ({"search": "{trials: 1, references: [plain, plain]}"}, "7 search.references: lists a reference twice"),
@@ -167,6 +189,27 @@ def test_one_mistake_gives_one_line(complain, lines, mistake):
         assert found[0].startswith(mistake)
     else:
         assert found == [mistake]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"train": "{choice: [{epochs: 1, batch_size: 12, accumulate: 3}, {epochs: 1, batch_size: 8, accumulate: 4}]}"},
+        {"train": "{epochs: 1, batch_size: {int: [12, 60], step: 12}, accumulate: {int: [1, 3]}}"},
+        {"train": "{epochs: 1, batch_size: 8}", "data": "{name: shapes, train_images: 6}"},
+        {
+            "train": "{epochs: 1, batch_size: 8, accumulate: 4}",
+            "ablation": "{design: arms, arms: {a: {train.batch_size: 12, train.accumulate: 3}}}",
+        },
+        {
+            "train": "{epochs: 1, batch_size: 8}",
+            "ablation": "{design: one_at_a_time, factors: {train.batch_size: [8, 6], train.accumulate: [1, 4]}}",
+        },
+    ],
+)
+def test_only_what_meets_in_a_trial_is_judged_together(write, lines):
+    study = load(write(resources="{cpu: 2, ranks: 2}", **lines))
+    assert study.spec.resources.trial_ranks == 2
 
 
 def test_all_mistakes_of_a_file_come_at_once_in_the_order_of_lines(complain):
