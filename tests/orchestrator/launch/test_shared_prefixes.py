@@ -227,7 +227,7 @@ def test_arms_with_other_threads_or_weights_have_prefixes_of_their_own(written: 
     assert key() == same == key("resources.max_concurrent=2")
     others = {
         key("resources.cpu=2"),
-        key("resources.cpu=4", "resources.ranks=4"),
+        key("resources.cpu=2", "resources.ranks=2"),
         key("train.lr=0.1"),
         key("model.init=small"),
         key("evaluation.flip=true"),
