@@ -83,7 +83,8 @@ class ClusterWatch(AbstractContextManager["ClusterWatch"]):
     ) -> None:
         self.is_own = own
         self._resources, self._say, self._told_gone = resources, say, gone
-        self._address = ray.get_runtime_context().gcs_address
+        context = ray.get_runtime_context()
+        self._address, self._here = context.gcs_address, bytes.fromhex(context.get_node_id())
         self._processes = _own_processes()
         self._client = GcsClient(address=self._address)
         self._over = threading.Event()
@@ -139,6 +140,7 @@ class ClusterWatch(AbstractContextManager["ClusterWatch"]):
             problem = self._ended_process()
             try:
                 self._tell(self._look())
+                problem = problem or self._left_behind()
                 answered = time.monotonic()
             except RayError:
                 silence = time.monotonic() - answered
@@ -176,6 +178,11 @@ class ClusterWatch(AbstractContextManager["ClusterWatch"]):
         except OSError:
             return False
         return False
+
+    def _left_behind(self) -> str | None:
+        """Whether the cluster has given this machine up: its workers die one after the other, trials with them."""
+        here = self._known.get(self._here)
+        return None if here is None or here.alive else f"it counts this machine, {here.name}, as lost"
 
     def _ended_process(self) -> str | None:
         """Which of Ray's processes on this machine has ended without which a driver cannot go on."""

@@ -16,7 +16,7 @@ from orchestrator.store.trial_record import Record
 
 ROOT = Path(__file__).parents[2]
 PATHS = (ROOT, ROOT / "tests/orchestrator", ROOT / "tests/cluster")
-PATIENCE_S = 150.0
+PATIENCE_S = 240.0
 """Far beyond what anything here takes."""
 FOR_HEADS = {**QUICK_CHECKS, "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 TOKEN = {"RAY_AUTH_MODE": "token"}
