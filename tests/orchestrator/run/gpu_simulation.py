@@ -91,7 +91,7 @@ class Trials(TrialSource):
         return self._queue.pop(0) if self._queue else None
 
     def withdraw(self, key: str) -> None:
-        raise NotImplementedError
+        self._queue = [planned for planned in self._queue if planned.key != key]
 
 
 @dataclass
