@@ -103,11 +103,6 @@ def money(section: BudgetSection, spent: Spent) -> str:
     return "" if price is None else f" ({spent.gpu_hours * price:.2f} at {price:g} per GPU-hour)"
 
 
-def is_limited(section: BudgetSection) -> bool:
-    """Whether the section limits anything."""
-    return any(limit is not None for limit in (section.gpu_hours, section.hours, section.until))
-
-
 def _evidence(seeds: int, arms: int) -> str:
     if seeds < 1:
         return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.errors import InputError
-from orchestrator.launch.affordable import Wanted, bought, is_limited, limit_lines, money
+from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
 from orchestrator.launch.data_sets import check_data_unchanged
 from orchestrator.launch.forecast import Forecast, forecasts
 from orchestrator.launch.one_launch import Target
@@ -166,7 +166,7 @@ def _say_budget(
 ) -> None:
     """Tell what the budget buys, trials begun earlier counted as if they began anew."""
     section, now = study.spec.budget, time.time()
-    if not is_limited(section):
+    if not section.limits_anything:
         return
     spent = all_spent(store.objects)
     for line in limit_lines(section, spent, now):

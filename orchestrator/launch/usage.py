@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 from rich.table import Table
 
-from orchestrator.launch.affordable import Wanted, bought, is_limited, limit_lines, money
+from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
 from orchestrator.run.budget import Pace
 from orchestrator.store.records import Store
 from orchestrator.store.spending import HOUR_S, Spent
@@ -17,8 +17,7 @@ from orchestrator.studyfile import BudgetSection
 from orchestrator.terminal.formats import duration, figures_table
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY, GPU_POWER
-
-GIB = 2**30
+from trainable.failure import GIB
 
 
 def usage_lines(
@@ -48,7 +47,7 @@ def usage_lines(
     now = time.time()
     yield from (f"budget: {line}" for line in limit_lines(section, spent, now))
     wanted = [one for one in _wanted(spent, records, plans, specification) if one.runs]
-    if is_limited(section) and wanted:
+    if section.limits_anything and wanted:
         paid = bought(section, spent, wanted, gpus=gpus, slots=slots, now=now)
         yield f"what is left buys {', then '.join(map(str, paid))}"
 

@@ -72,10 +72,11 @@ class Budget:
             slots: Trials at a time.
             live: Trials that run.
         """
-        spent, section = self._ledger.spent, self._section
-        pace = Pace.of(spent)
-        if need.trials == 0:
+        section = self._section
+        if need.trials == 0 or not section.limits_anything:
             return None
+        spent = self._ledger.spent
+        pace = Pace.of(spent)
         if pace is None:
             reached = self.over()
             return f"{reached}; {self.missing()}" if reached else None
@@ -107,7 +108,7 @@ class Budget:
                     return
 
         thread = threading.Thread(target=look, name="budget", daemon=True)
-        if self._section != type(self._section)():
+        if self._section.limits_anything:
             thread.start()
         try:
             yield

@@ -16,8 +16,8 @@ from orchestrator.studyfile import Objective
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY
+from trainable.failure import GIB
 
-GIB = 2**30
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
 

@@ -38,6 +38,11 @@ class BudgetSection(Section):
         return until
 
     @property
+    def limits_anything(self) -> bool:
+        """Whether there is a limit; a price is none."""
+        return any(limit is not None for limit in (self.gpu_hours, self.hours, self.until))
+
+    @property
     def ends(self) -> float | None:
         """``until`` in seconds since 1970."""
         return None if self.until is None else moment(self.until)
