@@ -287,6 +287,7 @@ def test_between_two_gradients_the_running_mean_stands_in(make_model: MakeModel)
         make_model(config, 4).double(),
         make_model(config.model_copy(update={"gradient_every": 1}), 4).double(),
     )
+    twin.load_state_dict(model.state_dict())
     plain = [random_batch(seed, 4).images_B3HW for seed in range(5)]
     # copies, because a later step changes the running mean that an earlier one was given
     found, fresh = (
