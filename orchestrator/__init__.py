@@ -17,13 +17,14 @@ name would come and go. Here the module itself can be called, whoever is first: 
 """
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from orchestrator.api.comparing import StudyComparison as StudyComparison
     from orchestrator.api.comparing import compare as compare
     from orchestrator.api.loading import load_study as load_study
@@ -75,7 +76,9 @@ class _CallableModule(ModuleType):
         return _function(self.__name__)(*args, **kwargs)
 
     @property
-    def __signature__(self) -> inspect.Signature:
+    def __signature__(self) -> "Signature":
+        import inspect  # late: every command imports this package
+
         return inspect.signature(_function(self.__name__))
 
     @property

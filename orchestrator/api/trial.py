@@ -94,7 +94,11 @@ class Trial:
     @property
     def best_epoch(self) -> BestEpoch | None:
         """Value and number of the best epoch; biased, as it was chosen for being good, and decides nothing."""
-        return self._record.best_epoch(self.objectives[0])
+        return self.best_epoch_of(self.objectives[0])
+
+    def best_epoch_of(self, objective: Objective) -> BestEpoch | None:
+        """The same for any objective."""
+        return self._record.best_epoch(objective)
 
     @property
     def weights(self) -> str | None:
@@ -103,7 +107,7 @@ class Trial:
         A search keeps the weights of its best trial alone. `load_model` reads them, `predict` uses them.
 
         Raises:
-            InputError: The storage cannot be used.
+            OSError: The storage cannot be used.
         """
         names = self._store.checkpoints(self.key)
         return self._store.path(f"{layout.TrialFiles(self.key).folder}/{names[0]}") if names else None

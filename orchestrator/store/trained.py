@@ -8,15 +8,15 @@ from orchestrator.store.trial_record import Record
 from trainable.config import TrialConfig, read_trial
 
 if TYPE_CHECKING:
-    from trainable.model.segmenter import Segmenter
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network as its trial left it after an epoch."""
 
-    network: "Segmenter"
-    """On the CPU, in training mode as ``build_model`` makes it."""
+    network: "nn.Module"
+    """On the CPU; a ``Segmenter``, or a plain one that was folded."""
     config: TrialConfig
     """The trial; its model section fetches nothing, as all weights are there."""
     epoch: int
@@ -30,6 +30,8 @@ def trained_network(store: Store, record: Record) -> TrainedNetwork | None:
         OSError: the storage cannot be used.
         ModelError: the network can no longer be built.
     """
+    from torch import random
+
     from trainable.model.build import build_model  # late: smp takes seconds to import
     from trainable.train.checkpoint import from_bytes
 
@@ -42,7 +44,8 @@ def trained_network(store: Store, record: Record) -> TrainedNetwork | None:
         suppression = None if epoch <= config.plain_epochs else config.suppression
         section = config.model.model_copy(update={"encoder_weights": None, "weights": None})
         classes = len(weights["classifier.weight"])
-        network = build_model(section, classes, suppression)
+        with random.fork_rng(devices=[]):
+            network = build_model(section, classes, suppression)
         network.load_state_dict(weights)
         return TrainedNetwork(network, config, epoch, classes)
     return None
