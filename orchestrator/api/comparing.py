@@ -1,4 +1,4 @@
-"""Two studies side by side: the best, references and arms by name, settings in which they differ, paired differences."""
+"""Two studies side by side: best, references and arms by name, settings in which they differ, paired differences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -135,9 +135,7 @@ def _rows(one: Study, other: Study, metric: str, obstacle: str | None) -> list[R
     compared = [_compared(row, greater, obstacle) for row in rows]
     tested = [row.p_nominal for row in compared if row.how in ("paired", "unpaired")]
     adjusted = iter(adjusted_by_holm(tested))
-    return [
-        _judged(row, next(adjusted) if row.how in ("paired", "unpaired") else None, greater) for row in compared
-    ]
+    return [_judged(row, next(adjusted) if row.how in ("paired", "unpaired") else None, greater) for row in compared]
 
 
 def _greater(study: Study, metric: str) -> bool:
@@ -174,17 +172,13 @@ def _compared(row: Row, greater: bool, obstacle: str | None) -> Row:
     seeds = sorted(row.first.keys() & row.second.keys())
     if seeds and row.name != BEST:
         values = {"first": row.first, "second": row.second}
-        (paired,) = paired_differences(
-            values, "first", metric=row.metric, greater_is_better=greater, blocks=seeds
-        )
+        (paired,) = paired_differences(values, "first", metric=row.metric, greater_is_better=greater, blocks=seeds)
         return replace(
             row, how="paired", pairs=paired.n, difference=paired.difference, low=paired.low, high=paired.high,
             p_nominal=paired.p,
         )  # fmt: skip
     means = welch(list(row.first.values()), list(row.second.values()))
-    return replace(
-        row, how="unpaired", difference=means.difference, low=means.low, high=means.high, p_nominal=means.p
-    )
+    return replace(row, how="unpaired", difference=means.difference, low=means.low, high=means.high, p_nominal=means.p)
 
 
 def _judged(row: Row, adjusted: float | None, greater: bool) -> Row:
@@ -240,4 +234,3 @@ def _warnings(one: Study, other: Study, obstacle: str | None) -> Iterator[str]:
     for study in (one, other):
         if study.unfinished:
             yield f"{study.name} is unfinished: {len(study.unfinished)} trials without an end"
-

@@ -125,12 +125,12 @@ def _spread(values: Mapping[int, float]) -> tuple[str, str]:
 def as_text(comparison: "StudyComparison", width: int = WIDTH) -> str:
     """Plain text, no line wider than ``width``."""
     stream = StringIO()
-    console = Console(file=stream, width=width, color_system=None)
+    console = Console(file=stream, width=width, color_system=None, force_jupyter=False)
     for line in head_of(comparison):
         console.print(Text(line), soft_wrap=False)
+    console.print()
     for table in tables_of(comparison):
-        console.print()
-        console.print(Text(table.title, style="bold"))
+        console.print(Text(table.title))
         console.print(_rich(table))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 

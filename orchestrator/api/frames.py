@@ -30,7 +30,10 @@ def trial_frame(
     """A row per trial; ``Study.frame`` says which columns."""
     settings = [flatten(trial.config) for trial in trials]
     wanted = _settings(settings, all_settings=all_settings)
-    rows = [_row(trial, {name: own.get(name) for name in wanted}, objectives) for trial, own in zip(trials, settings, strict=True)]
+    rows = [
+        _row(trial, {name: own.get(name) for name in wanted}, objectives)
+        for trial, own in zip(trials, settings, strict=True)
+    ]
     names = dict.fromkeys(["kind", "arm", "block", "seed", "state", "reason", "epochs"])
     names |= dict.fromkeys(sorted({name for row in rows for name in row if name.startswith(PICK)}))
     names |= dict.fromkeys(f"{PARAM}{name}" for name in wanted)

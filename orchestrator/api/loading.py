@@ -5,10 +5,10 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from orchestrator.api.reading import usable
 from orchestrator.api.study import Study, read_study
 from orchestrator.errors import InputError
 from orchestrator.store import layout
-from orchestrator.api.reading import usable
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.records import Store
 

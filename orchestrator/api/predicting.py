@@ -232,8 +232,8 @@ def _kept_nowhere(trial: Trial) -> str:
         return f"it is {trial.state}"
     again = module("trainable", "config.yaml", options={"--export": "model.pt"}, python=PYTHON)
     return (
-        "a search keeps those of its best trial, a comparison keeps none. To have them, train its configuration "
-        f"(`.config`; config.yaml of its run in MLflow) again:  {again}"
+        "a search keeps those of its best trial, a comparison keeps none. To have them, train it again from its "
+        f"configuration (Trial.yaml, or config.yaml of its run in MLflow):  {again}"
     )
 
 

@@ -4,7 +4,7 @@ The directories of the trials tell how each of them stands. Which of them belong
 which arm each is a run of, the last launch has told in the table; trials newer than the table tell it themselves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -77,14 +77,15 @@ def _placed(store: Store, warnings: list[str]) -> Iterator[Record]:
     places = _places(store, warnings)
     written = store.objects.written(layout.TABLE) or 0.0
     for record in store.records():
-        place = places.get(record.key)
-        if place is not None:
-            yield replace(record, planned=replace(record.planned, **place)) if place else record
+        if record.key in places:
+            arm, block = places[record.key]
+            compared = record.planned.kind in STAGES
+            yield replace(record, planned=replace(record.planned, arm=arm, block=block)) if compared else record
         elif not places or (store.last_write(record.key) or 0.0) > written:
             yield record
 
 
-def _places(store: Store, warnings: list[str]) -> Mapping[str, Mapping[str, object]]:
+def _places(store: Store, warnings: list[str]) -> dict[str, tuple[str | None, int | None]]:
     """Arm and block of each trial of the table, by its key; nothing where there is no table that can be read."""
     if not store.objects.is_file(layout.TABLE):
         return {}
@@ -93,11 +94,9 @@ def _places(store: Store, warnings: list[str]) -> Mapping[str, Mapping[str, obje
     except InputError as error:
         warnings.append(str(error))
         return {}
-    names = [name for name in ("arm", "block") if name in heads.column_names]
-    rows: Sequence[Mapping[str, object]] = heads.select(["trial", "kind", *names]).to_pylist()
-    return {
-        str(row["trial"]): {name: row[name] for name in names} if row["kind"] in STAGES else {} for row in rows
-    }
+    names = [name for name in ("trial", "arm", "block") if name in heads.column_names]
+    rows = heads.select(names).to_pylist()
+    return {str(row["trial"]): (row.get("arm"), row.get("block")) for row in rows}
 
 
 def _waiting(record: Record) -> Record:

@@ -1,12 +1,13 @@
-"""Studies run from Python: the launch that ``python -m orchestrator.sweep`` makes, in a process that goes on after it."""
+"""Studies run from Python: the launch that ``python -m orchestrator.sweep`` makes, in a process that goes on."""
 
 import json
 import math
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ Overrides: TypeAlias = Mapping[str, object] | Sequence[str]
 def run(
     spec: str | Path | Mapping[str, object],
     *,
-    set: Overrides = (),  # noqa: A002 - as the command's option is called
+    set: Overrides = (),
     storage: str | Path = STORAGE,
     address: str | None = None,
     max_concurrent: int | None = None,
@@ -70,9 +71,10 @@ def run(
     where = os.fspath(storage)
     with _file_of(spec) as file:
         call = _Call(file, _options(set), where, of_mapping=isinstance(spec, Mapping))
-        study = _read(call)
-        target = _target(address, max_concurrent, retry_failed, wait, until)
-        code = _launch(study, target, call)
+        with _named(call):
+            study = _read(call)
+            target = _target(address, max_concurrent, retry_failed, wait, until)
+            code = _launch(study, target, call)
     store, kept = find_study(study.spec.study, where)
     return read_study(store, kept, exit_code=code)
 
@@ -108,6 +110,17 @@ def _file_of(spec: str | Path | Mapping[str, object]) -> "Iterator[str]":
         path = Path(folder) / "study.yaml"
         path.write_text(write_yaml(_plain(spec)), encoding="utf-8")
         yield str(path)
+
+
+@contextmanager
+def _named(call: _Call) -> "Iterator[None]":
+    """Leave a file out of the mistakes of a study that has none."""
+    try:
+        yield
+    except InputError as error:
+        if not call.of_mapping:
+            raise
+        raise InputError(re.sub(rf"{re.escape(call.file)}:(\d+)? ", "study: ", str(error))) from None
 
 
 def _plain(spec: Mapping[str, object]) -> JsonObject:
@@ -151,8 +164,7 @@ def _read(call: _Call) -> "StudyFile":
     try:
         return load(call.file, call.options, content_of=content_of)
     except ConfigError as error:
-        text = str(error).replace(f"{call.file}:", "study:") if call.of_mapping else str(error)
-        raise InputError(text) from error
+        raise InputError(str(error)) from None
 
 
 def _target(

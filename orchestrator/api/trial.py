@@ -9,12 +9,15 @@ from pydantic import JsonValue
 
 from orchestrator.store import layout
 from orchestrator.store.artifacts import read_picture
-from orchestrator.store.masking import shown_text
+from orchestrator.store.kept_weights import with_kept_weights
+from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from trainable.configfile.node import Scalar
+from trainable.configfile.trees import escaped, write_yaml
 from trainable.evaluate.metrics.best_epoch import BestEpoch
+from trainable.suppression.unused import without_unused
 
 Metrics = Mapping[str, float]
 
@@ -111,6 +114,15 @@ class Trial:
         """
         names = self._store.checkpoints(self.key)
         return self._store.path(f"{layout.TrialFiles(self.key).folder}/{names[0]}") if names else None
+
+    @property
+    def yaml(self) -> str:
+        """Its configuration as a file for ``python -m trainable``, which trains it alone, again.
+
+        ``${NAME}`` stands where the study file named a variable; the reader of the file expands it.
+        """
+        config = without_unused(with_kept_weights(self._store, self._record.planned.config))
+        return write_yaml(shown_config(escaped(config), self._from_env), ascii_only=False)
 
     @cached_property
     def pictures(self) -> Mapping[str, bytes]:

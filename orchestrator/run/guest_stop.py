@@ -1,4 +1,4 @@
-"""A stop for a launch that is a guest in another's process: a notebook, a script, a server. It never ends the process."""
+"""A stop for a launch that is a guest in another's process, such as a notebook. It never ends the process."""
 
 import time
 

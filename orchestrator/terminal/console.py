@@ -53,7 +53,8 @@ class LastingOutput:
 def open_console() -> Console:
     """A console on today's stdout: Ray's own output is led away from it later."""
     out: TextIO = LastingOutput(sys.stdout)  # type: ignore[assignment]  # as much of a TextIO as rich uses
-    return Console(file=out) if sys.stdout.isatty() else Console(file=out, width=PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(file=out, width=width, force_jupyter=False)  # in a notebook plain lines, too
 
 
 def say(console: Console, line: str) -> None:

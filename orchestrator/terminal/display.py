@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
 from typing import Self
 
 from rich.console import Console, Group
@@ -13,8 +15,10 @@ from rich.text import Text
 from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
+from orchestrator.terminal import notebook
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import duration
+from orchestrator.terminal.notebook import NotebookDisplay, notebook_cell
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY
 from trainable.failure import GIB
 
@@ -171,9 +175,16 @@ class LiveDisplay:
         return Group(Text(self._progress.line(), style="bold"), table)
 
 
-def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay:
-    """The live display on a terminal, plain lines elsewhere."""
-    return LiveDisplay(progress, console) if console.is_terminal else PlainDisplay(progress, console)
+def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay | NotebookDisplay:
+    """The live display on a terminal and in a notebook, plain lines elsewhere."""
+    if console.is_terminal:
+        return LiveDisplay(progress, console)
+    cell = notebook_cell()
+    if cell is None:
+        return PlainDisplay(progress, console)
+    paper = Console(file=StringIO(), width=notebook.WIDTH, height=notebook.HEIGHT, force_jupyter=False)
+    ended = partial(ended_line, metric=progress.objective.metric)
+    return NotebookDisplay(LiveDisplay(progress, paper)._render, ended, progress.update, cell)
 
 
 def ended_line(record: Record, metric: str) -> str:

@@ -20,7 +20,7 @@ from trainable.data.errors import DataError
 from trainable.data.files import IMAGE_SUFFIXES, files_below, refusals
 from trainable.data.raster import Raster, open_raster, rgb
 
-Pixels: TypeAlias = npt.NDArray[np.generic]
+Pixels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """uint8 or uint16, [h,w,3], [h,w,4] or [h,w]."""
 LooseImage: TypeAlias = str | Path | Image.Image | Pixels
 """A file, a folder of files, a picture of Pillow's, or pixels."""
@@ -45,16 +45,30 @@ class FittedPicture:
 
 
 def listed(images: Iterable[LooseImage] | LooseImage) -> list[LooseImage]:
-    """The images one by one, each folder as its files in the order of their paths.
+    """The images one by one, each folder as its files in the order of their paths, an array [N,h,w,3] as N images.
 
     Raises:
         DataError: no such file, a folder without an image.
     """
-    several = [images] if isinstance(images, LooseImage) else list(images)
-    return [one for image in several for one in _files(image)]
+    return [one for image in _one_by_one(images) for one in _files(image)]
+
+
+def _one_by_one(images: Iterable[LooseImage] | LooseImage) -> Iterable[LooseImage]:
+    match images:
+        case np.ndarray() if images.ndim == 4:
+            return list(images)
+        case str() | Path() | Image.Image() | np.ndarray():
+            return [images]
+        case Iterable():
+            return images
+        case _:  # whatever it is, it is told below
+            return [images]
 
 
 def _files(image: LooseImage) -> Sequence[LooseImage]:
+    if not isinstance(image, str | Path | Image.Image | np.ndarray):
+        kind = type(image).__name__
+        raise DataError(f"{kind} is no image: give a file, a folder, a picture of Pillow's or an array of numpy's")
     if not isinstance(image, str | Path):
         return [image]
     path = Path(image).expanduser()
@@ -102,10 +116,10 @@ def _of_pixels(pixels: Pixels, name: str) -> Raster:
     wanted = "height x width x 3 of uint8 (0 to 255, RGB)"
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         shape = " x ".join(map(str, pixels.shape))
-        turned = "; transpose(1, 2, 0) turns channels first round" if pixels.shape[:1] == (3,) else ""
+        turned = "; image.transpose(1, 2, 0) moves the channels to the end" if pixels.shape[:1] == (3,) else ""
         raise DataError(f"{name}: an array of {shape}; an image is {wanted}{turned}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        advice = "; values from 0 to 1 times 255, rounded" if np.issubdtype(pixels.dtype, np.floating) else ""
+        advice = "; round(255 * values) where they go from 0 to 1" if np.issubdtype(pixels.dtype, np.floating) else ""
         raise DataError(f"{name}: values of type {pixels.dtype}; an image is {wanted}{advice}")
     if pixels.size == 0:
         raise DataError(f"{name}: has no pixels")

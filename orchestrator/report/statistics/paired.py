@@ -135,7 +135,7 @@ def _comparison(
 
 
 def adjusted_by_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """p values of comparisons made together, adjusted; one that has none stays in the family as if it were 1."""
+    """P values of comparisons made together, adjusted; one that has none stays in the family as if it were 1."""
     if not ps:
         return []
     adjusted = multipletests([1.0 if p is None else p for p in ps], method="holm")[1]
