@@ -11,6 +11,9 @@ from orchestrator.store.addresses import redacted
 PYTHON = "python"
 """In files, which travel to other machines; on a terminal `interpreter` names the one that runs."""
 
+CALL = "the same call of orchestrator.run"
+"""What continues a study that was given as a mapping: there is no file to name in a command."""
+
 
 def interpreter() -> str:
     """``python`` where that is the interpreter that runs, else its path: a virtual environment need not be active."""
@@ -50,6 +53,11 @@ def again(arguments: Sequence[str]) -> str:
     options = [word for word in options if not word.startswith("--until=")]
     files = [f"./{word}" if word.startswith("-") else word for word in arguments[end + 1 :]]
     return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
+
+
+def retrying(command: str) -> str:
+    """What runs failed trials again, from what continues the launch: a command line, or a call without a file."""
+    return f"{command} with retry_failed=True" if command == CALL else f"{command} --retry-failed"
 
 
 def shown_address(address: str) -> str:
