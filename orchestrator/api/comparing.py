@@ -9,7 +9,6 @@ from orchestrator.api.loading import load_study
 from orchestrator.api.study import Study
 from orchestrator.api.trial import Trial
 from orchestrator.errors import InputError
-from orchestrator.report.sections.comparison_results import ALPHA
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
@@ -182,6 +181,8 @@ def _compared(row: Row, greater: bool, obstacle: str | None) -> Row:
 
 
 def _judged(row: Row, adjusted: float | None, greater: bool) -> Row:
+    from orchestrator.report.sections.comparison_results import ALPHA
+
     if row.difference is None:
         return row
     if row.p_nominal is None:
