@@ -12,6 +12,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from orchestrator.terminal.notebook import in_notebook
+
 PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
 SILENCE_S = 1.0
@@ -53,8 +55,9 @@ class LastingOutput:
 def open_console() -> Console:
     """A console on today's stdout: Ray's own output is led away from it later."""
     out: TextIO = LastingOutput(sys.stdout)  # type: ignore[assignment]  # as much of a TextIO as rich uses
-    width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(file=out, width=width, force_jupyter=False)  # in a notebook plain lines, too
+    plain = in_notebook() or not sys.stdout.isatty()  # a notebook's stdout calls itself a terminal, and is none
+    width, terminal = (PLAIN_WIDTH, False) if plain else (None, None)
+    return Console(file=out, width=width, force_terminal=terminal, force_jupyter=False)
 
 
 def say(console: Console, line: str) -> None:
