@@ -64,8 +64,11 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
 
         return run_weights.content_of(options.storage, reference, name, uri)
 
-    study = load(options.spec, options.set, content_of=content_of)
-    from orchestrator.launch.one_launch import Target, launch
+    from orchestrator.terminal.console import announced, open_console  # late: as the file's mistakes come first
+
+    with announced(open_console(), f"Reading {options.spec}"):
+        study = load(options.spec, options.set, content_of=content_of)
+        from orchestrator.launch.one_launch import Target, launch
 
     stop.bounded = options.until is not None
     target = Target(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,13 +13,16 @@ from rich.console import Console
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
+from orchestrator.launch.findings import findings_of
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import keep_retried
+from orchestrator.launch.notices import EndNotice, end_told
 from orchestrator.launch.open_study import OpenStudy, open_history
+from orchestrator.launch.page_notice import PageNotice
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
-from orchestrator.launch.results import Places, written_results
+from orchestrator.launch.results import Places, shown_record, written_results
 from orchestrator.launch.rounds import Round
 from orchestrator.run.limits import Limits
 from orchestrator.run.stop import Stop
@@ -28,7 +31,7 @@ from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.console import announced, open_console, say
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
@@ -85,16 +88,22 @@ def launch(study: Study, *, storage: str, target: Target, command: str, stop: St
         KeyboardInterrupt: A signal asked to stop before the first trial.
         TryAgain: Another moment may allow it.
     """
-    with stop or Stop(command) as owner:
-        return _launch(study, storage, target, command, owner)
+    with stop or Stop(command) as owner, end_told(study, owner, command) as notice:
+        code = _launch(study, storage, target, command, owner, notice)
+        notice.send(code)
+        return code
 
 
-def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop) -> int:
+def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop, notice: EndNotice) -> int:
     began = time.monotonic()
     console = open_console()
     stop.say = partial(say, console)
-    store = open_store(study, storage)
-    if (warning := check_tracking(study)) is not None:
+    notice.check()
+    with announced(console, f"Opening {storage}"):
+        store = open_store(study, storage)
+    with announced(console, "Asking MLflow whether it answers"):
+        warning = check_tracking(study)
+    if warning is not None:
         say(console, warning)
     with refusals(storage):
         prepared = store.read_study() is None or (target.wait and holder(store.objects) is not None)
@@ -105,18 +114,23 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
             silent = wait_until_free(store.objects, stop.say, wait=target.wait)
             with suppress(StudyHeldError), stop.shielded(lease(store.objects, stop.say, silent)) as release:
                 stop.lastly(release)
-                opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
-                ended = _run_what_is_left(opened, storage, target, prepared=prepared)
-    results = ended.results
-    print_summary(console, study, ended.records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
+                with announced(console, "Reading what earlier launches left"):
+                    opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
+                ended = _run_what_is_left(opened, storage, target, notice, prepared=prepared)
+    results, seconds, findings = ended.results, time.monotonic() - began, findings_of(opened, command)
+    records = [shown_record(opened, record) for record in ended.records]
+    print_summary(console, study, records, opened.stages.plans, seconds=seconds, results=results, findings=findings)
+    problem = stop.why or ended.outcome.problem
+    notice.take(records, results, findings.answers, problem=problem, seconds=seconds)
     if ended.missing:
         say(console, ended.missing)
     return _exit_code(ended.outcome, ended.runs, console, command, stop)
 
 
-def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, *, prepared: bool) -> Ended:
+def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: EndNotice, *, prepared: bool) -> Ended:
     """Run the trials that are left, and write down what came of them."""
     first_round = opened.stages.next()
+    notice.due = first_round is not None
     if first_round is not None and not prepared:
         prepare(opened.study, opened.console)
     outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
@@ -124,8 +138,10 @@ def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, *, prepar
     outcome = outcome.disturbed_by(trouble) if trouble else outcome
     outcome, results = _write_results(opened, records, outcome)
     runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
-    missing = _finish_tracking(opened, runs, outcome)
-    page = outcome.tracker.page if outcome.tracker else noted_page(opened.store, opened.study.spec.tracking)
+    with announced(opened.console, "Sending MLflow what is left"):
+        missing = _finish_tracking(opened, runs, outcome)
+    page = outcome.tracker.page if outcome.tracker else None
+    page = page or noted_page(opened.store, opened.study.spec.tracking)
     return Ended(outcome, records, runs, {**results, "page": page}, missing)
 
 
@@ -158,21 +174,25 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources, opened.stop) as watch:
+    with cluster(target.address, resources, opened.stop, partial(announced, opened.console)) as watch:
         from orchestrator.run.nodes import check_nodes, wait_for_a_node
         from orchestrator.run.tuner import run
 
-        check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
+        with announced(opened.console, "Asking the nodes of the cluster whether they see the storage"):
+            check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
         if not opened.console.is_terminal:  # whoever reads a log cannot see the display
             say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
-        wait_for_a_node(watch, resources, opened.stop.say)
-        _keep_study(opened)
-        tracker = _tracker(opened)
+        with announced(opened.console, "Waiting for a node that holds a trial"):
+            wait_for_a_node(watch, resources, opened.stop.say)
+        with announced(opened.console, "Writing down what is about to run, with fingerprints of the data"):
+            _keep_study(opened)
+        tracker, known = _tracker(opened), noted_page(store, settings)
         measured = settings.measures_machine(resources)
         machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
         execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
         opened.stop.settle()
-        with limits.watched(opened.stop, resources.stop_grace_s):
+        page = PageNotice(store, tracker, known, opened.stop.say)
+        with closing(page), limits.watched(opened.stop, resources.stop_grace_s):
             return run_rounds(opened, first_round, tracker, limits, watch, execute)
 
 
@@ -201,7 +221,7 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
-    note_tracking(store, tracking_uri(settings.uri), complete=False)
+    note_tracking(store, tracking_uri(settings.uri), complete=False, page=noted_page(store, settings))
     info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
     tracker = Tracker(tracking_uri(settings.uri), info)
     opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))

@@ -6,8 +6,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -41,8 +41,19 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterator[ClusterWatch]:
+def cluster(
+    text: str | None,
+    resources: ResourcesSection,
+    stop: Stop,
+    announced: Callable[[str], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[ClusterWatch]:
     """A connection to the Ray cluster that ``--address`` or this job names, or a Ray of our own on this machine.
+
+    Args:
+        text: The cluster; None is that of this job, else a Ray of our own.
+        resources: What each trial occupies.
+        stop: Owns the signals, and shows the user what is begun.
+        announced: Shows the user that something is still being done, for as long as it lasts.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
@@ -56,13 +67,15 @@ def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterat
     address = Address.of(text)
     stop.say(f"Joining the Ray cluster of {address}" if address else "Starting Ray")
     if address:
-        check_answers(address)
+        with announced(f"Waiting for the Ray cluster of {address} to answer"):
+            check_answers(address)
     Thread(target=import_module, args=["ray.tune"], daemon=True).start()  # ray.init mostly waits
     # Ray prints what becomes of workers to stdout, in colours even without a terminal; the session tells it too.
     with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
         end_own = _nothing
         try:
-            _start(address, folder, stop)
+            with announced("Waiting for Ray"):
+                _start(address, folder, stop)
             if address is None:
                 end_own = partial(_end_processes, _raylet())
                 stop.lastly(end_own)

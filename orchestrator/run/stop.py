@@ -91,6 +91,11 @@ class Stop(AbstractContextManager["Stop"]):
         return self.why is not None
 
     @property
+    def asked_s(self) -> float:
+        """Seconds since the launch was asked to stop; negative where it was not."""
+        return time.monotonic() - self._asked
+
+    @property
     def exit_code(self) -> int | None:
         """130 for Ctrl-C, 143 for any other signal, what `ask` was given, None where nobody asked."""
         return NO_PROGRESS if self._stuck else self._code

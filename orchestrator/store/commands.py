@@ -52,6 +52,11 @@ def again(arguments: Sequence[str]) -> str:
     return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
 
 
+def with_option(command: str, option: str, value: str) -> str:
+    """A command line that `again` made, with one more option."""
+    return f"{command} {option} {quoted(value)}"
+
+
 def shown_address(address: str) -> str:
     """An address without its secrets; a path as it is."""
     return redacted(address) if "://" in address else address

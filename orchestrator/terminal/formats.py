@@ -1,5 +1,6 @@
 """How figures, picks and tables are written for people."""
 
+import re
 from collections.abc import Iterable
 
 from rich.box import SIMPLE
@@ -20,6 +21,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def seconds_in_short(seconds: float) -> str:
+    """Seconds with a digit behind the point where they are few: ``0.8 s``, ``3 min 20 s``."""
+    return f"{seconds:.1f} s" if seconds < 99.95 else duration(seconds)
+
+
 def number(value: float | None) -> str:
     """A metric in four digits; a dash for none."""
     return "-" if value is None else f"{value:.4f}"
@@ -33,6 +39,16 @@ def best_epoch(best: BestEpoch | None) -> str:
 def picks(planned: Planned) -> str:
     """What was picked for a trial: ``train.lr=0.01, model.arch=fpn``; empty where nothing is searched."""
     return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
+
+
+def folded(name: str, width: int) -> str:
+    """A name in lines, broken behind its ``/``, ``_``, ``-`` and ``.`` alone."""
+    lines = [""]
+    for part in re.findall(r"[^/_.\s-]*[/_.\s-]|[^/_.\s-]+", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def figures_table(title: str, columns: Iterable[str]) -> Table:
