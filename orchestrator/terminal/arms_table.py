@@ -17,7 +17,7 @@ from trainable.evaluate.metrics.best_epoch import best_epoch_label
 
 MOST_ARMS = 40
 """Arms that a terminal shows; the report shows all."""
-HEAD, NAME, NARROW_NAME = 12, 30, 16
+HEAD, NAME, NARROW_NAME = 12, 20, 14
 """Columns of a metric's name above its values, of an arm's name, and of that on a narrow terminal."""
 WIDE = 100
 """Columns from which on everything stands on one line."""
@@ -52,13 +52,14 @@ def arms_table(
 ) -> Table:
     """A row per arm: mean and standard deviation over its seeds, mean difference over the pairs with the baseline.
 
-    Then the interval and the adjusted p of the difference as far as they are known, and mean and difference of the
-    runs' best epochs where there is room.
+    Then the interval and the adjusted p of the difference as far as they are known. Deviation and best epochs where
+    there is room.
     """
     label = best_epoch_label(greater=objective.mode == "max")
-    heads = [folded(f"{objective.metric} {arrow(objective)}", HEAD), "sd", "n", "difference"]
+    roomy = width >= WIDE or not judged
+    heads = [folded(f"{objective.metric} {arrow(objective)}", HEAD), *(["sd"] if roomy else []), "n", "difference"]
     heads += ["95 % interval", "adjusted p"] if judged else []
-    heads += [f"{label} (difference)"] if width >= WIDE or not judged else []
+    heads += [f"{label} (difference)"] if roomy else []
     table = figures_table("arm", heads)
     values = block_values(records, plan, lambda record: record.last(objective.metric))
     best = block_values(records, plan, lambda record: record.best_value(objective))
@@ -66,7 +67,7 @@ def arms_table(
         runs = values[name]
         sd = stdev(runs.values()) if len(runs) > 1 else None
         difference, of_best = _difference(values, plan.baseline, name), _difference(best, plan.baseline, name)
-        cells = [number(_mean(runs)), number(sd), str(len(runs)), difference]
+        cells = [number(_mean(runs)), *([number(sd)] if roomy else []), str(len(runs)), difference]
         if judged:
             own = judged.get(name)
             cells += [own.interval, own.probability] if own else ["-", "-"]

@@ -44,7 +44,7 @@ def picks(planned: Planned) -> str:
 def folded(name: str, width: int) -> str:
     """A name in lines, broken behind its ``/``, ``_``, ``-`` and ``.`` alone."""
     lines = [""]
-    for part in re.findall(r"[^/_.\s-]*[/_.\s-]|[^/_.\s-]+", name):
+    for part in re.findall(r"[^/_.\s-]*(?:[/_.-]|\s(?!.$))|[^/_.-]+", name):  # an arrow stays with its name
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines.append("")
         lines[-1] += part

@@ -43,7 +43,7 @@ def leaders_table(
     figures = _figures(objectives, trials, None if several or not leaders else leaders[0])
     heads = [_head(record, "best: " if record in leaders and not several else "") for record in trials]
     room = NAME if several else max(NAME, width - COLUMN * len(trials) - 2)
-    figures = [(folded(name, room), row) for name, row in figures]
+    figures = [(folded(name, room) if "/" in name else name, row) for name, row in figures]  # words wrap by themselves
     names, cells = zip(*figures, strict=True)
     table = figures_table("Pareto front" if several else "", names if several else heads)
     for head, row in zip(heads, zip(*cells, strict=True), strict=True) if several else figures:
