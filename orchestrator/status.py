@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from statistics import fmean
 
 from rich.box import SIMPLE
@@ -18,6 +19,7 @@ from rich.text import Text
 from orchestrator.errors import InputError
 from orchestrator.launch.plan_changes import registered_plan
 from orchestrator.launch.usage import nodes_table, usage_lines
+from orchestrator.store import layout
 from orchestrator.store.addresses import storage_errors
 from orchestrator.store.holder import Holder
 from orchestrator.store.lease import holder
@@ -25,11 +27,13 @@ from orchestrator.store.ranking import block_values
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.spending import all_spent
 from orchestrator.store.stage_plan import STAGES, StagePlan
+from orchestrator.store.tracking_note import page_of
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, objectives_of
 from orchestrator.terminal.console import open_console
 from orchestrator.terminal.formats import best_epoch, figures_table, number
 from orchestrator.terminal.options import add_study
+from orchestrator.tracking.destination import tracked_at, where_runs_are
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
 
@@ -80,9 +84,20 @@ def _state(store: Store, records: Sequence[Record], specification: JsonObject, l
     live = [record for record in records if launch and record.state is State.RUNNING]
     spent = all_spent(store.objects, lines)
     lines += usage_lines(spent, records, plans, specification, slots=len(live) or 1)
+    lines += _pages(store, specification)
     if (nodes := nodes_table(store, spent, live)) is not None:
         tables.append(nodes)
     return Group(*map(Text, lines), _table(store, records, objective, alive=launch is not None), *tables)
+
+
+def _pages(store: Store, specification: JsonObject) -> list[str]:
+    """Where MLflow and the report show the study, and how to serve MLflow's pages."""
+    lines = [f"report  {store.path(name)}" for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
+    with suppress(InputError):  # the address names an environment variable that this shell does not have
+        uri, _ = tracked_at(specification)
+        if uri is not None and (page := page_of(store.objects)) is not None:
+            lines += [f"runs    {where_runs_are(uri)}", f"page    {page}"]
+    return lines
 
 
 def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:

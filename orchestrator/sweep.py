@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError, TryAgain
 from orchestrator.run.stop import Stop
-from orchestrator.store.commands import again
+from orchestrator.store.commands import again, is_dry
 from orchestrator.terminal.options import add_storage, count
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def _main(arguments: Sequence[str], stop: Stop) -> int:
     except (KeyboardInterrupt, Exception) as error:
         stop.settle()
         if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
-            line = f"{stop.end_in_words}; nothing that finished is lost. Continue with:  {again(arguments)}"
-            print(line, file=sys.stderr)
+            kept = f"nothing that finished is lost. Continue with:  {again(arguments)}"
+            dry = "nothing was started and nothing was written."
+            print(f"{stop.end_in_words}; {dry if is_dry(arguments) else kept}", file=sys.stderr)
             return stop.exit_code
         if not isinstance(error, InputError | TryAgain):
             raise

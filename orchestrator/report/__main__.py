@@ -12,7 +12,8 @@ from orchestrator.errors import InputError
 from orchestrator.report.build import FORMATS, write_report
 from orchestrator.report.pages.document import Format
 from orchestrator.store.addresses import storage_errors
-from orchestrator.store.records import open_study
+from orchestrator.store.records import Store, open_study
+from orchestrator.store.tracking_note import page_of
 from orchestrator.terminal.options import add_study
 
 
@@ -20,11 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        written = _write(options)
+        store, written = _write(options)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(address for address in written if "/figures/" not in address and "/tables/" not in address))
+    if (page := page_of(store.objects)) is not None:
+        print(f"MLflow's page: {page}")
     return 0
 
 
@@ -49,8 +52,8 @@ def _formats(text: str) -> list[Format]:
     return formats
 
 
-def _write(options: argparse.Namespace) -> list[str]:
-    """Write the report.
+def _write(options: argparse.Namespace) -> tuple[Store, list[str]]:
+    """Write the report; returns the study's directory, and what was written.
 
     Raises:
         InputError: bad input, or a storage or folder that cannot be used.
@@ -62,7 +65,7 @@ def _write(options: argparse.Namespace) -> list[str]:
     metrics = [name for text in options.metric or () for name in text.split(",") if name]
     store, _ = open_study(options.storage, options.study)
     with storage_errors(f"--out {options.out}" if options.out else f"--storage {options.storage}"):
-        return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
+        return store, write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
 
 
 if __name__ == "__main__":

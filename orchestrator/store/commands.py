@@ -43,7 +43,7 @@ def again(arguments: Sequence[str]) -> str:
     A dry run's becomes that of the launch, and a time that will be over is left out.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = [word for word in arguments[:end] if not (word.startswith("--d") and "--dry-run".startswith(word))]
+    options = [word for word in arguments[:end] if not _asks_dry(word)]
     while "--until" in options:
         place = options.index("--until")
         del options[place : place + 2]
@@ -55,6 +55,16 @@ def again(arguments: Sequence[str]) -> str:
 def with_option(command: str, option: str, value: str) -> str:
     """A command line that `again` made, with one more option."""
     return f"{command} {option} {quoted(value)}"
+
+
+def is_dry(arguments: Sequence[str]) -> bool:
+    """Whether the command line of a launch asks for a dry run."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return any(_asks_dry(word) for word in arguments[:end])
+
+
+def _asks_dry(word: str) -> bool:
+    return word.startswith("--d") and "--dry-run".startswith(word)
 
 
 def shown_address(address: str) -> str:
