@@ -27,6 +27,7 @@ from orchestrator.store.artifacts import (
     read_reliance,
     read_weight_cosines,
 )
+from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
@@ -198,7 +199,11 @@ def read_results(store: Store) -> Results:
         OSError: the storage cannot be used.
     """
     kept = store.launched_study()
-    table = _read_table(store)
+    return results_of(store, kept, read_table(store))
+
+
+def results_of(store: Store, kept: KeptStudy, table: pa.Table) -> Results:
+    """The same from a table at hand, its rows sorted by trial and epoch; raises as ``read_results``."""
     try:
         read = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
     except DamagedError as error:
@@ -225,7 +230,8 @@ def natural(key: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
 
 
-def _read_table(store: Store) -> pa.Table:
+def read_table(store: Store) -> pa.Table:
+    """The table of a study, sorted by trial and epoch; raises as ``read_results``."""
     address = store.path(layout.TABLE)
     content = store.objects.read(layout.TABLE)
     if content is None:
@@ -236,14 +242,18 @@ def _read_table(store: Store) -> pa.Table:
         reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
     try:
-        return _shaped(table).sort_by([("trial", "ascending"), ("epoch", "ascending")])
+        return shaped(table)
     except (pa.ArrowException, ValueError) as error:
         reason = one_line(error)[:200]
         raise InputError(f"{address}: no table of results ({reason}); the same launch again writes it anew") from error
 
 
-def _shaped(table: pa.Table) -> pa.Table:
-    """The table with the types of its head as this version writes them; raises ValueError where it is none."""
+def shaped(table: pa.Table) -> pa.Table:
+    """The table, sorted by trial and epoch, with the types of its head as this version writes them.
+
+    Raises:
+        ValueError: it is no such table.
+    """
     if repeated := [name for name, times in Counter(table.column_names).items() if times > 1]:
         raise ValueError(f"it has the column {repeated[0]} twice")
     missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
@@ -257,7 +267,7 @@ def _shaped(table: pa.Table) -> pa.Table:
     for name, known in (("state", list(State)), ("kind", get_args(Kind))):
         if wrong := set(table.column(name).to_pylist()) - set(known):
             raise ValueError(f"{name} {min(wrong)!r} is none of {', '.join(known)}")
-    return table
+    return table.sort_by([("trial", "ascending"), ("epoch", "ascending")])
 
 
 def _runs(table: pa.Table) -> Iterator[Run]:

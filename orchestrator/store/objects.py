@@ -70,6 +70,12 @@ class Objects:
         """When each object of a folder was last written, in seconds since 1970."""
         return [info.mtime.timestamp() for info in self._listed(folder) if info.mtime is not None]
 
+    def written(self, name: str) -> float | None:
+        """When an object was last written, in seconds since 1970; None where there is none."""
+        with self._door(name):
+            info = self._fs.get_file_info(f"{self._root}/{name}")
+        return info.mtime.timestamp() if info.type == arrow_fs.FileType.File and info.mtime is not None else None
+
     def read(self, name: str) -> bytes | None:
         """Content of an object; None where there is none."""
         with self._door(name):

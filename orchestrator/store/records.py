@@ -76,12 +76,13 @@ class Store:
         """Read the same of a study that must be there; raises InputError too where it is not."""
         kept = self.read_study()
         if kept is None:
-            names = ", ".join(self._studies_beside())
+            names = ", ".join(self.studies_beside())
             message = "no study there; --storage names the folder of the studies"
             raise InputError(f"{self.address}: {message}{f', which holds {names}' if names else ''}")
         return kept
 
-    def _studies_beside(self) -> list[str]:
+    def studies_beside(self) -> list[str]:
+        """Names of the studies in the same storage, of its first entries."""
         beside = Objects(self.storage)
         return [name for name in beside.names("")[:MOST_LISTED] if beside.is_file(f"{name}/{layout.STUDY}")]
 

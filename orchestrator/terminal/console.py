@@ -65,7 +65,8 @@ def open_console() -> Console:
     if _console and _console[0][0] is sys.stdout:
         return _console[0][1]
     out: TextIO = LastingOutput(sys.stdout)  # type: ignore[assignment]  # as much of a TextIO as rich uses
-    console = Console(file=out) if sys.stdout.isatty() else Console(file=out, width=PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    console = Console(file=out, width=width, force_jupyter=False)  # in a notebook plain lines, too
     _console[:] = [(sys.stdout, console)]
     return console
 

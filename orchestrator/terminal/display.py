@@ -2,6 +2,8 @@
 
 import threading
 import time
+from functools import partial
+from io import StringIO
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -10,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.store.trial_record import Record, State
+from orchestrator.terminal import notebook
 from orchestrator.terminal.console import HEARTBEAT_S, say
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.live_frame import live_region
+from orchestrator.terminal.notebook import NotebookDisplay, notebook_cell
 from orchestrator.terminal.progress import Progress
 from orchestrator.terminal.trial_table import running_table, tries
 
@@ -116,9 +120,16 @@ def _bar(progress: Progress) -> Table:
     return row
 
 
-def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay:
-    """The live display on a terminal, plain lines elsewhere."""
-    return LiveDisplay(progress, console) if console.is_terminal else PlainDisplay(progress, console)
+def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay | NotebookDisplay:
+    """The live display on a terminal and in a notebook, plain lines elsewhere."""
+    if console.is_terminal:
+        return LiveDisplay(progress, console)
+    cell = notebook_cell()
+    if cell is None:
+        return PlainDisplay(progress, console)
+    paper = Console(file=StringIO(), width=notebook.WIDTH, height=notebook.HEIGHT, force_jupyter=False)
+    ended = partial(ended_line, progress=progress)
+    return NotebookDisplay(LiveDisplay(progress, paper)._render, ended, progress.update, cell)
 
 
 def ended_line(record: Record, progress: Progress) -> str:

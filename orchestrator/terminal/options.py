@@ -10,11 +10,9 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
-def add_storage(parser: argparse.ArgumentParser) -> None:
-    """Add ``--storage``."""
-    parser.add_argument(
-        "--storage", default="studies", metavar="DIR", help="folder of the studies (default: %(default)s)"
-    )
+def add_storage(parser: argparse.ArgumentParser, default: str | None = "studies") -> None:
+    """Add ``--storage``; a default of None tells a study's name from its directory."""
+    parser.add_argument("--storage", default=default, metavar="DIR", help="folder of the studies (default: studies)")
 
 
 def count(text: str) -> int:

@@ -12,7 +12,16 @@ import numpy as np
 from PIL import Image
 
 from trainable.data.classes import IGNORE_INDEX, class_map
-from trainable.data.config import CamVidData, CityscapesData, FileData, FolderData, Size, VocData
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FileData,
+    FolderData,
+    ShapesData,
+    Size,
+    VocData,
+)
 from trainable.data.errors import DataError
 from trainable.data.layout import Pair
 from trainable.data.masks import MaskReader, Palette
@@ -72,22 +81,41 @@ class Decoder:
             pixels = "" if mask.raster.orientation > 1 else " pixels"
             size = f"{mask.raster.size}{pixels}"
             raise DataError(f"{pair.label}: {size}, but its image {pair.image.name} has {raster.size}")
-        height, width = self._fitted(image.height, image.width)
-        pixels_hw3 = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        image_3HW, (height, width) = fitted_image(image, self.size, keep_aspect=self.keep_aspect)
         ids_hw = mask.table[np.asarray(mask.indices.resize((width, height), Image.Resampling.NEAREST))]
-        image_3HW = np.empty((3, *self.size), dtype=np.uint8)
-        image_3HW[:] = np.array(PADDING_COLOUR, dtype=np.uint8)[:, None, None]
-        image_3HW[:, :height, :width] = pixels_hw3.transpose(2, 0, 1)
         label_HW = np.full(self.size, IGNORE_INDEX, dtype=np.uint8)
         label_HW[:height, :width] = ids_hw
         return Frame(image_3HW, label_HW, remarks, mask.palette)
 
-    def _fitted(self, height: int, width: int) -> Size:
-        """(height, width) to which a frame is scaled."""
-        if not self.keep_aspect:
-            return self.size
-        scale = min(self.size[0] / height, self.size[1] / width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+
+def fitted_image(image: Image.Image, size: Size, *, keep_aspect: bool) -> tuple[Bytes, Size]:
+    """An RGB picture as the network sees it.
+
+    Args:
+        image: The picture, upright.
+        size: (height, width) of the network's frames.
+        keep_aspect: Whether it keeps its aspect, padded at the right and the bottom.
+
+    Returns:
+        The frame [3,H,W], and the (height, width) of the picture in it, from the upper left corner.
+    """
+    height, width = _fitted(image.height, image.width, size) if keep_aspect else size
+    pixels_hw3 = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    image_3HW = np.empty((3, *size), dtype=np.uint8)
+    image_3HW[:] = np.array(PADDING_COLOUR, dtype=np.uint8)[:, None, None]
+    image_3HW[:, :height, :width] = pixels_hw3.transpose(2, 0, 1)
+    return image_3HW, (height, width)
+
+
+def _fitted(height: int, width: int, size: Size) -> Size:
+    """(height, width) to which a frame is scaled to fit."""
+    scale = min(size[0] / height, size[1] / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def keeps_aspect(data: DataConfig) -> bool:
+    """Whether the frames of a data set are padded, not stretched; built-in scenes have one shape."""
+    return isinstance(data, ShapesData) or _keeps_aspect(data)
 
 
 def _keeps_aspect(data: FileData) -> bool:

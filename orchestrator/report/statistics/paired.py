@@ -134,6 +134,14 @@ def _comparison(
     )
 
 
+def adjusted_by_holm(ps: Sequence[float | None]) -> list[float | None]:
+    """P values of comparisons made together, adjusted; one that has none stays in the family as if it were 1."""
+    if not ps:
+        return []
+    adjusted = multipletests([1.0 if p is None else p for p in ps], method="holm")[1]
+    return [None if p is None else float(value) for p, value in zip(ps, adjusted, strict=True)]
+
+
 def _adjusted(comparisons: Sequence[PairedDifference], method: Literal["holm", "fdr_bh"]) -> list[PairedDifference]:
     """The comparisons with p adjusted over all of them; one without p stays in the family as if p were 1."""
     if not comparisons:
