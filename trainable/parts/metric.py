@@ -9,15 +9,14 @@ from trainable.parts.facts import ClassFacts
 
 
 class Metric(ABC):
-    """Listed in ``evaluation.metrics``; reported as ``val/NAME``, the class's name in lower_case (`metric_name`).
+    """Listed in ``evaluation.metrics``; reported as ``val/NAME``, the class's name in lower case: ``val/rare_recall``
+    of a class ``RareRecall``. Further keys of its section are the constructor's arguments, all but ``mode``, which says
+    whether larger values are better (max, the default) or smaller ones.
 
     A metric is a sum over the images, and a number made of the sum: so it is the same on one process and on several.
 
     Shapes: B batch, C classes, H W frame.
     """
-
-    greater_is_better: bool = True
-    """For whoever reads its name; an objective says its own ``mode``."""
 
     def begin(self, facts: ClassFacts) -> None:  # noqa: B027  # may be left as it is
         """Called once for each evaluation, before ``measure``."""
