@@ -32,7 +32,8 @@ class OwnPart(Section):
     def _with_code(cls, tree: object) -> object:
         if not isinstance(tree, dict):
             return tree
-        tree = {key: as_json(value) for key, value in tree.items()}
+        known = cls.model_fields
+        tree = {key: as_tuples(value) if key in known else as_json(value) for key, value in tree.items()}
         name = tree.get("name")
         if isinstance(name, str) and not NAME.fullmatch(name):
             raise ValueError(f"a part of your own is module:Class, as my_parts:Gate; got '{name}'")
@@ -75,8 +76,15 @@ BUILT_IN_OR_OWN = Discriminator(kind_of)
 """Tells the built-in parts (``Tag(BUILT_IN)``) from `OwnMember`."""
 
 
+def as_tuples(value: Any) -> Any:
+    """JSON's lists as tuples: behind a validator of its own, pydantic no longer knows that the input was JSON."""
+    if isinstance(value, dict):
+        return {key: as_tuples(child) for key, child in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
 def as_json(value: Any) -> JsonValue:
-    """Tuples as the lists that they were: behind a validator of its own, pydantic no longer knows JSON's."""
+    """Such tuples as the lists that they were."""
     if isinstance(value, dict):
         return {key: as_json(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
