@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 from importlib import import_module
@@ -41,8 +41,12 @@ _RAY_ENVIRONMENT = {
 
 
 @contextmanager
-def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterator[ClusterWatch]:
+def cluster(
+    text: str | None, resources: ResourcesSection, stop: Stop, modules: Sequence[str] = ()
+) -> Iterator[ClusterWatch]:
     """A connection to the Ray cluster that ``--address`` or this job names, or a Ray of our own on this machine.
+
+    ``modules`` are folders and files of Python modules that travel to every worker.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
@@ -62,7 +66,7 @@ def cluster(text: str | None, resources: ResourcesSection, stop: Stop) -> Iterat
     with nullcontext() if address else ray_folder(stop.say) as folder, redirect_stdout(io.StringIO()):
         end_own = _nothing
         try:
-            _start(address, folder, stop)
+            _start(address, folder, stop, modules)
             if address is None:
                 end_own = partial(_end_processes, _raylet())
                 stop.lastly(end_own)
@@ -90,7 +94,7 @@ def _watched(resources: ResourcesSection, stop: Stop, *, own: bool) -> Iterator[
         stop.abrupt = stop.abrupt or watch.gone is not None
 
 
-def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
+def _start(address: Address | None, folder: str | None, stop: Stop, modules: Sequence[str]) -> None:
     if address is None:
         provide_token()
     try:
@@ -102,6 +106,7 @@ def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=folder,
+                runtime_env={"py_modules": list(modules)} if modules else None,
             )
     except Exception as error:  # Ray raises Exception itself where one of its processes does not start
         reason = _root(error)

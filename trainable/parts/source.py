@@ -6,6 +6,7 @@ packages is not in its hash, as torch is not.
 
 import ast
 import hashlib
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ from trainable.configfile.mistakes import unknown
 LARGEST = 20 * 2**20
 """Bytes of a package of one's own: it travels to every worker, and its hash is taken at every start."""
 MOST_FILES = 2000
-_FOLDERS: list[Path] = []
-"""Where modules are looked for besides Python's own places."""
+VARIABLE = "DROPCLASS_PARTS"
+"""Names the folders where modules are looked for besides Python's own places: further processes inherit it."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Code:
 
 def look_in(folder: Path) -> None:
     """Look for modules in a folder too, after Python's own places; and read anew what was read before."""
-    place = folder.resolve()
-    if place not in _FOLDERS:
-        _FOLDERS.append(place)
+    os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*map(str, _folders()), str(folder.resolve())]))
     code_of.cache_clear()
+
+
+def _folders() -> list[Path]:
+    return [Path(text) for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
 
 
 @lru_cache(maxsize=256)
@@ -99,7 +102,7 @@ def _top_spec(top: str) -> ModuleSpec | None:
         spec = find_spec(top)
     except (ImportError, ValueError):
         spec = None
-    return spec or PathFinder.find_spec(top, [str(folder) for folder in _FOLDERS])
+    return spec or PathFinder.find_spec(top, [str(folder) for folder in _folders()])
 
 
 def _file(spec: ModuleSpec, module: str) -> Path:
@@ -132,12 +135,12 @@ def _names(word: str, names: list[str]) -> str:
 
 
 def _where() -> str:
-    return f" here, nor in {', '.join(str(folder) for folder in _FOLDERS)}" if _FOLDERS else ""
+    return f" here, nor in {', '.join(str(folder) for folder in _folders())}" if _folders() else ""
 
 
 def _meant(top: str, module: str) -> str:
     """A name close by, among what lies in the folders that users write in, and what is imported already."""
-    folders = dict.fromkeys([*_FOLDERS, Path.cwd(), *(Path(entry) for entry in sys.path if entry)])
+    folders = dict.fromkeys([*_folders(), Path.cwd(), *(Path(entry) for entry in sys.path if entry)])
     names = {name for folder in folders if not _is_library(folder) for name in _modules_in(folder)}
     names |= {path.name for path in _site_packages() if path.is_dir() and path.name.isidentifier()}
     close = unknown(top, sorted(names)).rpartition("close names: ")[2] if len(names) > 40 else _names(top, sorted(names))
