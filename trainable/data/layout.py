@@ -101,7 +101,9 @@ def labelled_test_split(data: DataConfig) -> DataConfig | None:
     match data:
         case CamVidData():
             return data.model_copy(update={"eval_split": "test"}) if data.eval_split == "val" else None
-        case ShapesData() | CityscapesData() | VocData() | FolderData() | OwnData():  # no test split, or labels that nobody has
+        case (
+            ShapesData() | CityscapesData() | VocData() | FolderData() | OwnData()
+        ):  # no test split, or labels that nobody has
             return None
         case _:
             assert_never(data)

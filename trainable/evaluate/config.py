@@ -105,9 +105,7 @@ class Evaluation(Section):
     corruptions: Corruptions | None = Field(default=None, exclude_if=not_)
     """Score corrupted frames too; {} does with the defaults, null does not."""
 
-    metrics: Annotated[
-        tuple[Annotated[OwnMetric, NAME_ALONE], ...], Field(max_length=32, exclude_if=not_)
-    ] = ()
+    metrics: Annotated[tuple[Annotated[OwnMetric, NAME_ALONE], ...], Field(max_length=32, exclude_if=not_)] = ()
     """Metrics of your own, each ``module:Class``; one may be an objective."""
 
     @field_validator("metrics")

@@ -34,9 +34,7 @@ from trainable.suppression.loss import (
 _LOVASZ = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE, ignore_index=IGNORE_INDEX)
 
 
-def build_loss(
-    loss: Loss, statistics: ClassStatistics, device: torch.device, names: Sequence[str] = ()
-) -> PathLoss:
+def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device, names: Sequence[str] = ()) -> PathLoss:
     """The loss of a section; ``statistics`` are those of the training labels, ``names`` the classes'."""
     match loss:
         case CrossEntropy():

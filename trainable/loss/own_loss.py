@@ -20,7 +20,7 @@ from trainable.suppression.loss import PathLoss, Upsample, path_cross_entropies,
 
 def own_loss(section: OwnPart, facts: ClassFacts) -> PathLoss:
     """The loss of each path by a class of one's own; raises `PartFailed`."""
-    loaded = load_class(section, PixelLoss, Loss)  # type: ignore[type-abstract]
+    loaded: type[PixelLoss | Loss] = load_class(section, PixelLoss, Loss)
     part = construct(section.name, loaded, section.settings)
     with own_code(section.name):
         part.begin(facts)

@@ -102,9 +102,7 @@ def _own_by_name(value: object) -> object:
     return {"name": value} if is_own(value) else value
 
 
-NetworkArch = Annotated[
-    Annotated[Arch, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, BeforeValidator(_own_by_name)
-]
+NetworkArch = Annotated[Annotated[Arch, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, BeforeValidator(_own_by_name)]
 
 
 class ModelConfig(Section):

@@ -44,7 +44,7 @@ class LastMap(nn.Module):
 class Exported(nn.Module):
     """A trained network of one's own as a plain module: images in, logits at their size out."""
 
-    def __init__(self, network: nn.Module, head: nn.Module) -> None:
+    def __init__(self, network: Model, head: nn.Module) -> None:
         super().__init__()
         self.network, self.segmentation_head = network, head
 

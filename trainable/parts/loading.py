@@ -7,7 +7,7 @@ process that checks a study's parts before it starts (`trainable.parts.check`); 
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,7 @@ class PartFailed(TrialFailed):
     """The code of a part does not do what its kind has to; one line with the part's name."""
 
 
-def load_class(part: OwnPart, *bases: type[P]) -> type[P]:
+def load_class(part: OwnPart, *bases: Callable[..., P]) -> type[P]:
     """The class that a section names, derived from one of ``bases``.
 
     Raises:
@@ -42,7 +42,7 @@ def load_class(part: OwnPart, *bases: type[P]) -> type[P]:
     if part.sha256 and code.sha256 != part.sha256:
         raise PartFailed(changed(part.name, part.sha256, code.sha256))
     loaded = _imported(part.name, code)
-    _check_kind(part.name, loaded, bases)
+    _check_kind(part.name, loaded, [base for base in bases if isinstance(base, type)])
     return cast(type[P], loaded)
 
 
@@ -51,8 +51,8 @@ def changed(name: str, before: str, now: str) -> str:
     return f"the code of {name} is not that of this trial (sha256 {before[:12]}, here {now[:12]})"
 
 
-def build(part: OwnPart, base: type[P], *arguments: object) -> P:
-    """An object of the class that a section names, with its settings; ``arguments`` come before them.
+def build(part: OwnPart, base: Callable[..., P], *arguments: object) -> P:
+    """An object of the class, derived from ``base``, that a section names; ``arguments`` come before its settings.
 
     Raises:
         PartFailed: as `load_class`; settings that it does not take; it raises.
@@ -186,5 +186,3 @@ def _node(value: JsonValue) -> Node:
     if isinstance(value, list):
         return Node([_node(child) for child in value], place)
     return Node(value, place)
-
-

@@ -89,7 +89,9 @@ def _located(module: str) -> tuple[Path, Path]:
         if found is None:
             parent = ".".join([top, *inner[:index]])
             names = sorted({name for place in places for name in _modules_in(Path(place))})
-            raise ValueError(f"cannot import {module} ({parent} has no '{inner[index]}'); {_names(inner[index], names)}")
+            raise ValueError(
+                f"cannot import {module} ({parent} has no '{inner[index]}'); {_names(inner[index], names)}"
+            )
         spec, places = found, list(found.submodule_search_locations or ())
         if spec.origin is None and places:  # a namespace package: the folder that holds the module counts
             package = Path(places[0]).parents[index]
@@ -143,7 +145,9 @@ def _meant(top: str, module: str) -> str:
     folders = dict.fromkeys([*_folders(), Path.cwd(), *(Path(entry) for entry in sys.path if entry)])
     names = {name for folder in folders if not _is_library(folder) for name in _modules_in(folder)}
     names |= {path.name for path in _site_packages() if path.is_dir() and path.name.isidentifier()}
-    close = unknown(top, sorted(names)).rpartition("close names: ")[2] if len(names) > 40 else _names(top, sorted(names))
+    close = (
+        unknown(top, sorted(names)).rpartition("close names: ")[2] if len(names) > 40 else _names(top, sorted(names))
+    )
     guess = close.rpartition("did you mean '")[2].partition("'")[0] if "did you mean" in close else close.split(", ")[0]
     if guess not in names:
         return ""

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainable.parts.section import OwnPart
 from trainable.suppression.config import NORM_MOMENTUM, GateNorm, ImportanceSource
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
-from trainable.parts.section import OwnPart
 from trainable.suppression.mechanism import Applied, effective_weight
 from trainable.suppression.mechanism_sections import ChannelMechanism
 from trainable.suppression.own_mechanism import OwnMechanism

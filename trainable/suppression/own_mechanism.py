@@ -47,6 +47,6 @@ class OwnMechanism(nn.Module):
         if not factor.is_floating_point():
             raise PartFailed(f"{self.name}: channels() gave {factor.dtype}; expected a float type")
         self.calls += 1
-        if factor.device.type == "cpu" or self.calls % CHECK_EVERY_ON_GPU == 1:
-            if not bool(torch.isfinite(factor).all()):
-                raise PartFailed(f"{self.name}: channels() gave values that are not finite")
+        looks = factor.device.type == "cpu" or self.calls % CHECK_EVERY_ON_GPU == 1
+        if looks and not bool(torch.isfinite(factor).all()):
+            raise PartFailed(f"{self.name}: channels() gave values that are not finite")
