@@ -30,6 +30,8 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.parts.asking import named_parts, part_mistakes
+from trainable.parts.source import look_in
 from trainable.ranks.division import SharesError
 from trainable.suppression.unused import unused_settings
 from trainable.team.command import Ranks, requested_ranks, speaks
@@ -141,11 +143,14 @@ def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str
 
 def _load(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> tuple[TrialConfig, Node]:
     mistakes: list[Mistake] = []
+    for folder in (path.absolute().parent, Path.cwd()):
+        look_in(folder)
     root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
     suppression = child_of(root, "suppression")
     mistakes.extend(unused_settings(suppression) if suppression else ())
+    mistakes.extend(part_mistakes(named_parts(root)) if not mistakes else ())
     if config is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return config, root

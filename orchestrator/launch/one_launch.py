@@ -19,6 +19,7 @@ from orchestrator.launch.history import keep_retried
 from orchestrator.launch.notices import EndNotice, end_told
 from orchestrator.launch.open_study import OpenStudy, open_history
 from orchestrator.launch.page_notice import PageNotice
+from orchestrator.launch.own_parts import hashes_of, travelling
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
@@ -174,7 +175,8 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources, opened.stop, partial(announced, opened.console)) as watch:
+    announcing = partial(announced, opened.console)
+    with travelling(study) as modules, cluster(target.address, resources, opened.stop, announcing, modules) as watch:
         from orchestrator.run.nodes import check_nodes, wait_for_a_node
         from orchestrator.run.tuner import run
 
@@ -211,7 +213,7 @@ def _keep_study(opened: OpenStudy) -> None:
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     keep_weights(store, foreseen(study).models)
-    store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    store.write_study(study.resolved(), fingerprints, study.from_env, rare, hashes_of(study))
     keep_retried(store, opened.stages.known)
     opened.stages.register()
 

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from functools import partial
 from importlib import import_module
@@ -46,6 +46,7 @@ def cluster(
     resources: ResourcesSection,
     stop: Stop,
     announced: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    modules: Sequence[str] = (),
 ) -> Iterator[ClusterWatch]:
     """A connection to the Ray cluster that ``--address`` or this job names, or a Ray of our own on this machine.
 
@@ -54,6 +55,7 @@ def cluster(
         resources: What each trial occupies.
         stop: Owns the signals, and shows the user what is begun.
         announced: Shows the user that something is still being done, for as long as it lasts.
+        modules: Folders and files of Python modules that travel to every worker.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
@@ -75,7 +77,7 @@ def cluster(
         end_own = _nothing
         try:
             with announced("Waiting for Ray"):
-                _start(address, folder, stop)
+                _start(address, folder, stop, modules)
             if address is None:
                 end_own = partial(_end_processes, _raylet())
                 stop.lastly(end_own)
@@ -103,7 +105,7 @@ def _watched(resources: ResourcesSection, stop: Stop, *, own: bool) -> Iterator[
         stop.abrupt = stop.abrupt or watch.gone is not None
 
 
-def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
+def _start(address: Address | None, folder: str | None, stop: Stop, modules: Sequence[str]) -> None:
     if address is None:
         provide_token()
     try:
@@ -115,6 +117,7 @@ def _start(address: Address | None, folder: str | None, stop: Stop) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=folder,
+                runtime_env={"py_modules": list(modules)} if modules else None,
             )
     except Exception as error:  # Ray raises Exception itself where one of its processes does not start
         reason = _root(error)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from trainable.configfile.mistakes import is_utf8
-from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
+from trainable.data.config import DATA_SECTIONS, DataConfig, OwnData, ShapesData, read_data
 from trainable.data.errors import DataError
 from trainable.data.layout import check_data
 
@@ -69,7 +69,7 @@ def _describe(data: DataConfig, folder: Path) -> None:
     except OSError as error:
         raise DataError(f"--out {folder}: cannot be written ({error.strerror})") from error
     console.print(f"pictures     {', '.join(map(str, pictures))}", markup=False, highlight=False, soft_wrap=True)
-    if isinstance(data, ShapesData):
+    if isinstance(data, ShapesData | OwnData):
         return
     from trainable.data.cache import ensure_cache
 

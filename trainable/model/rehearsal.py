@@ -53,7 +53,7 @@ class Rehearsal:
             many = f"{batch} image{'s' if batch > 1 else ''} of {height} x {width}"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             doing = "be trained on" if training else "predict"
-            pair = f"'{self._model.arch}' on encoder '{self._model.encoder}'"
+            pair = f"'{self._model.title}'"
             raise ModelError(f"model: {pair} cannot {doing} {many} at a time: {reason}") from error
 
 

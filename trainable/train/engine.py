@@ -238,6 +238,6 @@ def _training_of(
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
     names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
-    loss = build_loss(config.train.loss, statistics, compute.device)
+    loss = build_loss(config.train.loss, statistics, compute.device, names)
     scaler = build_scaler(compute, optimizer)
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler, scaler)

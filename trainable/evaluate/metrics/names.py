@@ -3,6 +3,8 @@
 Imports no torch.
 """
 
+import re
+
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig, ShapesData
 
@@ -159,6 +161,23 @@ def greater_is_better(metric: str) -> bool:
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
     return f"{IOU_PREFIX}{class_name}"
+
+
+def is_taken(name: str) -> bool:
+    """Whether a metric of the product has the name."""
+    constants = {value for value in globals().values() if isinstance(value, str) and value.startswith("val/")}
+    return name in constants
+
+
+def own_name(class_name: str) -> str:
+    """A metric of one's own, by the name of its class: ``val/rare_recall`` of ``RareRecall``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name)
+    return f"val/{words.lower()}"
+
+
+def own_name_of(metric: str, class_name: str) -> str:
+    """A metric of one's own for one class of the data."""
+    return f"{metric}/{class_name}"
 
 
 def iou_on_test_name(class_name: str) -> str:
