@@ -136,7 +136,8 @@ class LookRounds:
         self, course: _Course, plan: StagePlan, kept: Sequence[TakenLook], outcome: Callable[[str, int], float | None]
     ) -> None:
         """Tell the looks that are new, and where what is kept is not what the records give."""
-        assert course.now is not None and plan.looks is not None
+        assert course.now is not None
+        assert plan.looks is not None
         if course.said < len(kept):
             for line in _disagreements(kept, course.now.taken, plan.baseline, outcome):
                 self._say(f"warning: {plan.stage}: {line}")

@@ -1,4 +1,4 @@
-"""How much of a level a group-sequential test may have spent at a look: alpha spending (Lan, DeMets, Biometrika 70, 1983).
+"""Alpha spending: how much of a level a test at several looks may have spent at each (Lan, DeMets, Biometrika 1983).
 
 Both functions grow with time and with the level, and have spent the whole level at the last look:
 

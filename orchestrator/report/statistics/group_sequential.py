@@ -61,14 +61,23 @@ class GroupSequential:
         arms: Those that are compared with the baseline.
         greater_is_better: Direction of the metric.
         family: How many hypotheses there are, where more than the arms.
+        describes: As of `SequentialTest`.
     """
 
     def __init__(
-        self, looks: Looks, arms: Iterable[str], *, greater_is_better: bool, family: int | None = None
+        self,
+        looks: Looks,
+        arms: Iterable[str],
+        *,
+        greater_is_better: bool,
+        family: int | None = None,
+        describes: bool = True,
     ) -> None:
         self.rule = looks
         self._greater, self._family = greater_is_better, family
-        self._tests = {arm: SequentialTest(looks.seeds, looks.spending, looks.alpha) for arm in arms}
+        self._tests = {
+            arm: SequentialTest(looks.seeds, looks.spending, looks.alpha, describes=describes) for arm in arms
+        }
         self._p = dict.fromkeys(self._tests, 1.0)
         self._last = dict.fromkeys(self._tests, 0)
         self.in_play = tuple(self._tests)

@@ -17,6 +17,7 @@ a look for whatever reason has had fewer chances to cross, not more.
 Sources: Jennison, Turnbull, Group Sequential Methods, 2000, chapters 7 and 16; Lan, DeMets 1983.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -69,11 +70,12 @@ class SequentialTest:
         looks: planned seeds at each look, increasing.
         spending: how the level is spread over the looks.
         alpha: the level up to which decisions are made.
+        describes: whether sequential p above alpha are worked out; simulations do without, and have 1 for them.
     """
 
-    def __init__(self, looks: Sequence[int], spending: Spending, alpha: float) -> None:
+    def __init__(self, looks: Sequence[int], spending: Spending, alpha: float, *, describes: bool = True) -> None:
         self._times = [seeds / looks[-1] for seeds in looks]
-        self._spending, self._alpha = spending, alpha
+        self._spending, self._alpha, self._describes = spending, alpha, describes
         self._signs = None if looks[-1] <= EXACT_PAIRS else _drawn_signs(looks[-1])
         patterns = 1 if self._signs is None else len(self._signs)
         self._sums = np.zeros(patterns)
@@ -91,21 +93,25 @@ class SequentialTest:
         new = np.asarray(differences, dtype=np.float64)
         if not np.isfinite(new).all() or self._taken == len(self._times):
             raise ValueError(f"differences {new.tolist()} at look {self._taken + 1} of {len(self._times)}")
+        crossed_before = np.sort(self._needed)
         self._extend(new)
+        distances, tie = np.abs(self._sums), TIE * self._largest
+        p = float(np.mean(distances >= distances[0] - tie))
+        z = float(self._sums[0] / self._squares**0.5) if self._squares else 0.0
         time, last = self._times[self._taken], self._taken + 1 == len(self._times)
-        ranking = _Ranking.of(np.abs(self._sums), self._needed, TIE * self._largest)
-        affordable = float(spent(self._spending, time, self._alpha)) * ranking.patterns
-        columns = ranking.ends[ranking.ends <= affordable]
+        self._taken += 1
+        share = float(spent(self._spending, time, self._alpha))
+        if last and p > share and not self._describes:
+            return Look(self._pairs, p, self._sequential_p, z, np.empty(0), np.empty(0))
+        most = math.floor(share * len(distances)) if last else len(distances)  # nobody asks what others need then
+        ranking = _Ranking.of(distances, self._needed, crossed_before, tie, most)
+        columns = ranking.ends[ranking.ends <= share * ranking.patterns]
         low = self._low(ranking, columns, time)
-        wanted = slice(ranking.own, ranking.own + 1) if last else slice(None)  # nobody asks what other patterns need
+        wanted = slice(ranking.own, ranking.own + 1) if last else slice(None)
         levels = self._levels(ranking, low, wanted, time)
-        own = float(levels[0 if last else ranking.own])
-        self._sequential_p = min(self._sequential_p, own)
+        self._sequential_p = min(self._sequential_p, float(levels[0 if last else ranking.own]))
         if not last:
             self._needed = _coarse(np.minimum(self._needed, levels[ranking.groups]), self._alpha)
-        self._taken += 1
-        z = float(self._sums[0] / self._squares**0.5) if self._squares else 0.0
-        p = float(ranking.ends[ranking.own] / ranking.patterns)
         return Look(self._pairs, p, self._sequential_p, z, columns / ranking.patterns, low)
 
     def _extend(self, new: Floats) -> None:
@@ -137,7 +143,7 @@ class SequentialTest:
         levels = np.full(len(ranking.ends), np.inf)
         levels[: len(low)] = low
         levels = levels[wanted]
-        if not np.isfinite(levels).all():
+        if self._describes and not np.isfinite(levels).all():
             jumps = ranking.jumps(1.0)
             first = np.searchsorted(jumps, self._alpha, side="right") - 1  # the one in force at alpha
             high = self._unpayable(ranking, columns, jumps[first:], np.append(jumps[first + 1 :], np.inf), time)
@@ -160,30 +166,39 @@ class _Ranking:
     """Patterns by their distance from zero, the farthest first; those as far as each other are a group."""
 
     patterns: int
+    """All there are; those that are not among the farthest may be left out."""
     needed: Floats
-    """[patterns] What each has needed to cross by the look before, in the order of the ranking."""
-    sorted_needed: Floats
-    """[patterns] The same, the smallest first."""
+    """[ranked] What each has needed to cross by the look before, the farthest first."""
+    before: Floats
+    """[patterns before] What patterns have needed by the look before, when they were fewer, the smallest first."""
     groups: Whole
-    """[patterns] The group of each pattern, in the order of the patterns."""
+    """[ranked] The group of each pattern, in the order of the patterns."""
     ends: Whole
     """[groups] Patterns at least as far as those of the group."""
     own: int
     """The observed pattern's group."""
 
     @staticmethod
-    def of(distances: Floats, needed: Floats, tie: float) -> "_Ranking":
-        """The ranking of patterns whose distances are equal where they differ by less than a tie."""
+    def of(distances: Floats, needed: Floats, before: Floats, tie: float, most: int) -> "_Ranking":
+        """The ranking of so many of the farthest patterns, and of all that are as far as the observed one.
+
+        Distances are equal where they differ by less than a tie.
+        """
+        patterns = len(distances)
+        if most < patterns:
+            least = min(distances[0], np.partition(distances, patterns - most - 1)[patterns - most - 1]) - tie
+            ranked = np.flatnonzero(distances >= least)  # the observed one, at 0, is among them
+            distances, needed = distances[ranked], needed[ranked]
         order = np.argsort(-distances)
         new = -np.diff(distances[order]) > tie
         ends = np.append(np.flatnonzero(new), len(order) - 1) + 1
         groups = np.empty(len(order), dtype=np.int64)
         groups[order] = np.concatenate([[0], np.cumsum(new)])
-        return _Ranking(len(order), needed[order], np.sort(needed), groups, ends, int(groups[0]))
+        return _Ranking(patterns, needed[order], before, groups, ends, int(groups[0]))
 
     def jumps(self, most: float) -> Floats:
         """Levels at which further patterns have crossed before, 0 first."""
-        return np.unique(np.append(self.sorted_needed[self.sorted_needed <= most], 0.0))
+        return np.unique(np.append(self.before[: np.searchsorted(self.before, most, side="right")], 0.0))
 
     def crossed(self, columns: Whole, levels: Floats) -> Floats:
         """Share of the patterns that have crossed before at a level, or lie among so many first ones.
@@ -195,14 +210,14 @@ class _Ranking:
         Returns:
             [levels, columns].
         """
-        before = np.searchsorted(self.sorted_needed, levels, side="right")[:, None]
+        before = (np.searchsorted(self.before, levels, side="right") / len(self.before))[:, None]
         if len(columns) == 1:
             first = np.sort(self.needed[: columns[0]])
             fresh = (len(first) - np.searchsorted(first, levels, side="right"))[:, None]
         else:
             limit = int(columns[-1]) if len(columns) else 0
             fresh = np.cumsum(self.needed[None, :limit] > levels[:, None], axis=1)[:, columns - 1]
-        return (before + fresh) / self.patterns
+        return before + fresh / self.patterns
 
 
 def _coarse(needed: Floats, alpha: float) -> Floats:
