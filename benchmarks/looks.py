@@ -5,10 +5,10 @@ Time:  about 10 minutes on one CPU core that nobody else uses.
 
 Every study has a baseline and arms with a score per seed; the rule of the product (`GroupSequential`) sees the paired
 differences and nothing else. Effects are in standard deviations of the differences. Noise: normal, or Student's t with
-2 degrees of freedom (no variance; scaled to the normal's quartiles). Beside each rule stands the test without looks: all
-16 seeds, sign-flip test, Holm. A rate has its 95 % interval in brackets (Clopper, Pearson).
+2 degrees of freedom (no variance; scaled to the normal's quartiles). Beside each rule stands the test without looks:
+all 16 seeds, sign-flip test, Holm. A rate has its 95 % interval in brackets (Clopper, Pearson).
 
-  error     share of null studies in which any arm is shown to differ: at most 0.05; its interval has to hold 0.05 or less
+  error     share of the studies in which an arm without an effect is shown to differ: its interval has to reach 0.05
   peeking   the same of testing at 0.05 at every look and stopping at the first difference, as people do
   power     share of the arms with an effect that are shown, in the right direction
   runs      mean number of runs of all arms and the baseline
@@ -157,7 +157,8 @@ def row(scenario: Scenario, name: str, tally: Tally) -> str:
     most = (len(scenario.effects) + 1) * SEEDS[-1]
     excess = f"{np.mean(tally.excess):+.2f}" if tally.excess else ""
     runs = f"{tally.runs / tally.studies:.1f} of {most}"
-    return f"| {scenario.title} | {name} | {error} | {peeking} | {power} | {runs} | {tally.covered / tally.intervals:.3f} | {excess} |"
+    covered = f"{tally.covered / tally.intervals:.3f}"
+    return f"| {' | '.join((scenario.title, name, error, peeking, power, runs, covered, excess))} |"
 
 
 def main() -> None:
@@ -178,10 +179,8 @@ def main() -> None:
         print(row(scenario, "no looks", without_looks(scenario, count)), flush=True)
         for name, rule in RULES.items():
             print(row(scenario, name, by_looks(scenario, rule, count)), flush=True)
-    load = os.getloadavg()[2]
-    print(
-        f"\n{time.process_time() - cpu:.0f} s of CPU in {time.time() - began:.0f} s; load {load:.1f} on {os.cpu_count()}"
-    )
+    seconds, load = time.time() - began, os.getloadavg()[2]
+    print(f"\n{time.process_time() - cpu:.0f} s of CPU in {seconds:.0f} s; load {load:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
+from orchestrator.launch.look_words import look_line
 from orchestrator.launch.rounds import StageProgress
-from orchestrator.store.looks import Decision, KeptLooks, Looks, TakenLook
+from orchestrator.store.looks import KeptLooks, Looks, TakenLook, most_blocks
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
@@ -19,14 +20,6 @@ from orchestrator.studyfile import Objective
 
 if TYPE_CHECKING:
     from orchestrator.report.statistics.group_sequential import GroupSequential
-
-_WORDS: Mapping[Decision, tuple[str, str]] = {
-    "better": ("stops for success", "stop for success"),
-    "worse": ("stops for harm", "stop for harm"),
-    "futile": ("stops for futility", "stop for futility"),
-    "on": ("goes on", "go on"),
-    "not shown": ("is not shown to differ", "are not shown to differ"),
-}
 
 
 @dataclass
@@ -87,16 +80,24 @@ class LookRounds:
         blocks[plan.baseline] = max(blocks.values(), default=0)
         return {key: run for key, run in progress.runs.items() if (run.block or 0) < blocks[str(run.arm)]}
 
-    def title(self, plan: StagePlan) -> str | None:
-        """What runs before the next look, in short; None where the stage has no looks."""
+    def title(self, plan: StagePlan) -> str:
+        """What runs before the next look, in short."""
         course = self._courses.get(plan.stage)
         if course is None or course.now is None or plan.looks is None:
-            return None
+            return f"{plan.stage}: {len(plan.arms)} arms x {len(plan.seeds)} seeds"
         number, looks = len(course.now.taken) + 1, plan.looks.seeds
         if course.now.over:  # runs that failed before are run again
             return f"{plan.stage}: no look is left"
         in_play = f"{len(course.now.in_play)} of {len(plan.arms) - 1} arms in play beside {plan.baseline}"
         return f"{plan.stage}: to look {number} of {len(looks)} after {looks[number - 1]} seeds, {in_play}"
+
+    def spared(self, progress: StageProgress) -> int:
+        """Runs of a stage that will not run, as their arms have stopped."""
+        plan, course = progress.plan, self._courses.get(progress.plan.stage)
+        if course is None or course.now is None:
+            return 0
+        names = [arm.name for arm in plan.arms]
+        return len(progress.runs) - sum(most_blocks(names, plan.baseline, len(plan.seeds), course.now.taken).values())
 
     def register(self, plan: StagePlan) -> None:
         """Keep the looks that were taken."""
@@ -147,23 +148,6 @@ class LookRounds:
         course.said = max(course.said, len(course.now.taken))
 
 
-def look_line(look: TakenLook, looks: int) -> str:
-    """What a look decided: ``look 2 of 4 after 8 seeds: A stops for success; B goes on``."""
-    parts = []
-    for decision, (one, several) in _WORDS.items():
-        if names := look.names(decision):
-            parts.append(f"{', '.join(names[:MOST_NAMED])}{_beyond(names)} {one if len(names) == 1 else several}")
-    return f"look {look.number} of {looks} after {look.seeds} seeds: {'; '.join(parts)}"
-
-
-MOST_NAMED = 12
-"""Arms of a decision that are named in a line."""
-
-
-def _beyond(names: Sequence[str]) -> str:
-    return f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-
-
 def _same_boundaries(registered: Looks, now: Looks) -> bool:
     """Whether two rules differ in nothing but their futility, which enters no boundary."""
     return (registered.seeds, registered.spending, registered.alpha) == (now.seeds, now.spending, now.alpha)
@@ -179,18 +163,15 @@ def _disagreements(
     baseline: str,
     outcome: Callable[[str, int], float | None],
 ) -> Iterator[str]:
+    """What of the kept looks is not as the records give it."""
     for before, after in zip(kept, now, strict=False):
-        for arm in before.arms.keys() & after.arms.keys():
-            was, is_now = before.arms[arm], after.arms[arm]
-            if was.decision != is_now.decision:
-                yield f"look {before.number} kept '{was.decision}' of {arm}; the same differences give '{is_now.decision}'"
-            changed = [
-                b
-                for b, kept_one in was.differences.items()
-                if _differs(kept_one, outcome(arm, b), outcome(baseline, b))
-            ]
-            if changed:
-                yield f"look {before.number} used other values of {arm} on {len(changed)} seeds; its decision stands"
+        for arm, was in before.arms.items():
+            decision = after.arms[arm].decision if arm in after.arms else "no decision"
+            if decision != was.decision:
+                yield f"look {before.number} decided '{was.decision}' of {arm}; the same differences give '{decision}'"
+            values = {block: (outcome(arm, block), outcome(baseline, block)) for block in was.differences}
+            if any(_differs(was.differences[block], *pair) for block, pair in values.items()):
+                yield f"look {before.number} used other values of {arm} than the records hold; its decision stands"
 
 
 def _differs(kept: float, arm: float | None, baseline: float | None) -> bool:

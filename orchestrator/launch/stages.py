@@ -65,6 +65,11 @@ class Stages:
         """Everything that earlier launches left and this one has run, as it belongs to the study."""
         return self.belonging(self._records.values())
 
+    @property
+    def spared(self) -> dict[str, int]:
+        """Runs of the comparing stages that will not run, as looks have stopped their arms."""
+        return {stage: self._looks.spared(progress) for stage, progress in self._progress.items()}
+
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
         self._records[record.key] = record
@@ -153,8 +158,7 @@ class Stages:
             known = [named(self._records[key], planned) for key, planned in runs.items() if key in self._records]
             known = self._settled(planner, known)
             if not planner.exhausted:
-                every_seed = f"{stage}: {len(progress.plan.arms)} arms x {len(progress.plan.seeds)} seeds"
-                title = self._looks.title(progress.plan) or every_seed
+                title = self._looks.title(progress.plan)
                 longest, taken = max(planned.epochs for planned in runs.values()), sum(p.inherited for p in heirs)
                 return Round(stage, planner, known, longest, title, inherited=taken)
             if not waiting:
