@@ -6,7 +6,7 @@ Exit codes: 0 shown, 2 no such study.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from statistics import fmean
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import InputError
+from orchestrator.launch.look_words import blocks_of, kept_looks, looks_so_far
 from orchestrator.launch.plan_changes import registered_plan
 from orchestrator.launch.usage import nodes_table, usage_lines
 from orchestrator.store import layout
@@ -80,10 +81,12 @@ def _state(store: Store, records: Sequence[Record], specification: JsonObject, l
         *(f"warning: {line}" for line in store.warnings),
     ]
     plans = [plan for stage in STAGES if (plan := registered_plan(store.objects, stage, lines.append)) is not None]
-    tables = [_arms(records, plan, objective) for plan in plans]
+    taken = kept_looks(store.objects, plans, lines)
+    lines += [line for plan in plans if (line := looks_so_far(plan, taken.get(plan.stage, ()))) is not None]
+    tables = [_arms(records, plan, objective, blocks_of(plan, taken)) for plan in plans]
     live = [record for record in records if launch and record.state is State.RUNNING]
     spent = all_spent(store.objects, lines)
-    lines += usage_lines(spent, records, plans, specification, slots=len(live) or 1)
+    lines += usage_lines(spent, records, plans, specification, slots=len(live) or 1, taken=taken)
     lines += _pages(store, specification)
     if (nodes := nodes_table(store, spent, live)) is not None:
         tables.append(nodes)
@@ -121,8 +124,8 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
     return table
 
 
-def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective) -> Table:
-    """How far each arm of a comparison is; its runs are not listed one by one."""
+def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective, blocks: Mapping[str, int]) -> Table:
+    """How far each arm of a comparison is, of so many blocks; its runs are not listed one by one."""
     label = best_epoch_label(greater=objective.mode == "max")
     table = figures_table(plan.stage, ("ended", "failed", f"mean {objective.metric}", f"mean of {label}"))
     last = block_values(records, plan, lambda record: record.last(objective.metric))
@@ -131,7 +134,7 @@ def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective) -> T
         runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
         ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
         means = [number(fmean(runs.values()) if runs else None) for runs in (last[arm.name], best[arm.name])]
-        table.add_row(arm.name, f"{ended}/{len(plan.seeds)}", str(failed or ""), *means)
+        table.add_row(arm.name, f"{ended}/{blocks[arm.name]}", str(failed or ""), *means)
     return table
 
 

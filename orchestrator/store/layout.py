@@ -6,6 +6,7 @@
     lease.json                      which launch is at work                         (driver, each heartbeat)
     spent-<launch>.json             what a launch has used: time, GPU-hours          (driver, every 10 s)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
+    looks-<stage>.json              what each look at a comparison decided          (driver, when one is taken)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
     gpu-memory.json                 peaks of GPU memory by kinds of trials          (driver, when one is measured)
     weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
@@ -61,6 +62,11 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 def plan(stage: str) -> str:
     """Name of the plan of a comparing stage."""
     return f"plan-{stage}.json"
+
+
+def looks(stage: str) -> str:
+    """Name of the looks that were taken at a comparing stage."""
+    return f"looks-{stage}.json"
 
 
 def spent(launch: str) -> str:

@@ -142,8 +142,8 @@ def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseMode
             models = tagged
         elif fields:
             models = [section for field in fields for section in _models_in(field.annotation)]
-        elif isinstance(key, str):
-            models = tagged
+        elif isinstance(key, str):  # a tag that is no name, of a section beside a number, chooses nothing
+            models = tagged or models
     return models
 
 
