@@ -51,6 +51,19 @@ def mlflow_ui(uri: str) -> str:
     return f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
 
 
+def program(name: str, *words: str) -> str:
+    """A program of another package; where this environment has none, how to get it stands behind the command."""
+    place = _beside(name) or _installed(name)
+    missing = "" if place else f"   (first: pip install {name})"
+    return f"{' '.join([quoted(place) if place else name, *map(quoted, words)])}{missing}"
+
+
+def _installed(name: str) -> str:
+    """Path of a program of this interpreter's environment, which need not be active; empty where there is none."""
+    path = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), name)
+    return path if os.access(path, os.X_OK) else ""
+
+
 def again(arguments: Sequence[str]) -> str:
     """The command line of a launch, to which options can be appended; a file that begins with a dash gets a folder.
 
