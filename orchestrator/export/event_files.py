@@ -59,8 +59,9 @@ def _settings(study: ShownStudy, trial: ShownTrial) -> dict[str, Setting]:
     planned = trial.record.planned
     plan = next((plan for stage, plan in study.plans.items() if stage == trial.kind), None)
     levels = next((arm.levels for arm in plan.arms if arm.name == planned.arm), {}) if plan else {}
-    settings: dict[str, object] = {"kind": planned.kind, "seed": planned.config["seed"]}
-    settings |= {} if planned.arm is None else {"arm": planned.arm}
+    arm = trial.key.removeprefix("reference-") if planned.kind == "reference" else planned.arm
+    settings: dict[str, object] = {"kind": planned.kind, "seed": str(planned.config["seed"])}
+    settings |= {} if arm is None else {"arm": arm}
     settings |= {**(planned.picks or {}), **levels}
     return {name: _setting(value) for name, value in settings.items()}
 

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from pydantic import ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.layout import ATTEMPT, TrialFiles, numbers
 from orchestrator.store.masking import from_env_of, shown, shown_plan, stage_of
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
@@ -26,10 +29,9 @@ class ShownTrial:
 
     record: Record
     start: float
-    """When its first attempt began, in seconds since 1970, as far as its epochs tell: pauses between launches are not
-    kept."""
+    """When its first attempt began, in seconds since 1970."""
     ends: tuple[float, ...]
-    """When each epoch ended."""
+    """When each epoch ended, had nothing come between: pauses between launches are not kept."""
 
     @property
     def key(self) -> str:
@@ -128,19 +130,31 @@ def read_study(store: Store, kept: KeptStudy) -> ShownStudy:
         objectives=tuple(objectives_of(kept.specification)),
         space=stored_space(kept.specification),
         plans={stage: shown_plan(plan, kept.from_env) for stage, plan in plans.items()},
-        trials=tuple(_timed(record, store.last_write(record.key) or 0.0) for record in masked),
+        trials=tuple(_timed(record, store) for record in masked),
         warnings=tuple(store.warnings),
         written_roots=_written_roots(kept.specification),
     )
 
 
-def _timed(record: Record, written: float) -> ShownTrial:
-    """A trial whose last file was ``written`` then: its epochs ended before, each as long as it took."""
+def _timed(record: Record, store: Store) -> ShownTrial:
+    """A trial with times, from when it began and how long each epoch took."""
     seconds = [metrics.get(EPOCH_SECONDS, 0.0) for metrics in record.epochs]
-    ends = [written - sum(seconds[epoch:]) for epoch in range(1, len(seconds) + 1)]
     setup = record.epochs[0].get(SETUP_SECONDS, 0.0) if record.epochs else 0.0
-    start = ends[0] - seconds[0] - setup if ends else written
-    return ShownTrial(record, start, tuple(ends))
+    start = _began(store, record.key)
+    if start is None:  # no worker of this study ran it: it ended when its last file was written
+        start = (store.last_write(record.key) or 0.0) - setup - sum(seconds)
+    return ShownTrial(record, start, tuple(accumulate(seconds, initial=start + setup))[1:])
+
+
+def _began(store: Store, key: str) -> float | None:
+    """When the first worker of a trial wrote down that it begins; a copy of the study's folder keeps that."""
+    files = TrialFiles(key)
+    attempts = numbers(ATTEMPT, store.objects.names(files.folder))
+    with suppress(DamagedError):
+        claim = store.objects.read_json(files.attempt(attempts[-1])) if attempts else None
+        time = claim.get("time") if isinstance(claim, dict) else None
+        return float(time) if isinstance(time, int | float) else None
+    return None
 
 
 def _written_roots(specification: JsonObject) -> dict[str, str]:
