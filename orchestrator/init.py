@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(_listed()))
         return 0
     try:
-        print("\n".join(_written(options.name, Path(options.out or f"{options.name}.yaml"), force=options.force)))
+        lines = list(_written(options.name, Path(options.out or f"{options.name}.yaml"), force=options.force))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 2
+    print("\n".join(lines))
     return 0
 
 

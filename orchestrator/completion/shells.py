@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from orchestrator.completion.words import Argument, Option, Words, words_of
 from trainable.program import PROGRAM
@@ -16,6 +17,7 @@ _{program}() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} path="" value="" place=0 storage={studies} word index
     for ((index = 1; index < COMP_CWORD; index++)); do
         word=${{COMP_WORDS[index]}}
+        if [[ $word == = ]]; then continue; fi
         if [[ -n $value ]]; then
             if [[ $value == folder && ${{COMP_WORDS[index - 1]}} == --storage ]]; then storage=$word; fi
             value=""
@@ -30,6 +32,7 @@ _{program}() {{
             *) place=$((place + 1)) ;;
         esac
     done
+    if [[ $cur == = ]]; then cur=""; fi
     if [[ -z $value ]]; then
         if [[ $cur == -* ]]; then
             case "$path" in
@@ -64,7 +67,10 @@ autoload -Uz bashcompinit && bashcompinit
 {bash}"""
 
 
-def script(shell: str, parsers: Sequence[tuple[str, str, argparse.ArgumentParser]], own: Sequence[Sequence[str]]) -> str:
+Commands: TypeAlias = Sequence[tuple[str, str, argparse.ArgumentParser]]
+
+
+def script(shell: str, parsers: Commands, own: Sequence[Sequence[str]]) -> str:
     """The script of a shell.
 
     Args:

@@ -44,14 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     command = argparse.ArgumentParser(
-        prog=usage_name("orchestrator.export"), description="Write a study for other programs; another export replaces it."
+        prog=usage_name("orchestrator.export"),
+        description="Write a study for other programs, or anew.",
     )
     add_study(command)
     add = command.add_argument
     add("--optuna", metavar="URL", help="database of Optuna's, such as sqlite:///study.db, or a journal file")
     add("--tensorboard", metavar="DIR", help="local folder for TensorBoard's event files")
     add("--csv", metavar="FILE", help="table with a row per trial and epoch")
-    add("--force", action="store_true", help="replace a study of this name in Optuna's database that is no export of it")
+    add("--force", action="store_true", help="replace a study of Optuna's of this name from elsewhere")
     return command
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from google.protobuf.struct_pb2 import ListValue
-from tensorboardX.proto.api_pb2 import Experiment, HParamInfo, Interval, MetricInfo, MetricName
 from tensorboardX.proto.api_pb2 import DataType as HParamType
+from tensorboardX.proto.api_pb2 import Experiment, HParamInfo, Interval, MetricInfo, MetricName
 from tensorboardX.proto.api_pb2 import Status as SessionStatus
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
@@ -57,7 +57,7 @@ def write_events(study: ShownStudy, folder: Path, objects: Objects) -> Path:
 def _settings(study: ShownStudy, trial: ShownTrial) -> dict[str, Setting]:
     """What tells a trial from others: its kind, arm and seed, what it picked or what its arm sets."""
     planned = trial.record.planned
-    plan = next((plan for stage, plan in study.plans.items() if stage == trial.kind), None)
+    plan = study.plan_of(trial.kind)
     levels = next((arm.levels for arm in plan.arms if arm.name == planned.arm), {}) if plan else {}
     arm = trial.key.removeprefix("reference-") if planned.kind == "reference" else planned.arm
     settings: dict[str, object] = {"kind": planned.kind, "seed": str(planned.config["seed"])}
@@ -77,9 +77,7 @@ def _experiment(study: ShownStudy, settings: Sequence[Mapping[str, Setting]], st
     names = dict.fromkeys(name for each in settings for name in each)
     infos = [_info(name, [each[name] for each in settings if name in each]) for name in names]
     metrics = [MetricInfo(name=MetricName(tag=objective.metric)) for objective in study.objectives]
-    experiment = Experiment(
-        name=study.name, hparam_infos=infos, metric_infos=metrics, time_created_secs=start
-    )
+    experiment = Experiment(name=study.name, hparam_infos=infos, metric_infos=metrics, time_created_secs=start)
     return _hparams("experiment", HParamsPluginData(experiment=experiment))
 
 

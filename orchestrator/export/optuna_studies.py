@@ -5,9 +5,11 @@ what the search never picked. They lie in studies of their own beside it.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -18,6 +20,7 @@ from orchestrator.plan.samplers import distribution
 from orchestrator.store.stage_plan import StagePlan
 from orchestrator.store.trial_record import State
 
+Direction = Literal["maximize", "minimize"]
 Params = Mapping[str, str | int | float | bool | None]
 _STATES = {State.PRUNED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
@@ -27,7 +30,7 @@ class OptunaTrials:
     """A study of Optuna's, before it is written."""
 
     name: str
-    directions: tuple[str, ...]
+    directions: tuple[Direction, ...]
     metrics: tuple[str, ...]
     trials: tuple[FrozenTrial, ...]
     attrs: Mapping[str, JsonValue]
@@ -65,7 +68,7 @@ def _made(study: ShownStudy, suffix: str, part: str, placed: Iterator[Placed]) -
 
 
 def _plan_attrs(study: ShownStudy, part: str) -> dict[str, JsonValue]:
-    plan = next((plan for stage, plan in study.plans.items() if stage == part), None)
+    plan = study.plan_of(part)
     if plan is None:
         return {}
     return {"baseline": plan.baseline, "design": plan.design, "seeds": list(plan.seeds), "plan_hash": plan.hash}
@@ -155,9 +158,9 @@ def _attrs(study: ShownStudy, trial: ShownTrial) -> dict[str, JsonValue]:
         "reason": record.reason,
         "epochs": len(record.epochs),
         "imported_from": planned.system_attrs.get("imported_from"),
-        "best_epoch": best and best.epoch,
-        "best_epoch_value": best and best.value,
+        "best_epoch": None if best is None else best.epoch,
+        "best_epoch_value": None if best is None else best.value,
     }
     last = record.epochs[-1] if record.epochs else {}
-    metrics = {name: value for name in sorted(last) if (value := trial.finite(name).get(len(record.epochs))) is not None}
-    return {name: value for name, value in attrs.items() if value is not None} | metrics
+    attrs |= {name: last[name] for name in sorted(last) if math.isfinite(last[name])}
+    return {name: value for name, value in attrs.items() if value is not None}

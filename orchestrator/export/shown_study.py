@@ -80,6 +80,10 @@ class ShownStudy:
         """The trials of some kinds, in the order of their numbers."""
         return [trial for trial in self.trials if trial.kind in kinds]
 
+    def plan_of(self, kind: str) -> StagePlan | None:
+        """The plan of the comparison that trials of a kind are runs of."""
+        return _plan_of(kind, self.plans)
+
     def has_values(self, trial: ShownTrial) -> bool:
         """Whether a trial is complete and can be compared."""
         return trial.record.state is State.COMPLETE and all(trial.record.has(o.metric) for o in self.objectives)
@@ -122,8 +126,7 @@ def read_study(store: Store, kept: KeptStudy) -> ShownStudy:
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
     records = [record for record in store.records() if record.planned.kind != "prefix"]
-    by_kind: dict[str, StagePlan] = dict(plans)
-    masked = [shown(r, from_env_of(r.planned, kept.from_env, by_kind.get(stage_of(r.planned)))) for r in records]
+    masked = [shown(r, from_env_of(r.planned, kept.from_env, _plan_of(stage_of(r.planned), plans))) for r in records]
     return ShownStudy(
         name=store.study,
         id=kept.id,
@@ -134,6 +137,10 @@ def read_study(store: Store, kept: KeptStudy) -> ShownStudy:
         warnings=tuple(store.warnings),
         written_roots=_written_roots(kept.specification),
     )
+
+
+def _plan_of(kind: str, plans: Mapping[Stage, StagePlan]) -> StagePlan | None:
+    return next((plan for stage, plan in plans.items() if stage == kind), None)
 
 
 def _timed(record: Record, store: Store) -> ShownTrial:
