@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from orchestrator.errors import InputError as InputError
     from orchestrator.errors import TryAgain as TryAgain
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "InputError": "orchestrator.errors",
     "Study": "orchestrator.api.study",

@@ -37,6 +37,7 @@ from orchestrator.terminal.options import add_study
 from orchestrator.tracking.destination import tracked_at, where_runs_are
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
+from trainable.program import usage_name
 
 WATCH_SECONDS = 5.0
 SHOWN_FINAL = 20
@@ -45,10 +46,7 @@ SHOWN_FINAL = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.status", description="Show how a study fares.")
-    add_study(parser)
-    parser.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s until Ctrl-C")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     console = open_console()
     try:
         if options.watch:
@@ -58,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(prog=usage_name("orchestrator.status"), description="Show how a study fares.")
+    add_study(command)
+    command.add_argument("--watch", action="store_true", help=f"show it anew every {WATCH_SECONDS:g} s until Ctrl-C")
+    return command
 
 
 def status(storage: str, study: str) -> Group:

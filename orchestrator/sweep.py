@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import InputError, TryAgain
 from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again, is_dry
-from orchestrator.terminal.options import add_storage, count
+from orchestrator.terminal.options import add_storage, add_version, count
+from trainable.program import usage_name
 
 if TYPE_CHECKING:
     from trainable.model.run_reference import RunReference
@@ -29,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     with Stop(again(arguments)) as stop:
         return _main(arguments, stop)
+
+
+def run_process(arguments: Sequence[str]) -> int:
+    """Run the command as the last thing that a process does; returns the exit code."""
+    owner = Stop(again(arguments)).__enter__()  # never left: a signal must not meet the process's last moment
+    return owner.finished(_main(arguments, owner))
 
 
 def _main(arguments: Sequence[str], stop: Stop) -> int:
@@ -89,12 +96,13 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     command = argparse.ArgumentParser(
-        prog="python -m orchestrator.sweep",
+        prog=usage_name("orchestrator.sweep"),
         description="Run the study of a YAML file, or continue it.",
         epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; "
         "130, 143 interrupted",
     )
     add = command.add_argument
+    add_version(command)
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
@@ -122,5 +130,4 @@ def _moment(text: str) -> float:
 
 
 if __name__ == "__main__":
-    owner = Stop(again(sys.argv[1:])).__enter__()  # never left: a signal must not meet the process's last moment
-    sys.exit(owner.finished(_main(sys.argv[1:], owner)))
+    sys.exit(run_process(sys.argv[1:]))

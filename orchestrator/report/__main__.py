@@ -15,11 +15,12 @@ from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.tracking_note import page_of
 from orchestrator.terminal.options import add_study
+from trainable.program import usage_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         store, written = _write(options)
     except InputError as error:
@@ -31,16 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m orchestrator.report", description="Write a study's statistics, figures and pages."
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("orchestrator.report"), description="Write a study's statistics, figures and pages."
     )
-    add_study(parser)
-    add = parser.add_argument
+    add_study(command)
+    add = command.add_argument
     add("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
     add("--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly")
     add("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
-    return parser
+    return command
 
 
 def _formats(text: str) -> list[Format]:

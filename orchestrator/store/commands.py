@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from orchestrator.store.addresses import redacted
+from trainable.program import PROGRAM, command_of, started_as_program
 
 PYTHON = "python"
 """In files, which travel to other machines; on a terminal `interpreter` names the one that runs."""
@@ -18,12 +19,25 @@ def interpreter() -> str:
 
 
 def module(name: str, *words: str, options: Mapping[str, str] | None = None, python: str | None = None) -> str:
-    """``python -m NAME``, options, and words that may begin with a dash."""
+    """``python -m NAME``, or ``dropclass`` as the user started it; options, and words that may begin with a dash.
+
+    With ``python``, the interpreter of another machine, always the former.
+    """
     given = [f"{key}{'=' if value.startswith('-') else ' '}{quoted(value)}" for key, value in (options or {}).items()]
-    start = [python or interpreter(), "-m", name]
+    start = [python, "-m", name] if python else start_of(name)
     if any(word.startswith("-") for word in words):
         return " ".join([*start, *given, "--", *map(quoted, words)])
     return " ".join([*start, *map(quoted, words), *given])
+
+
+def start_of(name: str) -> list[str]:
+    """How a command begins in this shell: as the user started the one that runs, where that can be pasted."""
+    if started_as_program():
+        program = _beside(PROGRAM)
+        path = os.path.abspath(sys.argv[0])
+        if program or os.access(path, os.X_OK):
+            return [program or quoted(path), command_of(name)]
+    return [interpreter(), "-m", name]
 
 
 def of_study(name: str, study: str, storage: str) -> str:
@@ -35,6 +49,19 @@ def mlflow_ui(uri: str) -> str:
     """What serves the pages of MLflow's runs in a database."""
     program = _beside("mlflow") or f"{interpreter()} -m mlflow"
     return f"{program} ui --backend-store-uri {quoted(shown_address(uri))}"
+
+
+def program(name: str, *words: str) -> str:
+    """A program of another package; where this environment has none, how to get it stands behind the command."""
+    place = _beside(name) or _installed(name)
+    missing = "" if place else f"   (first: pip install {name})"
+    return f"{' '.join([quoted(place) if place else name, *map(quoted, words)])}{missing}"
+
+
+def _installed(name: str) -> str:
+    """Path of a program of this interpreter's environment, which need not be active; empty where there is none."""
+    path = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), name)
+    return path if os.access(path, os.X_OK) else ""
 
 
 def again(arguments: Sequence[str]) -> str:
@@ -49,7 +76,7 @@ def again(arguments: Sequence[str]) -> str:
         del options[place : place + 2]
     options = [word for word in options if not word.startswith("--until=")]
     files = [f"./{word}" if word.startswith("-") else word for word in arguments[end + 1 :]]
-    return " ".join([interpreter(), "-m", "orchestrator.sweep", *map(quoted, [*options, *files])])
+    return " ".join([*start_of("orchestrator.sweep"), *map(quoted, [*options, *files])])
 
 
 def with_option(command: str, option: str, value: str) -> str:

@@ -1,12 +1,15 @@
-"""The JSON Schema of study files, for completion and hints in editors: ``python -m orchestrator.studyfile.schema``.
+"""The JSON Schema of study files, for completion and hints in editors: ``dropclass schema [--out FILE]``.
 
 It is made from the sections that also check the files: each value may be what its field takes, a domain that fits, or a
 text with ``${NAME}``. What only `load` can see is not in it: bounds of domains, combinations, files on disk.
 Draft 7, which the YAML language server reads.
 """
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -20,6 +23,7 @@ from orchestrator.studyfile.sections.study import Objective
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+from trainable.program import usage_name
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -29,6 +33,30 @@ _NAME_ALONE = "name_alone"
 _NOISE = ("title", "discriminator", _NAME_ALONE)
 _RANGES = {"integer": ("int", "log_int"), "number": ("uniform", "log_uniform", "int", "log_int")}
 """The numeric domains that fit a type."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0 written, 2 it cannot be written there."""
+    options = parser().parse_args(argv)
+    text = f"{json.dumps(study_schema(), indent=2)}\n"
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        Path(options.out).write_text(text)
+    except OSError as error:
+        print(f"--out {options.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("orchestrator.studyfile.schema"), description="Write the JSON Schema of study files."
+    )
+    command.add_argument("--out", metavar="FILE", help="file to write to (default: show it)")
+    return command
 
 
 def study_schema() -> Schema:
@@ -144,5 +172,4 @@ def _allow_name_alone(section: Schema, key: str) -> None:
 
 
 if __name__ == "__main__":
-    json.dump(study_schema(), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    sys.exit(main())
