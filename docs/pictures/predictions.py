@@ -50,7 +50,8 @@ def predictions_picture(trials: Mapping[str, Mapping[str, object]], target: Path
             draw.text((middle, TOP // 2), CONTEXTS[context], INK, _font(15), anchor="mm")
         image, truth = _scene(config, context, scene)
         tiles = [image.transpose(1, 2, 0), colours[truth]]
-        tiles += [colours[_prediction(network, image)] for network in networks.values()]
+        for network in networks.values():  # what is not scored is not shown
+            tiles.append(colours[np.where(truth == IGNORE_INDEX, truth, _prediction(network, image))])
         for number, tile in enumerate(tiles):
             picture = Image.fromarray(np.ascontiguousarray(tile)).resize((TILE, TILE), Image.Resampling.NEAREST)
             page.paste(picture, (left, TOP + number * (TILE + GAP)))
