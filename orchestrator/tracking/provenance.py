@@ -6,15 +6,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 from orchestrator.store.checkout import checkout
 
+VERSION = "version."
+"""Begins the names of tags that tell versions."""
 PACKAGES = ("dropclass-orchestrator", "torch", "segmentation-models-pytorch", "ray", "optuna", "mlflow")
 
 
 def versions() -> dict[str, str]:
     """Versions of what decides results, and the git commit of this project where it is a checkout."""
-    tags = {"version.python": platform.python_version()}
+    tags = {f"{VERSION}python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            tags[f"version.{name}"] = version(name)
+            tags[f"{VERSION}{name}"] = version(name)
     return {**tags, **_git()}
 
 

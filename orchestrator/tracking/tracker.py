@@ -54,6 +54,7 @@ class Tracker:
         self._study = study
         self._inbox = _Inbox()
         self._runs: StudyRuns | None = None
+        self._known: dict[str, Record] = {}
         self._sent: dict[str, int] = {}
         self._to_file: dict[str, Record] = {}
         self._refused: dict[str, str] = {}
@@ -126,14 +127,13 @@ class Tracker:
 
     @property
     def page(self) -> str | None:
-        """Address of the study's view of the table of runs in MLflow's pages, once the experiment is known."""
+        """Address of the study's charts in MLflow's pages, once the experiment is known."""
         if self._runs is None:
             return None
-        from orchestrator.tracking.experiment import view_key
+        from orchestrator.tracking.views import main_view
 
         server = redacted(self.uri.rstrip("/")) if self.uri.startswith("http") else LOCAL_UI
-        where = f"{server}/#/experiments/{self._runs.experiment_id}/runs"
-        return f"{where}?workflowType=machine_learning&viewStateShareKey={view_key(self._study)}"
+        return main_view(self._study).address(self._runs.experiment_id, f"{server}/")
 
     def _shortcomings(self) -> list[str]:
         """What MLflow answered to and yet does not have."""
@@ -191,7 +191,7 @@ class Tracker:
         if self._runs is None:
             from orchestrator.tracking.runs import StudyRuns  # late, and in this thread: mlflow takes 2 s to import
 
-            self._runs = StudyRuns(self.uri, self._study)
+            self._runs = StudyRuns(self.uri, self._study, self._known)
         return self._runs
 
     def _sync(self, runs: "StudyRuns", record: Record, times: list[int]) -> None:
@@ -216,6 +216,8 @@ class Tracker:
                 self._missing["files and tables"] = "the launch was stopped", lambda _: None
                 break
             write()
+        if not self._hurried():  # behind the tables that they are made from
+            self._try("descriptions", lambda runs: runs.log_descriptions())
         self._connected().finish(status, summary)
 
     def _rest(self) -> Iterator[Callable[[], None]]:

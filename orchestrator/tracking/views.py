@@ -1,0 +1,145 @@
+"""The views of a study in MLflow's pages: a table that says who won, charts that say which tendency there is.
+
+A view is a tag of the experiment, ``mlflow.sharedViewState.KEY``, that an address names; a tag holds 20,000 characters,
+so a study of very many or very long names gets fewer charts and columns.
+"""
+
+import hashlib
+import json
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+
+from orchestrator.store.stage_plan import STAGES, Stage
+from orchestrator.tracking.charts import PAGE, Json, comparison_board, search_board
+from orchestrator.tracking.entries import key_of
+from orchestrator.tracking.study_info import StudyInfo
+from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
+
+TITLES = {
+    "charts": "charts",
+    "confirm": "charts of the confirmation",
+    "ablation": "charts of the ablation",
+    None: "table",
+}
+"""What links to the views say, the view whose address is printed first."""
+TAG = "mlflow.sharedViewState."
+"""Begins the names of tags that hold views."""
+MOST_CHARACTERS = 20_000
+"""Of a tag of an experiment."""
+MOST_PICKS = 10
+"""Searched settings among the columns of a view; a table wider than a screen shows nothing."""
+SHOWN = (MIOU, RARE_MIOU, CONTEXT_GAP)
+"""Metrics beside the objectives."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of a study's runs."""
+
+    title: str
+    """What a link to it says."""
+    key: str
+    """Its name in addresses."""
+    state: Json
+    """What MLflow's pages read."""
+    charts: bool = True
+    """Whether it opens as charts, else as a table."""
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """Name and value of the experiment's tag."""
+        return f"{TAG}{self.key}", _text(self.state)
+
+    def address(self, experiment_id: str, server: str = "") -> str:
+        """Where a browser opens it; without a server the address is relative to any page of MLflow's."""
+        mode = "&compareRunsMode=CHART" if self.charts else ""
+        where = f"{server}#/experiments/{experiment_id}/runs"
+        return f"{where}?workflowType=machine_learning&viewStateShareKey={self.key}{mode}"
+
+
+def view_key(study_id: str, which: str | None = None) -> str:
+    """Name of a study's table in an address, or of another of its views."""
+    table = hashlib.sha256(study_id.encode()).hexdigest()[:12]
+    return table if which is None else f"{table}-{which}"
+
+
+def views_of(study_id: str, tags: Container[str]) -> Iterator[View]:
+    """The views of a study that an experiment of these tags has, without their states."""
+    for which, title in TITLES.items():
+        key = view_key(study_id, which)
+        if f"{TAG}{key}" in tags:
+            yield View(title, key, {}, charts=which is not None)
+
+
+def views(study: StudyInfo) -> tuple[View, ...]:
+    """The views of a study: the one that is printed first, the table last."""
+    charts = [_search(study)] if study.has_search else []
+    charts += [_stage(study, stage) for stage in STAGES if study.compares(stage)]
+    return (*charts, _table(study))
+
+
+def main_view(study: StudyInfo) -> View:
+    """The view whose address is printed."""
+    return views(study)[0]
+
+
+def _table(study: StudyInfo) -> View:
+    columns = [f"metrics.`{key_of(metric)}`" for metric in dict.fromkeys([*_objectives(study), *SHOWN])]
+    columns += [f"params.`{key_of(path)}`" for path in study.columns[:MOST_PICKS]]
+    columns += ["tags.`arm`", "tags.`state`", "tags.`kind`", "tags.`reason`"]
+    state = _rows(study, "tags.kind != 'study'") | {"selectedColumns": columns, "columnOrder": columns}
+    return View(TITLES[None], view_key(study.study_id), _fitting(state), charts=False)
+
+
+def _search(study: StudyInfo) -> View:
+    others = "".join(f" and tags.kind != '{kind}'" for kind in ("study", "prefix", *STAGES))
+    board = search_board(study.searched, _objectives(study), study.search_trials)
+    state = _rows(study, others.removeprefix(" and ")) | board.state()
+    return View(TITLES["charts"], view_key(study.study_id, "charts"), _fitting(state))
+
+
+def _stage(study: StudyInfo, stage: Stage) -> View:
+    runs = study.stage_runs(stage)
+    note = f" (the first {PAGE} of {runs} runs: Load more shows the rest)" if runs > PAGE else ""
+    objectives = _objectives(study)
+    board = comparison_board(study.factors, objectives, [name for name in SHOWN if name not in objectives], note)
+    state = _rows(study, f"tags.kind = '{stage}'") | board.state()
+    if runs > PAGE:  # the best hundred would say nothing of the arms; the first seeds hold every arm
+        state |= {"orderByKey": "tags.`block`", "orderByAsc": True}
+    by_arm = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "arm"}]}
+    state |= {"groupBy": by_arm, "useGroupedValuesInCharts": True}
+    return View(TITLES[stage], view_key(study.study_id, stage), _fitting(state))
+
+
+def _objectives(study: StudyInfo) -> list[str]:
+    return [objective.metric for objective in study.objectives]
+
+
+def _rows(study: StudyInfo, kinds: str) -> Json:
+    """Which runs, the best first."""
+    return {
+        "searchFilter": f"tags.study_id = '{study.study_id}' and {kinds}",
+        "orderByKey": f"metrics.`{key_of(study.objective.metric)}`",
+        "orderByAsc": study.objective.mode == "min",
+    }
+
+
+def _fitting(state: Json) -> Json:
+    """The state without the last charts and columns, as far as it is too long for a tag."""
+    return next(smaller for smaller in _shorter(state) if len(_text(smaller)) <= MOST_CHARACTERS)
+
+
+def _text(state: Json) -> str:
+    return json.dumps(state, separators=(",", ":"))
+
+
+def _shorter(state: Json) -> Iterator[Json]:
+    yield state
+    for name in ("compareRunCharts", "selectedColumns"):
+        items = state.get(name)
+        for length in range(len(items) - 1, -1, -1) if isinstance(items, list) else ():
+            state = {**state, name: items[:length]}
+            if name == "selectedColumns":
+                state["columnOrder"] = items[:length]
+            yield state
+    raise ValueError("a view without charts and columns is too long for a tag")
