@@ -15,6 +15,7 @@ from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import keep_retried
+from orchestrator.launch.launch_note import keep_launch
 from orchestrator.launch.open_study import OpenStudy, open_history
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
@@ -192,6 +193,7 @@ def _keep_study(opened: OpenStudy) -> None:
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     keep_weights(store, foreseen(study).models)
     store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    keep_launch(opened)
     keep_retried(store, opened.stages.known)
     opened.stages.register()
 
@@ -212,6 +214,8 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
 
 def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
     """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+    if outcome.tracker and outcome.tracker.page:  # the report links to it
+        note_tracking(opened.store, outcome.tracker.uri, complete=False, page=outcome.tracker.page)
     try:
         whole, changed = outcome.undisturbed, outcome.changed
         return outcome, written_results(opened, records, whole=whole, changed=changed)

@@ -91,10 +91,18 @@ def split_confusion(
 
 
 def evaluate(
-    config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
+    config: TrialConfig,
+    model: Segmenter,
+    compute: Compute,
+    splits: Splits,
+    rare: Sequence[int],
+    collected: SplitScores | None = None,
 ) -> tuple[dict[str, float], Tensor]:
-    """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
-    collected = SplitScores(model.classifier.out_channels, compute.device)
+    """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C].
+
+    ``collected``, new, holds the scores of the evaluation split afterwards.
+    """
+    collected = collected or SplitScores(model.classifier.out_channels, compute.device)
     val_CC, *contexts_CC = (
         split_confusion(
             model,
