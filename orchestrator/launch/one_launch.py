@@ -16,10 +16,11 @@ from orchestrator.launch.execution import RunOutcome, missing, run_rounds
 from orchestrator.launch.findings import findings_of
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import keep_retried
+from orchestrator.launch.launch_note import keep_launch
 from orchestrator.launch.notices import EndNotice, end_told
 from orchestrator.launch.open_study import OpenStudy, open_history
-from orchestrator.launch.page_notice import PageNotice
 from orchestrator.launch.own_parts import hashes_of, travelling
+from orchestrator.launch.page_notice import PageNotice
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
@@ -214,6 +215,7 @@ def _keep_study(opened: OpenStudy) -> None:
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     keep_weights(store, foreseen(study).models)
     store.write_study(study.resolved(), fingerprints, study.from_env, rare, hashes_of(study))
+    keep_launch(opened)
     keep_retried(store, opened.stages.known)
     opened.stages.register()
 
@@ -234,6 +236,8 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
 
 def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
     """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+    if outcome.tracker and outcome.tracker.page:  # the report links to it
+        note_tracking(opened.store, outcome.tracker.uri, complete=False, page=outcome.tracker.page)
     try:
         whole, changed = outcome.undisturbed, outcome.changed
         return outcome, written_results(opened, records, whole=whole, changed=changed)

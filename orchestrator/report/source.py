@@ -19,10 +19,13 @@ import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
+from orchestrator.report.origin import Origin, read_origin
 from orchestrator.store import layout
 from orchestrator.store.artifacts import (
+    CalibrationBins,
     ContextReliance,
     WeightCosines,
+    read_calibration,
     read_picture,
     read_reliance,
     read_weight_cosines,
@@ -96,12 +99,20 @@ class Results:
     every_run: tuple[Run, ...]
     """By kind, then in the order of their numbers."""
     plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
+    plan_hashes: Mapping[Stage, str] = field(default_factory=dict)
+    """Of the plans as they were kept, before anything in them was masked."""
     rare: frozenset[str] | None = None
     """Names of the rare classes; None where the study was launched before they were kept."""
     objects: Objects | None = None
     """Where what the runs left to look at lies; None where nothing of it is to be shown."""
     inherited: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Of runs that began with a shared prefix: its key, and the epochs that they took over."""
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Launches, machines and time, read when first asked for; empty where nothing but the table is at hand."""
+        keys = [run.key for run in self.every_run if run.kind not in ("prefix", "imported")]
+        return Origin() if self.objects is None else read_origin(self.objects, keys)
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -164,6 +175,14 @@ class Results:
         """What a run has kept of its last epoch's reliance on context; as ``weight_cosines``."""
         return None if self.objects is None else read_reliance(self.objects, run.key)
 
+    def calibration(self, run: Run) -> CalibrationBins | None:
+        """Accuracy by bins of confidence of a run's last epoch; as ``weight_cosines``."""
+        return None if self.objects is None else read_calibration(self.objects, run.key)
+
+    def predictions(self, run: Run) -> bytes | None:
+        """PNG file of a run's predictions after its last epoch; as ``gradcam``."""
+        return None if self.objects is None else read_picture(self.objects, run.key, layout.LAST_PICTURE)
+
     def gradcam(self, run: Run) -> bytes | None:
         """PNG file of a run's last epoch; None where it has none. Raises OSError as the storage."""
         return None if self.objects is None else read_picture(self.objects, run.key, layout.GRADCAM)
@@ -212,7 +231,8 @@ def results_of(store: Store, kept: KeptStudy, table: pa.Table) -> Results:
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
     heirs = read_inherited(table)
-    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects, heirs)
+    hashes = {stage: plan.hash for stage, plan in read.items()}
+    results = Results(store.study, kept.specification, table, runs, plans, hashes, rare, store.objects, heirs)
     try:
         results.space.domains()
     except (ValueError, KeyError, TypeError) as error:

@@ -67,7 +67,9 @@ class Stop(AbstractContextManager["Stop"]):
         """Whether who asked will give the command again: then a launch without progress has an exit code of its own."""
         self.abrupt = False
         """Whether the process must end without Python's own clearing up, which would wait for a Ray that is gone."""
-        self._command, self._leave = command, leave
+        self.command = command
+        """Continues the study."""
+        self._leave = leave
         self._code: int | None = None
         self._beyond: Callable[[], str] = str
         self._first: signal.Signals | None = None
@@ -242,7 +244,7 @@ class Stop(AbstractContextManager["Stop"]):
         for action in reversed(self._last):
             _apart(action).join(LAST_WORD_S)
         at_once = f"Stopped: {self.why}" if self.abrupt else "Stopped at once"
-        text = f"\n{at_once}; nothing that finished is lost. Continue with:  {self._command}"
+        text = f"\n{at_once}; nothing that finished is lost. Continue with:  {self.command}"
         _apart(lambda: _to_stderr(text)).join(LAST_WORD_S)
         _end_children()
         self._leave(self.exit_code or 0)

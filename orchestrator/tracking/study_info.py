@@ -11,7 +11,7 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.masking import from_env_of, shown, shown_config, shown_plan, shown_text, stage_of
+from orchestrator.store.masking import from_env_of, shown, shown_best, shown_config, shown_plan, shown_text, stage_of
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
@@ -24,7 +24,7 @@ from orchestrator.tracking.provenance import versions
 from orchestrator.tracking.searched import Searched, compared, searched
 from trainable.configfile.mistakes import ConfigError
 from trainable.configfile.node import Scalar
-from trainable.configfile.trees import read_tree, write_yaml
+from trainable.configfile.trees import write_yaml
 from trainable.data.errors import DataError
 from trainable.evaluate.metrics.names import BEST, BEST_EPOCH, FINAL
 
@@ -199,14 +199,11 @@ class StudyInfo:
 
     def _shown_best(self, text: str) -> str:
         """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
-        from_env = self._kept.from_env
         try:
-            config = read_tree(text)
+            return shown_best(text, self._kept.from_env)
         except ConfigError as error:
             where = self._store.path(layout.BEST)
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
-        head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-        return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
         """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""

@@ -95,9 +95,14 @@ def split_confusion(
 
 def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
-) -> tuple[dict[str, float], Tensor]:
-    """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
-    collected = SplitScores(model.classifier.out_channels, compute.device, _own_scores(config, splits, compute, rare))
+) -> tuple[dict[str, float], Tensor, Tensor]:
+    """Metrics by name, of the evaluation split, the model and for shapes the other contexts.
+
+    Returns:
+        The metrics; the split's confusion matrix [C,C]; its bins of confidence [M,3] (``Calibration.bins``).
+    """
+    own_scores = _own_scores(config, splits, compute, rare)
+    collected = SplitScores(model.classifier.out_channels, compute.device, own_scores)
     val_CC, *contexts_CC = (
         split_confusion(
             model,
@@ -113,7 +118,8 @@ def evaluate(
     metrics = scores(val_CC, class_names(config.data), rare) | collected.metrics(rare)
     law: Law = "normal" if config.model.init == "small" else "uniform"
     metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, rare, config.suppression)
-    return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
+    metrics |= context_scores(val_CC, *contexts_CC) if contexts_CC else {}
+    return metrics, val_CC, collected.calibration.bins()
 
 
 def _own_scores(config: TrialConfig, splits: Splits, compute: Compute, rare: Sequence[int]) -> list[OwnScores]:
