@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from orchestrator.store.short_picks import short_names
 from orchestrator.tracking.entries import key_of
 from orchestrator.tracking.searched import Searched
 
@@ -24,9 +23,7 @@ TALL, USUAL = 400, 300
 """Heights of charts in pixels."""
 PAGE = 100
 """Runs that MLflow's pages load at once; more come with Load more."""
-COLLAPSED = (
-    "val", "val/iou", "train", "suppression", "model", "context", "corrupted", "Model metrics", "System metrics",
-)  # fmt: skip
+CLOSED = ("val", "val/iou", "train", "suppression", "model", "Model metrics")
 """Sections that MLflow makes of the other metrics by itself, behind ours: closed at first."""
 
 
@@ -37,12 +34,11 @@ class Board:
     charts: list[Json] = field(default_factory=list)
     sections: list[Json] = field(default_factory=list)
 
-    def section(self, name: str, columns: int, height: int = USUAL) -> str:
+    def section(self, name: str, columns: int, height: int = USUAL, *, opened: bool = True) -> str:
         """Begin a section; returns what its charts refer to."""
         uuid = f"s{len(self.sections)}"
-        self.sections.append(
-            {"uuid": uuid, "name": name, "display": True, "isReordered": True, "columns": columns, "cardHeight": height}
-        )
+        own: Json = {"columns": columns, "cardHeight": height}
+        self.sections.append({"uuid": uuid, "name": name, "display": opened, "isReordered": True, **own})
         return uuid
 
     def add(self, section: str, kind: str, **settings: object) -> None:
@@ -50,15 +46,15 @@ class Board:
         chart: Json = {"uuid": f"c{len(self.charts)}", "type": kind, "metricSectionId": section, "deleted": False}
         self.charts.append({**chart, "isGenerated": False, **settings})
 
-    def state(self) -> Json:
-        """The part of a view's state that holds the charts."""
-        closed: list[Json] = [
+    def state(self, closed: Sequence[str] = ()) -> Json:
+        """The part of a view's state that holds the charts; further sections that MLflow makes are ``closed``."""
+        usual: list[Json] = [
             {"uuid": f"m{index}", "name": name, "display": False, "isReordered": False}
-            for index, name in enumerate(COLLAPSED)
+            for index, name in enumerate((*CLOSED, *closed))
         ]
         return {
             "compareRunCharts": self.charts,
-            "compareRunSections": [*self.sections, *closed],
+            "compareRunSections": [*self.sections, *usual],
             "isAccordionReordered": True,  # else our sections are sorted in between MLflow's by name
             "runsHiddenMode": "SHOW_ALL",  # else ten runs are drawn
             "hideEmptyCharts": True,
@@ -74,22 +70,23 @@ def search_board(settings: Sequence[Searched], objectives: Sequence[str], trials
         trials: How many trials there will be.
     """
     board = Board()
-    part = f" (the best {PAGE} of {trials} trials: Load more shows the rest)" if trials > PAGE else ""
+    part = f" (best {PAGE} of {trials})" if trials > PAGE else ""
     axes = [key_of(setting.path) for setting in settings if setting.always][:MOST_AXES]
     if axes:
-        title = f"A line per trial: what it picked and what it reached{part}"
-        section = board.section(title, columns=1, height=TALL)
+        section = board.section(f"What each trial picked and reached{part}", columns=1, height=TALL)
         board.add(
             section, "PARALLEL", selectedParams=axes, selectedMetrics=list(map(key_of, objectives)), showAllRuns=True
         )
     for objective in objectives:
-        _scatters(board, settings, objective)
+        _scatters(board, [setting for setting in settings if setting.always], objective)
     for objective in objectives:
-        _by_run(board, objective, f"{objective}: each trial, and epoch by epoch{part}")
+        _by_run(board, objective, f"{objective} by trial and epoch{part}")
     if pairs := list(combinations(objectives, 2))[:MOST_PAIRS]:
         section = board.section("Objectives against each other", columns=len(pairs))
         for one, other in pairs:
             board.add(section, "SCATTER", xaxis=_metric(one), yaxis=_metric(other), runsCountToCompare=PAGE)
+    for objective in objectives:  # few trials have them
+        _scatters(board, [setting for setting in settings if not setting.always], objective, of="options")
     return board
 
 
@@ -106,9 +103,9 @@ def comparison_board(
     """
     board = Board()
     for objective in objectives:
-        _by_run(board, objective, f"{objective}: mean of each arm, and epoch by epoch{note}")
+        _by_run(board, objective, f"{objective} by arm (mean) and epoch{note}")
     if others:
-        section = board.section(f"What it costs elsewhere: mean of each arm{note}", columns=min(3, len(others)))
+        section = board.section(f"Other metrics by arm (mean){note}", columns=min(3, len(others)))
         for metric in others:
             board.add(section, "BAR", metricKey=key_of(metric), displayName=metric)
     numeric = [setting for setting in settings if setting.numeric]
@@ -127,17 +124,14 @@ def _by_run(board: Board, objective: str, title: str) -> None:
     )  # fmt: skip
 
 
-def _scatters(board: Board, settings: Sequence[Searched], objective: str) -> None:
+def _scatters(board: Board, settings: Sequence[Searched], objective: str, of: str = "") -> None:
     if not settings:
         return
     drawn = settings[:MOST_SCATTERS]
-    section = board.section(f"{objective} by each setting", columns=min(3, len(drawn)))
-    short = short_names([setting.path for setting in drawn])
+    name = f"{objective} by setting" + (f" of {of}" if of else "")
+    section = board.section(name, columns=min(3, len(drawn)), opened=not of)
     for setting in drawn:
-        board.add(
-            section, "SCATTER", xaxis=_param(setting), yaxis=_metric(objective), runsCountToCompare=PAGE,
-            displayName=f"{objective} by {short[setting.path]}",
-        )  # fmt: skip
+        board.add(section, "SCATTER", xaxis=_param(setting), yaxis=_metric(objective), runsCountToCompare=PAGE)
 
 
 def _param(setting: Searched) -> Json:

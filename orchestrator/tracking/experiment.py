@@ -6,6 +6,7 @@ from itertools import count
 from mlflow import MlflowClient
 
 from orchestrator.tracking.database import artifact_folder
+from orchestrator.tracking.links import run_page
 from orchestrator.tracking.notes import NOTE, replaces
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.study_note import experiment_note
@@ -53,7 +54,7 @@ def describe_experiment(client: MlflowClient, experiment_id: str) -> None:
     for run in parents:
         of = run.data.tags
         links = {view.title: view.address(experiment_id) for view in views_of(of.get("study_id", ""), tags)}
-        links["run"] = f"#/experiments/{experiment_id}/runs/{run.info.run_id}"
+        links = {"results": run_page(experiment_id, str(run.info.run_id)), **links}
         studies.append((of.get("study", ""), " · ".join(f"[{t}]({a})" for t, a in links.items()), of.get(NOTE, "")))
     note = experiment_note(studies)
     if replaces(tags.get(NOTE), note):

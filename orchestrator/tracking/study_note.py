@@ -233,8 +233,8 @@ def experiment_note(studies: Sequence[tuple[str, str, str]]) -> str:
 
     One that was written by hand is left to its own page.
     """
-    lines = ["Studies of this experiment:"]
+    paragraphs = []
     for name, links, note in studies:
-        answer = next((line for line in note.split("\n\n") if line.startswith(ANSWER)), "")
-        lines.append(f"- **{escaped(name)}** ({links}) {answer.removeprefix(ANSWER).strip()}".rstrip())
-    return sign("\n".join([lines[0], "", *lines[1:]]), MOST_OF_EXPERIMENT)
+        answer = next((line for line in note.split("\n\n") if line.startswith(ANSWER)), f"{ANSWER} none yet.")
+        paragraphs.append(f"**{escaped(name)}** ({links}): {answer.removeprefix(ANSWER).strip()}")
+    return sign("\n\n".join(paragraphs), MOST_OF_EXPERIMENT)

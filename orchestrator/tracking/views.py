@@ -32,6 +32,10 @@ SHOWN = (MIOU, RARE_MIOU, CONTEXT_GAP)
 """Metrics beside the objectives."""
 
 
+NARROWEST, WIDEST = 90, 220
+"""Widths of columns in pixels; MLflow's own cut every name after twelve letters."""
+
+
 @dataclass(frozen=True)
 class View:
     """A view of a study's runs."""
@@ -87,23 +91,25 @@ def _table(study: StudyInfo) -> View:
     columns = [f"metrics.`{key_of(metric)}`" for metric in dict.fromkeys([*_objectives(study), *SHOWN])]
     columns += [f"params.`{key_of(path)}`" for path in study.columns[:MOST_PICKS]]
     columns += ["tags.`arm`", "tags.`state`", "tags.`kind`", "tags.`reason`"]
-    state = _rows(study, "tags.kind != 'study'") | {"selectedColumns": columns, "columnOrder": columns}
+    widths = {name: min(WIDEST, max(NARROWEST, 30 + 8 * (len(name) - name.index("`") - 2))) for name in columns}
+    own: Json = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
+    state = _rows(study, "tags.kind != 'study'") | own
     return View(TITLES[None], view_key(study.study_id), _fitting(state), charts=False)
 
 
 def _search(study: StudyInfo) -> View:
     others = "".join(f" and tags.kind != '{kind}'" for kind in ("study", "prefix", *STAGES))
     board = search_board(study.searched, _objectives(study), study.search_trials)
-    state = _rows(study, others.removeprefix(" and ")) | board.state()
+    state = _rows(study, others.removeprefix(" and ")) | board.state(_objectives(study))
     return View(TITLES["charts"], view_key(study.study_id, "charts"), _fitting(state))
 
 
 def _stage(study: StudyInfo, stage: Stage) -> View:
     runs = study.stage_runs(stage)
-    note = f" (the first {PAGE} of {runs} runs: Load more shows the rest)" if runs > PAGE else ""
+    note = f" (first {PAGE} of {runs} runs)" if runs > PAGE else ""
     objectives = _objectives(study)
     board = comparison_board(study.factors, objectives, [name for name in SHOWN if name not in objectives], note)
-    state = _rows(study, f"tags.kind = '{stage}'") | board.state()
+    state = _rows(study, f"tags.kind = '{stage}'") | board.state(_objectives(study))
     if runs > PAGE:  # the best hundred would say nothing of the arms; the first seeds hold every arm
         state |= {"orderByKey": "tags.`block`", "orderByAsc": True}
     by_arm = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "arm"}]}
@@ -135,11 +141,9 @@ def _text(state: Json) -> str:
 
 def _shorter(state: Json) -> Iterator[Json]:
     yield state
-    for name in ("compareRunCharts", "selectedColumns"):
+    for name, copies in (("compareRunCharts", ()), ("selectedColumns", ("columnOrder",))):
         items = state.get(name)
-        for length in range(len(items) - 1, -1, -1) if isinstance(items, list) else ():
-            state = {**state, name: items[:length]}
-            if name == "selectedColumns":
-                state["columnOrder"] = items[:length]
-            yield state
-    raise ValueError("a view without charts and columns is too long for a tag")
+        if isinstance(items, list):
+            for length in range(len(items) - 1, -1, -1):
+                yield {**state, name: items[:length], **dict.fromkeys(copies, items[:length]), "columnWidths": {}}
+            state = {**state, name: []}
