@@ -1,12 +1,12 @@
 """A region at the bottom of a terminal that is redrawn in place, and survives that the terminal is resized.
 
-Rich counts the lines that it drew. A terminal that became narrower has wrapped them meanwhile, so that more rows are to
-be erased than lines were drawn, and what is not erased stays in the scrollback.
+Rich leaves the cursor behind what it drew, and counts the lines on its way back. A terminal that became narrower has
+wrapped them meanwhile, and pushed some out of reach. Here the cursor waits in front of what was drawn, so that there is
+nothing to count: what is drawn anew begins where it stands.
 """
 
 from collections.abc import Callable
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.control import Control
 from rich.live import Live
@@ -17,38 +17,40 @@ PER_SECOND = 4
 """How often the region is drawn anew."""
 
 
-class Frame(LiveRender):
-    """What is drawn, with the rows that it takes on the terminal as it is now."""
+_ERASE_BELOW = "\r\x1b[K\x1b7\x1b[B\r\x1b[J\x1b8"
+"""Erases the cursor's line, then all below it: tmux would keep in its scrollback a screen that is erased as a whole."""
 
-    def __init__(self, console: Console) -> None:
+
+class Frame(LiveRender):
+    """What is drawn, with the cursor in front of it."""
+
+    def __init__(self) -> None:
         super().__init__("", vertical_overflow="crop")
-        self._console = console
-        self._widths: list[int] = []
 
     def position_cursor(self) -> Control:
-        """Erase the region, and go to its first row."""
-        rows = self._rows()
-        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * (rows - 1)
-        return Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up) if rows else Control()
+        """Erase what was drawn."""
+        return _raw(_ERASE_BELOW)
 
     def restore_cursor(self) -> Control:
-        """Erase the region from the row below it."""
-        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * self._rows()
-        return Control(ControlType.CARRIAGE_RETURN, *up)
+        """Erase what was drawn, from the line below its first one, to which rich has gone."""
+        return _raw(f"\x1b[A{_ERASE_BELOW}" if self._shape else _ERASE_BELOW)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the lines, none wider than the terminal, without the blanks behind them: those would wrap too."""
+        """Draw as many lines as there is room for, and go back in front of them."""
         lines = console.render_lines(self.renderable, options, pad=False)[: max(1, options.size.height - 1)]
         self._shape = Segment.get_shape(lines)
-        self._widths = [sum(cell_len(segment.text) for segment in line if not segment.control) for line in lines]
         for place, line in enumerate(lines):
             yield from line
             if place < len(lines) - 1:
                 yield Segment.line()
+        yield _raw(f"\r\x1b[{len(lines) - 1}A" if len(lines) > 1 else "\r").segment
 
-    def _rows(self) -> int:
-        width = max(1, self._console.width)
-        return sum(max(1, -(-drawn // width)) for drawn in self._widths)
+
+def _raw(codes: str) -> Control:
+    """Codes for which rich has no name."""
+    control = Control(ControlType.CARRIAGE_RETURN)
+    control.segment = Segment(codes, None, [(ControlType.CARRIAGE_RETURN,)])
+    return control
 
 
 def live_region(console: Console, render: Callable[[], RenderableType], *, redirect: bool) -> Live:
@@ -63,5 +65,5 @@ def live_region(console: Console, render: Callable[[], RenderableType], *, redir
         get_renderable=render, console=console, refresh_per_second=PER_SECOND, transient=True,
         redirect_stdout=redirect, redirect_stderr=redirect,
     )  # fmt: skip
-    live._live_render = Frame(console)  # no public name, rich 15.0
+    live._live_render = Frame()  # no public name, rich 15.0
     return live
