@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +82,7 @@ def _predict(options: argparse.Namespace) -> int:
     written = 0
     pictures = _readable(list(names), predictor, refused)
     for prediction in predictor.predictions(pictures, batch_size=options.batch_size):
-        _write(prediction, predictor, out / names[Path(prediction.picture.name)], overlay=options.overlay)
+        _write(prediction, predictor, out, names[Path(prediction.picture.name)], overlay=options.overlay)
         written += 1
     if written:
         _write_classes(predictor, out / CLASSES)
@@ -109,11 +108,18 @@ def _names(images: Sequence[str]) -> Mapping[Path, Path]:
         for path in map(Path, _paths(listed(given))):
             inside = path.relative_to(Path(given).expanduser()) if Path(given).expanduser().is_dir() else path.name
             names.setdefault(path, Path(inside).with_suffix(""))
-    twice = [name for name, times in Counter(names.values()).items() if times > 1]
-    if twice:
-        alike = [str(path) for path, name in names.items() if name == twice[0]]
-        raise InputError(f"{' and '.join(alike[:2])} would both be written as {twice[0]}.png; give them one by one")
+    owners: dict[str, Path] = {}
+    for path, name in names.items():
+        for target in _targets(name):
+            other = owners.setdefault(target, path)
+            if other != path:
+                raise InputError(f"{other} and {path} would both be written as {target}; give them one by one")
     return names
+
+
+def _targets(name: Path) -> tuple[str, str]:
+    """The files of an image, below the folder to write to: the mask, and the one in colours."""
+    return f"{name}.png", f"{name}{COLOUR}"
 
 
 def _paths(images: Sequence[object]) -> Iterator[str]:
@@ -122,7 +128,7 @@ def _paths(images: Sequence[object]) -> Iterator[str]:
 
 def _check_free(out: Path, names: Mapping[Path, Path], *, overwrite: bool) -> None:
     """Refuse before anything is read what would replace a file, or an image itself."""
-    targets = [out / f"{name}{end}" for name in names.values() for end in (".png", COLOUR)]
+    targets = [out / target for name in names.values() for target in _targets(name)]
     images = {path.resolve() for path in names}
     if own := [target for target in targets if target.resolve() in images]:
         raise InputError(f"--out {out}: would replace the image {own[0]}; give another folder")
@@ -143,13 +149,14 @@ def _readable(paths: Sequence[Path], predictor: "Predictor", refused: list[str])
             refused.append(str(error))
 
 
-def _write(prediction: "Prediction", predictor: "Predictor", name: Path, *, overlay: bool) -> None:
+def _write(prediction: "Prediction", predictor: "Predictor", out: Path, name: Path, *, overlay: bool) -> None:
     from trainable.data.overlay import colour_picture, indexed_picture
 
-    name.parent.mkdir(parents=True, exist_ok=True)
+    mask, colour = (out / target for target in _targets(name))
+    mask.parent.mkdir(parents=True, exist_ok=True)
     image = prediction.picture.upright if overlay else None
-    indexed_picture(prediction.mask, predictor.classes).save(name.with_name(f"{name.name}.png"))
-    colour_picture(prediction.mask, predictor.classes, image).save(name.with_name(f"{name.name}{COLOUR}"))
+    indexed_picture(prediction.mask, predictor.classes).save(mask)
+    colour_picture(prediction.mask, predictor.classes, image).save(colour)
 
 
 def _write_classes(predictor: "Predictor", path: Path) -> None:

@@ -164,6 +164,8 @@ def load_model(
     (``load_predictor(source).compute.normalization``); sides are multiples of 32. Its suppression blocks are folded
     away; ``torch.save`` writes it. Arguments and errors as `predict`.
     """
+    import torch
+
     from trainable.model.export import folded
     from trainable.model.segmenter import Segmenter
 
@@ -171,7 +173,7 @@ def load_model(
     if not isinstance(trained.network, Segmenter):
         return trained.network
     section = trained.config.model.model_copy(update={"encoder_weights": None, "weights": None})
-    with _in_one_line():
+    with _in_one_line(), torch.random.fork_rng(devices=[]):
         return folded(trained.network, section)
 
 

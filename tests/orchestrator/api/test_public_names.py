@@ -1,0 +1,84 @@
+"""``import orchestrator``: cheap, and the same whichever module was imported before."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+
+ROOT = Path(__file__).parents[3]
+HEAVY = ("torch", "ray", "mlflow", "pandas", "numpy", "pydantic", "optuna", "rich")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    loaded = python(f"import sys, orchestrator; print([name for name in {HEAVY} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_loading_a_study_needs_neither_torch_nor_ray_nor_mlflow() -> None:
+    code = "import sys; from orchestrator import load_study; print([n for n in ('torch', 'ray', 'mlflow') if n in sys.modules])"
+    assert python(code).strip() == "[]"
+
+
+ORDERS = (
+    "import orchestrator",
+    "import orchestrator.run.stop, orchestrator.predict, orchestrator.compare, orchestrator",
+    "from orchestrator.run import stop; import orchestrator",
+    "from orchestrator import compare, predict, run; import orchestrator",
+    "import orchestrator; orchestrator.run; import orchestrator.run.stop",
+    "import orchestrator.api.running, orchestrator",
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_functions_that_bear_the_name_of_a_module_can_be_called_in_every_order_of_imports(order: str) -> None:
+    code = f"""
+{order}
+def refusal(function, *arguments, **options):
+    try:
+        function(*arguments, **options)
+    except orchestrator.InputError as error:
+        return str(error)
+for module in (orchestrator.run, orchestrator.predict, orchestrator.compare):
+    assert callable(module), module
+assert "no such file" in refusal(orchestrator.run, "none.yaml"), refusal(orchestrator.run, "none.yaml")
+assert "no study there" in refusal(orchestrator.predict, "none", [])
+assert "no study there" in refusal(orchestrator.compare, "none", "none")
+from orchestrator.run.stop import Stop
+from orchestrator.compare import main
+import orchestrator.run.stop as by_path
+assert orchestrator.run.stop is by_path and orchestrator.compare.main is main
+from orchestrator import run
+assert run is orchestrator.run
+print("done")
+"""
+    assert python(code).strip() == "done"
+
+
+def test_they_show_their_own_signature_and_documentation() -> None:
+    from orchestrator.api import comparing, predicting, running
+
+    for shown, function in (
+        (orchestrator.run, running.run),
+        (orchestrator.predict, predicting.predict),
+        (orchestrator.compare, comparing.compare),
+    ):
+        assert inspect.signature(shown) == inspect.signature(function)
+        assert inspect.getdoc(shown) == inspect.getdoc(function)
+
+
+def test_every_public_name_is_there_and_has_words_of_its_own() -> None:
+    for name in orchestrator.__all__:
+        assert inspect.getdoc(getattr(orchestrator, name)), name
+    assert set(orchestrator.__all__) <= set(dir(orchestrator))
+    with pytest.raises(AttributeError, match=r"no attribute 'load_studdy'; it has .*load_study"):
+        _ = orchestrator.load_studdy  # type: ignore[attr-defined]
