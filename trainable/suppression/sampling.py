@@ -131,7 +131,7 @@ class ClassSampler:
                 self.strategy = Turn(self.classes)
             case OwnPart() as sampling:
                 facts = ClassFacts(self.names, statistics, rare_classes(statistics.pixels))
-                self.strategy = OwnStrategy(sampling, facts)
+                self.strategy = OwnStrategy.of(sampling, facts)
             case sampling:
                 self.strategy = sampling
 
