@@ -4,9 +4,15 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from pydantic import JsonValue
 
 from orchestrator.store.addresses import redacted
+from trainable.configfile.node import JsonObject
+from trainable.parts.section import NAME
+from trainable.parts.source import VARIABLE, Code, code_of, import_path
 from trainable.program import PROGRAM, command_of, started_as_program
 
 PYTHON = "python"
@@ -43,6 +49,21 @@ def start_of(name: str) -> list[str]:
 def of_study(name: str, study: str, storage: str) -> str:
     """A command on a study that was launched."""
     return module(name, study, options={"--storage": shown_address(storage)})
+
+
+def finding_parts(command: str, config: JsonObject) -> str:
+    """A command that runs a trial, told where the code of its own parts lies unless that is installed."""
+    folders = dict.fromkeys(import_path(code) for code in _codes(config) if not code.installed)
+    return f"{VARIABLE}={quoted(os.pathsep.join(folders))} {command}" if folders else command
+
+
+def _codes(value: JsonValue) -> Iterator[Code]:
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _codes(child)
+    elif isinstance(value, str) and NAME.fullmatch(value):
+        with suppress(ValueError):  # it is of another machine, or a text of another meaning
+            yield code_of(value)
 
 
 def mlflow_ui(uri: str) -> str:

@@ -23,6 +23,7 @@ from orchestrator.studyfile.sections.study import Objective
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+from trainable.parts.section import NAME
 from trainable.program import usage_name
 
 Schema: TypeAlias = dict[str, Any]
@@ -30,6 +31,9 @@ Schema: TypeAlias = dict[str, Any]
 OPTIONAL = ("preset", "suppression", "evaluation", "search", "confirm", "ablation", "resources", "budget", "tracking")
 _ENV: Schema = {"$ref": "#/$defs/env"}
 _NAME_ALONE = "name_alone"
+_OWN = f"^{NAME.pattern}$"
+_BY_CLASS = ("#/$defs/OwnPart", "#/$defs/OwnMetric")
+"""Sections of parts of one's own that may be written as their name alone."""
 _NOISE = ("title", "discriminator", _NAME_ALONE)
 _RANGES = {"integer": ("int", "log_int"), "number": ("uniform", "log_uniform", "int", "log_int")}
 """The numeric domains that fit a type."""
@@ -117,8 +121,7 @@ class _Builder:
     def _value(self, schema: Schema, name: str, searched: bool) -> Schema:
         """A reference to the definition of a value: what its field takes, or what may stand for that."""
         kinds = [self._kind(kind, name, searched) for kind in _alternatives(schema)]
-        if _NAME_ALONE in schema:
-            kinds = [{"enum": list(schema["discriminator"]["mapping"])}, *kinds]
+        kinds = [*_names_alone(schema, kinds), *kinds]
         notes = {key: schema[key] for key in ("description", "default") if key in schema}
         stand_ins = [*_domains(kinds, name), _ENV] if searched else [_ENV]
         self.definitions[name] = {**notes, "anyOf": [*kinds, *stand_ins]}
@@ -132,6 +135,13 @@ class _Builder:
         elif "items" in kind:
             kind["items"] = self._value(kind["items"], f"{name}.item", searched)
         return kind
+
+
+def _names_alone(schema: Schema, kinds: list[Schema]) -> list[Schema]:
+    """What may stand for a section by its name: those of the built-in ones, and any ``module:Class``."""
+    unions = [part for part in [schema, *schema.get("oneOf", [])] if _NAME_ALONE in part]
+    own = [{"type": "string", "pattern": _OWN}] if any(kind.get("$ref") in _BY_CLASS for kind in kinds) else []
+    return [*({"enum": list(union["discriminator"]["mapping"])} for union in unions), *own]
 
 
 def _definition(model: type[BaseModel]) -> Schema:

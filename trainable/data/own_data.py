@@ -27,7 +27,7 @@ def own_frames(data: OwnData, split: Split, most: int | None = None) -> tuple[By
     with _as_data_errors():
         part, count = _opened(data, split)
         chosen = count if most is None else min(most, count)
-        frames = [_frame(part, data, split, index) for index in range(chosen)]
+        frames = [checked_frame(part, data, split, index) for index in range(chosen)]
         images, labels = zip(*frames, strict=True)
         return np.stack(images), np.stack(labels)
 
@@ -59,8 +59,8 @@ def _opened(data: OwnData, split: Split) -> tuple[DataSet, int]:
     return part, count
 
 
-def _frame(part: DataSet, data: OwnData, split: Split, index: int) -> tuple[Bytes, Bytes]:
-    """Image [3,H,W] and label [H,W]."""
+def checked_frame(part: DataSet, data: OwnData, split: Split, index: int) -> tuple[Bytes, Bytes]:
+    """Image [3,H,W] and label [H,W] of a frame; raises `PartFailed` where they are none."""
     with own_code(data.name):
         image_HW3, label_HW = part.frame(split, index, data.size)
     where = f"{data.name}: frame('{split}', {index}) gave"

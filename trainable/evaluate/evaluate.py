@@ -128,7 +128,7 @@ def _own_scores(config: TrialConfig, splits: Splits, compute: Compute, rare: Seq
         return []
     names = class_names(config.data)
     facts = ClassFacts(names, ClassStatistics.of(splits.train.class_pixels(len(names))), tuple(rare))
-    return [OwnScores(metric, facts, compute.device) for metric in config.evaluation.metrics]
+    return [OwnScores.of(metric, facts, compute.device) for metric in config.evaluation.metrics]
 
 
 def evaluate_test(

@@ -21,12 +21,16 @@ from trainable.suppression.loss import PathLoss, Upsample, path_cross_entropies,
 def own_loss(section: OwnPart, facts: ClassFacts) -> PathLoss:
     """The loss of each path by a class of one's own; raises `PartFailed`."""
     loaded: type[PixelLoss | Loss] = load_class(section, PixelLoss, Loss)
-    part = construct(section.name, loaded, section.settings)
-    with own_code(section.name):
+    return path_loss_of(section.name, construct(section.name, loaded, section.settings), facts)
+
+
+def path_loss_of(name: str, part: PixelLoss | Loss, facts: ClassFacts) -> PathLoss:
+    """The same by an object of such a class."""
+    with own_code(name):
         part.begin(facts)
     if isinstance(part, PixelLoss):
-        return partial(path_cross_entropies, pixel_loss=partial(_pixels, part, section.name))
-    return partial(_batches, part, section.name)
+        return partial(path_cross_entropies, pixel_loss=partial(_pixels, part, name))
+    return partial(_batches, part, name)
 
 
 def _pixels(

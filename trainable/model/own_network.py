@@ -64,15 +64,20 @@ def own_parts(model: ModelConfig, classes: int) -> tuple[Features, LastMap, nn.C
     name = model.arch.name
     try:
         network: Model = build(model.arch, Model, classes)
-        classifier = getattr(network, "classifier", None)
-        if not isinstance(classifier, nn.Conv2d):
-            raise PartFailed(f"{name}: classifier is a {type(classifier).__name__}, not a torch.nn.Conv2d")
-        if classifier.out_channels != classes:
-            raise PartFailed(f"{name}: the classifier has {classifier.out_channels} outputs for {classes} classes")
-        features = Features(network, name)
-        stride = _stride(features, classifier)
+        return parts_of(name, network, classes)
     except PartFailed as error:
         raise ModelError(f"model.arch: {error}") from error
+
+
+def parts_of(name: str, network: Model, classes: int) -> tuple[Features, LastMap, nn.Conv2d, nn.Module]:
+    """The same of a network; raises `PartFailed`."""
+    classifier = getattr(network, "classifier", None)
+    if not isinstance(classifier, nn.Conv2d):
+        raise PartFailed(f"{name}: classifier is a {type(classifier).__name__}, not a torch.nn.Conv2d")
+    if classifier.out_channels != classes:
+        raise PartFailed(f"{name}: the classifier has {classifier.out_channels} outputs for {classes} classes")
+    features = Features(network, name)
+    stride = _stride(features, classifier)
     network.classifier = nn.Identity()  # type: ignore[assignment]  # it stands beside the features
     upsample = nn.UpsamplingBilinear2d(scale_factor=stride) if stride > 1 else nn.Identity()
     return features, LastMap(), classifier, upsample

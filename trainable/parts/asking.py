@@ -92,7 +92,13 @@ def _named(node: Node, key: str, path: tuple[Key, ...], variants: Variants) -> I
 def _pinned(part: Named) -> Iterable[Mistake]:
     """A file that ``best.yaml`` was copied to names the code that its trial was run with."""
     pin = child_of(part.node, "sha256") if isinstance(part.node.value, dict) else None
-    if pin is not None and isinstance(pin.value, str) and (here := code_of(part.name).sha256) != pin.value:
+    if pin is None or not isinstance(pin.value, str):
+        return []
+    try:
+        here = code_of(part.name).sha256
+    except ValueError as error:
+        return [part.mistake("", str(error))]
+    if here != pin.value:
         message = f"the code of {part.name} has changed: sha256 {pin.value[:12]} is written, {here[:12]} is here"
         return [part.mistake("sha256", f"{message}; restore it, or leave sha256 out to take it as it is")]
     return []

@@ -9,10 +9,10 @@ from trainable.parts.facts import ClassFacts
 
 
 class Metric(ABC):
-    """Listed in ``evaluation.metrics``; reported as ``val/NAME``, the class's name in lower case: ``val/rare_recall``
-    of a class ``RareRecall``. Further keys of its section are the constructor's arguments, all but ``mode``, which says
-    whether larger values are better (max, the default) or smaller ones.
+    """Listed in ``evaluation.metrics``; a class ``RareRecall`` is reported as ``val/rare_recall``.
 
+    Further keys of its section are the constructor's arguments, all but ``mode``, which says whether larger values are
+    better (max, the default) or smaller ones.
     A metric is a sum over the images, and a number made of the sum: so it is the same on one process and on several.
 
     Shapes: B batch, C classes, H W frame.
@@ -33,6 +33,6 @@ class Metric(ABC):
     def value(self, total: Tensor) -> float:
         """The metric, from the sum over all images, on the CPU; NaN where it is undefined, which is left out."""
 
-    def per_class(self, total: Tensor) -> Sequence[float] | None:
+    def per_class(self, total: Tensor) -> Sequence[float] | None:  # noqa: ARG002
         """The metric of each class [C], reported as ``val/NAME/CLASS``; NaN where undefined. None: it has none."""
         return None

@@ -10,8 +10,8 @@ from trainable.parts.facts import ClassFacts as ClassFacts
 class Model(nn.Module):
     """Named by ``model.arch``; settings are the constructor's arguments, after the number of classes.
 
-    A network in two parts: ``features`` gives the map that suppression acts on at ``layer: decoder``, and ``classifier``
-    is the convolution that makes logits of it. The product upsamples them to the image's size, bilinearly. Inner stages
+    A network in two parts: ``features`` gives the map that suppression acts on at ``layer: decoder``, ``classifier`` is
+    the convolution that makes logits of it. The product upsamples them to the image's size, bilinearly. Inner stages
     cannot be suppressed, the input can.
 
     Random weights come from torch's global generator, which the trial's seed has set. Images are normalised by

@@ -137,7 +137,8 @@ def _names(word: str, names: list[str]) -> str:
 
 
 def _where() -> str:
-    return f" here, nor in {', '.join(str(folder) for folder in _folders())}" if _folders() else ""
+    looked = f" here, nor in {', '.join(map(str, _folders()))}" if _folders() else ""
+    return f"{looked}; {VARIABLE} may name more folders"
 
 
 def _meant(top: str, module: str) -> str:

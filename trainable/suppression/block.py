@@ -51,7 +51,7 @@ class SuppressionBlock(nn.Module):
         ones_CK = torch.ones(classes, channels) if source == "gradient" else None
         self.register_buffer("running_importance", ones_CK)
         self.mechanism: Applied = (  # last: what it draws leaves the other weights as they are
-            OwnMechanism(mechanism, channels, classes) if isinstance(mechanism, OwnPart) else mechanism
+            OwnMechanism.of(mechanism, channels, classes) if isinstance(mechanism, OwnPart) else mechanism
         )
         self.gradient_every = gradient_every
         self.steps = 0

@@ -3,6 +3,8 @@
 Shapes: C classes, K and O channels, G groups that share a draw.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +20,18 @@ CHECK_EVERY_ON_GPU = 50
 class OwnMechanism(nn.Module):
     """Folds what `Mechanism.channels` gives into the weight of the block's convolution."""
 
-    def __init__(self, section: OwnPart, channels: int, classes: int) -> None:
-        """Make the mechanism for a map of ``channels``; raises `PartFailed`."""
+    def __init__(self, name: str, part: Mechanism, channels: int, classes: int) -> None:
+        """Begin with a map of ``channels``; raises `PartFailed`."""
         super().__init__()
-        self.name = section.name
-        self.part: Mechanism = build(section, Mechanism)
+        self.name, self.part = name, part
         self.calls = 0
         with own_code(self.name):
             self.part.begin(channels, classes)
+
+    @classmethod
+    def of(cls, section: OwnPart, channels: int, classes: int) -> Self:
+        """Make the mechanism that a section names; raises `PartFailed`."""
+        return cls(section.name, build(section, Mechanism), channels, classes)
 
     def folded(self, weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None) -> Tensor:
         """The weight [O,K], or [G,O,K] where groups differ, behind the mechanism; None: m = 1. Raises `PartFailed`."""

@@ -4,7 +4,7 @@ Shapes: B batch, C classes, G groups that share a draw, H W labels, h w logits.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,12 +19,16 @@ from trainable.suppression.drop import Drop
 class OwnStrategy:
     """Asks a `Sampling` for the weights of a draw."""
 
-    def __init__(self, section: OwnPart, facts: ClassFacts) -> None:
-        """Make the strategy; raises `PartFailed`."""
-        self.name, self.classes = section.name, len(facts.names)
-        self.part: Sampling = build(section, Sampling)
+    def __init__(self, name: str, part: Sampling, facts: ClassFacts) -> None:
+        """Begin with the training classes; raises `PartFailed`."""
+        self.name, self.part, self.classes = name, part, len(facts.names)
         with own_code(self.name):
             self.part.begin(facts)
+
+    @classmethod
+    def of(cls, section: OwnPart, facts: ClassFacts) -> Self:
+        """Make the strategy that a section names; raises `PartFailed`."""
+        return cls(section.name, build(section, Sampling), facts)
 
     def weights(self, labels_BHW: Tensor, groups: int) -> Tensor:
         """Weights [1,C] or [G,C], float64, on the device they were given on; raises `PartFailed`."""

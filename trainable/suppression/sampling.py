@@ -131,7 +131,7 @@ class ClassSampler:
                 self.strategy = Turn(self.classes)
             case OwnPart() as sampling:
                 facts = ClassFacts(self.names, statistics, rare_classes(statistics.pixels))
-                self.strategy = OwnStrategy(sampling, facts)
+                self.strategy = OwnStrategy.of(sampling, facts)
             case sampling:
                 self.strategy = sampling
 
@@ -166,7 +166,7 @@ class ClassSampler:
         return Drop(keep_GC, seed, share, over_all=isinstance(granularity, Groups)).on_this_rank()
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
-        """Let difficulty, or an own strategy, learn from a training batch: logits of the suppressed path, which is the one that predicts.
+        """Let difficulty, or an own strategy, learn from a batch: logits of the suppressed path, the one that predicts.
 
         Of the labels every s-th pixel is taken. What was suppressed counts neither as label nor as prediction.
         """

@@ -5,6 +5,7 @@ Shapes: B batch, C classes, H W frame.
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,20 +15,25 @@ from trainable.evaluate.metrics.names import own_name, own_name_of
 from trainable.parts.facts import ClassFacts
 from trainable.parts.loading import PartFailed, build, own_code
 from trainable.parts.metric import Metric
+from trainable.parts.section import short_name
 from trainable.ranks.group import summed, world
 
 
 class OwnScores:
     """Collects what a metric measures, batch after batch."""
 
-    def __init__(self, section: OwnMetric, facts: ClassFacts, device: torch.device) -> None:
-        """Make the metric; raises `PartFailed`."""
-        self.name, self.facts, self.device = section.name, facts, device
-        self.metric = own_name(section.short_name)
-        self.part: Metric = build(section, Metric)
+    def __init__(self, name: str, part: Metric, facts: ClassFacts, device: torch.device) -> None:
+        """Begin without batches; raises `PartFailed`."""
+        self.name, self.part, self.facts, self.device = name, part, facts, device
+        self.metric = own_name(short_name(name))
         self.total: Tensor | None = None
         with own_code(self.name):
             self.part.begin(facts)
+
+    @classmethod
+    def of(cls, section: OwnMetric, facts: ClassFacts, device: torch.device) -> Self:
+        """Make the metric that a section names; raises `PartFailed`."""
+        return cls(section.name, build(section, Metric), facts, device)
 
     def add(self, logits_BCHW: Tensor, labels_BHW: Tensor) -> None:
         """Take a batch."""
