@@ -21,5 +21,5 @@ def test_no_room_without_a_purpose() -> None:
 
 def test_nothing_but_commands_and_roots_lies_loose() -> None:
     loose = {folder: {path.stem for path in (ROOT / folder).glob("*.py")} for folder in ("orchestrator", "trainable")}
-    assert loose["orchestrator"] == {"__init__", "sweep", "status", "track", "errors"}
-    assert loose["trainable"] == {"__init__", "__main__", "config", "presets", "section", "failure"}
+    assert loose["orchestrator"] == {"__init__", "__main__", "sweep", "status", "track", "init", "errors"}
+    assert loose["trainable"] == {"__init__", "__main__", "config", "presets", "section", "failure", "program"}

@@ -3,6 +3,7 @@
 import csv
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_run_for_each_trial_with_every_metric_at_its_epoch(whole: MadeStudy, r
         points = events.Scalars("val/miou")
         assert [point.step for point in points] == list(range(1, len(record.epochs) + 1))
         assert [point.value for point in points] == pytest.approx([epoch["val/miou"] for epoch in record.epochs])
-        seconds = [later.wall_time - point.wall_time for point, later in zip(points, points[1:], strict=False)]
+        seconds = [later.wall_time - point.wall_time for point, later in pairwise(points)]
         assert seconds == pytest.approx([epoch["epoch_seconds"] for epoch in record.epochs[1:]], abs=1e-3)
 
 
