@@ -27,7 +27,9 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
         nbclient.exceptions.CellExecutionError: A cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": folder}})
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": folder}}
+    )
     client.execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -46,7 +48,9 @@ def _without_paths(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.No
     for place in {str(folder), str(folder.resolve())}:
         text = text.replace(f"{place}/", "").replace(place, ".")
     text = text.replace(sys.executable, "python")
-    return nbformat.reads(re.sub(r"\b(\d+ min )?\d+ s in this launch", "a few seconds in this launch", text), as_version=4)
+    return nbformat.reads(
+        re.sub(r"\b(\d+ min )?\d+ s in this launch", "a few seconds in this launch", text), as_version=4
+    )
 
 
 if __name__ == "__main__":

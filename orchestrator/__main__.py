@@ -8,8 +8,9 @@ Ctrl-C comes before it listens, 1 where nobody reads its output or nobody can.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from trainable.program import PROGRAM, started_as_program
 
@@ -51,15 +52,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     if sys.stdout is None:  # closed: the command still does what it does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if words[:1] == ["sweep"] and not {"-h", "--help", "--version"} & set(words):  # it goes on where nobody reads
+        return _code(words)
+    output = _Output(sys.stdout)
+    with redirect_stdout(output):  # type: ignore[type-var]  # as much of a stream as commands use
+        try:
+            code = _code(words)
+            output.flush()
+        except OSError as error:
+            if error is not output.failure:
+                raise
+            output.silence()
+            if not isinstance(error, BrokenPipeError):  # then the reader has seen enough: dropclass report STUDY | head
+                print(f"{_name()}: what it prints cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
+    return code
+
+
+class _Output:
+    """A stream that remembers what it could not write, which is no mistake of the command."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        """Flush."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def silence(self) -> None:
+        """Lead the descriptor to nowhere, so that the interpreter's own last flush is quiet."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def _code(words: list[str]) -> int:
     try:
-        return _written_out(_run(words))
+        return _run(words)
     except SystemExit as end:  # of argparse, which has said why
-        return _written_out(end.code if isinstance(end.code, int) else 1)
+        return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader has seen enough: dropclass report STUDY | head
-        _silence()
-        return 1
 
 
 def _run(words: list[str]) -> int:
@@ -124,27 +173,6 @@ def _search_here() -> None:
     """Look for modules in this folder first, as ``python -m`` does: parts of the user's own may lie there."""
     if started_as_program() and sys.path:
         sys.path[0] = os.getcwd()
-
-
-def _written_out(code: int) -> int:
-    """The exit code, once what was printed has left: 1 where it cannot."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence()
-        return code or 1
-    except OSError as error:
-        _silence()
-        print(f"{_name()}: what it prints cannot be written: {error.strerror}", file=sys.stderr)
-        return code or 1
-    return code
-
-
-def _silence() -> None:
-    """Lead stdout to nowhere, so that the interpreter's own last flush is quiet."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

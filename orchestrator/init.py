@@ -48,10 +48,16 @@ def parser() -> argparse.ArgumentParser:
         prog=usage_name("orchestrator.init"), description="Write a study file that ships; without NAME, list them."
     )
     add = command.add_argument
-    add("name", nargs="?", metavar="NAME", help=f"one of {', '.join(names())}")
+    add("name", nargs="?", type=_name, choices=names(), metavar="NAME", help=f"one of {', '.join(names())}")
     add("--out", metavar="FILE", help="file to write (default: NAME.yaml)")
     add("--force", action="store_true", help="replace a file that is there")
     return command
+
+
+def _name(text: str) -> str:
+    if text not in names():
+        raise argparse.ArgumentTypeError(unknown(text, names(), "study file"))
+    return text
 
 
 def _listed() -> list[str]:
@@ -63,8 +69,6 @@ def _listed() -> list[str]:
 
 def _written(name: str, target: Path, *, force: bool) -> Iterator[str]:
     """Write the study file and its schema; yields what the user should know."""
-    if name not in names():
-        raise InputError(unknown(name, names(), "study file"))
     if target.is_dir() or str(target).endswith("/"):
         raise InputError(f"{target}: is a folder; --out names a file")
     if not target.parent.is_dir():

@@ -55,7 +55,9 @@ def house_picture() -> str:
     pairs = imports(rooms)
     drawing = Drawing(WIDTH, TOP + ROW * len(rows) + 26, "Packages by floor; each imports only what lies below it")
     drawing.words(WIDTH / 2, 30, "Each floor imports only from floors below it", size=16, bold=True)
-    drawing.words(WIDTH / 2, 50, "beside a room: how many arrows of imports leave it, and to how many rooms", size=12, ink=QUIET)
+    drawing.words(
+        WIDTH / 2, 50, "beside a room: how many arrows of imports leave it, and to how many rooms", size=12, ink=QUIET
+    )
     for number, row in enumerate(rows):
         _floor(drawing, TOP + number * ROW, row, pairs)
         if number:
@@ -74,7 +76,13 @@ def _floor(drawing: Drawing, y: float, row: Sequence[str], pairs: Counter[tuple[
     for place, room in enumerate(row):
         below = [other for importer, other in pairs if importer == room]
         leaving = sum(count for (importer, _), count in pairs.items() if importer == room)
-        fill = GREEN if room == "trainable" else ORANGE if room in ("orchestrator.store", "orchestrator.studyfile") else BLUE
+        fill = (
+            GREEN
+            if room == "trainable"
+            else ORANGE
+            if room in ("orchestrator.store", "orchestrator.studyfile")
+            else BLUE
+        )
         name = room.removeprefix("orchestrator.")
         about = WHAT.get(room, "a command")
         figure = f"{leaving} to {len(below)}" if below else "imports none of these"

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,13 +79,16 @@ def _options() -> argparse.Namespace:
 
 
 def _predictions(studies: Path) -> None:
+    from predictions import predictions_picture
+
     from orchestrator.store.ranking import best
     from orchestrator.store.records import Store
     from orchestrator.studyfile import load
-    from predictions import predictions_picture
 
     records = Store(str(studies), DEMO).records()
-    winner = best([record for record in records if record.planned.kind == "search"], load(ROOT / SPEC).spec.objectives[0])
+    winner = best(
+        [record for record in records if record.planned.kind == "search"], load(ROOT / SPEC).spec.objectives[0]
+    )
     (plain,) = (record for record in records if record.planned.key == "reference-plain")
     assert winner is not None, "no trial of the demo study is complete"
     trials = {"plain training": plain.planned.config, "winner": winner.planned.config}
@@ -116,7 +119,7 @@ def _terminal(studies: Path, work: Path) -> None:
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1200, colours=32)
 
 
-def _after_prompt(command: str):  # noqa: ANN202 - rich's Text
+def _after_prompt(command: str):
     from rich.text import Text
 
     return Text.assemble(("$ ", "green"), (command, "bold"), "\n")

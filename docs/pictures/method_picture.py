@@ -27,6 +27,10 @@ def method_picture() -> str:
     drawing.words(75, 150, "layer input: the pixels of z are erased", size=11, anchor="start", ink=QUIET)
     drawing.words(509, 82, "plain path", size=12, ink=QUIET)
     drawing.words(509, 197, "suppressed path", size=12, ink=QUIET)
-    drawing.words(480, 32, "Training: a class is drawn, and its information is taken away at a layer", size=16, bold=True)
-    drawing.words(480, 276, "After training nothing is suppressed: gate and block fold into the network.", size=13, ink=QUIET)
+    drawing.words(
+        480, 32, "Training: a class is drawn, and its information is taken away at a layer", size=16, bold=True
+    )
+    drawing.words(
+        480, 276, "After training nothing is suppressed: gate and block fold into the network.", size=13, ink=QUIET
+    )
     return drawing.text()

@@ -18,7 +18,11 @@ from trainable.evaluate.predict import frame_logits
 from trainable.train.engine import EpochResult, fit
 
 Bytes = npt.NDArray[np.uint8]
-CONTEXTS: dict[Context, str] = {"aligned": "ground as in training", "swapped": "ground swapped", "masked": "ground hidden"}
+CONTEXTS: dict[Context, str] = {
+    "aligned": "ground as in training",
+    "swapped": "ground swapped",
+    "masked": "ground hidden",
+}
 SCENES = 2
 TILE, GAP, LEFT, TOP = 128, 6, 108, 44
 IGNORED = (235, 235, 235)
@@ -67,7 +71,9 @@ def _trained(tree: Mapping[str, object]) -> EpochResult:
 def _scene(config: TrialConfig, context: Context, scene: int) -> tuple[Bytes, Bytes]:
     assert config.data.name == "shapes"
     images, labels = make_scenes(config.data, "val", context)
-    fullest = np.argsort([-len(np.unique(each)) for each in make_scenes(config.data, "val", "aligned")[1]], kind="stable")
+    fullest = np.argsort(
+        [-len(np.unique(each)) for each in make_scenes(config.data, "val", "aligned")[1]], kind="stable"
+    )
     return images[fullest[scene]], labels[fullest[scene]]
 
 
@@ -90,4 +96,3 @@ def _colours(config: TrialConfig) -> Bytes:
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-

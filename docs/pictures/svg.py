@@ -18,7 +18,9 @@ class Drawing:
     title: str
     parts: list[str] = field(default_factory=list)
 
-    def box(self, x: float, y: float, w: float, h: float, lines: Sequence[str], fill: str = GREY, size: int = 14) -> None:
+    def box(
+        self, x: float, y: float, w: float, h: float, lines: Sequence[str], fill: str = GREY, size: int = 14
+    ) -> None:
         """A rounded box around lines of words; the first is bold."""
         self.parts.append(
             f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="6" fill="{fill}" stroke="{QUIET}" stroke-width="1"/>'
@@ -28,7 +30,15 @@ class Drawing:
             self.words(x + w / 2, top + number * size * 1.25, line, size=size - 2 * (number > 0), bold=number == 0)
 
     def words(
-        self, x: float, y: float, text: str, *, size: int = 13, bold: bool = False, anchor: str = "middle", ink: str = INK
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: int = 13,
+        bold: bool = False,
+        anchor: str = "middle",
+        ink: str = INK,
     ) -> None:
         """A line of words around, from or up to a point."""
         weight = ' font-weight="bold"' if bold else ""

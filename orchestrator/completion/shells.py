@@ -14,18 +14,20 @@ _STUDIES = "studies"
 _BASH = """\
 # bash completion of {program}:  eval "$({program} --print-completion bash)"
 _{program}() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} path="" value="" place=0 storage={studies} word index
+    local cur=${{COMP_WORDS[COMP_CWORD]}} path="" value="" option="" rest=0 place=0 storage={studies} word index
     for ((index = 1; index < COMP_CWORD; index++)); do
         word=${{COMP_WORDS[index]}}
         if [[ $word == = ]]; then continue; fi
         if [[ -n $value ]]; then
-            if [[ $value == folder && ${{COMP_WORDS[index - 1]}} == --storage ]]; then storage=$word; fi
-            value=""
+            if [[ $option == --storage ]]; then storage=$word; fi
+            rest=$((rest - 1))
+            if ((rest < 1)); then value=""; fi
             continue
         fi
         case "$path $word" in
 {commands}
             *" -"*)
+                option=$word rest=1
                 case "$path $word" in
 {values}
                 esac ;;
@@ -53,9 +55,10 @@ _{program}() {{
         folder)
             compopt -o filenames 2>/dev/null
             while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -d -- "$cur") ;;
-        study)
-            while IFS= read -r word; do COMPREPLY+=("${{word##*/}}"); done < <(compgen -d -- "$storage/$cur") ;;
         *)
+            if [[ $value == study ]]; then
+                value=$(command ls -p -- "$storage" 2>/dev/null | sed -n 's|/$||p')
+            fi
             while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -W "${{value#words }}" -- "$cur") ;;
     esac
 }}
@@ -105,7 +108,8 @@ def _bash_values(words: Words) -> Iterator[str]:
     for option in words.options:
         if option.value is not None:
             pattern = "|".join(f'"{_path(words)} {name}"' for name in option.names)
-            yield f"                    {pattern}) value={shlex.quote(_bash_value(option.value))} ;;"
+            rest = f" rest={option.value.count}" if option.value.count > 1 else ""
+            yield f"                    {pattern}) value={shlex.quote(_bash_value(option.value))}{rest} ;;"
 
 
 def _bash_places(words: Words) -> Iterator[str]:

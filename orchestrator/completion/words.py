@@ -25,6 +25,8 @@ class Argument:
     kind: Kind
     choices: tuple[str, ...] = ()
     repeated: bool = False
+    count: int = 1
+    """Words of the value."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def words_of(parser: argparse.ArgumentParser, path: tuple[str, ...], line: str) 
 def _argument(action: argparse.Action) -> Argument:
     name = action.metavar if isinstance(action.metavar, str) else ""
     repeated = action.nargs in ("*", "+", argparse.REMAINDER)
-    return Argument(_KINDS.get(name.upper(), "other"), tuple(map(str, action.choices or ())), repeated)
+    count = action.nargs if isinstance(action.nargs, int) else 1
+    return Argument(_KINDS.get(name.upper(), "other"), tuple(map(str, action.choices or ())), repeated, count)
 
 
 def _line(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

@@ -137,11 +137,17 @@ def _frozen(
         params=dict(params),
         distributions={name: distributions[name] for name in params},
         intermediate_values=steps,
-        user_attrs=_attrs(study, trial),
+        user_attrs=_attrs(study, trial) | _unplaced(trial, params),
     )
     frozen.datetime_start = datetime.fromtimestamp(trial.start)
     frozen.datetime_complete = datetime.fromtimestamp(trial.end) if state.is_finished() else None
     return frozen
+
+
+def _unplaced(trial: ShownTrial, params: Params) -> dict[str, JsonValue]:
+    """Picks from ranges that are kept with the name of an environment variable in place of a bound."""
+    picks = trial.record.planned.picks or {}
+    return {f"pick {name}": value for name, value in picks.items() if name not in params}
 
 
 def _attrs(study: ShownStudy, trial: ShownTrial) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -17,7 +17,7 @@ from orchestrator.store.objects import DamagedError
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile import Domain, Objective, SearchSpace, Value, objectives_of, stored_space
+from orchestrator.studyfile import Choice, Domain, Objective, SearchSpace, Value, objectives_of, stored_space
 from trainable.config import read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, SETUP_SECONDS
@@ -126,17 +126,32 @@ def read_study(store: Store, kept: KeptStudy) -> ShownStudy:
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
     records = [record for record in store.records() if record.planned.kind != "prefix"]
-    masked = [shown(r, from_env_of(r.planned, kept.from_env, _plan_of(stage_of(r.planned), plans))) for r in records]
+    space = stored_space(kept.specification)
+    masked = [
+        _with_literals(r, shown(r, from_env_of(r.planned, kept.from_env, _plan_of(stage_of(r.planned), plans))), space)
+        for r in records
+    ]
     return ShownStudy(
         name=store.study,
         id=kept.id,
         objectives=tuple(objectives_of(kept.specification)),
-        space=stored_space(kept.specification),
+        space=space,
         plans={stage: shown_plan(plan, kept.from_env) for stage, plan in plans.items()},
         trials=tuple(_timed(record, store) for record in masked),
         warnings=tuple(store.warnings),
         written_roots=_written_roots(kept.specification),
     )
+
+
+def _with_literals(record: Record, masked: Record, space: SearchSpace) -> Record:
+    """The masked record with the options that the study file writes out: a choice of which one is masked hides all."""
+    picks = record.planned.picks
+    if not picks or not masked.planned.picks or picks == masked.planned.picks:
+        return masked
+    options = {name: domain.labels for name, domain, _ in space.domains() if isinstance(domain, Choice)}
+    pairs = zip(picks.values(), masked.planned.picks.items(), strict=True)
+    shown_picks = {name: pick if pick in options.get(name, ()) else text for pick, (name, text) in pairs}
+    return replace(masked, planned=replace(masked.planned, picks=shown_picks))
 
 
 def _plan_of(kind: str, plans: Mapping[Stage, StagePlan]) -> StagePlan | None:

@@ -145,9 +145,7 @@ def test_names_and_values_that_would_be_markup_are_escaped(tmp_path: Path) -> No
     assert "&lt;img src=x" in page
 
 
-def test_values_of_environment_variables_are_shown_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_of_environment_variables_are_shown_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.studyfile import load
     from tests.orchestrator.report.made_studies import FILE
 
@@ -290,9 +288,7 @@ def test_a_study_of_an_early_version() -> None:
         ("x://bucket/study", "Unrecognized filesystem 'x'"),
     ],
 )
-def test_what_is_no_study_is_one_line(
-    folder: Path, written: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_study_is_one_line(folder: Path, written: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(orchestrator.InputError) as refused:
         orchestrator.load_study(written)
@@ -310,5 +306,3 @@ def test_ways_to_name_a_study(folder: Path, written: str | Path, monkeypatch: py
     assert orchestrator.load_study("made").name == "made", "the directory itself"
     assert orchestrator.load_study("made", storage="..//studies").name == "made"
     assert orchestrator.load_study(f"file://{folder}/studies/made").name == "made"
-
-

@@ -132,9 +132,7 @@ def test_the_plain_model_has_equal_logits(study: orchestrator.Study) -> None:
         assert torch.allclose(plain(inputs), predictor.network(inputs), atol=1e-4)
 
 
-def test_a_trial_that_goes_on_predicts_with_its_latest_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_goes_on_predicts_with_its_latest_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in the epochs before ``suppression.start``, whose weights are those of the plain model."""
     store = trained_study(tmp_path, "suppression.start=0.5")
     (last,) = [name for name in store.checkpoints("search-0000") if name.epoch == 2]

@@ -77,7 +77,7 @@ def folder_data(root: Path) -> list[str]:
             for path in (image, mask):
                 path.parent.mkdir(parents=True, exist_ok=True)
             if number == 2:  # gray, 16 bits
-                Image.fromarray((pixels[..., 0].astype(np.uint16) << 8)).save(image)
+                Image.fromarray(pixels[..., 0].astype(np.uint16) << 8).save(image)
             elif number == 3:
                 turned = Image.fromarray(pixels.astype(np.uint8)).transpose(Image.Transpose.ROTATE_90)
                 exif = Image.Exif()
