@@ -1,4 +1,4 @@
-"""What plain training and the winner of a study on the built-in scenes make of scenes whose ground helps, lies or is hidden.
+"""What plain training and a study's winner make of the built-in scenes whose ground helps, misleads or is hidden.
 
 Both trials are trained again, alone: on a CPU they are the study's, bit for bit.
 """
@@ -18,7 +18,11 @@ from trainable.evaluate.predict import frame_logits
 from trainable.train.engine import EpochResult, fit
 
 Bytes = npt.NDArray[np.uint8]
-CONTEXTS: dict[Context, str] = {"aligned": "ground as in training", "swapped": "ground swapped", "masked": "ground hidden"}
+CONTEXTS: dict[Context, str] = {
+    "aligned": "ground as in training",
+    "swapped": "ground swapped",
+    "masked": "ground hidden",
+}
 SCENES = 2
 TILE, GAP, LEFT, TOP = 128, 6, 108, 44
 IGNORED = (235, 235, 235)
@@ -50,8 +54,8 @@ def predictions_picture(trials: Mapping[str, Mapping[str, object]], target: Path
             draw.text((middle, TOP // 2), CONTEXTS[context], INK, _font(15), anchor="mm")
         image, truth = _scene(config, context, scene)
         tiles = [image.transpose(1, 2, 0), colours[truth]]
-        for network in networks.values():  # what is not scored is not shown
-            tiles.append(colours[np.where(truth == IGNORE_INDEX, truth, _prediction(network, image))])
+        predictions = [_prediction(network, image) for network in networks.values()]
+        tiles += [colours[np.where(truth == IGNORE_INDEX, truth, each)] for each in predictions]  # what is scored
         for number, tile in enumerate(tiles):
             picture = Image.fromarray(np.ascontiguousarray(tile)).resize((TILE, TILE), Image.Resampling.NEAREST)
             page.paste(picture, (left, TOP + number * (TILE + GAP)))
@@ -67,7 +71,9 @@ def _trained(tree: Mapping[str, object]) -> EpochResult:
 def _scene(config: TrialConfig, context: Context, scene: int) -> tuple[Bytes, Bytes]:
     assert config.data.name == "shapes"
     images, labels = make_scenes(config.data, "val", context)
-    fullest = np.argsort([-len(np.unique(each)) for each in make_scenes(config.data, "val", "aligned")[1]], kind="stable")
+    fullest = np.argsort(
+        [-len(np.unique(each)) for each in make_scenes(config.data, "val", "aligned")[1]], kind="stable"
+    )
     return images[fullest[scene]], labels[fullest[scene]]
 
 
@@ -90,4 +96,3 @@ def _colours(config: TrialConfig) -> Bytes:
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-

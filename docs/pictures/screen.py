@@ -13,12 +13,15 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-CONTROL = re.compile(r"\x1b\[(?P<arguments>[?0-9;]*)(?P<letter>[A-Za-z])|\x1b\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]")
+CONTROL = re.compile(
+    r"\x1b\[(?P<arguments>[?0-9;]*)(?P<letter>[A-Za-z])|\x1b\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]"
+)
 FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")
 """Rich's SVG loads a font from elsewhere; a picture of the documents loads nothing."""
 
@@ -112,7 +115,9 @@ def on_terminal(
         except OSError:  # how a terminal says that nobody writes to it any more
             break
         rest += decoder.decode(data)
-        whole = rest.rfind("\x1b") if "\x1b" in rest[-20:] and not CONTROL.match(rest[rest.rfind("\x1b") :]) else len(rest)
+        whole = (
+            rest.rfind("\x1b") if "\x1b" in rest[-20:] and not CONTROL.match(rest[rest.rfind("\x1b") :]) else len(rest)
+        )
         screen.feed(rest[:whole])
         rest = rest[whole:]
         if time.monotonic() - looked > 0.5:
@@ -125,7 +130,7 @@ def on_terminal(
 
 def as_svg(text: Text, width: int, title: str) -> str:
     """A terminal's window with this text, without a font from elsewhere."""
-    console = Console(record=True, width=width, file=open(os.devnull, "w"), force_terminal=True, color_system="truecolor")  # noqa: SIM115
+    console = Console(record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor")
     console.print(text, soft_wrap=False, overflow="fold")
     svg = FONT_FACE.sub("", console.export_svg(title=title))
     return svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
