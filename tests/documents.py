@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 SHELL = ("sh", "bash", "console", "shell")
 _BLOCK = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`((?:python -m|dropclass) [^`\[]+)`")
+_INLINE = re.compile(r"`((?:python -m \S+|dropclass [a-z]+) [^`\[]+)`")
 _LINK = re.compile(r"!?\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _SEPARATORS = ("&&", "||", "|", ";", "&")

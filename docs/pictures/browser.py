@@ -20,9 +20,7 @@ def chromium() -> str | None:
     return next((place for name in PROGRAMS if (place := shutil.which(name))), None)
 
 
-def photograph(
-    address: str, picture: Path, size: tuple[int, int], *, patience_ms: int = 15000, scale: float = 1
-) -> None:
+def photograph(address: str, picture: Path, size: tuple[int, int], *, patience_ms: int = 15000) -> None:
     """Write what a page shows in a window of a size.
 
     Raises:
@@ -34,10 +32,8 @@ def photograph(
     with tempfile.TemporaryDirectory() as profile:
         window = f"--window-size={size[0]},{size[1]}"
         options = [f"--user-data-dir={profile}", f"--virtual-time-budget={patience_ms}", window]
-        options += [f"--force-device-scale-factor={scale}", f"--screenshot={picture}"]
-        done = subprocess.run(
-            [program, *QUIET, *options, address], capture_output=True, text=True, check=False, timeout=180
-        )
+        command = [program, *QUIET, *options, f"--screenshot={picture}", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     if not picture.is_file():
         raise RuntimeError(f"Chromium made no picture of {address}: {done.stderr.strip()[-300:]}")
 

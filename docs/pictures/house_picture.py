@@ -1,29 +1,35 @@
 """The picture of the house: the packages as floors, and who imports whom, from the import graph itself."""
 
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import grimp
-from svg import BLUE, GREEN, GREY, ORANGE, QUIET, Drawing
+from svg import BLUE, GREEN, GREY, ORANGE, QUIET, Drawing, Point
 
 ROOT = Path(__file__).parents[2]
 WHAT = {
-    "orchestrator.submit": "a job of a cluster",
-    "orchestrator.launch": "one launch: what is left, rounds, the end",
-    "orchestrator.tracking": "MLflow",
-    "orchestrator.run": "the driver's room of Ray",
-    "orchestrator.report": "statistics, charts, pages",
-    "orchestrator.plan": "Optuna: which trial is next",
-    "orchestrator.worker": "a trial on its worker",
-    "orchestrator.terminal": "what the user sees",
-    "orchestrator.store": "the study's directory",
-    "orchestrator.studyfile": "a study file, checked",
-    "orchestrator.errors": "what a user can mend",
-    "trainable": "network, suppression, training: pure torch",
+    "submit": "a job of a cluster",
+    "api": "studies from Python",
+    "launch": "one launch: rounds, the end",
+    "tracking": "MLflow",
+    "run": "the driver's room of Ray",
+    "report": "statistics, charts, pages",
+    "export": "Optuna, TensorBoard",
+    "plan": "Optuna: the next trial",
+    "worker": "a trial on its worker",
+    "terminal": "what the user sees",
+    "store": "the study's directory",
+    "studyfile": "a study file, checked",
+    "errors": "what a user can mend",
+    "trainable": "network, suppression, training",
 }
-WIDTH, ROW, TOP, BOX = 940, 74, 64, 46
+COMMANDS = ("sweep", "status", "track", "compare", "predict", "init", "dropclass", "commands")
+WIDTH, ROW, TOP, GAP = 960, 92, 66, 14
+BOX: Point = (190, 44)
+INKS = ("#4472a8", "#c2703d", "#5a8f5a", "#7d6ba0", "#a05a6e")
 
 
 def floors() -> list[list[str]]:
@@ -34,7 +40,7 @@ def floors() -> list[list[str]]:
 
 
 def imports(rooms: Sequence[str]) -> Counter[tuple[str, str]]:
-    """How many modules of one room import a module of another."""
+    """How many modules of one room import one of another."""
     graph = grimp.build_graph("orchestrator", "trainable")
     owner = {module: room for module in graph.modules if (room := _room(module, rooms)) is not None}
     pairs: Counter[tuple[str, str]] = Counter()
@@ -51,41 +57,48 @@ def _room(module: str, rooms: Sequence[str]) -> str | None:
 def house_picture() -> str:
     """The picture as SVG."""
     rows = floors()
-    rooms = [room for row in rows for room in row]
-    pairs = imports(rooms)
-    drawing = Drawing(WIDTH, TOP + ROW * len(rows) + 26, "Packages by floor; each imports only what lies below it")
-    drawing.words(WIDTH / 2, 30, "Each floor imports only from floors below it", size=16, bold=True)
-    drawing.words(
-        WIDTH / 2, 50, "beside a room: how many arrows of imports leave it, and to how many rooms", size=12, ink=QUIET
-    )
-    for number, row in enumerate(rows):
-        _floor(drawing, TOP + number * ROW, row, pairs)
-        if number:
-            drawing.arrow((WIDTH / 2, TOP + number * ROW - ROW + BOX + 12), (WIDTH / 2, TOP + number * ROW - 2))
-    drawing.words(
-        WIDTH / 2, TOP + ROW * len(rows) + 10, f"{len(rooms)} rooms on {len(rows)} floors, {len(pairs)} arrows, none upwards",
-        size=13, ink=QUIET,
-    )  # fmt: skip
+    pairs = imports([room for row in rows for room in row])
+    drawing = Drawing(WIDTH, TOP + ROW * len(rows), "Packages by floor; each imports only what lies below it")
+    drawing.words((WIDTH / 2, 28), "Each floor imports only from floors below it", letters=16, bold=True)
+    rooms = sum(map(len, rows))
+    figures = f"{rooms} rooms on {len(rows)} floors; {len(pairs)} arrows, as thick as the imports are many"
+    drawing.words((WIDTH / 2, 48), figures, letters=12, ink=QUIET)
+    corners, width = _corners(rows)
+    _arrows(drawing, pairs, corners, width)
+    for row in rows:
+        for room in row:
+            _box(drawing, room, corners[room], width[room])
     return drawing.text()
 
 
-def _floor(drawing: Drawing, y: float, row: Sequence[str], pairs: Counter[tuple[str, str]]) -> None:
-    gap = 16
-    width = min(420.0, (WIDTH - 40 - gap * (len(row) - 1)) / len(row))
-    left = (WIDTH - width * len(row) - gap * (len(row) - 1)) / 2
-    for place, room in enumerate(row):
-        below = [other for importer, other in pairs if importer == room]
-        leaving = sum(count for (importer, _), count in pairs.items() if importer == room)
-        fill = (
-            GREEN
-            if room == "trainable"
-            else ORANGE
-            if room in ("orchestrator.store", "orchestrator.studyfile")
-            else BLUE
-        )
-        name = room.removeprefix("orchestrator.")
-        about = WHAT.get(room, "a command")
-        figure = f"{leaving} to {len(below)}" if below else "imports none of these"
-        narrow = width < 200
-        drawing.box(left + place * (width + gap), y, width, BOX, [name, *([] if narrow else [f"{about} · {figure}"])],
-                    fill if about != "a command" else GREY, size=14)  # fmt: skip
+def _corners(rows: Sequence[Sequence[str]]) -> tuple[dict[str, Point], dict[str, float]]:
+    corners: dict[str, Point] = {}
+    widths: dict[str, float] = {}
+    for number, row in enumerate(rows):
+        width = min(BOX[0], (WIDTH - 40 - GAP * (len(row) - 1)) / len(row))
+        gap = min(70.0, (WIDTH - 40 - width * len(row)) / max(1, len(row) - 1))
+        left = (WIDTH - width * len(row) - gap * (len(row) - 1)) / 2
+        for place, room in enumerate(row):
+            corners[room] = (left + place * (width + gap), TOP + number * ROW)
+            widths[room] = width
+    return corners, widths
+
+
+def _arrows(
+    drawing: Drawing, pairs: Counter[tuple[str, str]], corners: dict[str, Point], widths: dict[str, float]
+) -> None:
+    """Straight down to the next floor; around the others, the farther the wider, to alternate sides."""
+    for number, ((room, other), count) in enumerate(sorted(pairs.items())):
+        start = (corners[room][0] + widths[room] / 2, corners[room][1] + BOX[1])
+        end = (corners[other][0] + widths[other] / 2, corners[other][1] - 1)
+        far = round((corners[other][1] - corners[room][1]) / ROW)
+        side = 1 if start[0] > WIDTH / 2 or (start[0] == WIDTH / 2 and number % 2) else -1
+        bulge = 0 if far <= 1 else side * min(430, 90 + 48 * far)
+        drawing.curve(start, end, bulge, ink=INKS[far % len(INKS)], width=0.7 + math.log2(count) * 0.55)
+
+
+def _box(drawing: Drawing, room: str, corner: Point, width: float) -> None:
+    name = room.removeprefix("orchestrator.")
+    fill = GREEN if room == "trainable" else ORANGE if name in ("store", "studyfile", "errors") else BLUE
+    lines = [name] if width < BOX[0] * 0.8 else [name, WHAT.get(name, "a command")]
+    drawing.box(corner, (width, BOX[1]), lines, GREY if name in COMMANDS else fill, letters=13)

@@ -1,4 +1,4 @@
-"""What plain training and the winner of a study on the built-in scenes make of scenes whose ground helps, lies or is hidden.
+"""What plain training and a study's winner make of the built-in scenes whose ground helps, misleads or is hidden.
 
 Both trials are trained again, alone: on a CPU they are the study's, bit for bit.
 """
@@ -54,8 +54,8 @@ def predictions_picture(trials: Mapping[str, Mapping[str, object]], target: Path
             draw.text((middle, TOP // 2), CONTEXTS[context], INK, _font(15), anchor="mm")
         image, truth = _scene(config, context, scene)
         tiles = [image.transpose(1, 2, 0), colours[truth]]
-        for network in networks.values():  # what is not scored is not shown
-            tiles.append(colours[np.where(truth == IGNORE_INDEX, truth, _prediction(network, image))])
+        predictions = [_prediction(network, image) for network in networks.values()]
+        tiles += [colours[np.where(truth == IGNORE_INDEX, truth, each)] for each in predictions]  # what is scored
         for number, tile in enumerate(tiles):
             picture = Image.fromarray(np.ascontiguousarray(tile)).resize((TILE, TILE), Image.Resampling.NEAREST)
             page.paste(picture, (left, TOP + number * (TILE + GAP)))

@@ -13,6 +13,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -129,9 +130,7 @@ def on_terminal(
 
 def as_svg(text: Text, width: int, title: str) -> str:
     """A terminal's window with this text, without a font from elsewhere."""
-    console = Console(
-        record=True, width=width, file=open(os.devnull, "w"), force_terminal=True, color_system="truecolor"
-    )  # noqa: SIM115
+    console = Console(record=True, width=width, file=StringIO(), force_terminal=True, color_system="truecolor")
     console.print(text, soft_wrap=False, overflow="fold")
     svg = FONT_FACE.sub("", console.export_svg(title=title))
     return svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
