@@ -16,8 +16,8 @@ from orchestrator.run.packing import share_of, together
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.terminal.formats import duration
 from trainable.config import TrialConfig
-from trainable.data.config import DataConfig, OwnData, ShapesData
-from trainable.data.layout import DataError, pairs
+from trainable.data.counts import frame_count
+from trainable.data.errors import DataError
 from trainable.failure import GIB, TrialFailed
 from trainable.model.encoders import ModelError
 from trainable.train.probe import Probe, probe
@@ -171,21 +171,9 @@ def _kind(trial: TrialConfig) -> str:
     return f"{trial.model.title}{layers}, {batch} x {height} x {width} pixels"
 
 
-def _training_frames(data: DataConfig) -> int:
-    match data:
-        case ShapesData():
-            return data.train_images
-        case OwnData():
-            from trainable.data.own_data import own_count  # late: it runs the class
-
-            return own_count(data, "train")
-        case _:
-            return len(pairs(data, "train"))
-
-
 def _work(trial: TrialConfig, operations: float) -> float:
     """Operations of an epoch: a block at an inner layer makes the rest of the network run twice."""
     data, layers = trial.data, trial.suppression.blocks if trial.suppression else ()
-    frames = _training_frames(data)
+    frames = frame_count(data, "train")
     factor = 1.0 if not layers else 1.1 if layers == ("decoder",) else 2.0
     return operations / images_of(trial).batch * frames * factor

@@ -16,8 +16,8 @@ from orchestrator.studyfile import Study
 from orchestrator.tracking import tracking_uri, where_runs_are
 from orchestrator.tracking.provenance import versions
 from trainable.configfile.environment import SHORTEST_SECRET
-from trainable.data.config import DataConfig, OwnData, ShapesData
-from trainable.data.layout import SPLITS, Split, pairs
+from trainable.data.counts import frame_count
+from trainable.data.layout import SPLITS
 
 _VERSION = "version."
 _NAME = re.compile(r"\$\{([^}]*)\}")
@@ -56,16 +56,4 @@ def shown_command(command: str, from_env: Mapping[str, str]) -> str:
 
 def _images(study: Study) -> dict[str, dict[str, int]]:
     """Frames by split, of each data set by its section."""
-    return {section_key(data): {split: _frames(data, split) for split in SPLITS} for data in foreseen(study).data}
-
-
-def _frames(data: DataConfig, split: Split) -> int:
-    match data:
-        case ShapesData():
-            return data.train_images if split == "train" else data.val_images
-        case OwnData():
-            from trainable.data.own_data import own_count  # late: it runs the class
-
-            return own_count(data, split)
-        case _:
-            return len(pairs(data, split))
+    return {section_key(data): {split: frame_count(data, split) for split in SPLITS} for data in foreseen(study).data}
