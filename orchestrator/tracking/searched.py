@@ -37,7 +37,7 @@ class Searched:
     numeric: bool = False
     """Whether all of its values are numbers."""
     always: bool = True
-    """Whether every trial of the search has it; of one inside an option only some have."""
+    """Whether it is picked for every trial of the search; one inside an option is only with that option."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,18 @@ def _telling(path: str, tried: Sequence[Flat], nested: set[str], written: Sequen
     """The parameters at or below a path that tell the options apart: its name if it has one, else what differs."""
     below = [{n: v for n, v in flat.items() if n == path or n.startswith(f"{path}.")} for flat in tried]
     names = dict.fromkeys(name for flat in below for name in flat if not name.endswith(HIDDEN))
-    differing = [name for name in names if len({repr(flat.get(name, _ABSENT)) for flat in below}) > 1]
+    differing = [name for name in names if _distinct(flat.get(name, _ABSENT) for flat in below) > 1]
     own_name = f"{path}.name"
-    if own_name in differing and len({repr(flat.get(own_name)) for flat in below}) == len(below):
+    if own_name in differing and _distinct(flat.get(own_name) for flat in below) == _distinct(below):
         return [own_name]
     rest = [name for name in differing if name not in nested and name != path]
     rest.sort(key=lambda name: (name != own_name, name not in written))
     most = MOST_OF_SECTION if any(name in written for name in rest) else 1
     return rest[:most] or [name for name in differing if name == path and not nested]
+
+
+def _distinct(values: Iterable[object]) -> int:
+    return len(set(map(repr, values)))  # true is not 1
 
 
 def _written(option: Tree, path: str) -> Iterator[str]:

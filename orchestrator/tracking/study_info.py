@@ -73,8 +73,9 @@ class StudyInfo:
         """Their names."""
         search = tree.get("search")
         self.has_search = isinstance(search, dict)
-        self.search_trials = int(str(search.get("trials", 0))) if isinstance(search, dict) else 0
-        """Trials that the search will have, references and imported ones aside."""
+        trials = search.get("trials") if isinstance(search, dict) else None
+        self.search_trials = trials if isinstance(trials, int) else 0
+        """Trials that the search will have, references and imported ones aside; 0 where the file says none."""
 
     def shown(self, record: Record) -> Record:
         """A trial as its run may show it."""
