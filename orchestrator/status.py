@@ -31,7 +31,7 @@ from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.tracking_note import page_of
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, objectives_of
-from orchestrator.terminal.console import open_console
+from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import best_epoch, figures_table, number
 from orchestrator.terminal.options import add_study
 from orchestrator.tracking.destination import tracked_at, where_runs_are
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.watch:
             return _watch(options.storage, options.study, console)
         console.print(status(options.storage, options.study))
+        for line in pages(options.storage, options.study):
+            say(console, line)  # a command is pasted as it is
         return 0
     except InputError as error:
         print(error, file=sys.stderr)
@@ -93,17 +95,19 @@ def _state(store: Store, records: Sequence[Record], specification: JsonObject, l
     live = [record for record in records if launch and record.state is State.RUNNING]
     spent = all_spent(store.objects, lines)
     lines += usage_lines(spent, records, plans, specification, slots=len(live) or 1, taken=taken)
-    lines += _pages(store, specification)
     if (nodes := nodes_table(store, spent, live)) is not None:
         tables.append(nodes)
     return Group(*map(Text, lines), _table(store, records, objective, alive=launch is not None), *tables)
 
 
-def _pages(store: Store, specification: JsonObject) -> list[str]:
-    """Where MLflow and the report show the study, and how to serve MLflow's pages."""
-    lines = [f"report  {store.path(name)}" for name in store.objects.files(layout.REPORT) if name.endswith(".html")]
+def pages(storage: str, study: str) -> list[str]:
+    """Where the report and MLflow show the study, and how to serve MLflow's pages; a line each. Raises as `status`."""
+    store, kept = open_study(storage, study)
+    with storage_errors(f"--storage {storage}"):
+        files = store.objects.files(layout.REPORT)
+    lines = [f"report  {store.path(name)}" for name in files if name.endswith(".html")]
     with suppress(InputError):  # the address names an environment variable that this shell does not have
-        uri, _ = tracked_at(specification)
+        uri, _ = tracked_at(kept.specification)
         if uri is not None and (page := page_of(store.objects)) is not None:
             lines += [f"runs    {where_runs_are(uri)}", f"page    {page}"]
     return lines

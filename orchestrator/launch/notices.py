@@ -76,7 +76,7 @@ class EndNotice:
         notice |= self._facts | ({"reason": one_line(error)} if error is not None and str(error) else {})
         notice["continue"] = None if code == 0 else self._command
         limit_s = self._limit_s()
-        patience_s = limit_s if self._stop.requested else 0.0
+        patience_s = limit_s + 1 if self._stop.requested else 0.0
         try:
             with self._stop.section(
                 lambda: f"waiting for {SETTING}", patience_s=patience_s, limit_s=limit_s + MARGIN_S

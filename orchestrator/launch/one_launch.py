@@ -187,7 +187,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
             say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
         with announced(opened.console, "Waiting for a node that holds a trial"):
             wait_for_a_node(watch, resources, opened.stop.say)
-        with announced(opened.console, "Writing down what is about to run, with fingerprints of the data"):
+        with announced(opened.console, "Looking through the data"):
             _keep_study(opened)
         tracker, known = _tracker(opened), noted_page(store, settings)
         measured = settings.measures_machine(resources)

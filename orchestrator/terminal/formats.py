@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import cast
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
@@ -9,6 +10,7 @@ from rich.table import Column, Table
 from orchestrator.store.flat_config import short
 from orchestrator.store.trial_record import Planned
 from trainable.evaluate.metrics.best_epoch import BestEpoch
+from trainable.presets import IN_WORDS, Preset
 
 
 def duration(seconds: float) -> str:
@@ -39,6 +41,17 @@ def best_epoch(best: BestEpoch | None) -> str:
 def picks(planned: Planned) -> str:
     """What was picked for a trial: ``train.lr=0.01, model.arch=fpn``; empty where nothing is searched."""
     return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
+
+
+def reference_name(key: str) -> str:
+    """A reference by its preset: ``plain`` of ``reference-plain``."""
+    return key.removeprefix("reference-")
+
+
+def reference_in_words(key: str) -> str:
+    """What a reference is; empty where its preset is none of ours."""
+    name = reference_name(key)
+    return IN_WORDS[cast(Preset, name)] if name in IN_WORDS else ""
 
 
 def folded(name: str, width: int) -> str:

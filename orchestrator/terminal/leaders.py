@@ -1,7 +1,6 @@
 """The best trials of a search beside the references, as tables."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from rich.table import Table
 from rich.text import Text
@@ -11,17 +10,14 @@ from orchestrator.store.ranking import ranked
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.beside import arrow, between
-from orchestrator.terminal.formats import best_epoch, figures_table, folded, number
+from orchestrator.terminal.formats import best_epoch, figures_table, folded, number, reference_in_words, reference_name
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU, greater_is_better
-from trainable.presets import IN_WORDS, Preset
 
 COMPARED = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)
 """Metrics that are shown besides the objectives."""
 NAME, COLUMN = 14, 17
 """Columns of a metric's name at least, and of a trial's values."""
-REFERENCE = "reference-"
-"""How the keys of references begin."""
 
 
 def leaders_of(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Record]:
@@ -66,8 +62,7 @@ def picks_table(record: Record) -> Table | None:
 
 def references_in_words(references: Sequence[Record]) -> list[str]:
     """What each reference is, for whoever does not know its name."""
-    names = dict.fromkeys(_name(record) for record in references)
-    return [f"{name}: {IN_WORDS[cast(Preset, name)]}" for name in names if name in IN_WORDS]
+    return [f"{_name(record)}: {words}" for record in references if (words := reference_in_words(record.key))]
 
 
 def _figures(
@@ -103,4 +98,4 @@ def _head(record: Record, role: str) -> str:
 
 def _name(record: Record) -> str:
     """A reference by its preset, another trial by its key."""
-    return record.key.removeprefix(REFERENCE) if record.planned.kind == "reference" else record.key
+    return reference_name(record.key) if record.planned.kind == "reference" else record.key

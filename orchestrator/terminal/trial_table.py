@@ -9,7 +9,7 @@ from rich.text import Text
 from orchestrator.store.short_picks import short_picks
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.terminal.beside import arrow
-from orchestrator.terminal.formats import duration, seconds_in_short
+from orchestrator.terminal.formats import duration, reference_in_words, seconds_in_short
 from orchestrator.terminal.progress import Progress
 from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY
 from trainable.failure import GIB
@@ -29,7 +29,9 @@ def tries(planned: Planned) -> str:
         return f"{planned.arm}, seed {planned.block + 1}"
     if planned.kind == "prefix":
         return f"shared first {planned.epochs} epochs"
-    return "reference" if planned.kind == "reference" else short_picks(planned.picks)
+    if planned.kind == "reference":
+        return reference_in_words(planned.key) or "reference"
+    return short_picks(planned.picks)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -238,6 +239,19 @@ def test_what_is_no_command_is_told_with_the_other_mistakes(command: str, mistak
         notifying(study, command)
     assert "tracking.notify" in str(refused.value)
     assert mistake in str(refused.value)
+
+
+def test_the_examples_of_the_documents_are_commands(study: Make) -> None:
+    study()  # writes the file
+    path = Path("s.yaml")
+    text, page = path.read_text(), (Path(__file__).parents[3] / "docs/notify.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for example in examples:
+        path.write_text(text + example)
+        command = load(path, (), env={}).spec.tracking.notify
+        assert command is not None
+        assert shlex.split(command)[0] in ("mail", "sh")
+    assert len(examples) == 2
 
 
 def test_a_missing_program_is_told_before_anything_starts(study: Make, place: Path) -> None:
