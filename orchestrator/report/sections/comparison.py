@@ -75,7 +75,8 @@ def _what_was_compared(stage: StageResults) -> str:
     return (
         f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
-        f"within seeds. {_when_planned(plan)}{_hash(stage)} Values are those of the last epoch where no best epoch is named."
+        f"within seeds. {_when_planned(plan)}{_hash(stage)} "
+        "Values are those of the last epoch where no best epoch is named."
     )
 
 

@@ -80,7 +80,7 @@ def values_of(results: Results, runs: Sequence[Run], path: str) -> list[object]:
 def setting_in_words(results: Results, runs: Sequence[Run], path: str) -> str:
     """The values of a setting, or of the section of this path by its name; empty where no run has it."""
     values = values_of(results, runs, path) or values_of(results, runs, f"{path}.name")
-    if len(values) > MOST_VALUES and (searched := _range(results, path)):
+    if len(values) > 1 and (searched := _range(results, path)):
         return searched
     texts = [setting(value) for value in values]
     return listed(sorted(texts) if len(texts) > 1 else texts, MOST_VALUES)

@@ -75,8 +75,8 @@ def _comparison(stage: StageResults, digest: str) -> Iterator[str]:
     yield (
         f"The {stage.noun} compared {count(len(plan.arms), 'arm')} with the baseline {plan.baseline} on "
         f"{count(len(plan.seeds), 'seed')}, every arm once on every seed. Its plan (hash {digest or 'unknown'}) "
-        f"{when}. Differences are paired by seed; intervals are {100 * CONFIDENCE:g} % Student's t intervals of the mean "
-        "difference; p values are of the exact two-sided sign-flip test, adjusted over the arms by Holm's method "
+        f"{when}. Differences are paired by seed; intervals are {100 * CONFIDENCE:g} % Student's t intervals of the "
+        "mean difference; p values are of the exact two-sided sign-flip test, adjusted over the arms by Holm's method "
         f"within each metric, at level {ALPHA:g}."
     )
     complete = sum(len(stage.complete(arm.name)) for arm in stage.arms)
