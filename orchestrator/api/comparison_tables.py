@@ -68,9 +68,14 @@ def tables_of(comparison: "StudyComparison") -> list[TextTable]:
     """What is shown of a comparison, the values first."""
     tables = [_values(comparison, metric) for metric in comparison.metrics]
     tables += [_differences(comparison, metric) for metric in comparison.metrics]
-    settings = [(name, setting(a), setting(b)) for name, (a, b) in comparison.differing.items()]
+    settings = [(name, _written(a), _written(b)) for name, (a, b) in comparison.differing.items()]
     tables.append(TextTable("Settings in which the study files differ", ("setting", "A", "B"), tuple(settings)))
     return [table for table in tables if table.rows]
+
+
+def _written(value: object) -> str:
+    """A setting; the bounds of a range and the options of a choice as the file writes them."""
+    return value if isinstance(value, str) and value.startswith("[") else setting(value)
 
 
 def head_of(comparison: "StudyComparison") -> list[str]:

@@ -115,14 +115,21 @@ def test_differences_are_the_report_s_and_say_what_is_not_adjusted(folder: Path,
         study.differences("val/mio")
 
 
-def test_the_report_goes_where_it_is_asked_to(study: orchestrator.Study, tmp_path: Path) -> None:
-    page = study.report(tmp_path / "out", metrics=["val/ece"])
-    assert page == str(tmp_path / "out" / "report.html")
-    assert "val/ece" in Path(page).read_text()
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    with pytest.raises(orchestrator.InputError, match="file"):
-        study.report(blocked / "out")
+def test_the_report_goes_where_it_is_asked_to(
+    study: orchestrator.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, object, object]] = []
+
+    def write(store: Store, *, metrics: object, out: object) -> list[str]:
+        calls.append((store.study, metrics, out))
+        return [f"{out}/report.html", "figures"]
+
+    monkeypatch.setattr("orchestrator.report.build.write_report", write)
+    assert study.report(tmp_path / "out", metrics=["val/ece"]) == f"{tmp_path}/out/report.html"
+    assert study.report() == "None/report.html"
+    assert calls == [("made", ["val/ece"], f"{tmp_path}/out"), ("made", None, None)]
+    with pytest.raises(orchestrator.InputError, match="unknown metric 'ece'"):
+        study.report(metrics=["ece"])
 
 
 def test_its_page_in_a_notebook(study: orchestrator.Study) -> None:
