@@ -124,7 +124,8 @@ class Results:
 
     def greater_is_better(self, metric: str) -> bool:
         """Whether larger values are better: as the objective says, else as the metric means."""
-        modes = {objective.metric: objective.mode == "max" for objective in self.objectives}
+        modes = own_directions(self.specification)
+        modes |= {objective.metric: objective.mode == "max" for objective in self.objectives}
         return modes.get(metric, greater_is_better(metric))
 
     def arrow(self, metric: str) -> str:
