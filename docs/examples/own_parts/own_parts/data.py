@@ -26,9 +26,7 @@ class Tiles(DataSet):
         label_HW = np.zeros(size, dtype=np.uint8)
         for class_id, share in ((1, 2), (2, 6)):
             height, width = (max(1, side // share) for side in size)
-            top, left = (
-                int(random.integers(0, side - part + 1)) for side, part in zip(size, (height, width), strict=True)
-            )
+            top, left = int(random.integers(size[0] - height + 1)), int(random.integers(size[1] - width + 1))
             label_HW[top : top + height, left : left + width] = class_id
         noise = random.integers(-self.noise, self.noise + 1, (*size, 3))
         image_HW3 = np.clip(COLOURS[label_HW].astype(int) + noise, 0, 255).astype(np.uint8)
