@@ -51,6 +51,7 @@ from trainable.evaluate.metrics.names import (
     TEST_MIOU,
     TEST_RARE_MIOU,
     greater_is_better,
+    own_directions,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -136,8 +137,9 @@ class Results:
 
     def greater_is_better(self, metric: str) -> bool:
         """Whether larger values are better: as the objective says, else as the metric means."""
-        modes = {objective.metric: objective.mode == "max" for objective in self.objectives}
-        return modes.get(metric, greater_is_better(metric))
+        own = own_directions(self.specification.get("evaluation"))
+        modes = own | {objective.metric: objective.mode == "max" for objective in self.objectives}
+        return modes.get(metric, own.get(metric.rpartition("/")[0], greater_is_better(metric)))
 
     def arrow(self, metric: str) -> str:
         """The metric with an arrow that says which values are better."""

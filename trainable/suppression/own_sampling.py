@@ -41,9 +41,8 @@ class OwnStrategy:
             raise PartFailed(f"{self.name}: weights() gave shape {list(weights.shape)}; expected {wanted}")
         weights_GC = weights.detach().double().reshape(-1, self.classes)
         if weights_GC.device.type == "cpu" and not bool((torch.isfinite(weights_GC) & (weights_GC >= 0)).all()):
-            raise PartFailed(
-                f"{self.name}: weights() gave {weights_GC[0].tolist()}; each must be finite and at least 0"
-            )
+            given = ", ".join(f"{weight:g}" for weight in weights_GC[0].tolist())
+            raise PartFailed(f"{self.name}: weights() gave {given}; each must be finite and at least 0")
         return torch.nan_to_num(weights_GC, nan=0.0, posinf=0.0, neginf=0.0).clamp_min(0)
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:

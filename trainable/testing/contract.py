@@ -69,7 +69,7 @@ def run(contract: type[Contract], part: type, settings: Mapping[str, Any], **mor
         AssertionError, PartFailed: the first rule that does not hold.
     """
     filled = type(f"{contract.__name__}Of{part.__name__}", (contract,), {"part": part, "settings": settings, **more})()
-    for name in dir(filled):
+    for name in (*vars(contract), *vars(Contract)):  # in their order
         if name.startswith("test"):
             getattr(filled, name)()
 

@@ -54,7 +54,7 @@ class SamplingContract(Contract):
     def test_state_survives_a_checkpoint_bit_for_bit(self) -> None:
         """After some steps another object goes on from the state as this one would."""
         strategy, other = self._begun(), self._begun()
-        for step in range(4):
+        for step in range(5):
             _step(strategy, step)
         saved = io.BytesIO()
         torch.save(strategy.state_dict(), saved)
@@ -62,7 +62,7 @@ class SamplingContract(Contract):
         state = torch.load(saved, weights_only=True)
         if state:
             other.load_state_dict(state)
-        going_on = [[_step(each, step) for step in range(4, 8)] for each in (strategy, other)]
+        going_on = [[_step(each, step) for step in range(5, 9)] for each in (strategy, other)]
         assert_equal(*going_on, "weights() after a checkpoint")
 
     def _begun(self) -> OwnStrategy:

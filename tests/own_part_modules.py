@@ -1,0 +1,55 @@
+"""A module of parts of one's own, as a user writes it beside a study file."""
+
+from pathlib import Path
+
+TEXT = """
+import torch
+from pydantic import BaseModel
+from trainable.parts import Mechanism, Metric, Sampling
+
+class Fade(Mechanism):
+    def __init__(self, strength: float, mode: str = "all") -> None:
+        if strength > 1:
+            raise ValueError(f"strength must be at most 1, got {strength}")
+        self.strength = strength
+
+    def channels(self, importance_CK, keep_GC, seed):
+        groups = 1 if keep_GC is None else len(keep_GC)
+        return torch.full((groups, importance_CK.shape[1]), 1.0 - (0 if keep_GC is None else self.strength))
+
+class Falls(Fade):
+    def channels(self, importance_CK, keep_GC, seed):
+        if keep_GC is not None:
+            return importance_CK.no_such_thing
+        return super().channels(importance_CK, keep_GC, seed)
+
+class Turns(Sampling):
+    class Config(BaseModel):
+        step: int = 1
+
+    def __init__(self, config: Config) -> None:
+        self.step = config.step
+
+    def weights(self, labels_BHW):
+        return torch.ones(6)
+
+class Lazy(Mechanism):
+    pass
+
+class Foreign:
+    def measure(self, logits, labels): ...
+
+class Found(Metric):
+    def measure(self, logits, labels):
+        return (logits.argmax(1) == labels).sum()[None].double()
+
+    def value(self, total):
+        return float(total)
+"""
+
+
+def write_parts(folder: Path, name: str) -> Path:
+    """Write the module; each test gives it a name of its own, because Python imports a name once."""
+    path = folder / f"{name}.py"
+    path.write_text(TEXT)
+    return path
