@@ -27,6 +27,7 @@ from orchestrator.store.artifacts import (
     read_reliance,
     read_weight_cosines,
 )
+from orchestrator.store.looks import KeptLooks, TakenLook
 from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
@@ -101,6 +102,8 @@ class Results:
     """Where what the runs left to look at lies; None where nothing of it is to be shown."""
     inherited: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Of runs that began with a shared prefix: its key, and the epochs that they took over."""
+    looks: Mapping[Stage, tuple[TakenLook, ...]] = field(default_factory=dict)
+    """Looks that were taken at the stages, as the launches have kept them."""
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -201,13 +204,14 @@ def read_results(store: Store) -> Results:
     table = _read_table(store)
     try:
         read = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
+        looks = {stage: _kept_looks(store.objects, plan) for stage, plan in read.items() if plan.looks is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
     plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
     heirs = read_inherited(table)
-    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects, heirs)
+    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects, heirs, looks)
     try:
         results.space.domains()
     except (ValueError, KeyError, TypeError) as error:
@@ -218,6 +222,12 @@ def read_results(store: Store) -> Results:
         address = store.path(layout.TABLE)
         raise InputError(f"{address}: of an older version, without picks; the same launch again writes it anew")
     return results
+
+
+def _kept_looks(objects: Objects, plan: StagePlan) -> tuple[TakenLook, ...]:
+    """The looks that were taken under a plan; none that were taken under another."""
+    kept = KeptLooks.read(objects, plan.stage)
+    return kept.looks if kept is not None and kept.plan == plan.hash else ()
 
 
 def natural(key: str) -> list[tuple[int, str]]:

@@ -56,7 +56,7 @@ def _ranked(stage: StageResults, metric: str, kind: Literal["better", "worse", "
 
 def _headline(stage: StageResults, objective: str, better: Sequence[str]) -> str:
     if not better:
-        seeds = count(len(stage.blocks), "seed")
+        seeds = f"{'up to ' if stage.looks else ''}{count(len(stage.blocks), 'seed')}"
         return f"No arm is shown to help {objective} over {stage.plan.baseline} on {seeds}."
     differences = stage.differences(objective)
     best = differences[better[0]]
