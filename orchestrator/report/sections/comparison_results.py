@@ -12,9 +12,11 @@ from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.effects import Effect
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, fixed_test, per_class
 from orchestrator.store.stage_plan import Arm, Stage, StagePlan
-from orchestrator.studyfile.sections.looks import ALPHA
+from orchestrator.studyfile.sections.looks import ALPHA as LEVEL
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
+ALPHA = LEVEL
+"""Level of every verdict."""
 MOST_PICTURED = 6
 """Arms with pictures of their own: a page stays small enough to send."""
 Verdict: TypeAlias = Literal["better", "worse", "not shown"]

@@ -1,6 +1,5 @@
 """Launches by looks, without Ray: which runs are due, what stops, what a killed or changed study makes of it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +140,7 @@ def test_arms_stop_and_what_is_decided_runs_no_more(whole: Launch) -> None:
 
 
 def test_the_plan_registers_the_looks_before_the_first_run(whole: Launch) -> None:
-    tree = json.loads(whole.store.objects.read("plan-ablation.json") or b"")
+    tree = whole.store.objects.read_json("plan-ablation.json")
     assert tree["looks"] == {"seeds": [6, 8, 12, 16], "spending": "pocock", "futility": 0.1, "alpha": 0.05}
     plan = StagePlan.read(whole.store.objects, "ablation")
     assert plan is not None
@@ -205,8 +204,9 @@ def test_other_looks_are_refused_once_one_was_taken(tmp_path: Path, seeds: str) 
 def test_other_looks_before_the_first_and_a_number_later_are_told(tmp_path: Path) -> None:
     Launch(tmp_path).go(5)
     second = Launch(tmp_path, "ablation.seeds={looks: [6, 10], futility: null}").go(20)
-    changed = "looks after 6, 8, 12, 16 seeds (pocock, futility 0.1), now looks after 6, 10 seeds (obrien_fleming, no futility)"
-    assert second.said[0] == f"The registered plan of the ablation has changed: 16 seeds, now 10, {changed}"
+    before = "looks after 6, 8, 12, 16 seeds (pocock, futility 0.1)"
+    changed = f"16 seeds, now 10, {before}, now looks after 6, 10 seeds (obrien_fleming, no futility)"
+    assert second.said[0] == f"The registered plan of the ablation has changed: {changed}"
     third = Launch(tmp_path, "ablation.seeds=8").go()
     assert "now no looks" in third.said[0]
     third.write_table()

@@ -204,9 +204,7 @@ def test_futility_enters_no_boundary() -> None:
 
 
 def test_an_arm_that_stopped_keeps_its_place_in_the_family() -> None:
-    rng = np.random.default_rng(8)
-    differences = np.vstack([np.tile([1.0, -1.0], 8), rng.normal(1.0, 1, 16)])
-    taken = course(RULE, differences)
+    taken = course(RULE, np.vstack([np.tile([1.0, -1.0], 8), np.linspace(1.0, 2.0, 16)]))
     assert taken.taken[0].names("futile") == ["0"]
     last = taken.taken[-1].arms["1"]
     assert last.adjusted_p == pytest.approx(min(1.0, 2 * last.sequential_p))
