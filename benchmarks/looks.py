@@ -118,8 +118,8 @@ def without_looks(scenario: Scenario, count: int) -> Tally:
         if len(chunk) == CHUNK or number == count:
             whole = np.array(chunk)
             p = exact_sign_flip(np.nan_to_num(whole).reshape(-1, SEEDS[-1])).reshape(whole.shape[:2])
-            for one, ps in zip(chunk, p.tolist(), strict=True):
-                shown = np.array(holm(ps)) <= ALPHA
+            for one, own in zip(chunk, p, strict=True):
+                shown = np.array(holm(list(map(float, own)))) <= ALPHA
                 signs = (np.sign(np.nansum(one, axis=1)) * shown).astype(int).tolist()
                 add(tally, scenario, one, signs, [SEEDS[-1]] * len(one))
             chunk = []

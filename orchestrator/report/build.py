@@ -173,12 +173,15 @@ def _overview(results: Results) -> str:
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
+    from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes seconds
+
     open_runs = [run for run in results.every_run if not run.state.final and run.kind != "prefix"]
     if open_runs:
         yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():
         begun = {(run.arm, run.block) for run in results.runs(stage)}
-        planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
+        results_of = StageResults(results, plan)
+        planned = {(arm.name, block) for arm in plan.arms for block in results_of.planned_blocks(arm.name)}
         if rest := len(planned - begun):
             yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
     search = results.runs("search")

@@ -16,6 +16,7 @@ from orchestrator.report.sections.efficacy import efficacy_blocks
 from orchestrator.report.sections.entanglement import entanglement_blocks
 from orchestrator.report.sections.headline import with_intervals
 from orchestrator.report.sections.limits import stage_limits, underpowered
+from orchestrator.report.sections.looks import look_blocks
 from orchestrator.report.sections.predictions import arm_runs, prediction_blocks
 from orchestrator.report.sections.reliability import reliability_blocks
 from orchestrator.store.stage_plan import StagePlan
@@ -55,6 +56,7 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
         objectives = [metric for metric in reported if metric in stage.results.objective_metrics]
         yield from _findings(stage, objectives or reported[:1])
         first = (objectives or reported)[0]
+        yield from look_blocks(stage)
         yield from prediction_blocks(stage.results, stage.plan.stage, stage.title, arm_runs(stage, first))
         yield from _tables(stage, reported, component_columns(stage))
         yield from _figures(stage, reported)
@@ -72,8 +74,9 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
 
 def _what_was_compared(stage: StageResults) -> str:
     plan = stage.plan
+    most = "up to " if plan.looks else ""
     return (
-        f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
+        f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on {most}"
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
         f"within seeds. {_when_planned(plan)}{_hash(stage)} "
         "Values are those of the last epoch where no best epoch is named."
@@ -150,10 +153,19 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
     for metric in metrics:
-        note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
+        note = _note(stage) if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
         yield _metric_table(stage, metric, columns, note)
         if metric in stage.results.objective_metrics:
             yield best_epoch_table(stage, metric)
+
+
+def _note(stage: StageResults) -> str:
+    if stage.looks is None:
+        return STATISTICS_NOTE
+    return (
+        f"{STATISTICS_NOTE} p is sequential here: it counts every look that the arm took, for each metric. Δ and "
+        "interval are of the seeds that ran and do not know of the looks."
+    )
 
 
 def _settings(stage: StageResults, columns: Columns) -> Table:

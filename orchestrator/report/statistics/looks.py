@@ -213,7 +213,7 @@ class _Ranking:
         before = (np.searchsorted(self.before, levels, side="right") / len(self.before))[:, None]
         if len(columns) == 1:
             first = np.sort(self.needed[: columns[0]])
-            fresh = (len(first) - np.searchsorted(first, levels, side="right"))[:, None]
+            fresh: Whole = (len(first) - np.searchsorted(first, levels, side="right"))[:, None]
         else:
             limit = int(columns[-1]) if len(columns) else 0
             fresh = np.cumsum(self.needed[None, :limit] > levels[:, None], axis=1)[:, columns - 1]

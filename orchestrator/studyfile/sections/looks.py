@@ -28,9 +28,9 @@ class LooksSection(Section):
 
     looks: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Seeds after which the arms are looked at, increasing; the last are the most that an arm runs."""
-    spending: Spending = "pocock"
-    """How the level of 0.05 is spread over the looks: pocock spends it evenly and stops early; obrien_fleming keeps
-    nearly all of it for the last looks, and loses less power."""
+    spending: Spending = "obrien_fleming"
+    """How the level of 0.05 is spread over the looks: obrien_fleming keeps nearly all of it for the last ones and loses
+    little power; pocock spends it evenly, so that one arm with a large effect stops earlier."""
     futility: Annotated[float, Field(gt=0.0, le=0.5)] | None = 0.1
     """An arm stops whose chance to be shown at the last look, if the rest is as so far, is less; null: none does."""
 
