@@ -70,6 +70,7 @@ def test_the_wheel_holds_the_packages_and_their_data_alone(wheel: Path) -> None:
     data = {f"orchestrator/study_files/{path.name}" for path in (ROOT / "search_spaces").iterdir()}
     for folder in ("orchestrator/report/pages/templates", "orchestrator/submit/templates"):
         data |= {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
+    data |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/py.typed")}
     assert {name for name in names if not name.endswith(".py") and "dist-info" not in name} == data
 
 

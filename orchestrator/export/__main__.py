@@ -15,6 +15,7 @@ from orchestrator.export.shown_study import ShownStudy, read_study
 from orchestrator.store.addresses import redacted, storage_errors
 from orchestrator.store.commands import program
 from orchestrator.store.records import Store, open_study
+from orchestrator.terminal.console import announced, open_console
 from orchestrator.terminal.options import add_study
 from trainable.program import usage_name
 
@@ -70,7 +71,9 @@ def _optuna(study: ShownStudy, address: str, *, force: bool) -> Iterator[str]:
     from orchestrator.export.optuna_studies import optuna_studies
 
     studies = optuna_studies(study)
-    write_studies(studies, study.id, address, force=force)
+    count = sum(len(one.trials) for one in studies)
+    with announced(open_console(), f"writing {count} trials to {redacted(address)}"):
+        write_studies(studies, study.id, address, force=force)
     for one in studies:
         more = f"; left out, as outside of what the study is now: {', '.join(one.left_out)}" if one.left_out else ""
         yield f"optuna       {one.name}: {len(one.trials)} trials{more}"
