@@ -101,15 +101,19 @@ def params(tree: JsonObject, first: Sequence[str] = ()) -> dict[str, str]:
     # of a file of weights the hash says which it is
     shown = {name: value for name, value in flat.items() if not name.endswith("weights.path")}
     return {
-        key_of(name): redacted(_rounded(value))[:MAX_VALUE]
+        key_of(name): redacted(_readable(value, picked=name in first))[:MAX_VALUE]
         for name, value in shown.items()
         if value is not None or name in first
     }
 
 
-def _rounded(value: Scalar) -> str:
-    picked = isinstance(value, float) and float(f"{value:.{WRITTEN_DIGITS}g}") != value
-    return short(value) if picked else str(value)
+def _readable(value: Scalar, *, picked: bool) -> str:
+    """A setting as pages and charts show it; of one that differs between trials a list of names is one name."""
+    if isinstance(value, float) and float(f"{value:.{WRITTEN_DIGITS}g}") != value:
+        return short(value)
+    if picked and isinstance(value, str) and value.startswith('["'):
+        return "+".join(map(str, json.loads(value)))
+    return str(value)
 
 
 def trial_params(trial: Planned, masked: Planned, first: Sequence[str] = ()) -> dict[str, str]:

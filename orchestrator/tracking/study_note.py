@@ -3,7 +3,7 @@
 A colleague opens this page first. It is made from the study's table, as the report is, so that both say the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf, isfinite
 from typing import TYPE_CHECKING
@@ -60,7 +60,7 @@ def study_note(results: Results, links: Links) -> str:
 
 def _paragraphs(results: Results, links: Links, rows: int) -> Iterator[str]:
     yield f"{ANSWER} {' '.join(map(escaped, short_answers(results)))}"
-    yield question(results.specification, results.objectives)
+    yield question(results.specification, results.objectives, set(results.plans))
     yield f"{_counted(results)} {_links(results, links)}"
     for plan in results.plans.values():
         from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes a second
@@ -73,13 +73,15 @@ def _paragraphs(results: Results, links: Links, rows: int) -> Iterator[str]:
     yield _words(results)
 
 
-def question(specification: Mapping[str, JsonValue], objectives: Sequence[Objective]) -> str:
-    """What the study asks, of what is trained how on which data."""
+def question(
+    specification: Mapping[str, JsonValue], objectives: Sequence[Objective], planned: Collection[str] = ()
+) -> str:
+    """What the study asks, of what is trained how on which data; ``planned`` are its comparing stages."""
     tree = dict(specification)
     goals = " and ".join(f"{'largest' if o.mode == 'max' else 'smallest'} {escaped(o.metric)}" for o in objectives)
     asked = [f"{_searched(tree)} give the {goals}?"] if tree.get("search") else []
     stages = {"confirm": "Do the best of it keep that on fresh seeds?", "ablation": f"Which arms have the {goals}?"}
-    asked += [text for stage, text in stages.items() if tree.get(stage)]
+    asked += [text for stage, text in stages.items() if tree.get(stage) or stage in planned]
     return f"{QUESTION} {' '.join(asked)} {_trained(tree)}"
 
 

@@ -28,6 +28,8 @@ MOST_CHARACTERS = 20_000
 """Of a tag of an experiment."""
 MOST_PICKS = 10
 """Searched settings among the columns of a view; a table wider than a screen shows nothing."""
+MOST_OBJECTIVES = 4
+"""Objectives with charts and columns of their own."""
 SHOWN = (MIOU, RARE_MIOU, CONTEXT_GAP)
 """Metrics beside the objectives."""
 
@@ -118,7 +120,7 @@ def _stage(study: StudyInfo, stage: Stage) -> View:
 
 
 def _objectives(study: StudyInfo) -> list[str]:
-    return [objective.metric for objective in study.objectives]
+    return [objective.metric for objective in study.objectives[:MOST_OBJECTIVES]]
 
 
 def _rows(study: StudyInfo, kinds: str) -> Json:

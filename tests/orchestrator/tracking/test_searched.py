@@ -22,7 +22,9 @@ suppression: {SUPPRESSION}
 """
 SEARCH = "search: {sampler: random, trials: 4}\n"
 SHAPES = {
-    "names alone": ("SUPPRESSION", "sampling: {choice: [uniform, frequency]}", {"suppression.sampling.name": (False, True)}),
+    "names alone": (
+        "SUPPRESSION", "sampling: {choice: [uniform, frequency]}", {"suppression.sampling.name": (False, True)},
+    ),
     "mappings": (
         "SUPPRESSION",
         "sampling: {choice: [{name: uniform}, {name: inverse_frequency, tau: {uniform: [0.25, 2.0]}}]}",
@@ -109,7 +111,8 @@ def test_every_column_is_a_parameter_of_runs_whatever_the_domain_looks_like(shap
 def test_a_choice_of_presets_and_of_no_suppression_has_its_columns(tmp_path: Path) -> None:
     body = HEAD.replace("AUGMENT", "rho: 1.0").replace("TRAIN", "lr: 0.01").replace(
         "suppression: {SUPPRESSION}",
-        "preset: {choice: [plain, full]}\nsuppression: {choice: [null, {p_max: {uniform: [0.1, 1.0]}, gate_norm: mean}]}",
+        "preset: {choice: [plain, full]}\n"
+        "suppression: {choice: [null, {p_max: {uniform: [0.1, 1.0]}, gate_norm: mean}]}",
     )  # fmt: skip
     study = read(tmp_path, body + SEARCH)
     settings = searched(study.resolved())
