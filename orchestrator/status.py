@@ -31,8 +31,9 @@ from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.tracking_note import page_of
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective, objectives_of
+from orchestrator.terminal.beside import arrow
 from orchestrator.terminal.console import open_console, say
-from orchestrator.terminal.formats import best_epoch, figures_table, number
+from orchestrator.terminal.formats import best_epoch, figures_table, folded, number
 from orchestrator.terminal.options import add_study
 from orchestrator.tracking.destination import tracked_at, where_runs_are
 from trainable.configfile.node import JsonObject
@@ -40,6 +41,8 @@ from trainable.evaluate.metrics.best_epoch import best_epoch_label
 from trainable.program import usage_name
 
 WATCH_SECONDS = 5.0
+NAME, MOST_NAME = 16, 24
+"""Columns of a name, and of a trial's, where it has parts between which it can break."""
 SHOWN_FINAL = 20
 """Ended trials that are listed one by one: the best ones."""
 
@@ -116,8 +119,14 @@ def pages(storage: str, study: str) -> list[str]:
 def _table(store: Store, records: Sequence[Record], objective: Objective, *, alive: bool) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     best = best_epoch_label(greater=objective.mode == "max")
-    for head in ("trial", "state", "epochs", objective.metric, best, "last sign", ""):
-        table.add_column(head, justify="left" if head in ("trial", "state", "") else "right", overflow="fold")
+    metric = folded(f"{objective.metric} {arrow(objective)}", NAME)
+    for head in ("trial", "state", "epochs", metric, best, "last sign", ""):
+        table.add_column(
+            head,
+            no_wrap=head in ("trial", "state"),
+            justify="left" if head in ("trial", "state", "") else "right",
+            overflow="fold",
+        )
     trials = (r for r in records if r.state.final and r.planned.kind != "prefix")
     one_by_one = (r for r in trials if r.planned.arm is None or r.state is State.FAILED)
     ended = sorted(one_by_one, key=lambda r: _rank(r, objective))
@@ -128,7 +137,7 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
         sign = "" if written is None else _ago(written)
         epochs = f"{len(record.epochs)}/{record.planned.epochs}"
         last, top = number(record.last(objective.metric)), best_epoch(record.best_epoch(objective))
-        table.add_row(record.key, state, epochs, last, top, sign, record.remark)
+        table.add_row(folded(record.key, MOST_NAME), state, epochs, last, top, sign, record.remark)
     if len(ended) > SHOWN_FINAL:
         table.add_row(f"and {len(ended) - SHOWN_FINAL} more", "", "", "", "", "", "")
     return table
@@ -137,14 +146,15 @@ def _table(store: Store, records: Sequence[Record], objective: Objective, *, ali
 def _arms(records: Sequence[Record], plan: StagePlan, objective: Objective, blocks: Mapping[str, int]) -> Table:
     """How far each arm of a comparison is, of so many blocks; its runs are not listed one by one."""
     label = best_epoch_label(greater=objective.mode == "max")
-    table = figures_table(plan.stage, ("ended", "failed", f"mean {objective.metric}", f"mean of {label}"))
+    mean = folded(f"mean {objective.metric} {arrow(objective)}", NAME)
+    table = figures_table(plan.stage, ("ended", "failed", mean, f"mean of {label}"))
     last = block_values(records, plan, lambda record: record.last(objective.metric))
     best = block_values(records, plan, lambda record: record.best_value(objective))
     for arm in plan.arms:
         runs = [r for r in records if r.planned.kind == plan.stage and r.planned.arm == arm.name]
         ended, failed = sum(r.state.final for r in runs), sum(r.state is State.FAILED for r in runs)
         means = [number(fmean(runs.values()) if runs else None) for runs in (last[arm.name], best[arm.name])]
-        table.add_row(arm.name, f"{ended}/{blocks[arm.name]}", str(failed or ""), *means)
+        table.add_row(folded(arm.name, NAME), f"{ended}/{blocks[arm.name]}", str(failed or ""), *means)
     return table
 
 

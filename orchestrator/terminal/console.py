@@ -21,6 +21,8 @@ PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
 SILENCE_S = 1.0
 """How long something may take before the user is told what it is."""
+LONG_S = 5.0
+"""From when on what took long keeps a line on a terminal."""
 HEARTBEAT_S = 60.0
 """Longest silence where there is no terminal: whoever reads a log takes a longer one for the end."""
 
@@ -112,7 +114,7 @@ def _announce(console: Console, line: str, over: Event, began: float) -> None:
 
 
 def _count(console: Console, line: str, over: Event, began: float) -> None:
-    """Show the seconds until it is over, then leave a line that says how many they were."""
+    """Show the seconds until it is over; where they were many, leave a line that says how many."""
 
     def so_far() -> Text:
         return Text(f"{line} ... {duration(time.monotonic() - began)}")
@@ -120,7 +122,8 @@ def _count(console: Console, line: str, over: Event, began: float) -> None:
     with live_region(console, so_far, redirect=False):
         console.show_cursor(True)  # whatever ends the process meanwhile leaves a terminal with a cursor
         over.wait()
-    say(console, f"{line}: {duration(time.monotonic() - began)}")
+    if (seconds := time.monotonic() - began) >= LONG_S:
+        say(console, f"{line}: {duration(seconds)}")
 
 
 _counting = Lock()

@@ -16,8 +16,10 @@ from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, 
 
 COMPARED = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)
 """Metrics that are shown besides the objectives."""
-NAME, COLUMN = 14, 17
-"""Columns of a metric's name at least, and of a trial's values."""
+NAME, COLUMN, WIDE_COLUMN = 16, 14, 17
+"""Columns of a metric's name at least, of a trial's values, and of those where a difference has one line."""
+LONGEST_NAME = 30
+"""Columns that the name of a metric takes on a wide terminal."""
 
 
 def leaders_of(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Record]:
@@ -37,9 +39,14 @@ def leaders_table(
     trials = [*leaders, *references]
     several = len(objectives) > 1
     figures = _figures(objectives, trials, None if several or not leaders else leaders[0])
-    heads = [_head(record, "best: " if record in leaders and not several else "") for record in trials]
-    room = NAME if several else max(NAME, width - COLUMN * len(trials) - 2)
-    figures = [(folded(name, room) if "/" in name else name, row) for name, row in figures]  # words wrap by themselves
+    roomy = width >= LONGEST_NAME + WIDE_COLUMN * len(trials)
+    best = "best: " if roomy else "best:\n"
+    heads = [_head(record, best if record in leaders and not several else "") for record in trials]
+    if several:
+        figures = [(folded(name, NAME) if "/" in name else name, row) for name, row in figures]
+    elif not roomy:
+        room = max(NAME, width - COLUMN * len(trials) - 2)
+        figures = [(folded(name, room), [_narrow(cell) for cell in row]) for name, row in figures]
     names, cells = zip(*figures, strict=True)
     table = figures_table("Pareto front" if several else "", names if several else heads)
     for head, row in zip(heads, zip(*cells, strict=True), strict=True) if several else figures:
@@ -47,6 +54,11 @@ def leaders_table(
     table.caption = "↑ higher is better, ↓ lower is better"
     table.caption_justify = "left"
     return table
+
+
+def _narrow(cell: str | Text) -> str | Text:
+    """A cell with its word below its number."""
+    return Text("\n", style=cell.style).join(cell.split(" ")) if isinstance(cell, Text) else cell
 
 
 def picks_table(record: Record) -> Table | None:

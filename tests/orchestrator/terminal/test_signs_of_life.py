@@ -44,13 +44,17 @@ def test_what_lasts_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed(console).splitlines() == ["Waiting for a node", *["Waiting for a node: 0 s so far"] * 2]
 
 
-def test_a_terminal_shows_the_seconds_and_keeps_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("long_s", "kept"), [(0.5, ["Starting Ray: 1 s"]), (5.0, [])])
+def test_a_terminal_shows_the_seconds_and_keeps_a_line_of_many(
+    long_s: float, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("orchestrator.terminal.console.SILENCE_S", 0.05)
+    monkeypatch.setattr("orchestrator.terminal.console.LONG_S", long_s)
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True, color_system=None)
     with announced(console, "Starting Ray"):
         time.sleep(0.6)
     assert "Starting Ray ... 0 s" in printed(console)
-    assert Screen(80).after(printed(console)) == ["Starting Ray: 1 s"]
+    assert Screen(80).after(printed(console)) == kept
     assert printed(console).count("\x1b[?25h") >= 1, "whatever ends the process leaves a cursor"
 
 
