@@ -134,7 +134,9 @@ def test_metrics_that_not_both_have(tmp_path: Path, pair: tuple[str, str]) -> No
         replace(record, epochs=tuple({**epoch, "val/boundary_miou": 0.5} for epoch in record.epochs))
         for record in made.records
     ]
-    with pytest.raises(orchestrator.InputError, match=r"has no val/boundary_miou.*both have: epoch_seconds, val/context_gap"):
+    with pytest.raises(
+        orchestrator.InputError, match=r"has no val/boundary_miou.*both have: epoch_seconds, val/context_gap"
+    ):
         orchestrator.compare(keep(made), pair[0])
     assert orchestrator.compare(made.store.address, pair[0], metrics=["val/miou"]).metrics == ("val/miou",)
 
@@ -183,7 +185,7 @@ def test_the_command_writes_markdown_and_csv(pair: tuple[str, str], capsys: pyte
     assert "| ablation full | paired, 6 |" in out
     assert main([*pair, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["name"] for row in rows][0] == "best of the search"
+    assert rows[0]["name"] == "best of the search"
     assert float(rows[5]["difference"]) == orchestrator.compare(*pair).rows[5].difference
 
 

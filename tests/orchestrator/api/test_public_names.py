@@ -25,8 +25,9 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_loading_a_study_needs_neither_torch_nor_ray_nor_mlflow() -> None:
-    code = "import sys; from orchestrator import load_study; print([n for n in ('torch', 'ray', 'mlflow') if n in sys.modules])"
-    assert python(code).strip() == "[]"
+    names = ("torch", "ray", "mlflow")
+    loaded = python(f"import sys; from orchestrator import load_study; print([n for n in {names} if n in sys.modules])")
+    assert loaded.strip() == "[]"
 
 
 ORDERS = (

@@ -63,7 +63,7 @@ def test_pixels_of_every_form_that_means_a_picture() -> None:
     ("pixels", "said"),
     [
         (np.zeros((4, 4, 2), np.uint8), "an array of 4 x 4 x 2"),
-        (np.zeros((3, 4, 4), np.uint8), r"image.transpose\(1, 2, 0\) moves the channels"),
+        (np.zeros((3, 8, 9), np.uint8), r"image.transpose\(1, 2, 0\) moves the channels"),
         (np.zeros((4, 4), np.int64), "values of type int64"),
         (np.zeros((4, 4, 3), np.float32), r"round\(255 \* values\)"),
         (np.zeros(4, np.uint8), "an array of 4;"),
