@@ -1,5 +1,8 @@
 """A module of parts of one's own, as a user writes it beside a study file."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEXT = """
@@ -48,8 +51,18 @@ class Found(Metric):
 """
 
 
+@contextmanager
+def forgotten(name: str) -> Iterator[None]:
+    """Let Python forget a module and its folder before and after a test: another one writes it elsewhere."""
+    path = list(sys.path)
+    sys.modules.pop(name, None)
+    yield
+    sys.modules.pop(name, None)
+    sys.path[:] = path
+
+
 def write_parts(folder: Path, name: str) -> Path:
-    """Write the module; each test gives it a name of its own, because Python imports a name once."""
+    """Write the module."""
     path = folder / f"{name}.py"
     path.write_text(TEXT)
     return path

@@ -145,8 +145,8 @@ class StudyInfo:
         return DataSource(str(record.planned.data["name"]), digest, source, settings)
 
     def tags(self) -> Mapping[str, str]:
-        """Tags of every run: versions, git commit."""
-        return versions()
+        """Tags of every run: versions, git commit, code of parts of one's own."""
+        return versions() | {f"part.{name}": sha256[:12] for name, sha256 in self._kept.parts.items()}
 
     def trial_tags(self, key: str) -> Mapping[str, str]:
         """Tags of a trial that its latest worker wrote down: host, GPU, ranks."""

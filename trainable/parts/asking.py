@@ -67,7 +67,7 @@ def part_mistakes(parts: Sequence[Named]) -> list[Mistake]:
     answers = _answers(tuple(asked), hashes)
     if isinstance(answers, str):
         return [parts[0].mistake("", answers)]
-    return [part.mistake(*answer) for part, answer in zip(asked.values(), answers, strict=True) if answer]
+    return [part.mistake(*each) for part, answer in zip(asked.values(), answers, strict=True) for each in answer]
 
 
 def _named(node: Node, key: str, path: tuple[Key, ...], variants: Variants) -> Iterator[Named]:
@@ -105,7 +105,7 @@ def _pinned(part: Named) -> Iterable[Mistake]:
 
 
 @lru_cache(maxsize=64)
-def _answers(asked: tuple[str, ...], _hashes: tuple[str, ...]) -> list[tuple[str, str] | None] | str:
+def _answers(asked: tuple[str, ...], _hashes: tuple[str, ...]) -> list[list[tuple[str, str]]] | str:
     """An answer to each question of `trainable.parts.check`; a text where it gave none."""
     root = Path(__file__).resolve().parents[2]
     places = os.pathsep.join(dict.fromkeys([*(entry for entry in sys.path if entry), str(root)]))
@@ -122,4 +122,4 @@ def _answers(asked: tuple[str, ...], _hashes: tuple[str, ...]) -> list[tuple[str
     except ValueError:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         return f"importing the part ended Python: {last}"
-    return [None if answer is None else (answer[0], answer[1]) for answer in answers]
+    return [[(setting, message) for setting, message in answer] for answer in answers]

@@ -23,6 +23,8 @@ from trainable.parts.section import OwnPart
 from trainable.parts.source import Code, code_of, import_path
 
 P = TypeVar("P")
+_IMPORTED: dict[str, str] = {}
+"""Hash of the code of each package of parts as it was when this process imported it."""
 
 
 class PartFailed(TrialFailed):
@@ -152,6 +154,10 @@ def _own_line(error: BaseException, name: str) -> str:
 
 def _imported(name: str, code: Code) -> object:
     module, _, class_name = name.partition(":")
+    if _IMPORTED.setdefault(code.top, code.sha256) != code.sha256:  # a long session, in which it was edited
+        for other in [other for other in sys.modules if other == code.top or other.startswith(f"{code.top}.")]:
+            del sys.modules[other]
+        _IMPORTED[code.top] = code.sha256
     folder = import_path(code)
     if folder not in sys.path and code.top not in sys.modules:
         sys.path.append(folder)

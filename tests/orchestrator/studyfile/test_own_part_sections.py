@@ -76,7 +76,7 @@ def test_mistakes_in_parts_are_told_at_their_lines_all_at_once(complain, tmp_pat
         "suppression.mechanism.mode: expected text, got 3",
         "suppression.mechanism.strength: missing",
         "suppression.mechanism: study_parts:Lazy lacks channels() of trainable.parts.Mechanism",
-        "suppression.mechanism: study_parts:Foreign is no trainable.parts.Mechanism: derive it from that class; it lacks",
+        "suppression.mechanism: study_parts:Foreign is no trainable.parts.Mechanism: derive it from that class",
         "suppression.sampling.step: expected a whole number, got 1.5",
         "suppression.sampling: study_parts:Fade is no trainable.parts.Sampling",
         "evaluation.metrics[0]: study_parts:Turns is no trainable.parts.Metric",
@@ -86,19 +86,22 @@ def test_mistakes_in_parts_are_told_at_their_lines_all_at_once(complain, tmp_pat
 
 
 def test_an_ablation_names_its_arms_by_the_class_and_checks_their_parts(read, complain) -> None:
-    factors = "{factors: {suppression.mechanism: [gate, {name: 'study_parts:Fade', strength: %s}]}, seeds: 6}"
-    study = read(suppression="{p_max: 1.0}", search="{trials: 4, references: []}", ablation=factors % "0.5")
+    factors = (
+        "{design: one_at_a_time, seeds: 6,"
+        " factors: {suppression.mechanism: [gate, {name: 'study_parts:Fade', strength: %s}]}}"
+    )
+    study = read(search="{trials: 4, references: []}", ablation=factors % "0.5")
     trials = expected(study)
     owned = [trial.suppression.mechanism for trial in trials if trial.suppression]
     assert any(isinstance(part, OwnPart) and part.settings == {"strength": 0.5} for part in owned)
-    [line] = complain(suppression="{p_max: 1.0}", ablation=factors % "1.5")
+    [line] = complain(ablation=factors % "1.5")
     assert "ablation.factors.suppression.mechanism: study_parts:Fade: ValueError: strength must be at most 1" in line
 
 
 def test_a_pinned_hash_that_is_not_that_of_the_code_is_refused(write, complain) -> None:
-    [line] = complain(suppression=f"{{mechanism: {{name: 'study_parts:Fade', strength: 0.5, sha256: {'0' * 64}}}}}")
-    assert line.startswith(
-        "6 suppression.mechanism.sha256: the code of study_parts:Fade has changed: sha256 000000000000"
-    )
-    study = load(write(suppression="{mechanism: {name: 'study_parts:Fade', strength: 0.5}}"), env={})
-    assert study.space.at_center()["suppression"] == {"mechanism": {"name": "study_parts:Fade", "strength": 0.5}}
+    part = "{p_max: {uniform: [0, 1]}, mechanism: {name: 'study_parts:Fade', strength: 0.5%s}}"
+    [line] = complain(suppression=part % f", sha256: '{'0' * 64}'")
+    assert line.startswith("6 suppression.mechanism.sha256: the code of study_parts:Fade has changed: sha256 000000000")
+    study = load(write(suppression=part % ""), env={})
+    mechanism = {"name": "study_parts:Fade", "strength": 0.5}
+    assert study.space.at_center()["suppression"] == {"p_max": 0.5, "mechanism": mechanism}

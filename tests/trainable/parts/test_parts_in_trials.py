@@ -1,12 +1,13 @@
 """Parts of one's own in a trial: their own errors, code that is not the trial's, and the command that runs it alone."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.own_part_modules import write_parts
+from tests.own_part_modules import forgotten, write_parts
 from trainable.__main__ import main
 from trainable.config import TrialConfig, read_trial
 from trainable.parts.loading import PartFailed
@@ -15,11 +16,12 @@ from trainable.train.engine import fit
 
 
 @pytest.fixture(autouse=True)
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(VARIABLE, "")
     path = write_parts(tmp_path, "trial_parts")
     look_in(tmp_path)
-    return path
+    with forgotten("trial_parts"):
+        yield path
 
 
 @pytest.fixture
