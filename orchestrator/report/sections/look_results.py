@@ -26,6 +26,8 @@ class LookResults:
     taken: tuple[TakenLook, ...]
     blocks: Mapping[str, int]
     """On how many seeds each arm runs at most, as it now stands."""
+    over: bool
+    """Whether no arm goes on."""
     _entries: Mapping[str, Mapping[int, int]]
     """For each arm and block the look, from 0, at which its run was there."""
 
@@ -46,7 +48,7 @@ class LookResults:
         course = replay(rule, arms, plan.baseline, outcome, greater_is_better=greater, kept=kept)
         blocks = most_blocks([*arms, plan.baseline], plan.baseline, rule.seeds[-1], course.taken)
         entries = {arm: _entries(course, arm) for arm in arms} | {plan.baseline: _by_seeds(rule, len(course.taken))}
-        return LookResults(rule, tuple(course.taken), blocks, entries)
+        return LookResults(rule, tuple(course.taken), blocks, course.over, entries)
 
     def test(self, other: str) -> PairTest:
         """The test of an arm's differences to another arm, over the looks that both took."""

@@ -38,8 +38,8 @@ def look_blocks(stage: StageResults) -> Iterator[Block]:
     if looks.taken:
         yield _table(stage, looks)
         caption = (
-            f"{stage.title}: p of each arm at each look (line), and the largest p that was shown there (black bars; a "
-            "dot of an arm below its bar stops it)."
+            f"{stage.title}: p of each arm at each look (line), and the largest p that was shown there (black bars: "
+            "an arm at its bar or below stops)."
         )
         yield Picture(f"{stage.plan.stage}-looks", caption, partial(look_paths, stage, looks))
 
@@ -67,7 +67,8 @@ def _runs(stage: StageResults, looks: LookResults) -> str:
     most = len(stage.arms) * len(stage.blocks)
     planned = sum(len(stage.planned_blocks(arm.name)) for arm in stage.arms)
     text = f"{count(len(looks.taken), 'look')} of {len(looks.rule.seeds)} taken. "
-    text += f"The arms take {planned} of {most} runs: {most - planned} are spared so far. " if looks.taken else ""
+    spared = f"The arms take {planned} of {most} runs: {most - planned} are spared"
+    text += f"{spared}{'' if looks.over else ' so far'}. " if looks.taken else ""
     if not stage.others:
         return text
     without = expected_runs(looks.rule, len(stage.others), 0.0).runs

@@ -216,7 +216,7 @@ class _Ranking:
             fresh: Whole = (len(first) - np.searchsorted(first, levels, side="right"))[:, None]
         else:
             limit = int(columns[-1]) if len(columns) else 0
-            fresh = np.cumsum(self.needed[None, :limit] > levels[:, None], axis=1)[:, columns - 1]
+            fresh = np.cumsum(self.needed[None, :limit] > levels[:, None], axis=1, dtype=np.int64)[:, columns - 1]
         return before + fresh / self.patterns
 
 

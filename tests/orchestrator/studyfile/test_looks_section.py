@@ -65,8 +65,8 @@ def test_confirm_takes_them_too(tmp_path: Path) -> None:
         ("{looks: [6, 6]}", "ablation.seeds.looks: must increase, got 6 after 6"),
         (
             "{looks: [4, 8]}",
-            "ablation.seeds.looks: the first look can show nothing: no p below 0.125 is possible with 4 seeds; begin with "
-            "6 or more",
+            "ablation.seeds.looks: the first look can show nothing: no p below 0.125 is possible with 4 seeds; "
+            "begin with 6 or more",
         ),
         ("{looks: [6, true]}", "ablation.seeds.looks[1]: expected a whole number, got true"),
         ("{looks: [6, 7.5]}", "ablation.seeds.looks[1]: expected a whole number, got 7.5"),
