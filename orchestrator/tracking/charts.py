@@ -19,7 +19,7 @@ MOST_SCATTERS = 12
 """Settings that are drawn against an objective."""
 MOST_PAIRS = 3
 """Pairs of objectives that are drawn against each other."""
-TALL, USUAL = 400, 300
+TALL, USUAL = 400, 330
 """Heights of charts in pixels."""
 PAGE = 100
 """Runs that MLflow's pages load at once; more come with Load more."""

@@ -32,6 +32,7 @@ from orchestrator.tracking.links import Links
 from orchestrator.tracking.notes import NOTE, replaces
 from orchestrator.tracking.provenance import VERSION
 from orchestrator.tracking.study_info import StudyInfo
+from orchestrator.tracking.told_trials import ToldTrials
 
 NAME = "mlflow.runName"
 SOURCE = "orchestrator.sweep"
@@ -68,8 +69,8 @@ class StudyRuns:
         MlflowException: MLflow cannot be reached or refuses; so may every method.
     """
 
-    def __init__(self, uri: str, study: StudyInfo, known: dict[str, Record] | None = None) -> None:
-        """Connect; ``known`` are trials that an earlier connection told of, and takes up those of this one."""
+    def __init__(self, uri: str, study: StudyInfo, told: ToldTrials | None = None) -> None:
+        """Connect; ``told`` are trials that an earlier connection told of, and takes up those of this one."""
         self.client = connect(uri)
         self._study = study
         self._common = {
@@ -82,7 +83,7 @@ class StudyRuns:
         self._first = [objective.metric for objective in study.objectives], study.columns
         self.experiment_id = open_experiment(self.client, study)
         self._children: dict[str, _Child] = {}
-        self._known = {} if known is None else known
+        self._told = ToldTrials(study) if told is None else told
         self._registered: set[str] = set()
         self._parent = self._adopt() or self._open_parent()
         versions = self._parent.tags
@@ -96,7 +97,7 @@ class StudyRuns:
         """Write what MLflow lacks of a trial: its run, settings, epochs (which ended at ``times``, in ms) and state."""
         self._register_plan(record.planned.kind)
         masked = self._study.shown(record)
-        self._known[record.key] = masked
+        self._told.add(masked)
         child = self._children.get(record.key) or self._open_child(record)
         metrics, settings = self._first
         entries = RunEntries(
@@ -150,8 +151,8 @@ class StudyRuns:
 
     def log_descriptions(self) -> None:
         """Say in the descriptions of runs and experiment what came of the study, but for what somebody edited."""
-        for key, record in self._known.items():  # of those that ended before what they are compared with
-            child, note = self._children.get(key), self._note(record)
+        for record in self._told:  # of those that ended before what they are compared with
+            child, note = self._children.get(record.key), self._note(record)
             if child is not None and record.state.final and replaces(child.tags.get(NOTE), note):
                 self._log(child, RunEntries(tags=tags({NOTE: note})))
         note = self._study.described(self._links())
@@ -165,7 +166,7 @@ class StudyRuns:
         return Links(self.experiment_id, self._parent.run_id, runs, view_links(self._study, self.experiment_id))
 
     def _note(self, record: Record) -> str:
-        return self._study.note(record, self._study.rival_of(record.planned, self._known))
+        return self._study.note(record, self._told.rival(record.planned))
 
     def _rename(self, child: _Child, record: Record) -> None:
         """Give the run of an earlier version its short name, unless somebody gave it one."""

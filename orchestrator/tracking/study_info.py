@@ -19,7 +19,6 @@ from orchestrator.store.short_picks import FIRST
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective, TrackingSection, objectives_of
-from orchestrator.tracking.preset_words import PLAIN
 from orchestrator.tracking.provenance import versions
 from orchestrator.tracking.searched import Searched, compared, searched
 from trainable.configfile.mistakes import ConfigError
@@ -82,18 +81,15 @@ class StudyInfo:
         return shown(record, self._from_env(record.planned))
 
     def note(self, record: Record, rival: Record | None) -> str:
-        """Description of a trial's run; the rival is what it is compared with (`rival_of`)."""
+        """Description of a trial's run; the rival is what it is compared with."""
         from orchestrator.tracking.trial_note import trial_note  # late, as all that writes text
 
         return trial_note(self.shown(record), self.objectives, rival, self._levels(record.planned))
 
-    def rival_of(self, planned: Planned, known: Mapping[str, Record]) -> Record | None:
-        """What a trial is compared with, as far as it is known: the baseline on its seed, or the plain reference."""
-        if planned.kind not in STAGES:
-            return known.get(PLAIN)
+    def baseline(self, planned: Planned) -> str | None:
+        """Name of the arm that a run of a comparison is compared with."""
         plan = self._arms(planned)
-        same = (r for r in known.values() if r.planned.kind == planned.kind and r.planned.block == planned.block)
-        return next((r for r in same if plan is not None and r.planned.arm == plan.baseline), None)
+        return plan.baseline if plan else None
 
     def begun(self, links: "Links") -> str:
         """Description of the parent run before there are results."""

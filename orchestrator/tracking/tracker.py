@@ -15,6 +15,7 @@ from orchestrator.errors import one_line
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
+from orchestrator.tracking.told_trials import ToldTrials
 
 if TYPE_CHECKING:
     from orchestrator.tracking.runs import StudyRuns
@@ -54,7 +55,7 @@ class Tracker:
         self._study = study
         self._inbox = _Inbox()
         self._runs: StudyRuns | None = None
-        self._known: dict[str, Record] = {}
+        self._told = ToldTrials(study)
         self._sent: dict[str, int] = {}
         self._to_file: dict[str, Record] = {}
         self._refused: dict[str, str] = {}
@@ -191,7 +192,7 @@ class Tracker:
         if self._runs is None:
             from orchestrator.tracking.runs import StudyRuns  # late, and in this thread: mlflow takes 2 s to import
 
-            self._runs = StudyRuns(self.uri, self._study, self._known)
+            self._runs = StudyRuns(self.uri, self._study, self._told)
         return self._runs
 
     def _sync(self, runs: "StudyRuns", record: Record, times: list[int]) -> None:

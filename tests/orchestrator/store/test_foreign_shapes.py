@@ -48,7 +48,8 @@ class Reads:
         self.info.shown(record)
         self.info.data(record)
         self.info.former_name(record)
-        self.info.note(record, self.info.rival_of(record.planned, {record.key: record}))
+        self.info.note(record, record)
+        self.info.baseline(record.planned)
         self.info.trial_tags(record.key)
         self.info.plan_hash(record.planned.kind)
         if record.state.final:
