@@ -51,7 +51,8 @@ class _Columns:
 
 def running_table(progress: Progress, width: int, most_lines: int) -> list[Text]:
     """Lines of the table, none wider than the terminal and no more of them than there is room for."""
-    running = progress.running()
+    every_one = progress.running()
+    running = every_one[:most_lines]  # drawn anew several times a second: no more than can be seen
     if not running:
         return []
     columns = _fitting(progress, running, width)
@@ -63,12 +64,12 @@ def running_table(progress: Progress, width: int, most_lines: int) -> list[Text]
     shown = 0
     for row, what in zip(columns.rows, words, strict=True):
         own = _row_lines(columns, row, what, beside=beside, room=room, width=width)
-        if len(lines) + len(own) > most_lines - (shown + 1 < len(running)):
+        if len(lines) + len(own) > most_lines - (shown + 1 < len(every_one)):
             break
         lines += own
         shown += 1
-    if shown < len(running):
-        lines.append(Text(f"and {len(running) - shown} more are running", style="dim"))
+    if shown < len(every_one):
+        lines.append(Text(f"and {len(every_one) - shown} more are running", style="dim"))
     return lines
 
 
@@ -93,7 +94,7 @@ def _columns(progress: Progress, running: Sequence[Record], head: str, *, memory
         cells = [record.key, f"{len(record.epochs)}/{record.planned.epochs}", _pace(progress, record)]
         row = [*map(Text, cells), Text("" if value is None else f"{value:.4f}")]
         if rival:
-            distance = rival.distance(record, list(progress.records.values()))
+            distance = progress.distance(record)
             row.append(distance.text if distance else Text())
         rows.append((*row, *([Text("" if gib is None else f"{gib / GIB:.1f} GiB")] if memory else [])))
     return _Columns((*heads, *(["GPU memory"] if memory else [])), rows)
