@@ -129,7 +129,8 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
 
 def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: EndNotice, *, prepared: bool) -> Ended:
     """Run the trials that are left, and write down what came of them."""
-    first_round = opened.stages.next()
+    with announced(opened.console, "Working out what is left to run"):
+        first_round = opened.stages.next()
     notice.due = first_round is not None
     if first_round is not None and not prepared:
         prepare(opened.study, opened.console)
@@ -175,8 +176,9 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     with cluster(target.address, resources, opened.stop, partial(announced, opened.console)) as watch:
-        from orchestrator.run.nodes import check_nodes, wait_for_a_node
-        from orchestrator.run.tuner import run
+        with announced(opened.console, "Loading Ray Tune"):
+            from orchestrator.run.nodes import check_nodes, wait_for_a_node
+            from orchestrator.run.tuner import run
 
         with announced(opened.console, "Asking the nodes of the cluster whether they see the storage"):
             check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
