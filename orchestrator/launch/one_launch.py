@@ -98,7 +98,6 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     began = time.monotonic()
     console = open_console()
     stop.say = partial(say, console)
-    notice.check()
     with announced(console, f"Opening {storage}"):
         store = open_store(study, storage)
     with announced(console, "Asking MLflow whether it answers"):
@@ -108,6 +107,7 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     with refusals(storage):
         prepared = store.read_study() is None or (target.wait and holder(store.objects) is not None)
         if prepared:  # what is wrong with it is told before anything is written or waited for
+            notice.check()
             prepare(study, console)
         ended = None
         while ended is None:
@@ -133,6 +133,7 @@ def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: E
         first_round = opened.stages.next()
     notice.due = first_round is not None
     if first_round is not None and not prepared:
+        notice.check()
         prepare(opened.study, opened.console)
     outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
     records, trouble = latest_records(opened.store, opened.stages)
