@@ -26,9 +26,14 @@ class Distance:
         return "equal" if self.better is None else f"{self.difference:+.4f} {'better' if self.better else 'worse'}"
 
     @property
+    def style(self) -> str:
+        """Its colour; the word says the same."""
+        return "" if self.better is None else "green" if self.better else "red"
+
+    @property
     def text(self) -> Text:
         """The same in colour."""
-        return Text(str(self), style="" if self.better is None else "green" if self.better else "red")
+        return Text(str(self), style=self.style)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def running_table(progress: Progress, width: int, most_lines: int) -> list[Text]
     columns = _fitting(progress, running, width)
     words = [tries(record.planned) for record in running]
     room = width - columns.width - GAP
-    beside = room >= cell_len("tries") and all(len(_wrapped(what, room)) <= MOST_BESIDE for what in words)
+    beside = room >= cell_len("tries") and all(len(wrapped(what, room)) <= MOST_BESIDE for what in words)
     lines = [_line(columns, tuple(map(Text, columns.heads)), Text("tries") if beside else None, room)]
     lines[0].stylize("dim")
     shown = 0
@@ -119,10 +119,10 @@ def _shortened(name: str, width: int) -> str:
 
 def _row_lines(columns: _Columns, row: Row, what: str, *, beside: bool, room: int, width: int) -> list[Text]:
     if beside:
-        first, *rest = _wrapped(what, room) or [""]
+        first, *rest = wrapped(what, room) or [""]
         indent = columns.width + GAP
         return [_line(columns, row, Text(first), room), *(Text(" " * indent + text, style="cyan") for text in rest)]
-    own = [Text(" " * INDENT + text, style="cyan") for text in _wrapped(what, width - INDENT)]
+    own = [Text(" " * INDENT + text, style="cyan") for text in wrapped(what, width - INDENT)]
     return [_line(columns, row, None, 0), *own]
 
 
@@ -141,7 +141,7 @@ def _line(columns: _Columns, row: Row, what: Text | None, room: int) -> Text:
     return line
 
 
-def _wrapped(words: str, width: int) -> list[str]:
+def wrapped(words: str, width: int) -> list[str]:
     """Picks in lines, broken between two of them; one that is too long by itself is cut."""
     lines: list[str] = []
     for pick in words.split(", ") if words else []:
