@@ -100,7 +100,6 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     began = time.monotonic()
     console = open_console()
     stop.say = partial(say, console)
-    notice.check()
     with announced(console, f"Opening {storage}"):
         store = open_store(study, storage)
     with announced(console, "Asking MLflow whether it answers"):
@@ -110,6 +109,7 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     with refusals(storage):
         prepared = store.read_study() is None or (target.wait and holder(store.objects) is not None)
         if prepared:  # what is wrong with it is told before anything is written or waited for
+            notice.check()
             prepare(study, console)
         ended = None
         while ended is None:
@@ -131,9 +131,11 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
 
 def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: EndNotice, *, prepared: bool) -> Ended:
     """Run the trials that are left, and write down what came of them."""
-    first_round = opened.stages.next()
+    with announced(opened.console, "Working out what is left to run"):
+        first_round = opened.stages.next()
     notice.due = first_round is not None
     if first_round is not None and not prepared:
+        notice.check()
         prepare(opened.study, opened.console)
     outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
     records, trouble = latest_records(opened.store, opened.stages)
@@ -178,10 +180,11 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     announcing = partial(announced, opened.console)
     with travelling(study) as modules, cluster(target.address, resources, opened.stop, announcing, modules) as watch:
-        from orchestrator.run.nodes import check_nodes, wait_for_a_node
-        from orchestrator.run.tuner import run
+        with announcing("Loading Ray Tune"):
+            from orchestrator.run.nodes import check_nodes, wait_for_a_node
+            from orchestrator.run.tuner import run
 
-        with announced(opened.console, "Asking the nodes of the cluster whether they see the storage"):
+        with announcing("Asking the nodes of the cluster whether they see the storage"):
             check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
         if not opened.console.is_terminal:  # whoever reads a log cannot see the display
             say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
 
@@ -27,9 +26,14 @@ class Distance:
         return "equal" if self.better is None else f"{self.difference:+.4f} {'better' if self.better else 'worse'}"
 
     @property
+    def style(self) -> str:
+        """Its colour; the word says the same."""
+        return "" if self.better is None else "green" if self.better else "red"
+
+    @property
     def text(self) -> Text:
         """The same in colour."""
-        return Text(str(self), style="" if self.better is None else "green" if self.better else "red")
+        return Text(str(self), style=self.style)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,13 @@ class Rival:
         name = next((name for name in PREFERRED if name in names), names[0] if names else None)
         return None if name is None else cls(name, objective, names.index(name))
 
+    def is_one(self, record: Record) -> bool:
+        """Whether others are compared with this trial."""
+        planned = record.planned
+        if self.number is not None:
+            return planned.kind == "reference" and planned.number == self.number
+        return planned.arm == self.name
+
     def of(self, record: Record, records: Iterable[Record]) -> Record | None:
         """A trial's rival among the records; None where it has none, or is one."""
         rival = next((other for other in records if self._is(other, record)), None)
@@ -67,17 +78,9 @@ class Rival:
         other = rival.epochs[epoch - 1].get(self.objective.metric)
         return None if other is None else between(value, other, self.objective)
 
-    def of_best(self, records: Iterable[Record]) -> Distance | None:
-        """How far the best trial of the search is from its rival."""
-        several = list(records)
-        top = best(several, self.objective)
-        return self.distance(top, several) if top is not None and self.number is not None else None
-
     def _is(self, other: Record, record: Record) -> bool:
-        planned = other.planned
-        if self.number is not None:
-            return planned.kind == "reference" and planned.number == self.number
-        return planned.kind == record.planned.kind and (planned.arm, planned.block) == (self.name, record.planned.block)
+        same = (other.planned.kind, other.planned.block) == (record.planned.kind, record.planned.block)
+        return self.is_one(other) and (self.number is not None or same)
 
 
 def between(value: float, other: float, objective: Objective) -> Distance:

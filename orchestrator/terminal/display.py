@@ -6,6 +6,7 @@ from functools import partial
 from io import StringIO
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,7 +19,7 @@ from orchestrator.terminal.formats import duration
 from orchestrator.terminal.live_frame import live_region
 from orchestrator.terminal.notebook import NotebookDisplay, notebook_cell
 from orchestrator.terminal.progress import Progress
-from orchestrator.terminal.trial_table import running_table, tries
+from orchestrator.terminal.trial_table import INDENT, running_table, tries, wrapped
 
 PLAIN_INTERVAL_SECONDS = 20.0
 """Shortest time between two progress lines where there is no terminal and epochs end; ended trials are always
@@ -96,8 +97,7 @@ class LiveDisplay:
         """Keep the record for the next frame; an ended trial scrolls by above the table."""
         self._progress.update(record)
         if record.state is not State.RUNNING:
-            line = ended_line(record, self._progress)
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(ended_text(record, self._progress, self._console.width))
 
     def _render(self) -> Group:
         progress, width = self._progress, self._console.width
@@ -134,10 +134,25 @@ def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDi
 
 def ended_line(record: Record, progress: Progress) -> str:
     """How a trial ended, in one line: state, epochs, score, how far from what it is to beat, what it tried, why."""
-    metric = progress.objective.metric
-    value = record.last(metric)
-    count = len(record.epochs)
-    parts = [record.key, str(record.state), f"{count} epoch{'s' * (count != 1)}"]
-    parts += [f"{metric} {value:.4f}"] if value is not None else []
-    parts += [progress.distance_in_words(record), tries(record.planned), record.reason or ""]
+    parts = [*_score(record, progress), progress.distance_in_words(record), tries(record.planned), record.reason or ""]
     return "  ".join(filter(None, parts))
+
+
+def ended_text(record: Record, progress: Progress, width: int) -> Text:
+    """The same for a terminal: in colour, and broken between what was picked where the line is too long."""
+    head, distance = Text("  ".join(_score(record, progress))), progress.distance(record)
+    if distance is not None:
+        head += Text("  ") + Text(progress.distance_in_words(record), style=distance.style)
+    what, why = tries(record.planned), record.reason or ""
+    rest = "  ".join(filter(None, (what, why)))
+    if head.cell_len + 2 + cell_len(rest) <= width:
+        return head + Text(f"  {rest}")
+    below = [*wrapped(what, width - INDENT), *([why] if why else [])]
+    return Text("\n").join([head, *(Text(" " * INDENT + line, style="dim") for line in below)])
+
+
+def _score(record: Record, progress: Progress) -> list[str]:
+    """The trial, its state, its epochs and its score."""
+    value, count = record.last(progress.objective.metric), len(record.epochs)
+    parts = [record.key, str(record.state), f"{count} epoch{'s' * (count != 1)}"]
+    return parts + ([f"{progress.objective.metric} {value:.4f}"] if value is not None else [])

@@ -9,7 +9,7 @@ from statistics import fmean
 from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
-from orchestrator.terminal.beside import Rival, direction
+from orchestrator.terminal.beside import Distance, Rival, direction
 from orchestrator.terminal.formats import duration
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
@@ -54,6 +54,10 @@ class Progress:
         self.records |= {record.key: record for record in self.known if record.state.final}
         self._before = {r.key: len(r.epochs) for r in self.known if r.planned.kind != "imported"}
         """Epochs of each trial that earlier launches ran, as far as they are not run again."""
+        self._rivals = {r.key: r for r in self.records.values() if self.rival and self.rival.is_one(r)}
+        self._ran: dict[str, int] = {}
+        """Epochs of each trial that this launch has run, and of all together."""
+        self._epochs_done = 0
         self._since: dict[str, float] = {}
         """When a trial was last heard of."""
         self._last_epoch = self.started
@@ -61,12 +65,17 @@ class Progress:
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
         with self._turn:
-            before_it = self._epochs_done()
+            before_it = self._epochs_done
             self.records[record.key] = record
+            if self.rival and self.rival.is_one(record):
+                self._rivals[record.key] = record
             before = max(self._before.get(record.key, 0), record.planned.inherited)
-            self._before[record.key] = min(before, len(record.epochs))
+            self._before[record.key] = before = min(before, len(record.epochs))
+            ran = len(record.epochs) - before
+            self._epochs_done += ran - self._ran.get(record.key, 0)
+            self._ran[record.key] = ran
             self._since[record.key] = now = time.monotonic()
-            if self._epochs_done() == before_it:
+            if self._epochs_done == before_it:
                 return
             self._last_epoch = now
             if before_it == 0 and EPOCH_SECONDS in record.epochs[-1]:
@@ -84,9 +93,13 @@ class Progress:
         """Seconds since a trial was last heard of: how long its epoch has lasted."""
         return time.monotonic() - self._since.get(record.key, time.monotonic())
 
+    def distance(self, record: Record) -> Distance | None:
+        """How far a trial is from its rival; None where there is nothing to compare with."""
+        return self.rival.distance(record, list(self._rivals.values())) if self.rival else None
+
     def distance_in_words(self, record: Record) -> str:
         """``+0.0371 better than plain``; empty where there is nothing to compare with."""
-        distance = self.rival.distance(record, list(self.records.values())) if self.rival else None
+        distance = self.distance(record)
         if self.rival is None or distance is None:
             return ""
         return f"{distance} {'to' if distance.better is None else 'than'} {self.rival.name}"
@@ -108,7 +121,7 @@ class Progress:
     def epochs(self) -> tuple[int, int]:
         """Epochs that have run, and all of them."""
         with self._turn:
-            return self._epochs_done() + sum(self._before.values()), self.total * self.epochs_per_trial
+            return self._epochs_done + sum(self._before.values()), self.total * self.epochs_per_trial
 
     def epochs_in_words(self) -> str:
         """``39/84 epochs``, and how many of them came from prefixes."""
@@ -141,7 +154,7 @@ class Progress:
         not begun are taken to be stopped early as those were that ended.
         """
         with self._turn:
-            done = self._epochs_done()
+            done = self._epochs_done
             if done == 0:
                 return None
             # at the first result the trials beside that one are about as far
@@ -181,7 +194,3 @@ class Progress:
     def _epochs_shared(self) -> int:
         """Epochs that trials took over from prefixes."""
         return sum(min(record.planned.inherited, len(record.epochs)) for record in self._all())
-
-    def _epochs_done(self) -> int:
-        """Epochs that this launch has run."""
-        return sum(len(record.epochs) - self._before.get(record.key, 0) for record in self._own())

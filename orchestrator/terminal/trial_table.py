@@ -51,24 +51,25 @@ class _Columns:
 
 def running_table(progress: Progress, width: int, most_lines: int) -> list[Text]:
     """Lines of the table, none wider than the terminal and no more of them than there is room for."""
-    running = progress.running()
+    every_one = progress.running()
+    running = every_one[:most_lines]  # drawn anew several times a second: no more than can be seen
     if not running:
         return []
     columns = _fitting(progress, running, width)
     words = [tries(record.planned) for record in running]
     room = width - columns.width - GAP
-    beside = room >= cell_len("tries") and all(len(_wrapped(what, room)) <= MOST_BESIDE for what in words)
+    beside = room >= cell_len("tries") and all(len(wrapped(what, room)) <= MOST_BESIDE for what in words)
     lines = [_line(columns, tuple(map(Text, columns.heads)), Text("tries") if beside else None, room)]
     lines[0].stylize("dim")
     shown = 0
     for row, what in zip(columns.rows, words, strict=True):
         own = _row_lines(columns, row, what, beside=beside, room=room, width=width)
-        if len(lines) + len(own) > most_lines - (shown + 1 < len(running)):
+        if len(lines) + len(own) > most_lines - (shown + 1 < len(every_one)):
             break
         lines += own
         shown += 1
-    if shown < len(running):
-        lines.append(Text(f"and {len(running) - shown} more are running", style="dim"))
+    if shown < len(every_one):
+        lines.append(Text(f"and {len(every_one) - shown} more are running", style="dim"))
     return lines
 
 
@@ -93,7 +94,7 @@ def _columns(progress: Progress, running: Sequence[Record], head: str, *, memory
         cells = [record.key, f"{len(record.epochs)}/{record.planned.epochs}", _pace(progress, record)]
         row = [*map(Text, cells), Text("" if value is None else f"{value:.4f}")]
         if rival:
-            distance = rival.distance(record, list(progress.records.values()))
+            distance = progress.distance(record)
             row.append(distance.text if distance else Text())
         rows.append((*row, *([Text("" if gib is None else f"{gib / GIB:.1f} GiB")] if memory else [])))
     return _Columns((*heads, *(["GPU memory"] if memory else [])), rows)
@@ -118,10 +119,10 @@ def _shortened(name: str, width: int) -> str:
 
 def _row_lines(columns: _Columns, row: Row, what: str, *, beside: bool, room: int, width: int) -> list[Text]:
     if beside:
-        first, *rest = _wrapped(what, room) or [""]
+        first, *rest = wrapped(what, room) or [""]
         indent = columns.width + GAP
         return [_line(columns, row, Text(first), room), *(Text(" " * indent + text, style="cyan") for text in rest)]
-    own = [Text(" " * INDENT + text, style="cyan") for text in _wrapped(what, width - INDENT)]
+    own = [Text(" " * INDENT + text, style="cyan") for text in wrapped(what, width - INDENT)]
     return [_line(columns, row, None, 0), *own]
 
 
@@ -140,7 +141,7 @@ def _line(columns: _Columns, row: Row, what: Text | None, room: int) -> Text:
     return line
 
 
-def _wrapped(words: str, width: int) -> list[str]:
+def wrapped(words: str, width: int) -> list[str]:
     """Picks in lines, broken between two of them; one that is too long by itself is cut."""
     lines: list[str] = []
     for pick in words.split(", ") if words else []:

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -298,3 +300,27 @@ def test_schema_knows_every_shipped_study() -> None:
     schema = json.loads((ROOT / "search_spaces/schema.json").read_text())
     for path in (ROOT / "search_spaces").glob("*.yaml"):
         jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+
+
+def test_an_interrupted_dry_run_has_nothing_to_continue(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_named: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+        return 0
+
+    monkeypatch.setattr("orchestrator.launch.dry_run.dry_run", interrupted)
+    assert main([SHAPES, "--dry-run"]) == 130
+    assert capsys.readouterr().err == "Interrupted; nothing was started and nothing was written.\n"
+
+
+def test_a_dry_run_says_who_would_be_told_and_what_is_missing_here(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.dry_run._say_cost", lambda *_: None)
+    assert main([SHAPES, "--dry-run", "--set", "tracking.notify=mial me", "--set", "tracking.enabled=false"]) == 0
+    out = capsys.readouterr().out
+    assert "notifies    mial me, when a launch ends, fails or is stopped" in out
+    assert "tracking.notify: no program 'mial' on this machine; give its whole path" in out
+    assert list(place.iterdir()) == []

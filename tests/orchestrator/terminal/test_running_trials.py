@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.beside import Rival
-from orchestrator.terminal.display import LiveDisplay
+from orchestrator.terminal.display import LiveDisplay, ended_line, ended_text
 from orchestrator.terminal.formats import folded
 from orchestrator.terminal.progress import Progress
 from orchestrator.terminal.trial_table import running_table
@@ -203,3 +203,15 @@ def test_an_heirs_epochs_and_those_of_an_earlier_launch_are_no_pace(clock: list[
 )
 def test_names_break_between_their_parts_alone(name: str, width: int, lines_of: list[str]) -> None:
     assert folded(name, width).split("\n") == lines_of
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+def test_an_ended_trial_breaks_between_its_picks(width: int) -> None:
+    progress = Progress(9, 4, OBJECTIVE, known=[PLAIN], rival=Rival("plain", OBJECTIVE, 0))
+    ended = trial("search-0001", 0.1, 0.2, 0.3, 0.5, picks=PICKS).ended(State.FAILED, "epoch 5: the loss is nan")
+    text = ended_text(ended, progress, width)
+    assert text.plain.replace(",", "").split() == ended_line(ended, progress).replace(",", "").split()
+    picks = [line for line in text.plain.splitlines() if "p_max" in line or "alpha" in line]
+    assert max(map(len, picks)) <= width
+    assert all("p_max 0.846" in line or "alpha 0.0123" in line for line in picks)
+    assert any("green" in str(span.style) for span in text.spans)
