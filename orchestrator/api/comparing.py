@@ -9,7 +9,6 @@ from orchestrator.api.loading import load_study
 from orchestrator.api.study import Study
 from orchestrator.api.trial import Trial
 from orchestrator.errors import InputError
-from orchestrator.report.sections.comparison_results import ALPHA
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BEST = "best of the search"
+PREDICTING = tuple(f"evaluation.{name}" for name in ("window", "overlap", "flip", "scales"))
+"""Settings that change every score; the others add measurements."""
 ONE_SEED = "one seed each: no evidence"
 
 
@@ -182,6 +183,8 @@ def _compared(row: Row, greater: bool, obstacle: str | None) -> Row:
 
 
 def _judged(row: Row, adjusted: float | None, greater: bool) -> Row:
+    from orchestrator.report.sections.comparison_results import ALPHA
+
     if row.difference is None:
         return row
     if row.p_nominal is None:
@@ -227,7 +230,7 @@ def _warnings(one: Study, other: Study, obstacle: str | None) -> Iterator[str]:
     epochs = [section.get("train.epochs") for section in sections]
     if epochs[0] != epochs[1]:
         yield f"trials have {epochs[0]} and {epochs[1]} epochs: a difference may be that of longer training"
-    scored = [{n: v for n, v in section.items() if n.startswith("evaluation.")} for section in sections]
+    scored = [{n: v for n, v in section.items() if n.startswith(PREDICTING)} for section in sections]
     if scored[0] != scored[1]:
         names = [n for n in dict.fromkeys([*scored[0], *scored[1]]) if scored[0].get(n) != scored[1].get(n)]
         yield f"the evaluations differ ({', '.join(names)}): a difference may be that of the scoring"

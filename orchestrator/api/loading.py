@@ -68,7 +68,8 @@ def _missing(store: Store, written: str) -> str:
     if written.endswith(SPEC_SUFFIXES):
         return f"{written}: is a study file and no study; orchestrator.run runs it, load_study takes its directory"
     names = store.studies_beside()
-    close = get_close_matches(store.study, names, n=1) or [name for name in names if name.startswith(store.study)][:1]
+    lower = {name.lower(): name for name in names}
+    close = [lower[name] for name in get_close_matches(store.study.lower(), lower, n=1)]
     message = f"{store.address}: no study there"
     if close:
         return f"{message} (did you mean '{close[0]}'?)"

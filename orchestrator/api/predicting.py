@@ -133,13 +133,13 @@ def load_predictor(
     device: str | None = None,
 ) -> "Predictor":
     """What predicts, with the names and colours of its classes; arguments and errors as `predict`."""
-    import torch  # late: it takes seconds
+    trained, names = _trained(source, trial, storage, tracking_uri)
+    import torch  # late: a mistake is told without its seconds
 
     from trainable.evaluate.predictor import Predictor
     from trainable.model.input_statistics import input_statistics
     from trainable.train.compute import choose_compute
 
-    trained, names = _trained(source, trial, storage, tracking_uri)
     with _in_one_line():
         normalization = input_statistics(trained.config.model)
         try:
@@ -164,12 +164,12 @@ def load_model(
     (``load_predictor(source).compute.normalization``); sides are multiples of 32. Its suppression blocks are folded
     away; ``torch.save`` writes it. Arguments and errors as `predict`.
     """
+    trained, _ = _trained(source, trial, storage, tracking_uri)
     import torch
 
     from trainable.model.export import folded
     from trainable.model.segmenter import Segmenter
 
-    trained, _ = _trained(source, trial, storage, tracking_uri)
     if not isinstance(trained.network, Segmenter):
         return trained.network
     section = trained.config.model.model_copy(update={"encoder_weights": None, "weights": None})

@@ -17,7 +17,7 @@ from orchestrator.api.loading import STORAGE, find_study
 from orchestrator.api.study import Study, read_study
 from orchestrator.errors import InputError
 from orchestrator.run.guest_stop import GuestStop
-from orchestrator.store.commands import again
+from orchestrator.store.commands import CALL, again
 from trainable.configfile.node import JsonObject
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _Call:
     def again(self) -> str:
         """What continues the study: a command, or of a study without a file the same call."""
         if self.of_mapping:
-            return "the same call of orchestrator.run"
+            return CALL
         words = [word for option in self.options for word in ("--set", option)]
         storage = [] if self.storage == STORAGE else ["--storage", self.storage]
         return again([self.file, *words, *storage])

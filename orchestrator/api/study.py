@@ -1,5 +1,6 @@
 """A study that was launched, as a Python object: trials, frames, statistics, report."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.report.source import Results
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Study:
     """A study as its directory told it when it was loaded; `load_study` reads it anew.
 
@@ -51,6 +52,11 @@ class Study:
     _store: Store = field(repr=False)
     _kept: KeptStudy = field(repr=False)
     _results: "Results" = field(repr=False)
+
+    def __repr__(self) -> str:
+        counts = Counter(str(trial.state) for trial in self.records)
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        return f"<Study {self.name}: {states or 'no trials yet'}; {self.address}>"
 
     @property
     def specification(self) -> JsonObject:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
 from orchestrator.report.pages.numbers import count, interval, number, probability, signed
+from orchestrator.store.short_picks import short_picks
 from orchestrator.store.trial_record import State
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
 
@@ -44,10 +45,12 @@ def _trials(study: "Study") -> str:
     heads = ("trial", *(o.metric for o in study.objectives), *labels, "picks")
     rows = []
     for trial in trials[:MOST_ROWS]:
-        best = [trial.best_epoch_of(objective) for objective in study.objectives]
-        picks = ", ".join(f"{name}={value}" for name, value in trial.picks.items())
+        epochs = [trial.best_epoch_of(objective) for objective in study.objectives]
+        best = [number(epoch.value if epoch else None) for epoch in epochs]
         last = [number(trial.metrics.get(objective.metric)) for objective in study.objectives]
-        rows.append((trial.key, *last, *(number(b.value) if b else number(None) for b in best), picks))
+        rows.append(
+            (trial.key, *last, *(number(b.value) if b else number(None) for b in best), short_picks(trial.picks))
+        )
     return _table("Last epoch's values", heads, rows, left_out=len(trials) - MOST_ROWS)
 
 

@@ -28,7 +28,7 @@ from orchestrator.launch.results import Places, shown_record, written_results
 from orchestrator.launch.rounds import Round
 from orchestrator.run.limits import Limits
 from orchestrator.run.stop import Stop
-from orchestrator.store.commands import of_study
+from orchestrator.store.commands import of_study, retrying
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
 from orchestrator.store.trial_record import Record, State
@@ -267,6 +267,6 @@ def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console,
         say(console, f"\nStopped: {outcome.problem}. Once that is mended, continue with:  {command}")
         return 3
     if any(record.state is State.FAILED for record in records):
-        say(console, f"\nRun the failed trials again with:  {command} --retry-failed")
+        say(console, f"\nRun the failed trials again with:  {retrying(command)}")
         return 3
     return 0 if all(record.state.final for record in records) else 3

@@ -18,6 +18,9 @@ from trainable.program import PROGRAM, command_of, started_as_program
 PYTHON = "python"
 """In files, which travel to other machines; on a terminal `interpreter` names the one that runs."""
 
+CALL = "the same call of orchestrator.run"
+"""What continues a study that was given as a mapping: there is no file to name in a command."""
+
 
 def interpreter() -> str:
     """``python`` where that is the interpreter that runs, else its path: a virtual environment need not be active."""
@@ -113,6 +116,11 @@ def is_dry(arguments: Sequence[str]) -> bool:
 
 def _asks_dry(word: str) -> bool:
     return word.startswith("--d") and "--dry-run".startswith(word)
+
+
+def retrying(command: str) -> str:
+    """What runs failed trials again, from what continues the launch: a command line, or a call without a file."""
+    return f"{command} with retry_failed=True" if command == CALL else f"{command} --retry-failed"
 
 
 def shown_address(address: str) -> str:

@@ -33,10 +33,8 @@ def test_loading_a_study_needs_neither_torch_nor_ray_nor_mlflow() -> None:
 ORDERS = (
     "import orchestrator",
     "import orchestrator.run.stop, orchestrator.predict, orchestrator.compare, orchestrator",
-    "from orchestrator.run import stop; import orchestrator",
     "from orchestrator import compare, predict, run; import orchestrator",
     "import orchestrator; orchestrator.run; import orchestrator.run.stop",
-    "import orchestrator.api.running, orchestrator",
 )
 
 

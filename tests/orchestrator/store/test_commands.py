@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.commands import again, interpreter, mlflow_ui, module, of_study, quoted, shown_address
+from orchestrator.store.commands import (
+    CALL,
+    again,
+    interpreter,
+    mlflow_ui,
+    module,
+    of_study,
+    quoted,
+    retrying,
+    shown_address,
+)
 
 BASH = shutil.which("bash") or "/bin/bash"
 AWKWARD = [
@@ -72,3 +82,8 @@ def test_the_interpreter_is_named_so_that_a_shell_finds_it(monkeypatch: pytest.M
 @pytest.mark.parametrize("until", [["--until", "2027-01-15T08:00"], ["--until=1800000000"], []])
 def test_a_time_that_will_be_over_is_not_given_again(until: list[str]) -> None:
     assert words(again(["s.yaml", *until, "--retry-failed"]))[3:] == ["s.yaml", "--retry-failed"]
+
+
+def test_what_runs_failed_trials_again() -> None:
+    assert retrying("python -m orchestrator.sweep x.yaml") == "python -m orchestrator.sweep x.yaml --retry-failed"
+    assert retrying(CALL) == f"{CALL} with retry_failed=True"

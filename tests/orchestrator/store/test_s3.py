@@ -167,3 +167,20 @@ def test_a_study_goes_on_with_another_ray(storage: str, study: Make, tmp_path: P
         assert after[key] == before[key]
         assert _files(store, key) == files[key], "finished trials are untouched"
     assert "secret" not in out.lower()
+
+
+def test_a_study_is_loaded_from_its_address(storage: str, study: Make) -> None:
+    import orchestrator
+
+    loaded = study("search.references=[]")
+    store, planned = Store(storage, "s"), Planner(loaded).next()
+    assert planned is not None
+    store.write_study(loaded.resolved())
+    store.plan(planned)
+    store.judge(Record(planned, ({"val/miou": 0.5},) * 4).ended(State.COMPLETE), {})
+    read = orchestrator.load_study(join(storage, "s"))
+    assert read.best is not None
+    assert read.best.objective == 0.5
+    assert orchestrator.load_study("s", storage=storage).address == read.address
+    with pytest.raises(orchestrator.InputError, match=r"no study there \(did you mean 's'\?\)"):
+        orchestrator.load_study(join(storage, "S"))
