@@ -37,8 +37,8 @@ def check_parts_unchanged(study: Study, store: Store) -> None:
         if any(before in config for config in trained):
             packages.setdefault((now[name], before), []).append(name)
     lines = [
-        f"{study.path}: the code of {', '.join(names)} differs from that which the study began with (sha256 {sha[:12]}, "
-        f"then {before[:12]}); restore it, or give this study another name (--set study=NAME)"
+        f"{study.path}: the code of {', '.join(names)} differs from that which the study began with (sha256 "
+        f"{sha[:12]}, then {before[:12]}); restore it, or give this study another name (--set study=NAME)"
         for (sha, before), names in packages.items()
     ]
     if lines:
