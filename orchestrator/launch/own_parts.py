@@ -24,7 +24,7 @@ def check_parts_unchanged(study: Study, store: Store) -> None:
     """Refuse a study whose parts have other code than that with which trials of it were trained.
 
     Raises:
-        InputError: it has changed since; a line for each part.
+        InputError: it has changed since; a line for each package.
     """
     kept = store.read_study()
     now = hashes_of(study)
@@ -32,11 +32,14 @@ def check_parts_unchanged(study: Study, store: Store) -> None:
     if not changed:
         return
     trained = [json.dumps(record.planned.config) for record in store.records() if record.epochs]
+    packages: dict[tuple[str, str], list[str]] = {}
+    for name, before in changed.items():
+        if any(before in config for config in trained):
+            packages.setdefault((now[name], before), []).append(name)
     lines = [
-        f"{study.path}: the code of {name} differs from that which the study began with (sha256 {now[name][:12]}, then "
-        f"{before[:12]}); restore it, or give this study another name (--set study=NAME)"
-        for name, before in changed.items()
-        if any(before in config for config in trained)
+        f"{study.path}: the code of {', '.join(names)} differs from that which the study began with (sha256 "
+        f"{sha[:12]}, then {before[:12]}); restore it, or give this study another name (--set study=NAME)"
+        for (sha, before), names in packages.items()
     ]
     if lines:
         raise InputError("\n".join(lines))

@@ -74,13 +74,12 @@ def run(contract: type[Contract], part: type, settings: Mapping[str, Any], **mor
             getattr(filled, name)()
 
 
-def trial_of(sections: Mapping[str, object]) -> TrialConfig:
+def trial_of(sections: Mapping[str, Any]) -> TrialConfig:
     """The tiny trial with keys of its sections replaced."""
     tree: dict[str, Any] = {key: dict(section) for key, section in TINY.items()}
     for key, section in sections.items():
-        mapping = isinstance(section, dict)
-        replaces = mapping and ("name" in section or "arch" in section)
-        tree[key] = section if replaces or not mapping else {**tree.get(key, {}), **section}  # type: ignore[dict-item]
+        replaces = not isinstance(section, dict) or "name" in section or "arch" in section
+        tree[key] = section if replaces else {**tree.get(key, {}), **section}
     return read_trial(tree)
 
 

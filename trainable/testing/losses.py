@@ -69,9 +69,8 @@ class LossContract(Contract):
             part.begin(FACTS)
             weights_C = torch.tensor(WEIGHTS)
             whole = part.pixels(_logits(), _labels(), weights_C)
-            chunks = [
-                part.pixels(*each, weights_C) for each in zip(_logits().split(1), _labels().split(1), strict=True)
-            ]
+            images = zip(torch.split(_logits(), 1), torch.split(_labels(), 1), strict=True)
+            chunks = [part.pixels(*image, weights_C) for image in images]
             torch.testing.assert_close(torch.cat(chunks), whole, msg="a pixel's loss depends on other images")
             doubled = part.pixels(_logits(), _labels(), 2 * weights_C)
             torch.testing.assert_close(doubled, 2 * whole, msg="class weights are no factors of a pixel's loss")

@@ -63,7 +63,7 @@ class MetricContract(Contract):
         logits_BCHW = _logits() if logits_BCHW is None else logits_BCHW
         labels_BHW = _labels() if labels_BHW is None else labels_BHW
         with torch.inference_mode():
-            for batch in zip(logits_BCHW.split(size), labels_BHW.split(size), strict=True):
+            for batch in zip(torch.split(logits_BCHW, size), torch.split(labels_BHW, size), strict=True):
                 scores.add(*batch)
         return scores.metrics()
 

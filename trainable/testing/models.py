@@ -38,7 +38,7 @@ class ModelContract(Contract):
         network = self._network().eval()
         with torch.inference_mode():
             images_B3HW = _images(3, *SIZES[0])
-            together, alone = network(images_B3HW), torch.cat([network(image) for image in images_B3HW.split(1)])
+            together, alone = network(images_B3HW), torch.cat([network(image) for image in torch.split(images_B3HW, 1)])
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4, msg="a prediction depends on the batch")
 
     def test_the_seed_decides_the_weights(self) -> None:
@@ -54,7 +54,7 @@ class ModelContract(Contract):
     def test_all_weights_are_trained(self) -> None:
         """Each parameter gets a finite gradient."""
         network = self._network().train()
-        network(_images(2, *SIZES[1])).square().mean().backward()
+        torch.autograd.backward(network(_images(2, *SIZES[1])).square().mean())
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, f"{name} gets no gradient"
             assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"

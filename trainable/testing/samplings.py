@@ -41,7 +41,7 @@ class SamplingContract(Contract):
             before = torch.get_rng_state()
             results.append([_step(strategy, step) for step in range(3)])
             assert torch.equal(torch.get_rng_state(), before), "it draws from torch's global generator"
-        assert_equal(*results, "weights()")
+        assert_equal(results[0], results[1], "weights()")
 
     def test_arguments_stay_as_they_are(self) -> None:
         """Labels and logits belong to the caller."""
@@ -63,7 +63,7 @@ class SamplingContract(Contract):
         if state:
             other.load_state_dict(state)
         going_on = [[_step(each, step) for step in range(5, 9)] for each in (strategy, other)]
-        assert_equal(*going_on, "weights() after a checkpoint")
+        assert_equal(going_on[0], going_on[1], "weights() after a checkpoint")
 
     def _begun(self) -> OwnStrategy:
         part = self.make()

@@ -77,7 +77,7 @@ def test_mistakes_in_parts_are_told_at_their_lines_all_at_once(complain, tmp_pat
         "suppression.mechanism.strength: missing",
         "suppression.mechanism: study_parts:Lazy lacks channels() of trainable.parts.Mechanism",
         "suppression.mechanism: study_parts:Foreign is no trainable.parts.Mechanism: derive it from that class",
-        "suppression.sampling.step: expected a whole number, got 1.5",
+        "suppression.sampling.step: Input should be a valid integer",
         "suppression.sampling: study_parts:Fade is no trainable.parts.Sampling",
         "evaluation.metrics[0]: study_parts:Turns is no trainable.parts.Metric",
     ):

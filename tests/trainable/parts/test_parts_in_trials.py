@@ -42,7 +42,7 @@ def test_an_error_of_the_part_ends_the_trial_with_its_own_line(trial: TrialConfi
         list(fit(falls, device="cpu", threads=1))
     assert str(failed.value) == (
         "trial_parts:Falls: AttributeError: 'Tensor' object has no attribute 'no_such_thing' "
-        f"({tmp_path}/trial_parts.py:20 in channels)"
+        f"({tmp_path}/trial_parts.py:19 in channels)"
     )
 
 
