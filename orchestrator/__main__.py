@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["sweep"] and not {"-h", "--help", "--version"} & set(words):  # it goes on where nobody reads
         return _code(words)
     output = _Output(sys.stdout)
-    with redirect_stdout(output):  # type: ignore[type-var]  # as much of a stream as commands use
+    with redirect_stdout(output):
         try:
             code = _code(words)
             output.flush()

@@ -158,6 +158,25 @@ def test_what_runs_what_was_interrupted_and_what_has_no_value(make: Make) -> Non
     assert study.trials[0].datetime_complete is None
 
 
+def test_imported_trials_are_of_the_search_and_prefixes_are_none(make: Make) -> None:
+    made = make()
+    made.search(2)
+    first, second = made.records
+    attrs = {"imported_from": "earlier/search-0003"}
+    imported = replace(first.planned, key="imported-0000", kind="imported", system_attrs=attrs)
+    prefix = replace(second.planned, key="prefix-1", kind="prefix", picks=None, starts=(2,))
+    made.records += [replace(first, planned=imported), Record(prefix, second.epochs[:2], State.COMPLETE)]
+    made.write()
+    for record in made.records:
+        made.store.judge(record, record.planned.system_attrs)
+    assert export(made, "study.log") == 0
+    ((name, study),) = studies("study.log").items()
+    assert name == "made"
+    assert {trial.user_attrs["trial"] for trial in study.trials} == {"search-0000", "search-0001", "imported-0000"}
+    (copy,) = [trial for trial in study.trials if trial.user_attrs["kind"] == "imported"]
+    assert (copy.user_attrs["imported_from"], copy.params) == ("earlier/search-0003", first.planned.picks)
+
+
 def test_a_study_without_a_search_or_without_trials(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     made = make()
     made.compare(factorial_plan(2), factorial_gains(factorial_plan(2)))
