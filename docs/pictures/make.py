@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from browser import MISSING, chromium, photograph, shrink
+from browser import HOST, MISSING, chromium, photograph, shrink
 from house_picture import house_picture
 from method_picture import method_picture
 from rich.text import Text
@@ -139,8 +139,8 @@ def _mlflow(work: Path) -> None:
     if page is None:
         raise SystemExit(f"the demo's output names no page of MLflow: {work / 'terminal.txt'}")
     with _served(work / "live") as port:
-        address = re.sub(r"//127\.0\.0\.1:\d+", f"//127.0.0.1:{port}", page["address"])
-        photograph(address, work / "mlflow.png", (1500, 1060), patience_ms=30000)
+        address = re.sub(r"//127\.0\.0\.1:\d+", f"//{HOST}:{port}", page["address"])
+        photograph(address, work / "mlflow.png", (1440, 1000), patience_ms=30000)
     shrink(work / "mlflow.png", HERE / "mlflow.png", 1300)
 
 
@@ -151,6 +151,7 @@ def _served(folder: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--allowed-hosts", f"{HOST}:{port},127.0.0.1:{port}", "--cors-allowed-origins", f"http://{HOST}:{port}"]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     log = (folder / "mlflow.log").open("w")
     server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=_environment())
