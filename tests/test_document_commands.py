@@ -1,4 +1,4 @@
-"""Commands of README and docs on a study that ran are run as they stand: the demo, in a small size, and what follows it."""
+"""Commands of README and docs on a study that ran are run as they stand: on the demo, in a small size."""
 
 import os
 import subprocess
