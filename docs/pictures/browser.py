@@ -41,10 +41,13 @@ def photograph(address: str, picture: Path, size: tuple[int, int], *, patience_m
         raise RuntimeError(f"Chromium made no picture of {address}: {done.stderr.strip()[-300:]}")
 
 
-def shrink(picture: Path, target: Path, width: int, *, colours: int = 128) -> None:
-    """Write a PNG of at most a width and a few colours: small enough for a repository."""
+def shrink(picture: Path, target: Path, width: int, *, colours: int = 256) -> None:
+    """Write a PNG of at most a width and a few colours: small enough for a repository.
+
+    Of the colours those are kept that lie farthest apart: a thin line of its own colour keeps it.
+    """
     with Image.open(picture) as image:
         flat = image.convert("RGB")
         if flat.width > width:
             flat = flat.resize((width, round(flat.height * width / flat.width)), Image.Resampling.LANCZOS)
-        flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, optimize=True)
+        flat.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(target, optimize=True)
