@@ -83,7 +83,7 @@ def options_of(module: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_leave)
     with pytest.raises(Parsed) as left:
-        importlib.import_module(module).main(words[: words.index(">")] if ">" in words else words)
+        importlib.import_module(module).main(words)
     options: argparse.Namespace = left.value.options
     return options
 
@@ -96,6 +96,7 @@ def main_of(module: str) -> str:
 def checked_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace | None:
     """Options of a command of this project; None where there is nothing to parse."""
     program, *words = command.words
+    words = words[: words.index(">")] if ">" in words else words
     if program != "dropclass" and words[0] == "-c":
         ast.parse(words[1])
     elif program != "dropclass" and words[0] != "-m":
