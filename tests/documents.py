@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 SHELL = ("sh", "bash", "console", "shell")
 _BLOCK = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`((?:python -m \S+|dropclass [a-z]+) [^`\[]+)`")
+_INLINE = re.compile(r"`((?:python -m [\w.]+|dropclass [a-z]+) [^`\[]+)`")
 _LINK = re.compile(r"!?\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _SEPARATORS = ("&&", "||", "|", ";", "&")
@@ -51,6 +51,7 @@ def commands(page: Path) -> Iterator[Command]:
 
 def _split(code: str) -> Iterator[tuple[str, ...]]:
     for line in code.replace("\\\n", " ").splitlines():
+        line = re.sub(r"^(?:\$ |eval )?\"?\$\((.*?)\)\"?", r"\1", line)  # what eval "$(...)" runs
         lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
         lexer.whitespace_split = True
         words: list[str] = []

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ NEEDS = {
     "python3": "nothing; .ci/run makes a new environment",
     "docker": "Docker",
     "kubectl": "a cluster of Kubernetes",
+    "optuna-dashboard": "the extra export; tests/orchestrator/export reads what it opens",
+    "source": "nothing: a shell's own",
+    "tensorboard": "the extra export; tests/orchestrator/export reads what it opens",
     "mkdocs": "the extra docs; .ci/run builds the site",
     "mlflow": "a study that has run; the pictures are made from its pages",
     "ray": "several hosts; tests/cluster starts them",
@@ -78,30 +82,39 @@ def options_of(module: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
         raise Parsed(parse(self, args, namespace))  # type: ignore[call-overload]
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_leave)
-    name = f"{module}.__main__" if hasattr(importlib.import_module(module), "__path__") else module
     with pytest.raises(Parsed) as left:
-        importlib.import_module(name).main(words)
+        importlib.import_module(module).main(words)
     options: argparse.Namespace = left.value.options
     return options
+
+
+def main_of(module: str) -> str:
+    """The module that holds what ``python -m MODULE`` runs."""
+    return f"{module}.__main__" if hasattr(importlib.import_module(module), "__path__") else module
 
 
 def checked_options(command: Command, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace | None:
     """Options of a command of this project; None where there is nothing to parse."""
     program, *words = command.words
-    if program == "dropclass":
-        scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("scripts", {})
-        module = scripts["dropclass"].split(":")[0]
-        return options_of(module, words, monkeypatch)
-    if words[0] == "-m" and words[1] not in ("venv", "pytest", "orchestrator.studyfile.schema", "mlflow"):
-        return options_of(words[1], words[2:], monkeypatch)
-    if words[0] == "-m":
-        assert importlib.util.find_spec(words[1]) is not None
-    elif words[0] == "-c":
+    words = words[: words.index(">")] if ">" in words else words
+    if program != "dropclass" and words[0] == "-c":
         ast.parse(words[1])
-    else:
+    elif program != "dropclass" and words[0] != "-m":
         text = (ROOT / words[0]).read_text()
         for option in (word for word in words if word.startswith("--")):
             assert f'"{option}"' in text, f"{words[0]} takes no {option}"
+    elif program == "dropclass" or words[1] == "orchestrator":
+        from orchestrator.__main__ import COMMANDS, OPTIONS
+
+        name, *rest = words if program == "dropclass" else words[2:]
+        modules = {each.name: each.module for each in COMMANDS}
+        if name in modules and rest:
+            return options_of(modules[name], rest, monkeypatch)
+        assert name in modules or name in dict(OPTIONS) or name == "COMMAND", f"dropclass has no {name}"
+    elif len(words) == 2 or words[1] in ("venv", "pytest", "mlflow") or any(word.startswith("[-") for word in words):
+        assert importlib.util.find_spec(words[1]) is not None
+    else:
+        return options_of(main_of(words[1]), words[2:], monkeypatch)
     return None
 
 
@@ -200,10 +213,10 @@ def test_the_citation_names_software_and_paper() -> None:
     import yaml
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    license = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= set(citation)
-    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert (citation["version"], citation["license"]) == (metadata.version("dropclass-orchestrator"), license)
     paper = citation["references"][0]
     assert paper["title"] == "Learning Debiased and Disentangled Representations for Semantic Segmentation"
     assert [author["family-names"] for author in paper["authors"]] == ["Chu", "Kim", "Han"]

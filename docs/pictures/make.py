@@ -7,7 +7,7 @@ house.svg        the packages and who imports whom, from the import graph
 predictions.png  what plain training and the study's winner make of scenes; both are trained again (a minute)
 terminal.png     the demo's command while it runs: a copy of the study without its last trials is continued (a minute)
 terminal_end.png what it says at the end
-mlflow.png       the view that it prints, served from that copy
+mlflow.png       the view that it prints, served from that copy; mlflow_table.png the same as a table
 report.png       the first lines of the ablation's report; report_search.png of the demo's
 
 Those of pages and terminals need Chromium. Nothing in STUDIES is changed; DIR takes copies and what lies between.
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from browser import MISSING, chromium, photograph, shrink
+from browser import HOST, MISSING, chromium, photograph, shrink
 from house_picture import house_picture
 from method_picture import method_picture
 from rich.text import Text
@@ -139,9 +139,12 @@ def _mlflow(work: Path) -> None:
     if page is None:
         raise SystemExit(f"the demo's output names no page of MLflow: {work / 'terminal.txt'}")
     with _served(work / "live") as port:
-        address = re.sub(r"//127\.0\.0\.1:\d+", f"//127.0.0.1:{port}", page["address"])
-        photograph(address, work / "mlflow.png", (1500, 1060), patience_ms=30000)
-    shrink(work / "mlflow.png", HERE / "mlflow.png", 1300)
+        address = re.sub(r"//127\.0\.0\.1:\d+", f"//{HOST}:{port}", page["address"])
+        photograph(address, work / "mlflow.png", (1440, 1000), patience_ms=30000)
+        table = address.replace("&compareRunsMode=CHART", "")
+        photograph(table, work / "mlflow_table.png", (1440, 840), patience_ms=30000)
+    for name in ("mlflow", "mlflow_table"):
+        shrink(work / f"{name}.png", HERE / f"{name}.png", 1300)
 
 
 @contextmanager
@@ -151,6 +154,7 @@ def _served(folder: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--allowed-hosts", f"{HOST}:{port},127.0.0.1:{port}", "--cors-allowed-origins", f"http://{HOST}:{port}"]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     log = (folder / "mlflow.log").open("w")
     server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=_environment())
@@ -178,7 +182,7 @@ def _wait_for(address: str, seconds: float = 120) -> None:
 def _reports(studies: Path, ablation: str, work: Path) -> None:
     for name, study in (("report", ablation), ("report_search", DEMO)):
         page = (studies / study / "report/report.html").resolve()
-        photograph(page.as_uri(), work / f"{name}.png", (1200, 1250), patience_ms=5000)
+        photograph(page.as_uri(), work / f"{name}.png", (1200, 880), patience_ms=5000)
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1100, colours=64)
 
 
