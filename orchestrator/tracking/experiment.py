@@ -10,7 +10,7 @@ from orchestrator.tracking.links import run_page
 from orchestrator.tracking.notes import NOTE, replaces
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.study_note import experiment_note
-from orchestrator.tracking.views import views, views_of
+from orchestrator.tracking.views import view_tags, views, views_of
 
 MOST_STUDIES = 100
 """Of an experiment's description, the latest ones."""
@@ -36,8 +36,10 @@ def open_experiment(client: MlflowClient, study: StudyInfo) -> str:
 
 def set_views(client: MlflowClient, experiment_id: str, study: StudyInfo) -> None:
     """Bring the study's views up to date: how many runs a stage has is known once it is planned."""
-    for view in views(study):
-        client.set_experiment_tag(experiment_id, *view.tag)
+    present = client.get_experiment(experiment_id).tags
+    for name, value in view_tags(study).items():
+        if present.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def view_links(study: StudyInfo, experiment_id: str) -> dict[str, str]:

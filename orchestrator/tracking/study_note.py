@@ -126,7 +126,7 @@ def _links(results: Results, links: Links) -> str:
     if results.objects is not None and results.objects.files(layout.REPORT):
         shown.append(f"[report]({links.artifact(f'{layout.REPORT}/report.html')})")
     trials = complete_trials(results)
-    if trials:
+    if trials and not results.plans:  # else what they confirmed counts
         best = best_trial(results, trials, results.objectives[0])
         shown.append(f"best trial of the search: {links.run(best.key)}")
     return " · ".join(shown)
@@ -138,7 +138,7 @@ def _of_stage(stage: "StageResults", rows: int) -> Iterator[str]:
         direction = 1 if stage.results.greater_is_better(metric) else -1
         arms = sorted(stage.others, key=lambda arm: -direction * _or_worst(differences[arm].arm_mean, direction))
         baseline = stage.plan.baseline
-        words = {arm.name: _arm(arm) for arm in stage.arms}
+        words = {arm.name: _arm(arm, stage.results) for arm in stage.arms}
         lines = [(words[baseline], number(_mean(values[baseline])), "baseline", "", str(len(values[baseline])))]
         for arm in arms[:rows]:
             paired = differences[arm]
@@ -158,8 +158,10 @@ def _mean(values: Mapping[int, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
-def _arm(arm: Arm) -> str:
-    words = PRESET_WORDS.get(arm.name) if arm.levels.get("preset") == arm.name else None
+def _arm(arm: Arm, results: Results) -> str:
+    """An arm's name with what it is: a preset in words, a configuration of the search by what was picked."""
+    picks = next((run.picks for run in results.runs("search", "imported") if run.key == arm.name), None)
+    words = PRESET_WORDS.get(arm.name) if arm.levels.get("preset") == arm.name else escaped(short_picks(picks))
     return f"**{escaped(arm.name)}**" + (f": {words}" if words else "")
 
 

@@ -131,10 +131,10 @@ class Tracker:
         """Address of the study's charts in MLflow's pages, once the experiment is known."""
         if self._runs is None:
             return None
-        from orchestrator.tracking.views import main_view
+        from orchestrator.tracking.views import views
 
         server = redacted(self.uri.rstrip("/")) if self.uri.startswith("http") else LOCAL_UI
-        return main_view(self._study).address(self._runs.experiment_id, f"{server}/")
+        return views(self._study)[0].address(self._runs.experiment_id, f"{server}/")
 
     def _shortcomings(self) -> list[str]:
         """What MLflow answered to and yet does not have."""

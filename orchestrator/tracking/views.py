@@ -6,8 +6,9 @@ so a study of very many or very long names gets fewer charts and columns.
 
 import hashlib
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.store.stage_plan import STAGES, Stage
 from orchestrator.tracking.charts import PAGE, Json, comparison_board, search_board
@@ -15,7 +16,9 @@ from orchestrator.tracking.entries import key_of
 from orchestrator.tracking.study_info import StudyInfo
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
 
-TITLES = {
+Which = Literal["charts", "confirm", "ablation"] | None
+"""Charts of the search or of a stage, or the table."""
+TITLES: Mapping[Which, str] = {
     "charts": "charts",
     "confirm": "charts of the confirmation",
     "ablation": "charts of the ablation",
@@ -32,29 +35,20 @@ MOST_OBJECTIVES = 4
 """Objectives with charts and columns of their own."""
 SHOWN = (MIOU, RARE_MIOU, CONTEXT_GAP)
 """Metrics beside the objectives."""
-
-
-NARROWEST, WIDEST = 90, 220
+NARROWEST, WIDEST = 90, 190
 """Widths of columns in pixels; MLflow's own cut every name after twelve letters."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of a study's runs."""
+    """A view of a study's runs, as links lead to it."""
 
     title: str
     """What a link to it says."""
     key: str
     """Its name in addresses."""
-    state: Json
-    """What MLflow's pages read."""
-    charts: bool = True
+    charts: bool
     """Whether it opens as charts, else as a table."""
-
-    @property
-    def tag(self) -> tuple[str, str]:
-        """Name and value of the experiment's tag."""
-        return f"{TAG}{self.key}", _text(self.state)
 
     def address(self, experiment_id: str, server: str = "") -> str:
         """Where a browser opens it; without a server the address is relative to any page of MLflow's."""
@@ -63,50 +57,62 @@ class View:
         return f"{where}?workflowType=machine_learning&viewStateShareKey={self.key}{mode}"
 
 
-def view_key(study_id: str, which: str | None = None) -> str:
+def view_key(study_id: str, which: Which = None) -> str:
     """Name of a study's table in an address, or of another of its views."""
     table = hashlib.sha256(study_id.encode()).hexdigest()[:12]
     return table if which is None else f"{table}-{which}"
 
 
-def views_of(study_id: str, tags: Container[str]) -> Iterator[View]:
-    """The views of a study that an experiment of these tags has, without their states."""
-    for which, title in TITLES.items():
-        key = view_key(study_id, which)
-        if f"{TAG}{key}" in tags:
-            yield View(title, key, {}, charts=which is not None)
-
-
 def views(study: StudyInfo) -> tuple[View, ...]:
     """The views of a study: the one that is printed first, the table last."""
-    charts = [_search(study)] if study.has_search else []
-    charts += [_stage(study, stage) for stage in STAGES if study.compares(stage)]
-    return (*charts, _table(study))
+    return tuple(_view(study.study_id, which) for which in _kinds(study))
 
 
-def main_view(study: StudyInfo) -> View:
-    """The view whose address is printed."""
-    return views(study)[0]
+def views_of(study_id: str, tags: Container[str]) -> Iterator[View]:
+    """The views of a study that an experiment of these tags has."""
+    return (view for view in (_view(study_id, which) for which in TITLES) if f"{TAG}{view.key}" in tags)
 
 
-def _table(study: StudyInfo) -> View:
+def view_tags(study: StudyInfo) -> dict[str, str]:
+    """The tags of the experiment that hold the study's views, by name."""
+    return {f"{TAG}{view_key(study.study_id, which)}": _text(_state(study, which)) for which in _kinds(study)}
+
+
+def _view(study_id: str, which: Which) -> View:
+    return View(TITLES[which], view_key(study_id, which), charts=which is not None)
+
+
+def _kinds(study: StudyInfo) -> list[Which]:
+    search: list[Which] = ["charts"] if study.has_search else []
+    return [*search, *(stage for stage in STAGES if study.compares(stage)), None]
+
+
+def _state(study: StudyInfo, which: Which) -> Json:
+    match which:
+        case None:
+            return _fitting(_table(study))
+        case "charts":
+            return _fitting(_search(study))
+        case _:
+            return _fitting(_stage(study, which))
+
+
+def _table(study: StudyInfo) -> Json:
     columns = [f"metrics.`{key_of(metric)}`" for metric in dict.fromkeys([*_objectives(study), *SHOWN])]
     columns += [f"params.`{key_of(path)}`" for path in study.columns[:MOST_PICKS]]
     columns += ["tags.`arm`", "tags.`state`", "tags.`kind`", "tags.`reason`"]
     widths = {name: min(WIDEST, max(NARROWEST, 30 + 8 * (len(name) - name.index("`") - 2))) for name in columns}
     own: Json = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
-    state = _rows(study, "tags.kind != 'study'") | own
-    return View(TITLES[None], view_key(study.study_id), _fitting(state), charts=False)
+    return _rows(study, "tags.kind != 'study'") | own
 
 
-def _search(study: StudyInfo) -> View:
+def _search(study: StudyInfo) -> Json:
     others = "".join(f" and tags.kind != '{kind}'" for kind in ("study", "prefix", *STAGES))
     board = search_board(study.searched, _objectives(study), study.search_trials)
-    state = _rows(study, others.removeprefix(" and ")) | board.state(_objectives(study))
-    return View(TITLES["charts"], view_key(study.study_id, "charts"), _fitting(state))
+    return _rows(study, others.removeprefix(" and ")) | board.state(_objectives(study))
 
 
-def _stage(study: StudyInfo, stage: Stage) -> View:
+def _stage(study: StudyInfo, stage: Stage) -> Json:
     runs = study.stage_runs(stage)
     note = f" (first {PAGE} of {runs} runs)" if runs > PAGE else ""
     objectives = _objectives(study)
@@ -115,8 +121,7 @@ def _stage(study: StudyInfo, stage: Stage) -> View:
     if runs > PAGE:  # the best hundred would say nothing of the arms; the first seeds hold every arm
         state |= {"orderByKey": "tags.`block`", "orderByAsc": True}
     by_arm = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "arm"}]}
-    state |= {"groupBy": by_arm, "useGroupedValuesInCharts": True}
-    return View(TITLES[stage], view_key(study.study_id, stage), _fitting(state))
+    return state | {"groupBy": by_arm, "useGroupedValuesInCharts": True}
 
 
 def _objectives(study: StudyInfo) -> list[str]:

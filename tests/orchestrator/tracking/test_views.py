@@ -11,7 +11,7 @@ from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.records import Store
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.tracking.study_info import StudyInfo
-from orchestrator.tracking.views import MOST_CHARACTERS, main_view, view_key, views, views_of
+from orchestrator.tracking.views import MOST_CHARACTERS, view_key, view_tags, views, views_of
 
 TRIAL = {
     "data": {"name": "shapes"},
@@ -34,8 +34,7 @@ def info(folder: Path, objective: object = ONE, **more: Any) -> StudyInfo:
 
 def state(study: StudyInfo, title: str) -> Mapping[str, Any]:
     (view,) = (view for view in views(study) if view.title == title)
-    name, text = view.tag
-    assert name == f"mlflow.sharedViewState.{view.key}"
+    text = view_tags(study)[f"mlflow.sharedViewState.{view.key}"]
     assert len(text) <= MOST_CHARACTERS
     read: Mapping[str, Any] = json.loads(text)
     return read
@@ -49,7 +48,7 @@ def axes(state: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def test_the_address_that_is_printed_opens_the_charts_of_the_search(tmp_path: Path) -> None:
     study = info(tmp_path, **SEARCH)
-    view = main_view(study)
+    view = views(study)[0]
     where = "http://h:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey="
     assert view.address("7", "http://h:5000/") == f"{where}{view_key('1234', 'charts')}&compareRunsMode=CHART"
     assert [view.title for view in views(study)] == ["charts", "table"]
@@ -107,7 +106,7 @@ def test_runs_of_a_comparison_are_grouped_by_arm(arms: int, seeds: int, by_block
     titles = " ".join(section["name"] for section in drawn["compareRunSections"])
     assert ("first 100 of 2700 runs" in titles) == by_block
     assert axes(drawn) == [("suppression.alpha", ONE["metric"])]
-    assert main_view(info(tmp_path, search=None, ablation=section)).key == view_key("1234", "ablation")
+    assert views(info(tmp_path, search=None, ablation=section))[0].key == view_key("1234", "ablation")
 
 
 @pytest.mark.parametrize("length", [10, 240])
