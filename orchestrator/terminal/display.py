@@ -131,7 +131,9 @@ def ended_text(record: Record, progress: Progress, width: int) -> Text:
     """The same for a terminal: in colour, and broken between what was picked where the line is too long."""
     head, distance = Text("  ".join(_score(record, progress))), progress.distance(record)
     if distance is not None:
-        head += Text("  ") + Text(progress.distance_in_words(record), style=distance.style)
+        words = progress.distance_in_words(record)
+        fits = head.cell_len + 2 + cell_len(words) <= width
+        head += Text("  ") + Text(words if fits else str(distance), style=distance.style)
     what, why = tries(record.planned), record.reason or ""
     rest = "  ".join(filter(None, (what, why)))
     if head.cell_len + 2 + cell_len(rest) <= width:

@@ -210,7 +210,8 @@ def test_an_ended_trial_breaks_between_its_picks(width: int) -> None:
     progress = Progress(9, 4, OBJECTIVE, known=[PLAIN], rival=Rival("plain", OBJECTIVE, 0))
     ended = trial("search-0001", 0.1, 0.2, 0.3, 0.5, picks=PICKS).ended(State.FAILED, "epoch 5: the loss is nan")
     text = ended_text(ended, progress, width)
-    assert text.plain.replace(",", "").split() == ended_line(ended, progress).replace(",", "").split()
+    line = ended_line(ended, progress) if width > 80 else ended_line(ended, progress).replace(" than plain", "")
+    assert text.plain.replace(",", "").split() == line.replace(",", "").split()
     picks = [line for line in text.plain.splitlines() if "p_max" in line or "alpha" in line]
     assert max(map(len, picks)) <= width
     assert all("p_max 0.846" in line or "alpha 0.0123" in line for line in picks)
