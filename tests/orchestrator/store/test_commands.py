@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.commands import again, interpreter, mlflow_ui, module, of_study, quoted, shown_address
+from orchestrator.store.commands import (
+    again,
+    interpreter,
+    mlflow_ui,
+    module,
+    of_study,
+    quoted,
+    shown_address,
+    with_setting,
+)
 
 BASH = shutil.which("bash") or "/bin/bash"
 AWKWARD = [
@@ -72,3 +81,9 @@ def test_the_interpreter_is_named_so_that_a_shell_finds_it(monkeypatch: pytest.M
 @pytest.mark.parametrize("until", [["--until", "2027-01-15T08:00"], ["--until=1800000000"], []])
 def test_a_time_that_will_be_over_is_not_given_again(until: list[str]) -> None:
     assert words(again(["s.yaml", *until, "--retry-failed"]))[3:] == ["s.yaml", "--retry-failed"]
+
+
+def test_a_setting_is_added_to_a_command_and_to_a_call() -> None:
+    assert with_setting("python -m x 'a b'", "confirm={top: 1}") == "python -m x 'a b' --set 'confirm={top: 1}'"
+    call = with_setting("the same call of orchestrator.run", "confirm={top: 1}")
+    assert call == "the same call of orchestrator.run with set=['confirm={top: 1}']"
