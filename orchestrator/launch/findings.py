@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.launch.open_study import OpenStudy
 from orchestrator.run.stop import Interruption
-from orchestrator.store.commands import with_option
+from orchestrator.store.commands import with_setting
 from orchestrator.store.ranking import ranked
 from orchestrator.store.stage_plan import Stage
 from orchestrator.terminal.arms_table import Judged
@@ -76,4 +76,4 @@ def confirming(opened: OpenStudy, command: str) -> str | None:
         return None
     if not ranked(opened.stages.known, spec.objectives):
         return None
-    return with_option(command, "--set", f"confirm={{top: 1, seeds: {max(LEAST_SEEDS, seeds_needed(references))}}}")
+    return with_setting(command, f"confirm={{top: 1, seeds: {max(LEAST_SEEDS, seeds_needed(references))}}}")

@@ -103,9 +103,10 @@ def again(arguments: Sequence[str]) -> str:
     return " ".join([*start_of("orchestrator.sweep"), *map(quoted, [*options, *files])])
 
 
-def with_option(command: str, option: str, value: str) -> str:
-    """A command line that `again` made, with one more option."""
-    return f"{command} {option} {quoted(value)}"
+def with_setting(command: str, setting: str) -> str:
+    """What continues a launch, with one more ``--set``: a command line of `again`, or a call from Python in words."""
+    is_call = command.startswith(CALL)
+    return f"{command} with set=[{setting!r}]" if is_call else f"{command} --set {quoted(setting)}"
 
 
 def is_dry(arguments: Sequence[str]) -> bool:

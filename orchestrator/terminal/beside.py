@@ -8,6 +8,8 @@ from rich.text import Text
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
 
+SEEN = 1e-4
+"""The last digit that is shown: what does not reach it is no difference to a reader."""
 PREFERRED = ("plain", "none")
 """References that train without suppression: what others are compared with."""
 
@@ -87,7 +89,7 @@ def between(value: float, other: float, objective: Objective) -> Distance:
     """How far one value is from another."""
     difference = value - other
     gain = difference if objective.mode == "max" else -difference
-    return Distance(difference, None if not gain else gain > 0)
+    return Distance(difference, None if abs(gain) < SEEN / 2 else gain > 0)
 
 
 def direction(objective: Objective) -> str:

@@ -142,10 +142,14 @@ def ended_text(record: Record, progress: Progress, width: int) -> Text:
     """The same for a terminal: in colour, and broken between what was picked where the line is too long."""
     head, distance = Text("  ".join(_score(record, progress))), progress.distance(record)
     if distance is not None:
-        head += Text("  ") + Text(progress.distance_in_words(record), style=distance.style)
+        room = width - head.cell_len - 2
+        words = (progress.distance_in_words(record), str(distance))
+        fitting = next((word for word in words if cell_len(word) <= room), None)
+        gap = f"\n{' ' * INDENT}" if fitting is None else "  "
+        head += Text(gap) + Text(fitting or words[0], style=distance.style)
     what, why = tries(record.planned), record.reason or ""
     rest = "  ".join(filter(None, (what, why)))
-    if head.cell_len + 2 + cell_len(rest) <= width:
+    if "\n" not in head.plain and head.cell_len + 2 + cell_len(rest) <= width:
         return head + Text(f"  {rest}")
     below = [*wrapped(what, width - INDENT), *([why] if why else [])]
     return Text("\n").join([head, *(Text(" " * INDENT + line, style="dim") for line in below)])
