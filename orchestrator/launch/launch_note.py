@@ -38,7 +38,7 @@ def keep_launch(opened: OpenStudy) -> None:
         versions={n.removeprefix(_VERSION): text for n, text in tags.items() if n.startswith(_VERSION)},
         commit=tags.get("git.commit", ""),
         dirty=tags.get("git.dirty") == "true",
-        runs=where_runs_are(tracking_uri(tracking.uri)) if tracking.enabled else "",
+        runs=shown_command(where_runs_are(tracking_uri(tracking.uri)), study.from_env) if tracking.enabled else "",
         images=_images(study),
     )
     note_launch(opened.store.objects, launch)

@@ -17,16 +17,7 @@ from pydantic import JsonValue
 from orchestrator.errors import InputError, one_line
 from orchestrator.report.origin import Origin, read_origin
 from orchestrator.report.table_reading import HEAD, read_table
-from orchestrator.store import layout
-from orchestrator.store.artifacts import (
-    CalibrationBins,
-    ContextReliance,
-    WeightCosines,
-    read_calibration,
-    read_picture,
-    read_reliance,
-    read_weight_cosines,
-)
+from orchestrator.store import artifacts, layout
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.looks import KeptLooks, TakenLook
 from orchestrator.store.masking import shown_plan
@@ -166,25 +157,25 @@ class Results:
             return np.full(len(self.table), np.nan)[run.rows]
         return self._columns[metric][run.rows]
 
-    def weight_cosines(self, run: Run) -> WeightCosines | None:
+    def weight_cosines(self, run: Run) -> artifacts.WeightCosines | None:
         """What a run has kept of its last epoch's classifier; None where it has not. Raises OSError as the storage."""
-        return None if self.objects is None else read_weight_cosines(self.objects, run.key)
+        return None if self.objects is None else artifacts.read_weight_cosines(self.objects, run.key)
 
-    def reliance(self, run: Run) -> ContextReliance | None:
+    def reliance(self, run: Run) -> artifacts.ContextReliance | None:
         """What a run has kept of its last epoch's reliance on context; as ``weight_cosines``."""
-        return None if self.objects is None else read_reliance(self.objects, run.key)
+        return None if self.objects is None else artifacts.read_reliance(self.objects, run.key)
 
-    def calibration(self, run: Run) -> CalibrationBins | None:
+    def calibration(self, run: Run) -> artifacts.CalibrationBins | None:
         """Accuracy by bins of confidence of a run's last epoch; as ``weight_cosines``."""
-        return None if self.objects is None else read_calibration(self.objects, run.key)
+        return None if self.objects is None else artifacts.read_calibration(self.objects, run.key)
 
     def predictions(self, run: Run) -> bytes | None:
         """PNG file of a run's predictions after its last epoch; as ``gradcam``."""
-        return None if self.objects is None else read_picture(self.objects, run.key, layout.LAST_PICTURE)
+        return None if self.objects is None else artifacts.read_picture(self.objects, run.key, layout.LAST_PICTURE)
 
     def gradcam(self, run: Run) -> bytes | None:
         """PNG file of a run's last epoch; None where it has none. Raises OSError as the storage."""
-        return None if self.objects is None else read_picture(self.objects, run.key, layout.GRADCAM)
+        return None if self.objects is None else artifacts.read_picture(self.objects, run.key, layout.GRADCAM)
 
     def runs(self, *kinds: str) -> list[Run]:
         """Runs of some kinds, in the order of their numbers."""

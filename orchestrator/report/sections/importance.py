@@ -17,7 +17,7 @@ from orchestrator.plan.samplers import distribution
 from orchestrator.report.sections.searched_settings import Knobs, varied
 from orchestrator.report.source import Results, Run
 
-FEWEST_TRIALS, PER_SETTING = 10, 4
+FEWEST_TRIALS, PER_SETTING = 20, 4
 """With fewer complete trials, or fewer for each setting that is rated, a forest explains noise."""
 MOST_TRIALS = 300
 """fANOVA's forest takes seconds with more: of these many trials, evenly spread over the search."""

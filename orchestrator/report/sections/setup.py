@@ -202,7 +202,9 @@ def machines_in_words(results: Results) -> str:
         f"{host or '?'} ({count(runs, 'run')}): {', '.join(filter(None, (gpu, cpu or 'CPU not kept')))}"
         for (host, gpu, cpu), runs in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return listed(lines, MOST_VALUES)
+    every = sum(run.kind not in ("prefix", "imported") for run in results.every_run)
+    asked = f"; {len(claims)} of {every} runs were asked" if len(claims) < every else ""
+    return listed(lines, MOST_VALUES) + asked
 
 
 def versions_in_words(results: Results) -> str:

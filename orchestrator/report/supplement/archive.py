@@ -42,11 +42,11 @@ compute.csv, .tex           runs, epochs, hours, machines
 checklist.md                answers to the questions of a reproducibility checklist, and what they rest on
 statistics.csv              every difference of the report in full digits, with the runs that it is of
 numbers.csv                 every cell of every table of the report
-sources.csv                 for every table, figure and sentence: which columns and rows of results.parquet it is of
-results.parquet             a row per run and epoch
+sources.csv                 for every table, figure and sentence: which columns and rows of {table} it is of
+{table}             a row per run and epoch
 results_last_epoch.csv      the last epoch of every run
-study.yaml, best.yaml       the study and its best configuration; values of environment variables by their names
-plan-*.json, plans.csv      what each comparison planned before its first run, and the hash of it
+study.yaml, {best}       the study and its best configuration; values of environment variables by their names
+plans.csv, {plans}      what each comparison planned before its first run, and the hash of it
 versions.csv                versions, commit and command of every launch; fingerprints of the data
 """
 
@@ -84,7 +84,7 @@ def _files(
     store: Store, kept: KeptStudy, results: Results, document: Document, metrics: Sequence[str]
 ) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {
-        "README.txt": _README.format(study=results.study),
+        "README.txt": _README.format(study=results.study, table=layout.TABLE, best=layout.BEST, plans=layout.plan("*")),
         "methods.txt": methods_text(results),
         "methods.tex": methods_latex(results),
         "checklist.md": checklist(results),

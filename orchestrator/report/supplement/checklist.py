@@ -15,6 +15,7 @@ from orchestrator.report.sections.comparison_results import StageResults
 from orchestrator.report.sections.limits import underpowered
 from orchestrator.report.sections.setup import machines_in_words, time_in_words, trained_runs
 from orchestrator.report.source import Results
+from orchestrator.store import layout
 from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile.space.trees import value_at
 from trainable.evaluate.metrics.names import TEST_MIOU
@@ -83,9 +84,9 @@ def _repeatable(results: Results) -> Answer:
 
 def _seeds(results: Results) -> Answer:
     runs = trained_runs(results)
-    return Answer("Are random seeds given and varied?", "Yes" if len({run.seed for run in runs}) > 1 else "No",
-                  f"{count(len({run.seed for run in runs}), 'seed')} over {count(len(runs), 'run')}; column seed of "
-                  "results.parquet.")  # fmt: skip
+    seeds = len({run.seed for run in runs})
+    because = f"{count(seeds, 'seed')} over {count(len(runs), 'run')}; column seed of {layout.TABLE}."
+    return Answer("Are random seeds given and varied?", "Yes" if seeds > 1 else "No", because)
 
 
 def _statistics(stages: list[StageResults]) -> Iterator[Answer]:

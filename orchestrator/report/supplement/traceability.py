@@ -91,12 +91,12 @@ def _source(results: Results, name: str, metrics: Sequence[str]) -> tuple[str, s
     """Columns, rows and files that a block is of, by its name: ``<stage>-<what>`` and, of one metric, its slug."""
     stage, _, what = name.partition("-")
     if stage not in ("search", *STAGES):
-        return f"{PARAM}*" if name == "setup" else "", "all runs", "study.json, launches.json, attempt-*.json of runs"
+        return f"{PARAM}*" if name == "setup" else "", "all runs", f"{layout.STUDY} {layout.LAUNCHES}"
     kinds = "search, imported and reference" if stage == "search" else stage
     which = "every epoch" if what.startswith(("curves", "purity", "best-epoch")) else "last epoch"
     rows = f"kind {kinds}, state complete, {which}"
     if (artifact := next((file for word, file in _ARTIFACTS.items() if what.startswith(word)), None)) is not None:
-        return "", rows, f"{layout.TRIALS}/*/artifacts/{artifact}"
+        return "", rows, f"{layout.TrialFiles('*').artifacts}/{artifact}"
     return " ".join(_columns(results, what, metrics)), rows, ""
 
 

@@ -97,7 +97,7 @@ def test_damaged_notes_are_as_if_they_were_not_there(kept: Any) -> None:
     for name in ("launches.json", "tracking.json", "trials/search-0000/attempt-1.json"):
         kept.store.write_bytes(name, b'{"sha256": "0", "content": []}')
     facts = setup(composed(kept))
-    assert facts["machines"] == "node (4 runs): EPYC, 8 cores"
+    assert facts["machines"] == "node (4 runs): EPYC, 8 cores; 4 of 5 runs were asked"
     assert facts["versions"].startswith("not kept")
 
 
