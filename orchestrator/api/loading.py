@@ -67,6 +67,8 @@ def _missing(store: Store, written: str) -> str:
     """Why there is no such study, and which one may be meant."""
     if written.endswith(SPEC_SUFFIXES):
         return f"{written}: is a study file and no study; orchestrator.run runs it, load_study takes its directory"
+    if inside := Store(store.uri, "any").studies_beside():
+        return f"{store.address}: a folder of studies; name one of them: {', '.join(inside)}"
     names = store.studies_beside()
     lower = {name.lower(): name for name in names}
     close = [lower[name] for name in get_close_matches(store.study.lower(), lower, n=1)]

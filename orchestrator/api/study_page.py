@@ -48,9 +48,7 @@ def _trials(study: "Study") -> str:
         epochs = [trial.best_epoch_of(objective) for objective in study.objectives]
         best = [number(epoch.value if epoch else None) for epoch in epochs]
         last = [number(trial.metrics.get(objective.metric)) for objective in study.objectives]
-        rows.append(
-            (trial.key, *last, *(number(b.value) if b else number(None) for b in best), short_picks(trial.picks))
-        )
+        rows.append((trial.key, *last, *best, short_picks(trial.picks)))
     return _table("Last epoch's values", heads, rows, left_out=len(trials) - MOST_ROWS)
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.live_frame import live_region
+from orchestrator.terminal.notebook import in_notebook
 
 PLAIN_WIDTH = 120
 """Columns where there is no terminal to ask."""
@@ -67,8 +68,9 @@ def open_console() -> Console:
     if _console and _console[0][0] is sys.stdout:
         return _console[0][1]
     out: TextIO = LastingOutput(sys.stdout)  # type: ignore[assignment]  # as much of a TextIO as rich uses
-    width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    console = Console(file=out, width=width, force_jupyter=False)  # in a notebook plain lines, too
+    plain = in_notebook() or not sys.stdout.isatty()  # a notebook's stdout calls itself a terminal, and is none
+    width, terminal = (PLAIN_WIDTH, False) if plain else (None, None)
+    console = Console(file=out, width=width, force_terminal=terminal, force_jupyter=False)
     _console[:] = [(sys.stdout, console)]
     return console
 

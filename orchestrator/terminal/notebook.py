@@ -105,11 +105,15 @@ class NotebookDisplay:
             self._cell.update(Picture(Group(*lines, self._frame())))
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 def notebook_cell() -> Cell | None:
     """A new place in the output of the cell that runs; None outside of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or not hasattr(shell, "kernel"):
+    if not in_notebook():
         return None
     from IPython.display import display
 

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from orchestrator.report.pages.document import Document, Table
 from orchestrator.report.pages.rendering import render_table
 from orchestrator.report.source import Results
-from orchestrator.report.table_reading import HEAD
 from orchestrator.report.supplement.checklist import checklist
 from orchestrator.report.supplement.methods import methods_latex, methods_text
 from orchestrator.report.supplement.tables import compute_table, hyperparameter_table
 from orchestrator.report.supplement.traceability import numbers, sources, statistics
+from orchestrator.report.table_reading import HEAD
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.kept_study import KeptStudy

@@ -290,6 +290,7 @@ def test_a_study_of_an_early_version() -> None:
         ("mad", "no study there (did you mean 'made'?)"),
         ("elsewhere/made", "no study there"),
         ("made.yaml", "is a study file and no study"),
+        ("./studies", "studies: a folder of studies; name one of them: made"),
         (" ", "the study has no name"),
         ("s3://bucket", "the address of a study ends in its name"),
         ("x://bucket/study", "Unrecognized filesystem 'x'"),

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.terminal import notebook
-from orchestrator.terminal.notebook import NotebookDisplay, Picture, notebook_cell
+from orchestrator.terminal.console import PLAIN_WIDTH, open_console
+from orchestrator.terminal.notebook import NotebookDisplay, Picture, in_notebook, notebook_cell
 
 CONFIG: dict[str, Any] = {"train": {"epochs": 4}, "data": {"name": "shapes"}, "seed": 0}
 
@@ -76,3 +77,15 @@ def test_outside_of_a_notebook_there_is_no_cell(monkeypatch: pytest.MonkeyPatch)
     for shell in (None, SimpleNamespace()):  # IPython imported alone, and its terminal
         monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda shell=shell: shell))
         assert notebook_cell() is None
+        assert not in_notebook()
+
+
+def test_a_notebook_s_stdout_is_no_terminal_though_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True, encoding="utf-8"))
+    assert open_console().is_terminal
+    kernel = SimpleNamespace(kernel="the kernel")
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    console = open_console()
+    assert not console.is_terminal
+    assert not console.is_jupyter
+    assert console.width == PLAIN_WIDTH
