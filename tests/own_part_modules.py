@@ -8,7 +8,7 @@ from pathlib import Path
 TEXT = """
 import torch
 from pydantic import BaseModel
-from trainable.parts import Mechanism, Metric, Sampling
+from trainable.parts import Loss, Mechanism, Metric, Sampling
 
 class Fade(Mechanism):
     def __init__(self, strength: float, mode: str = "all") -> None:
@@ -38,6 +38,10 @@ class Turns(Sampling):
 
 class Lazy(Mechanism):
     pass
+
+class Region(Loss):
+    def batch(self, logits, labels, class_weights):
+        return torch.nn.functional.cross_entropy(logits, labels, ignore_index=255)
 
 class Foreign:
     def measure(self, logits, labels): ...

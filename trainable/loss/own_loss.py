@@ -5,6 +5,7 @@ Shapes: P paths, B batch, C classes, H W labels, h w the logits' stride.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +32,17 @@ def path_loss_of(name: str, part: PixelLoss | Loss, facts: ClassFacts) -> PathLo
     if isinstance(part, PixelLoss):
         return partial(path_cross_entropies, pixel_loss=partial(_pixels, part, name))
     return partial(_batches, part, name)
+
+
+def check_reweight(loss: PathLoss, name: str, reweight: Literal["mean", "keep"]) -> None:
+    """Refuse to divide a loss of one's own by all labelled pixels that is no mean over pixels.
+
+    Raises:
+        PartFailed: it is a loss of regions, and ``suppression.reweight`` is keep.
+    """
+    if reweight == "keep" and isinstance(loss, partial) and loss.func is _batches:
+        rule = "suppression.reweight keep divides by all labelled pixels, of which it is no mean"
+        raise PartFailed(f"{name}: {rule}; use mean, or derive it from trainable.parts.PixelLoss")
 
 
 def _pixels(

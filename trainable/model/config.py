@@ -139,7 +139,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _has_an_encoder(self) -> Self:
         if not self.encoder and not isinstance(self.arch, OwnPart):
-            raise RuleError("missing", "model.encoder")
+            raise RuleError("must not be empty" if "encoder" in self.model_fields_set else "missing", "model.encoder")
         return self
 
     @field_validator("encoder")

@@ -33,6 +33,7 @@ from trainable.evaluate.metrics.weight_cosine import weight_cosines
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import OutOfMemory, TrialFailed
 from trainable.loss.build import build_loss
+from trainable.loss.own_loss import check_reweight
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
 from trainable.model.norm_over_ranks import over_ranks
@@ -241,5 +242,7 @@ def _training_of(
     names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
     loss = build_loss(config.train.loss, statistics, compute.device, names)
+    if config.suppression:
+        check_reweight(loss, config.train.loss.name, config.suppression.reweight)
     scaler = build_scaler(compute, optimizer)
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler, scaler)

@@ -46,6 +46,15 @@ def test_an_error_of_the_part_ends_the_trial_with_its_own_line(trial: TrialConfi
     )
 
 
+def test_a_loss_of_regions_has_no_mean_to_keep(make_trial) -> None:
+    train = {"epochs": 1, "batch_size": 4, "loss": "trial_parts:Region"}
+    kept = make_trial(train=train, suppression={"reweight": "keep"})
+    with pytest.raises(PartFailed, match=r"trial_parts:Region: suppression\.reweight keep divides by all labelled"):
+        list(fit(kept, device="cpu", threads=1))
+    [result] = fit(make_trial(train=train, suppression={}), device="cpu", threads=1)
+    assert 0 < result.metrics["train/ce"] < 10
+
+
 def test_a_worker_with_other_code_does_not_train(trial: TrialConfig, module: Path) -> None:
     module.write_text(f"{module.read_text()}\n# changed\n")
     code_of.cache_clear()
