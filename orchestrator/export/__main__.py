@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import InputError
 from orchestrator.export.shown_study import ShownStudy, read_study
+from orchestrator.report.pages.numbers import count
 from orchestrator.store.addresses import redacted, storage_errors
 from orchestrator.store.commands import program
 from orchestrator.store.records import Store, open_study
@@ -71,12 +72,12 @@ def _optuna(study: ShownStudy, address: str, *, force: bool) -> Iterator[str]:
     from orchestrator.export.optuna_studies import optuna_studies
 
     studies = optuna_studies(study)
-    count = sum(len(one.trials) for one in studies)
-    with announced(open_console(), f"writing {count} trials to {redacted(address)}"):
+    everything = count(sum(len(one.trials) for one in studies), "trial")
+    with announced(open_console(), f"writing {everything} to {redacted(address)}"):
         write_studies(studies, study.id, address, force=force)
     for one in studies:
         more = f"; left out, as outside of what the study is now: {', '.join(one.left_out)}" if one.left_out else ""
-        yield f"optuna       {one.name}: {len(one.trials)} trials{more}"
+        yield f"optuna       {one.name}: {count(len(one.trials), 'trial')}{more}"
     yield f"look at it   {program('optuna-dashboard', redacted(address))}"
 
 
@@ -87,7 +88,7 @@ def _tensorboard(study: ShownStudy, store: Store, folder: str) -> Iterator[str]:
         raise InputError(f"--tensorboard {redacted(folder)}: is no local folder")
     with storage_errors(f"--tensorboard {folder}"):
         place = write_events(study, Path(folder), store.objects)
-    yield f"tensorboard  {place}: {len(study.trials)} runs"
+    yield f"tensorboard  {place}: {count(len(study.trials), 'run')}"
     yield f"look at it   {program('tensorboard', '--logdir', str(place))}"
 
 
@@ -103,7 +104,7 @@ def _csv(study: ShownStudy, file: str) -> str:
         Path(file).write_bytes(buffer.getvalue())
     except OSError as error:
         raise InputError(f"--csv {file}: {error.strerror}") from error
-    return f"csv          {file}: {len(rows)} rows"
+    return f"csv          {file}: {count(len(rows), 'row')}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.errors import InputError, one_line
 from orchestrator.export.optuna_studies import OptunaTrials
 from orchestrator.store.addresses import redacted
+from trainable.configfile.environment import SHORTEST_SECRET
 
 STUDY_ID = "dropclass_study_id"
 """Among the attributes of an exported study: which study it is, so that a later export replaces it and no other."""
@@ -126,4 +127,4 @@ def _without_password(text: str, address: str) -> str:
         password = make_url(address).password
     except (SQLAlchemyError, ValueError):
         return text
-    return text.replace(password, "***") if password else text
+    return text.replace(password, "***") if password and len(password) >= SHORTEST_SECRET else text
