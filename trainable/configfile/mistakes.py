@@ -86,7 +86,7 @@ def _abbreviates(word: str, name: str) -> bool:
     if len(rest) < SHORTEST_ABBREVIATION:
         return False
     for part in re.split(r"\W|_", name):
-        common = os.path.commonprefix([rest, part])
+        common = os.path.commonprefix([rest, part])  # noqa: RUF071  # letters of a word, no paths
         if len(common) >= min(len(part), SHORTEST_BEGINNING):
             rest = rest.removeprefix(common)
     return not rest
