@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, TryAgain
-from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again, is_dry
 from orchestrator.terminal.options import add_storage, add_version, count
 from trainable.program import usage_name

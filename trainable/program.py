@@ -5,11 +5,15 @@ import sys
 
 PROGRAM = "dropclass"
 """The console script."""
-_OTHERWISE = {"trainable": "train"}
+_OTHERWISE = {
+    "trainable": "train",
+    "orchestrator.compare_studies": "compare",  # orchestrator.compare and .predict are functions
+    "orchestrator.predict_images": "predict",
+}
 
 
 def command_of(module: str) -> str:
-    """The name of a command by its module: its last part, but for the one that trains."""
+    """The name of a command by its module: its last part, but for a few."""
     return _OTHERWISE.get(module, module.rpartition(".")[2])
 
 

@@ -8,11 +8,11 @@ from statistics import fmean
 
 import torch
 
+from orchestrator.driver.packing import share_of, together
 from orchestrator.errors import InputError
 from orchestrator.launch.forecast import Forecast
 from orchestrator.launch.foreseen import foreseen, images_of
 from orchestrator.launch.preflight import rehearse
-from orchestrator.run.packing import share_of, together
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.terminal.formats import duration
 from trainable.config import TrialConfig

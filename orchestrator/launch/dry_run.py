@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.driver.address import Address
+from orchestrator.driver.budget import Pace
+from orchestrator.driver.capacity import this_machine, trials_at_a_time
 from orchestrator.errors import InputError
 from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
 from orchestrator.launch.data_sets import check_data_unchanged
@@ -17,9 +20,6 @@ from orchestrator.launch.notice_command import NoticeCommand
 from orchestrator.launch.one_launch import Target
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.remaining import Remaining, remaining
-from orchestrator.run.address import Address
-from orchestrator.run.budget import Pace
-from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
 from orchestrator.store.lease import described, holder

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.driver.limits import Limits
+from orchestrator.driver.session import Listener, Session
 from orchestrator.errors import InputError
 from orchestrator.launch.open_study import OpenStudy
 from orchestrator.launch.refusals import problem_of
 from orchestrator.launch.results import shown_record
 from orchestrator.launch.rounds import Round
-from orchestrator.run.limits import Limits
-from orchestrator.run.session import Listener, Session
 from orchestrator.store.spending import HOUR_S
 from orchestrator.store.stage_plan import STAGES
 from orchestrator.store.trial_record import Record, State
@@ -22,7 +22,7 @@ from orchestrator.terminal.progress import Progress
 from orchestrator.tracking import Tracker
 
 if TYPE_CHECKING:
-    from orchestrator.run.cluster_watch import ClusterWatch
+    from orchestrator.driver.cluster_watch import ClusterWatch
 
 
 @dataclass(frozen=True)

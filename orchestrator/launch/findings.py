@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.stop import Interruption
 from orchestrator.launch.open_study import OpenStudy
-from orchestrator.run.stop import Interruption
 from orchestrator.store.commands import with_setting
 from orchestrator.store.ranking import ranked
 from orchestrator.store.stage_plan import Stage

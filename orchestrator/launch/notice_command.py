@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import IO
 
+from orchestrator.driver.signal_owner import ASKING
 from orchestrator.errors import InputError, refusal
-from orchestrator.run.signal_owner import ASKING
 from orchestrator.studyfile import Study
 from trainable.configfile.mistakes import printable
 from trainable.configfile.node import JsonObject

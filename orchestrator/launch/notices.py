@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from os import EX_TEMPFAIL
 from typing import Literal
 
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, TryAgain, one_line
 from orchestrator.launch.notice_command import SETTING, NoticeCommand
-from orchestrator.run.stop import Stop
 from orchestrator.store.ranking import ranked
 from orchestrator.store.short_picks import short_picks
 from orchestrator.store.trial_record import Record, State

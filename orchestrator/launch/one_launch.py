@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.driver.limits import Limits
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
@@ -26,8 +28,6 @@ from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
 from orchestrator.launch.results import Places, shown_record, written_results
 from orchestrator.launch.rounds import Round
-from orchestrator.run.limits import Limits
-from orchestrator.run.stop import Stop
 from orchestrator.store.commands import of_study, retrying
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
@@ -165,7 +165,7 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
-    from orchestrator.run.cluster import cluster  # late: a finished study needs no Ray
+    from orchestrator.driver.cluster import cluster  # late: a finished study needs no Ray
 
     study, store = opened.study, opened.store
     limits = Limits.of(study.spec.budget, store, target.until)
@@ -181,8 +181,8 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     announcing = partial(announced, opened.console)
     with travelling(study) as modules, cluster(target.address, resources, opened.stop, announcing, modules) as watch:
         with announcing("Loading Ray Tune"):
-            from orchestrator.run.nodes import check_nodes, wait_for_a_node
-            from orchestrator.run.tuner import run
+            from orchestrator.driver.nodes import check_nodes, wait_for_a_node
+            from orchestrator.driver.tuner import run
 
         with announcing("Asking the nodes of the cluster whether they see the storage"):
             check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from pydantic import JsonValue, ValidationError
 from rich.table import Table
 
+from orchestrator.driver.budget import Pace
 from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
 from orchestrator.launch.look_words import blocks_of
-from orchestrator.run.budget import Pace
 from orchestrator.store.looks import TakenLook
 from orchestrator.store.records import Store
 from orchestrator.store.spending import HOUR_S, Spent

@@ -68,7 +68,7 @@ def test_who_runs_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_trial_that_runs_again_is_not_shown_as_interrupted(
     study: Make, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.run.session import Session
+    from orchestrator.driver.session import Session
 
     store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
     session = Session(Planner(study("search.references=[]"), store.records()), store, [])

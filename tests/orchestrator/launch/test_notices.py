@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, MachineError, TryAgain
 from orchestrator.launch.notice_command import NoticeCommand
 from orchestrator.launch.notices import EndNotice, end_told
 from orchestrator.launch.one_launch import Target, launch
-from orchestrator.run.stop import Stop
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import ConfigError, Study, load
 

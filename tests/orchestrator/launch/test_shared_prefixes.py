@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from orchestrator.driver.session import Session
 from orchestrator.launch.forecast import forecasts
 from orchestrator.launch.history import fitted, read_history
 from orchestrator.launch.rounds import Round
 from orchestrator.launch.stages import Stages
 from orchestrator.plan.prefixes import prefix_key, search_prefixes
-from orchestrator.run.session import Session
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import read_inherited, table
 from orchestrator.store.shared_epochs import shared_epochs

@@ -11,9 +11,9 @@ import pytest
 from made_studies import PRESET_ARMS, MadeStudy, begin, preset_plan
 from rich.console import Console
 
+from orchestrator.driver.stop import Stop
 from orchestrator.launch.findings import findings_of
 from orchestrator.launch.open_study import OpenStudy, open_history
-from orchestrator.run.stop import Stop
 from orchestrator.store.commands import again
 from orchestrator.store.layout import TABLE
 from orchestrator.studyfile import load
