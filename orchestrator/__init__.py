@@ -43,7 +43,7 @@ _HOMES = {
     "predict": "orchestrator.api.predicting",
     "run": "orchestrator.api.running",
 }
-"""Where each public name is defined. No module of this package may bear one of them: Python would put it in its place."""
+"""Where each public name is defined; a module of this package that bore one of them would take its place."""
 
 __all__ = [
     "InputError",
