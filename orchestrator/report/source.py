@@ -151,6 +151,11 @@ class Results:
         column = f"{PARAM}{path}"
         return self.table.column(column)[run.rows.start].as_py() if column in self.table.column_names else None
 
+    def settings(self, runs: Sequence[Run], path: str) -> list[object]:
+        """The same of several runs at once; empty where no run has it."""
+        column, starts = f"{PARAM}{path}", pa.array([run.rows.start for run in runs], pa.int64())
+        return list(self.table.column(column).take(starts).to_pylist()) if column in self.table.column_names else []
+
     def curve(self, run: Run, metric: str) -> Floats:
         """Values by epoch, the first is epoch 1's; NaN where there is none."""
         if metric not in self._columns:

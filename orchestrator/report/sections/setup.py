@@ -73,7 +73,7 @@ def trained_runs(results: Results) -> list[Run]:
 
 def values_of(results: Results, runs: Sequence[Run], path: str) -> list[object]:
     """Different values of a setting over runs, the most frequent first; those without it aside."""
-    values = [value for run in runs if (value := results.setting(run, path)) is not None]
+    values = [value for value in results.settings(runs, path) if value is not None]
     return [value for value, _ in Counter(values).most_common()]
 
 
