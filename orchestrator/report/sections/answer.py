@@ -1,13 +1,12 @@
 """The first lines of a report: which arm helps the objective, what that costs, what explains it, what is not shown."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from orchestrator.report.pages.document import Block, Bullets, Heading
-from orchestrator.report.pages.numbers import count, interval, listed, number, probability, signed
+from orchestrator.report.pages.numbers import listed, number
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, verdict
+from orchestrator.report.sections.headline import evidence, headline, ranked, with_difference, with_intervals
 from orchestrator.report.source import Results
-from orchestrator.report.statistics.paired import PairedDifference
 from orchestrator.store.stage_plan import STAGES
 from trainable.evaluate.metrics.names import CONTEXT_GAP, CONTEXT_RARE_RELIANCE, CONTEXT_RELIANCE
 from trainable.presets import COMPONENTS, Preset
@@ -36,34 +35,15 @@ def _of_stage(stage: StageResults, metrics: Sequence[str], *, named: bool) -> It
             yield f"{stage.title}: no pair of complete runs has {objective} yet: nothing can be said."
             continue
         where = f"{stage.title}: " if named else ""
-        better, worse, silent = (_ranked(stage, objective, kind) for kind in ("better", "worse", "not shown"))
-        yield where + _headline(stage, objective, better)
+        better, worse, silent = (ranked(stage, objective, kind) for kind in ("better", "worse", "not shown"))
+        yield where + headline(stage, objective)
         if better:
             yield from _explained(stage, objective, better[0])
             yield _price(stage, objective, better[0], metrics)
         if worse:
-            yield f"Does harm to {objective}: {listed([_with_difference(differences[arm]) for arm in worse])}."
-        if silent:
-            yield f"Not shown in {objective}, which is not absent: {_listed_with_intervals(differences, silent)}."
-
-
-def _ranked(stage: StageResults, metric: str, kind: Literal["better", "worse", "not shown"]) -> list[str]:
-    """Arms of a verdict, the best mean difference first."""
-    differences, sign = stage.differences(metric), 1 if stage.results.greater_is_better(metric) else -1
-    arms = [arm for arm in stage.others if differences[arm].n and verdict(differences[arm]) == kind]
-    return sorted(arms, key=lambda arm: -sign * differences[arm].difference)
-
-
-def _headline(stage: StageResults, objective: str, better: Sequence[str]) -> str:
-    if not better:
-        seeds = f"{'up to ' if stage.looks else ''}{count(len(stage.blocks), 'seed')}"
-        return f"No arm is shown to help {objective} over {stage.plan.baseline} on {seeds}."
-    differences = stage.differences(objective)
-    best = differences[better[0]]
-    means = f"{number(best.baseline_mean)} to {number(best.arm_mean)}"
-    line = f"{best.arm} helps: {objective} goes from {means}, {_evidence(best)}, against {best.baseline}."
-    others = [_with_difference(differences[arm]) for arm in better[1:]]
-    return f"{line} Better too: {listed(others)}." if others else line
+            yield f"Does harm to {objective}: {listed([with_difference(differences[arm]) for arm in worse])}."
+        if silent and better:  # else the headline names those that come closest, and the tables all
+            yield f"Not shown in {objective}, which is not absent: {with_intervals(differences, silent)}."
 
 
 def _explained(stage: StageResults, objective: str, arm: str) -> Iterator[str]:
@@ -73,7 +53,7 @@ def _explained(stage: StageResults, objective: str, arm: str) -> Iterator[str]:
         paired = stage.difference_between(arm, control, objective)
         gains = paired.better and paired.p is not None and paired.p <= ALPHA
         word = "does not explain it" if gains else "is not told apart from it"
-        yield f"{control} {word}: {arm} minus {control} is {_evidence(paired, adjusted=False)} (exploratory)."
+        yield f"{control} {word}: {arm} minus {control} is {evidence(paired, adjusted=False)} (exploratory)."
     if not controls:
         yield "No arm is a control of it besides the baseline: what explains the gain was not asked."
     context = [metric for metric in CONTEXT_METRICS if stage.differences(metric)[arm].n]
@@ -81,7 +61,7 @@ def _explained(stage: StageResults, objective: str, arm: str) -> Iterator[str]:
         paired = stage.differences(metric)[arm]
         means = f"{number(paired.baseline_mean)} to {number(paired.arm_mean)}"
         word = {"better": "less", "worse": "more", "not shown": "not shown to be less or more"}[verdict(paired)]
-        yield f"Reliance on context: {word} ({metric} from {means}, {_evidence(paired)})."
+        yield f"Reliance on context: {word} ({metric} from {means}, {evidence(paired)})."
     if not context:
         yield "Whether the network leans less on context was not measured (evaluation.context)."
 
@@ -103,27 +83,10 @@ def _price(stage: StageResults, objective: str, arm: str, metrics: Sequence[str]
         return "Its price was not measured: no other metric was reported."
     paired = {metric: stage.differences(metric)[arm] for metric in others}
     told = {
-        word: [f"{m} {_evidence(p)}" for m, p in paired.items() if verdict(p) == word] for word in ("worse", "better")
+        word: [f"{m} {evidence(p)}" for m, p in paired.items() if verdict(p) == word] for word in ("worse", "better")
     }
     price = f"Its price: {'; '.join(told['worse'])}." if told["worse"] else f"No price is shown in {listed(others)}."
     return f"{price} It gains {'; '.join(told['better'])}." if told["better"] else price
-
-
-def _listed_with_intervals(differences: Mapping[str, PairedDifference], arms: Sequence[str]) -> str:
-    paired = [differences[arm] for arm in arms]
-    return listed([f"{one.arm} {signed(one.difference)} {interval(one.low, one.high)}" for one in paired])
-
-
-def _with_difference(paired: PairedDifference) -> str:
-    return f"{paired.arm} ({signed(paired.difference)}, adjusted p {probability(paired.p_adjusted)})"
-
-
-def _evidence(paired: PairedDifference, *, adjusted: bool = True) -> str:
-    """``+0.3720 [+0.28, +0.46], better on 8 of 8 seeds, adjusted p 0.008``."""
-    share = paired.improvement or 0.0
-    p = f"adjusted p {probability(paired.p_adjusted)}" if adjusted else f"p {probability(paired.p)}"
-    seeds = f"better on {share * paired.n:g} of {count(paired.n, 'seed')}"
-    return f"{signed(paired.difference)} {interval(paired.low, paired.high)}, {seeds}, {p}"
 
 
 def _of_search(results: Results) -> Iterator[str]:
