@@ -71,7 +71,8 @@ def test_a_killed_launch_makes_the_same_decisions(
     assert launch(study, storage="undisturbed", target=Target(fit="more_fits:uneven"), command="again") == 0
     assert kept("out") == kept("undisturbed")
     assert rows("out") == rows("undisturbed")
-    assert {one.decision for look in kept("out").looks for one in look.arms.values()} >= {"better", "futile"}
-    assert "look 2 of 3 after 8 seeds" in said
+    decisions = [{arm: one.decision for arm, one in look.arms.items()} for look in kept("out").looks]
+    assert decisions == [{"alpha=1": "on", "alpha=2": "futile"}, {"alpha=1": "better"}]
+    assert "look 2 of 3 after 8 seeds: alpha=1 stops for success" in said
     assert "look 1 of 3" not in said, "it was taken and told before"
-    assert "The arms take" in (tmp_path / "out/s/report/report.md").read_text()
+    assert "The arms take 22 of 30 runs: 8 are spared." in (tmp_path / "out/s/report/report.md").read_text()
