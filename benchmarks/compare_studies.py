@@ -18,7 +18,10 @@ from trainable.evaluate.metrics.names import repeats
 
 LISTED = 20
 """Differences of a kind that are printed one by one."""
-OWN_TAGS = ("version.", "git.", "mlflow.source.", "mlflow.user", "mlflow.parentRunId", "mlflow.log-model", "study_id")
+OWN_TAGS = (
+    "version.", "git.", "mlflow.source.", "mlflow.user", "mlflow.parentRunId", "mlflow.log-model", "mlflow.note.",
+    "study_id",
+)  # fmt: skip
 """Beginnings of tags that tell one run of a study from another, or where and by which version it ran."""
 OWN_NAMES = ("host", "gpu")
 

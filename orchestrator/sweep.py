@@ -15,10 +15,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, TryAgain
-from orchestrator.run.stop import Stop
-from orchestrator.store.commands import again
-from orchestrator.terminal.options import add_storage, count
+from orchestrator.store.commands import again, is_dry
+from orchestrator.terminal.options import add_storage, add_version, count
+from trainable.program import usage_name
 
 if TYPE_CHECKING:
     from trainable.model.run_reference import RunReference
@@ -31,14 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(arguments, stop)
 
 
+def run_process(arguments: Sequence[str]) -> int:
+    """Run the command as the last thing that a process does; returns the exit code."""
+    owner = Stop(again(arguments)).__enter__()  # never left: a signal must not meet the process's last moment
+    return owner.finished(_main(arguments, owner))
+
+
 def _main(arguments: Sequence[str], stop: Stop) -> int:
     try:
         return _run(arguments, stop)
     except (KeyboardInterrupt, Exception) as error:
         stop.settle()
         if stop.exit_code is not None:  # whatever fails once a stop was asked for fails because of it
-            line = f"{stop.end_in_words}; nothing that finished is lost. Continue with:  {again(arguments)}"
-            print(line, file=sys.stderr)
+            kept = f"nothing that finished is lost. Continue with:  {again(arguments)}"
+            dry = "nothing was started and nothing was written."
+            print(f"{stop.end_in_words}; {dry if is_dry(arguments) else kept}", file=sys.stderr)
             return stop.exit_code
         if not isinstance(error, InputError | TryAgain):
             raise
@@ -64,8 +72,11 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
 
         return run_weights.content_of(options.storage, reference, name, uri)
 
-    study = load(options.spec, options.set, content_of=content_of)
-    from orchestrator.launch.one_launch import Target, launch
+    from orchestrator.terminal.console import announced, open_console  # late: as the file's mistakes come first
+
+    with announced(open_console(), f"Reading {options.spec}"):
+        study = load(options.spec, options.set, content_of=content_of)
+        from orchestrator.launch.one_launch import Target, launch
 
     stop.bounded = options.until is not None
     target = Target(
@@ -85,12 +96,13 @@ def _run_study(options: argparse.Namespace, command: str, stop: Stop) -> int:
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     command = argparse.ArgumentParser(
-        prog="python -m orchestrator.sweep",
+        prog=usage_name("orchestrator.sweep"),
         description="Run the study of a YAML file, or continue it.",
         epilog="exit codes: 0 all trials ended well; 2 bad input; 3 some trials failed; 75 try again later; "
         "130, 143 interrupted",
     )
     add = command.add_argument
+    add_version(command)
     add("spec", metavar="SPEC", help="study file, e.g. search_spaces/shapes.yaml")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value of the file; repeatable")
     add("--dry-run", action="store_true", help="show what would run, at what cost and where; start and write nothing")
@@ -118,5 +130,4 @@ def _moment(text: str) -> float:
 
 
 if __name__ == "__main__":
-    owner = Stop(again(sys.argv[1:])).__enter__()  # never left: a signal must not meet the process's last moment
-    sys.exit(owner.finished(_main(sys.argv[1:], owner)))
+    sys.exit(run_process(sys.argv[1:]))

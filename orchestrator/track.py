@@ -24,18 +24,12 @@ from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.address_check import check_address
 from orchestrator.tracking.destination import tracked_at
 from orchestrator.tracking.ending import end_runs
+from trainable.program import usage_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m orchestrator.track",
-        description="Send MLflow what it lacks of a study.",
-        epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take all; 75 try again later",
-    )
-    add_study(parser)
-    parser.add_argument("--uri", metavar="URI", help="tracking server or database (default: the study's own)")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         return track(options.storage, options.study, options.uri)
     except InputError as error:
@@ -47,6 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; the same command sends the rest.", file=sys.stderr)
         return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("orchestrator.track"),
+        description="Send MLflow what it lacks of a study.",
+        epilog="exit codes: 0 MLflow has everything; 2 bad input; 3 MLflow could not take all; 75 try again later",
+    )
+    add_study(command)
+    command.add_argument("--uri", metavar="URI", help="tracking server or database (default: the study's own)")
+    return command
 
 
 def track(storage: str, study: str, uri: str | None = None) -> int:

@@ -21,5 +21,6 @@ def test_no_room_without_a_purpose() -> None:
 
 def test_nothing_but_commands_and_roots_lies_loose() -> None:
     loose = {folder: {path.stem for path in (ROOT / folder).glob("*.py")} for folder in ("orchestrator", "trainable")}
-    assert loose["orchestrator"] == {"__init__", "sweep", "status", "track", "predict", "compare", "errors"}
-    assert loose["trainable"] == {"__init__", "__main__", "config", "presets", "section", "failure"}
+    commands = {"__main__", "sweep", "status", "track", "predict_images", "compare_studies", "init"}
+    assert loose["orchestrator"] == {"__init__", "errors", *commands}
+    assert loose["trainable"] == {"__init__", "__main__", "config", "presets", "section", "failure", "program"}

@@ -30,6 +30,9 @@ from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, EPOCH_SECONDS, MIOU, PIXEL_ACCURACY, RARE_MIOU, TRAIN_LOSS
 from trainable.failure import TrialFailed
 from trainable.model.encoders import ModelError
+from trainable.parts.asking import named_parts, part_mistakes
+from trainable.parts.source import look_in
+from trainable.program import usage_name
 from trainable.ranks.division import SharesError
 from trainable.suppression.unused import unused_settings
 from trainable.team.command import Ranks, requested_ranks, speaks
@@ -84,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if speaks():
-        return _parser().parse_args(arguments)
+        return parser().parse_args(arguments)
     try:
         with redirect_stderr(StringIO()), redirect_stdout(StringIO()):
-            return _parser().parse_args(arguments)
+            return parser().parse_args(arguments)
     except SystemExit:
         time.sleep(SILENCE_S)
         raise
@@ -102,20 +105,21 @@ def _refuse(told: object) -> int:
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trainable", description="Train and evaluate one trial.")
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(prog=usage_name("trainable"), description="Train and evaluate one trial.")
+    add = command.add_argument
     add("config", type=Path, metavar="CONFIG", help="YAML or JSON file with the trial's configuration")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a value, as train.epochs=2")
     add("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     add("--export", type=_file, metavar="FILE", help="write the trained network there, as a plain model")
-    many = parser.add_mutually_exclusive_group()
+    many = command.add_mutually_exclusive_group()
     many.add_argument("--gpus", type=_positive, metavar="N", help="train on N GPUs of this machine, one rank each")
     many.add_argument(
         "--ranks", type=_positive, metavar="N", help="train in N processes; they share what GPUs there are"
     )
     add("--threads", type=_positive, help="CPU threads of each rank; default: torch's choice, of ranks an equal share")
-    return parser
+    return command
 
 
 def _file(text: str) -> Path:
@@ -141,11 +145,14 @@ def load_config(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str
 
 def _load(path: Path, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None) -> tuple[TrialConfig, Node]:
     mistakes: list[Mistake] = []
+    for folder in (path.absolute().parent, Path.cwd()):
+        look_in(folder)
     root = read_mapping(path, "a trial's configuration", types_of(TrialConfig), mistakes, overrides, env)
     config = validate(TrialConfig, root, (), mistakes)
     mistakes.extend(data_mistakes(root))
     suppression = child_of(root, "suppression")
     mistakes.extend(unused_settings(suppression) if suppression else ())
+    mistakes.extend(part_mistakes(named_parts(root)) if not mistakes else ())
     if config is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return config, root

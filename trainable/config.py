@@ -106,7 +106,7 @@ class TrialConfig(Section):
         for layer in layers:
             if layer not in ("input", "decoder", *self.model.inner_layers):
                 names = ", ".join(("input", *self.model.inner_layers, "decoder"))
-                raise RuleError(f"'{self.model.arch}' has no '{layer}'; it has {names}", "suppression.layer")
+                raise RuleError(f"'{self.model.arch_name}' has no '{layer}'; it has {names}", "suppression.layer")
         return self
 
     @model_validator(mode="after")

@@ -113,6 +113,33 @@ COMPONENTS: Mapping[Preset, tuple[str, ...]] = {
 }
 """What each preset consists of, for the check marks of an ablation table."""
 
+IN_WORDS: Mapping[Preset, str] = {
+    "none": "the model without suppression",
+    "official": "DropClass as published, from its small initial weights",
+    "official_recalibrated": "DropClass as published, judged on batch statistics that fit the evaluation",
+    "official_ranks": "DropClass as its code runs on four ranks: two classes a step",
+    "plain": "the model without suppression",
+    "plain_small": "the model without suppression, from the small initial weights of official",
+    "class_weighted": "without suppression, the loss weighted by class",
+    "ohem": "without suppression, trained on hard pixels alone",
+    "focal": "without suppression, with the focal loss",
+    "dice": "without suppression, with the Dice loss",
+    "lovasz": "without suppression, with the Lovász loss",
+    "logit_adjusted": "without suppression, with logits adjusted by class frequency",
+    "rare_class_sampling": "without suppression, images with rare classes drawn more often",
+    "rare_copy_paste": "without suppression, rare classes pasted into other images",
+    "block": "the extra convolution alone",
+    "two_path": "both paths, nothing dropped",
+    "dropped_path": "drops without the suppression term",
+    "full": "suppression as the file writes it",
+    "random_channels": "the control: random channels in place of a class's",
+    "erase": "the pixels of the drawn classes erased",
+    "ignore": "the control: their labels ignored, nothing erased",
+    "erase_elsewhere": "the control: the pixels erased that they have in another image",
+    "erase_blocks": "the control: as many pixels erased in random blocks",
+}
+"""What each preset is, for a reader who does not know its name."""
+
 
 def apply_preset(preset: Preset, trial: Mapping[str, JsonValue]) -> JsonObject:
     """The trial's tree with the preset's settings; arms with a suppressed path build on official where it has none."""

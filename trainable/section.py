@@ -32,7 +32,7 @@ def all_settings(section: Section) -> JsonValue:
     dumped = section.model_dump(mode="json")
     if not isinstance(dumped, dict):  # a section that is written by its name alone
         return dumped
-    values = {name: getattr(section, name) for name in type(section).model_fields}
+    values = {name: getattr(section, name) for name in (*type(section).model_fields, *(section.model_extra or ()))}
     return {n: all_settings(v) if isinstance(v, Section) else dumped.get(n, v) for n, v in values.items()}
 
 
@@ -45,6 +45,10 @@ BY_NAME = Field(discriminator="name", json_schema_extra={"name_alone": True})
 
 NAME_ALONE = BeforeValidator(_with_name)
 """Lets the name of such a section stand for the mapping with its defaults: ``uniform`` for ``{name: uniform}``."""
+
+
+BUILT_IN, OWN = "built-in part", "own part"
+"""Tags of the two members of a union in which a part of one's own may stand; no key of a file has such a name."""
 
 
 def _one_or_list(value: object) -> str:

@@ -27,11 +27,12 @@ from trainable.model.segmenter import Segmenter
 from trainable.suppression.config import Layer
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import PathLosses
-from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
+from trainable.suppression.mechanism import Applied
+from trainable.suppression.mechanism_sections import Gate, Hard, Projection, RandomChannels
 from trainable.train.compute import Compute
 from trainable.train.step import Batch, two_path_losses
 
-MECHANISMS: tuple[ChannelMechanism, ...] = (
+MECHANISMS: tuple[Applied, ...] = (
     Gate(name="gate"),
     Hard(name="hard"),
     Projection(name="projection"),
@@ -96,7 +97,7 @@ def _variants(bench: Bench, layer: Layer) -> dict[str, Variant]:
     return {name: Variant(bench, losses) for name, losses in named.items()}
 
 
-def _ours(mechanism: ChannelMechanism, per_image: bool = False) -> Losses:
+def _ours(mechanism: Applied, per_image: bool = False) -> Losses:
     """The product's two paths; mechanisms have no parameters, so they share one model."""
 
     def losses(model: Segmenter, batch: Batch, drop: Drop) -> PathLosses:

@@ -109,10 +109,10 @@ def _evaluations(config: TrialConfig) -> Iterator[Row]:
     model, splits = last.training.model, load_splits(config.data)
     rare = rare_classes(train_statistics(config.data).pixels)
     cpu = Compute(torch.device("cpu"))
-    expected, confusion_CC = evaluate(config, model.cpu(), cpu, splits, rare)
+    expected, confusion_CC, _ = evaluate(config, model.cpu(), cpu, splits, rare)
     for precision in PRECISIONS:
         compute = Compute(device(), precision)
-        metrics, other_CC = evaluate(config, model.to(device()), compute, splits, rare)
+        metrics, other_CC, _ = evaluate(config, model.to(device()), compute, splits, rare)
         differences = {name: abs(value - expected[name]) for name, value in metrics.items() if name in expected}
         worst = max(differences, key=differences.__getitem__)
         yield {

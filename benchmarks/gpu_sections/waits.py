@@ -24,7 +24,7 @@ from trainable.data.statistics import train_statistics
 from trainable.evaluate.evaluate import evaluate
 from trainable.evaluate.metrics.rare import rare_classes
 from trainable.failure import TrialFailed
-from trainable.suppression.sampling_sections import Sampling
+from trainable.suppression.sampling_sections import BuiltInSampling
 from trainable.train.compute import choose_compute
 from trainable.train.engine import prepare
 from trainable.train.epoch import Training, train_epoch
@@ -54,7 +54,7 @@ def measure(tiny: bool) -> Iterator[Row]:
 
 def _trials(tiny: bool) -> dict[str, TrialConfig]:
     """Every part that may wait, in few trials: most differ from the first in one part."""
-    samplings = [get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(Sampling)[0])]
+    samplings = [get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(BuiltInSampling)[0])]
     listed = {"name": "listed", "classes": ["meadow", "sand"]}
     layers = ["decoder", "encoder.3"]
     parts: list[Mapping[str, object]] = [

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from orchestrator.api.trial import Trial
 from orchestrator.errors import InputError, one_line
-from orchestrator.report.source import Results, read_table, results_of, shaped
+from orchestrator.report.source import Results, results_of
+from orchestrator.report.table_reading import read_table, shaped
 from orchestrator.store import layout
 from orchestrator.store.addresses import redacted
 from orchestrator.store.kept_study import KeptStudy

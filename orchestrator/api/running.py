@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.api.loading import STORAGE, find_study
 from orchestrator.api.study import Study, read_study
+from orchestrator.driver.guest_stop import GuestStop
 from orchestrator.errors import InputError
-from orchestrator.run.guest_stop import GuestStop
 from orchestrator.store.commands import CALL, again
 from trainable.configfile.node import JsonObject
 

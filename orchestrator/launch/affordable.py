@@ -4,9 +4,9 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.driver.budget import ROUNDING, waves
 from orchestrator.report.statistics.power import detectable_effect
 from orchestrator.report.statistics.sign_flip import smallest_p
-from orchestrator.run.budget import ROUNDING, waves
 from orchestrator.store.spending import HOUR_S, Spent
 from orchestrator.studyfile import BudgetSection
 

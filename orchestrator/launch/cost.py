@@ -8,16 +8,16 @@ from statistics import fmean
 
 import torch
 
+from orchestrator.driver.packing import share_of, together
 from orchestrator.errors import InputError
 from orchestrator.launch.forecast import Forecast
 from orchestrator.launch.foreseen import foreseen, images_of
 from orchestrator.launch.preflight import rehearse
-from orchestrator.run.packing import share_of, together
 from orchestrator.studyfile import ResourcesSection, Study
 from orchestrator.terminal.formats import duration
 from trainable.config import TrialConfig
-from trainable.data.config import ShapesData
-from trainable.data.layout import DataError, pairs
+from trainable.data.counts import frame_count
+from trainable.data.errors import DataError
 from trainable.failure import GIB, TrialFailed
 from trainable.model.encoders import ModelError
 from trainable.train.probe import Probe, probe
@@ -168,12 +168,12 @@ def _kind(trial: TrialConfig) -> str:
     """What decides what a step of a trial costs."""
     (height, width), batch = images_of(trial).size, images_of(trial).batch
     layers = f" suppressed at {', '.join(trial.suppression.layers)}" if trial.suppression else ""
-    return f"{trial.model.arch} / {trial.model.encoder}{layers}, {batch} x {height} x {width} pixels"
+    return f"{trial.model.title}{layers}, {batch} x {height} x {width} pixels"
 
 
 def _work(trial: TrialConfig, operations: float) -> float:
     """Operations of an epoch: a block at an inner layer makes the rest of the network run twice."""
     data, layers = trial.data, trial.suppression.blocks if trial.suppression else ()
-    frames = data.train_images if isinstance(data, ShapesData) else len(pairs(data, "train"))
+    frames = frame_count(data, "train")
     factor = 1.0 if not layers else 1.1 if layers == ("decoder",) else 2.0
     return operations / images_of(trial).batch * frames * factor

@@ -12,7 +12,7 @@ from orchestrator.store.masking import shown_text
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
 from trainable.data.classes import class_names
-from trainable.data.config import DataConfig, FileData, ShapesData
+from trainable.data.config import DataConfig, FileData, OwnData, ShapesData
 from trainable.data.layout import SPLITS, DataError, pairs
 from trainable.evaluate.metrics.rare import rare_classes
 
@@ -27,7 +27,7 @@ def cache_data(study: Study) -> None:
 
     console, notes = open_console(), dict[str, None]()
     for data in foreseen(study).data:
-        if isinstance(data, ShapesData):  # made in memory
+        if isinstance(data, ShapesData | OwnData):  # held in memory
             continue
         with _refusals(study, data), announced(console, f"Reading the {_frames(data)} frames of {data.name}"):
             notes |= dict.fromkeys(f"note: {data.name}: {line}" for line in data_notes(data))

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.driver.address import Address
+from orchestrator.driver.budget import Pace
+from orchestrator.driver.capacity import this_machine, trials_at_a_time
 from orchestrator.errors import InputError
 from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
 from orchestrator.launch.data_sets import check_data_unchanged
 from orchestrator.launch.forecast import Forecast, forecasts
+from orchestrator.launch.notice_command import NoticeCommand
 from orchestrator.launch.one_launch import Target
 from orchestrator.launch.preflight import check_models, fetch_weights, open_store
 from orchestrator.launch.remaining import Remaining, remaining
-from orchestrator.run.address import Address
-from orchestrator.run.budget import Pace
-from orchestrator.run.capacity import this_machine, trials_at_a_time
 from orchestrator.store import layout
 from orchestrator.store.addresses import absolute, redacted, storage_errors
 from orchestrator.store.lease import described, holder
@@ -29,6 +30,7 @@ from orchestrator.terminal.console import open_console, say
 from orchestrator.terminal.formats import duration
 from orchestrator.tracking import tracking_uri
 from orchestrator.tracking.address_check import check_tracking
+from trainable.configfile.mistakes import printable
 from trainable.configfile.trees import write_yaml
 
 if TYPE_CHECKING:
@@ -86,6 +88,11 @@ def dry_run(study: Study, *, storage: str, target: Target, command: str) -> int:
     if spec.tracking.enabled:
         experiment = spec.tracking.experiment or spec.study
         say(console, f"tracks      {redacted(tracking_uri(spec.tracking.uri))}, experiment {experiment}")
+    notice = NoticeCommand(study)
+    if notice.written is not None:
+        say(console, f"notifies    {printable(notice.written)}, when a launch ends, fails or is stopped")
+    with refusals.collected(here=True):
+        notice.check()
     with refusals.collected():
         if (warning := check_tracking(study)) is not None:
             say(console, warning)

@@ -5,21 +5,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.driver.limits import Limits
+from orchestrator.driver.session import Listener, Session
 from orchestrator.errors import InputError
 from orchestrator.launch.open_study import OpenStudy
 from orchestrator.launch.refusals import problem_of
+from orchestrator.launch.results import shown_record
 from orchestrator.launch.rounds import Round
-from orchestrator.run.limits import Limits
-from orchestrator.run.session import Listener, Session
 from orchestrator.store.spending import HOUR_S
 from orchestrator.store.stage_plan import STAGES
-from orchestrator.store.trial_record import State
+from orchestrator.store.trial_record import Record, State
+from orchestrator.terminal.beside import Rival
 from orchestrator.terminal.console import say
-from orchestrator.terminal.display import Progress, build_display
+from orchestrator.terminal.display import build_display
+from orchestrator.terminal.progress import Progress
 from orchestrator.tracking import Tracker
 
 if TYPE_CHECKING:
-    from orchestrator.run.cluster_watch import ClusterWatch
+    from orchestrator.driver.cluster_watch import ClusterWatch
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,57 @@ def _run_round(
     execute: Callable[[Session], None],
 ) -> RunOutcome:
     """Run the trials of a round."""
-    progress = Progress(
-        current.planner.total, current.epochs, opened.study.spec.objectives[0], current.known,
-        lambda: tracker.lag if tracker else None, current.label or current.stage, current.inherited,
-        lambda: _used(opened, limits, watch),
-    )  # fmt: skip
+    progress = _progress(opened, current, tracker, limits, watch)
     limits.budget.missing = lambda: missing(opened, current, progress.count(State.COMPLETE, State.PRUNED, State.FAILED))
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))
-        listeners: list[Listener] = [opened.stages, display, *([tracker] if tracker else [])]
+        shown = Masked(display, opened)
+        listeners: list[Listener] = [opened.stages, shown, *([tracker] if tracker else [])]
         session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
         execute(session)
     return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Shows a display no values of ``${NAME}``."""
+
+    display: Listener
+    opened: OpenStudy
+
+    def update(self, record: Record) -> None:
+        """Show it a trial as it may be shown."""
+        self.display.update(shown_record(self.opened, record))
+
+
+def _progress(
+    opened: OpenStudy, current: Round, tracker: Tracker | None, limits: Limits, watch: "ClusterWatch"
+) -> Progress:
+    """What is shown of a round."""
+    spec, stages = opened.study.spec, _stages(opened)
+    plan = next((plan for stage, plan in opened.stages.plans.items() if stage == current.stage), None)
+    objective = spec.objectives[0]
+    rival = Rival(plan.baseline, objective) if plan else Rival.among(spec.search.references, objective)
+    place = stages.index(current.stage) + 1
+    return Progress(
+        current.planner.total,
+        current.epochs,
+        objective,
+        [shown_record(opened, record) for record in current.known],
+        lambda: tracker.lag if tracker else None,
+        current.label or current.stage,
+        current.inherited,
+        lambda: _used(opened, limits, watch),
+        place=f"{place} of {len(stages)}" if len(stages) > 1 else "",
+        later=" and ".join(stages[place:]),
+        rival=rival,
+    )
+
+
+def _stages(opened: OpenStudy) -> list[str]:
+    """The stages of the study, in order."""
+    searches = ["search"] if opened.study.spec.searched else []
+    return [*searches, *(stage for stage in STAGES if opened.study.spec.compares(stage))]
 
 
 def missing(opened: OpenStudy, current: Round, ended: int) -> str:

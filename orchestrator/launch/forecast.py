@@ -12,6 +12,7 @@ from typing import assert_never
 from rich.console import Console
 
 from orchestrator.errors import InputError
+from orchestrator.launch.look_forecast import say_evidence
 from orchestrator.plan.ablation import ablation
 from orchestrator.plan.comparison import Comparison
 from orchestrator.plan.confirmation import few_leaders
@@ -19,10 +20,10 @@ from orchestrator.plan.designs import text, walk_length
 from orchestrator.plan.planner import Planner
 from orchestrator.plan.prefixes import inherited, search_prefixes, shared_prefixes
 from orchestrator.plan.samplers import early_stopping
-from orchestrator.report.statistics.sign_flip import evidence
 from orchestrator.store.masking import shown_plan
 from orchestrator.studyfile import AblationSection, Choice, ConfirmSection, Domain, Study, Value, reference
 from orchestrator.studyfile.sections.comparison import AblationPath, Baseline, BestOf, Winner, Written
+from orchestrator.studyfile.sections.looks import most_seeds
 from orchestrator.studyfile.space.space import Pick
 from orchestrator.terminal.console import say
 from orchestrator.terminal.formats import picks
@@ -114,17 +115,18 @@ def _confirmation(study: Study, section: ConfirmSection, console: Console) -> Fo
     top = min(section.top, searched)
     if top < section.top:
         say(console, f"capped      {few_leaders(section.top, top)}")
-    runs = (top + references) * section.seeds
-    say(console, f"confirm     the best {top} and {references} references x {section.seeds} fresh seeds: {runs} runs")
-    say(console, f"evidence    {evidence(top + references - 1, section.seeds)}")
-    groups = ((top * section.seeds, sampled(study)), _references(study, section.seeds))
+    seeds = most_seeds(section.seeds)
+    runs = (top + references) * seeds
+    say(console, f"confirm     the best {top} and {references} references x {seeds} fresh seeds: {runs} runs")
+    say_evidence(top + references - 1, section.seeds, console)
+    groups = ((top * seeds, sampled(study)), _references(study, seeds))
     return Forecast("confirm", groups, block=top + references)
 
 
 def _ablation(study: Study, section: AblationSection, console: Console) -> Forecast:
     """Tell the arms and what they can show."""
     baseline = section.read_baseline(searched=study.spec.searched)
-    seeds, design = section.seeds, section.design
+    seeds, design = most_seeds(section.seeds), section.design
     try:
         comparison = ablation(study, study.space.at_center(), lambda _config, _seeds: None)
     except InputError as error:
@@ -136,7 +138,7 @@ def _ablation(study: Study, section: AblationSection, console: Console) -> Forec
     arms = walk_length(known - 1) if isinstance(design, AblationPath) else known
     say(console, f"ablation    {design.name}: {arms} arms x {seeds} seeds: {arms * seeds} runs; {_around(baseline)}")
     _say_arms(replace(comparison, plan=shown_plan(comparison.plan, study.from_env)), console)
-    say(console, f"evidence    {evidence(arms - 1, seeds)}")
+    say_evidence(arms - 1, section.seeds, console)
     saved = _ablation_saves(study, comparison, console)
     return Forecast("ablation", ((arms * seeds, tuple(comparison.configs.values())),), block=arms, saved=saved)
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
+from orchestrator.launch.own_parts import check_parts_unchanged
 from orchestrator.plan.confirmation import winner
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.addresses import absolute
@@ -62,6 +63,7 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     Raises:
         InputError: the study has changed in what cannot change.
     """
+    check_parts_unchanged(study, store)
     changed = _changes(study, store)
     records = [_moved(study, _readable(study, store, record)) for record in store.records()]
     if retry_failed:

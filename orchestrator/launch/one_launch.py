@@ -3,32 +3,37 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.driver.limits import Limits
+from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, one_line
 from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
+from orchestrator.launch.findings import findings_of
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.launch.history import keep_retried
+from orchestrator.launch.launch_note import keep_launch
+from orchestrator.launch.notices import EndNotice, end_told
 from orchestrator.launch.open_study import OpenStudy, open_history
+from orchestrator.launch.own_parts import hashes_of, travelling
+from orchestrator.launch.page_notice import PageNotice
 from orchestrator.launch.preflight import open_store
 from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
-from orchestrator.launch.results import Places, written_results
+from orchestrator.launch.results import Places, shown_record, written_results
 from orchestrator.launch.rounds import Round
-from orchestrator.run.limits import Limits
-from orchestrator.run.stop import Stop
 from orchestrator.store.commands import of_study, retrying
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
-from orchestrator.terminal.console import open_console, say
+from orchestrator.terminal.console import announced, open_console, say
 from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
@@ -85,47 +90,62 @@ def launch(study: Study, *, storage: str, target: Target, command: str, stop: St
         KeyboardInterrupt: A signal asked to stop before the first trial.
         TryAgain: Another moment may allow it.
     """
-    with stop or Stop(command) as owner:
-        return _launch(study, storage, target, command, owner)
+    with stop or Stop(command) as owner, end_told(study, owner, command) as notice:
+        code = _launch(study, storage, target, command, owner, notice)
+        notice.send(code)
+        return code
 
 
-def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop) -> int:
+def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop, notice: EndNotice) -> int:
     began = time.monotonic()
     console = open_console()
     stop.say = partial(say, console)
-    store = open_store(study, storage)
-    if (warning := check_tracking(study)) is not None:
+    with announced(console, f"Opening {storage}"):
+        store = open_store(study, storage)
+    with announced(console, "Asking MLflow whether it answers"):
+        warning = check_tracking(study)
+    if warning is not None:
         say(console, warning)
     with refusals(storage):
         prepared = store.read_study() is None or (target.wait and holder(store.objects) is not None)
         if prepared:  # what is wrong with it is told before anything is written or waited for
+            notice.check()
             prepare(study, console)
         ended = None
         while ended is None:
             silent = wait_until_free(store.objects, stop.say, wait=target.wait)
             with suppress(StudyHeldError), stop.shielded(lease(store.objects, stop.say, silent)) as release:
                 stop.lastly(release)
-                opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
-                ended = _run_what_is_left(opened, storage, target, prepared=prepared)
-    results = ended.results
-    print_summary(console, study, ended.records, opened.stages.plans, seconds=time.monotonic() - began, results=results)
+                with announced(console, "Reading what earlier launches left"):
+                    opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
+                ended = _run_what_is_left(opened, storage, target, notice, prepared=prepared)
+    results, seconds, findings = ended.results, time.monotonic() - began, findings_of(opened, command)
+    records = [shown_record(opened, record) for record in ended.records]
+    print_summary(console, study, records, opened.stages.plans, seconds=seconds, results=results, findings=findings)
+    problem = stop.why or ended.outcome.problem
+    notice.take(records, results, findings.answers, problem=problem, seconds=seconds)
     if ended.missing:
         say(console, ended.missing)
     return _exit_code(ended.outcome, ended.runs, console, command, stop)
 
 
-def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, *, prepared: bool) -> Ended:
+def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: EndNotice, *, prepared: bool) -> Ended:
     """Run the trials that are left, and write down what came of them."""
-    first_round = opened.stages.next()
+    with announced(opened.console, "Working out what is left to run"):
+        first_round = opened.stages.next()
+    notice.due = first_round is not None
     if first_round is not None and not prepared:
+        notice.check()
         prepare(opened.study, opened.console)
     outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
     records, trouble = latest_records(opened.store, opened.stages)
     outcome = outcome.disturbed_by(trouble) if trouble else outcome
     outcome, results = _write_results(opened, records, outcome)
     runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
-    missing = _finish_tracking(opened, runs, outcome)
-    page = outcome.tracker.page if outcome.tracker else noted_page(opened.store, opened.study.spec.tracking)
+    with announced(opened.console, "Sending MLflow what is left"):
+        missing = _finish_tracking(opened, runs, outcome)
+    page = outcome.tracker.page if outcome.tracker else None
+    page = page or noted_page(opened.store, opened.study.spec.tracking)
     return Ended(outcome, records, runs, {**results, "page": page}, missing)
 
 
@@ -145,7 +165,7 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
-    from orchestrator.run.cluster import cluster  # late: a finished study needs no Ray
+    from orchestrator.driver.cluster import cluster  # late: a finished study needs no Ray
 
     study, store = opened.study, opened.store
     limits = Limits.of(study.spec.budget, store, target.until)
@@ -158,21 +178,27 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     resources, settings = study.spec.resources, study.spec.tracking
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
-    with cluster(target.address, resources, opened.stop) as watch:
-        from orchestrator.run.nodes import check_nodes, wait_for_a_node
-        from orchestrator.run.tuner import run
+    announcing = partial(announced, opened.console)
+    with travelling(study) as modules, cluster(target.address, resources, opened.stop, announcing, modules) as watch:
+        with announcing("Loading Ray Tune"):
+            from orchestrator.driver.nodes import check_nodes, wait_for_a_node
+            from orchestrator.driver.tuner import run
 
-        check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
+        with announcing("Asking the nodes of the cluster whether they see the storage"):
+            check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
         if not opened.console.is_terminal:  # whoever reads a log cannot see the display
             say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
-        wait_for_a_node(watch, resources, opened.stop.say)
-        _keep_study(opened)
-        tracker = _tracker(opened)
+        with announced(opened.console, "Waiting for a node that holds a trial"):
+            wait_for_a_node(watch, resources, opened.stop.say)
+        with announced(opened.console, "Looking through the data"):
+            _keep_study(opened)
+        tracker, known = _tracker(opened), noted_page(store, settings)
         measured = settings.measures_machine(resources)
         machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
         execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
         opened.stop.settle()
-        with limits.watched(opened.stop, resources.stop_grace_s):
+        page = PageNotice(store, tracker, known, opened.stop.say)
+        with closing(page), limits.watched(opened.stop, resources.stop_grace_s):
             return run_rounds(opened, first_round, tracker, limits, watch, execute)
 
 
@@ -191,7 +217,8 @@ def _keep_study(opened: OpenStudy) -> None:
     fingerprints = check_data_unchanged(study, kept.data if kept else {})
     rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     keep_weights(store, foreseen(study).models)
-    store.write_study(study.resolved(), fingerprints, study.from_env, rare)
+    store.write_study(study.resolved(), fingerprints, study.from_env, rare, hashes_of(study))
+    keep_launch(opened)
     keep_retried(store, opened.stages.known)
     opened.stages.register()
 
@@ -201,7 +228,7 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
-    note_tracking(store, tracking_uri(settings.uri), complete=False)
+    note_tracking(store, tracking_uri(settings.uri), complete=False, page=noted_page(store, settings))
     info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
     tracker = Tracker(tracking_uri(settings.uri), info)
     opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
@@ -212,6 +239,8 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
 
 def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
     """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+    if outcome.tracker and outcome.tracker.page:  # the report links to it
+        note_tracking(opened.store, outcome.tracker.uri, complete=False, page=outcome.tracker.page)
     try:
         whole, changed = outcome.undisturbed, outcome.changed
         return outcome, written_results(opened, records, whole=whole, changed=changed)

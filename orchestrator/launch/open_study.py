@@ -5,9 +5,9 @@ from functools import partial
 
 from rich.console import Console
 
+from orchestrator.driver.stop import Stop
 from orchestrator.launch.history import import_trials, read_history
 from orchestrator.launch.stages import Stages
-from orchestrator.run.stop import Stop
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import say

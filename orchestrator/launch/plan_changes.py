@@ -31,6 +31,8 @@ def _changes(before: StagePlan, now: StagePlan) -> Iterator[str]:
         yield f"{len(before.seeds)} seeds, now {len(now.seeds)}"
     if before.seeds[: len(now.seeds)] != now.seeds[: len(before.seeds)]:
         yield "other seeds"
+    if before.looks != now.looks:
+        yield f"{_looks(before)}, now {_looks(now)}"
     if before.design != now.design:
         yield f"{before.design}, now {now.design}"
     elif now.design != "path":  # its arms follow from the results
@@ -44,3 +46,10 @@ def _changes(before: StagePlan, now: StagePlan) -> Iterator[str]:
         yield "the arms' configurations" if now.stage == "confirm" else "the baseline's configuration"
     if before.objective and before.objective != now.objective:
         yield "another objective"
+
+
+def _looks(plan: StagePlan) -> str:
+    if plan.looks is None:
+        return "no looks"
+    futility = "no futility" if plan.looks.futility is None else f"futility {plan.looks.futility:g}"
+    return f"looks after {', '.join(map(str, plan.looks.seeds))} seeds ({plan.looks.spending}, {futility})"

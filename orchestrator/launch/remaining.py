@@ -1,7 +1,7 @@
 """What is left of a study that was launched before, found out without writing anything."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
@@ -25,12 +25,14 @@ class Remaining:
     """The stage that goes on; None where nothing is left."""
     epochs: int
     """Epochs of trials that have not ended."""
+    spared: Mapping[str, int] = field(default_factory=dict)
+    """Runs of each stage that will not run, as looks have stopped their arms."""
 
     def left(self, stage: str, planned: int) -> int:
         """Runs of a stage that are still to end."""
         if self.waiting is None or STAGES.index(stage) < STAGES.index(self.waiting):
             return 0
-        return max(0, planned - self.ended[stage])
+        return max(0, planned - self.ended[stage] - self.spared.get(stage, 0))
 
 
 class UnwrittenStore(Store):
@@ -63,4 +65,4 @@ def remaining(study: Study, storage: str, say: Callable[[str], None], *, retry_f
     known = stages.known
     ended = {s: sum(r.state.final and r.planned.kind in kinds[s] for r in known) for s in STAGES}
     epochs = sum(len(record.epochs) for record in known if not record.state.final)
-    return Remaining(ended, following.stage if following else None, epochs)
+    return Remaining(ended, following.stage if following else None, epochs, stages.spared)

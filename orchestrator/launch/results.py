@@ -31,15 +31,15 @@ def written_results(opened: OpenStudy, records: Sequence[Record], *, whole: bool
     store, spec, champion = opened.store, opened.study.spec, opened.stages.champion()
     objective, resources = spec.objectives[0], spec.resources
     several = {"--gpus" if resources.gpu else "--ranks": resources.trial_ranks} if resources.trial_ranks > 1 else {}
-    table = write_table(store, [_shown(opened, record) for record in fitted(opened.study, records)])
+    table = write_table(store, [shown_record(opened, record) for record in fitted(opened.study, records)])
     best = write_best(store, champion, spec.study, objective, resources.threads, several) if champion else None
     runs = where_runs_are(tracking_uri(spec.tracking.uri)) if spec.tracking.enabled else None
     report = bring_report_up_to_date(store, opened.stop, whole=whole, changed=changed)
     return {"study": store.address, "table": table, "best": best, "runs": runs, "report": report}
 
 
-def _shown(opened: OpenStudy, record: Record) -> Record:
-    """A trial as the table may show it."""
+def shown_record(opened: OpenStudy, record: Record) -> Record:
+    """A trial as a table, a log or a message may show it."""
     planned, from_env = record.planned, opened.study.from_env
     plan = next((plan for plan in opened.stages.plans.values() if plan.stage == stage_of(planned)), None)
     return shown(record, from_env_of(planned, from_env, plan))

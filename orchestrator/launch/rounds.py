@@ -1,7 +1,7 @@
 """What a launch runs next, and what it knows of a comparing stage."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.plan.trial_source import TrialSource
 from orchestrator.store.stage_plan import StagePlan
@@ -43,6 +43,8 @@ class StageProgress:
     """The plan that earlier launches registered."""
     written: StagePlan | None
     """The plan as it now lies in the study's directory."""
+    due: Mapping[str, Planned] = field(default_factory=dict)
+    """The runs that are to end by the next look; every run where nobody looks before the end."""
 
 
 def identity(config: JsonObject) -> Identity:

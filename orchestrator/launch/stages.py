@@ -9,6 +9,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from orchestrator.launch.history import History, best_elsewhere, settle
+from orchestrator.launch.look_rounds import LookRounds
 from orchestrator.launch.plan_changes import described, difference, registered_plan
 from orchestrator.launch.prefix_rounds import PrefixRounds
 from orchestrator.launch.rounds import Identity, Round, StageProgress, identity, named
@@ -48,6 +49,7 @@ class Stages:
         self._ended: set[Stage] = set()
         self._progress: dict[Stage, StageProgress] = {}
         self._prefixes = PrefixRounds(store, study.spec.resources, self._records, say)
+        self._looks = LookRounds(store.objects, study.spec.objectives[0], say)
         self._elsewhere = self._best_elsewhere()
         for stage in STAGES:
             if not study.spec.compares(stage):
@@ -62,6 +64,11 @@ class Stages:
     def known(self) -> list[Record]:
         """Everything that earlier launches left and this one has run, as it belongs to the study."""
         return self.belonging(self._records.values())
+
+    @property
+    def spared(self) -> dict[str, int]:
+        """Runs of the comparing stages that will not run, as looks have stopped their arms."""
+        return {stage: self._looks.spared(progress) for stage, progress in self._progress.items()}
 
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
@@ -86,6 +93,7 @@ class Stages:
             if progress.written != progress.plan:
                 progress.plan.write(self._store.objects)
                 progress.written = progress.plan
+            self._looks.register(progress.plan)
 
     def belonging(self, records: Iterable[Record]) -> list[Record]:
         """Those of the records that belong to the study, runs of comparisons named as it now plans them."""
@@ -138,7 +146,8 @@ class Stages:
         """The runs of a comparing stage that are still to end; None where all have ended."""
         while True:
             progress = self._advanced(derive())
-            stage, runs = progress.plan.stage, progress.runs
+            progress.due = self._looks.due(progress, self._records)
+            stage, runs = progress.plan.stage, progress.due
             ended = {key for key, record in self._records.items() if record.state.final}
             waiting = [planned for key, planned in runs.items() if key not in ended]
             waiting.sort(key=lambda planned: planned.key not in self._records)  # what was begun goes on first
@@ -149,7 +158,7 @@ class Stages:
             known = [named(self._records[key], planned) for key, planned in runs.items() if key in self._records]
             known = self._settled(planner, known)
             if not planner.exhausted:
-                title = f"{stage}: {len(progress.plan.arms)} arms x {len(progress.plan.seeds)} seeds"
+                title = self._looks.title(progress.plan)
                 longest, taken = max(planned.epochs for planned in runs.values()), sum(p.inherited for p in heirs)
                 return Round(stage, planner, known, longest, title, inherited=taken)
             if not waiting:
@@ -177,7 +186,7 @@ class Stages:
         if self._searching or open_ended or (self._planner is not None and not self._planner.exhausted):
             return
         searched = [record.planned for record in self._records.values() if record.planned.kind == "search"]
-        runs = [planned for progress in self._progress.values() for planned in progress.runs.values()]
+        runs = [planned for progress in self._progress.values() for planned in progress.due.values()]
         self._prefixes.release([*searched, *runs])
 
     def _settled(self, planner: TrialSource, records: Sequence[Record]) -> list[Record]:
@@ -196,6 +205,7 @@ class Stages:
         if progress is not None:
             progress.plan, progress.runs = plan, runs
             return progress
+        self._looks.check(stage, before, plan.looks, self._study.path)
         progress = self._progress[stage] = StageProgress(plan, runs, before, written=before)
         for name, same in comparison.equal.items():
             self._say(f"{stage}: {name} is the same configuration as {same}; it runs once")

@@ -1,7 +1,7 @@
 """The report at the end of a launch, which a stop leaves to the next one."""
 
+from orchestrator.driver.stop import Interruption, Stop
 from orchestrator.errors import one_line
-from orchestrator.run.stop import Interruption, Stop
 from orchestrator.store import layout
 from orchestrator.store.commands import of_study
 from orchestrator.store.records import Store

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pydantic import JsonValue, ValidationError
 from rich.table import Table
 
+from orchestrator.driver.budget import Pace
 from orchestrator.launch.affordable import Wanted, bought, limit_lines, money
-from orchestrator.run.budget import Pace
+from orchestrator.launch.look_words import blocks_of
+from orchestrator.store.looks import TakenLook
 from orchestrator.store.records import Store
 from orchestrator.store.spending import HOUR_S, Spent
-from orchestrator.store.stage_plan import StagePlan
+from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import BudgetSection
 from orchestrator.terminal.formats import duration, figures_table
@@ -21,7 +24,13 @@ from trainable.failure import GIB
 
 
 def usage_lines(
-    spent: Spent, records: Sequence[Record], plans: Sequence[StagePlan], specification: JsonObject, *, slots: int
+    spent: Spent,
+    records: Sequence[Record],
+    plans: Sequence[StagePlan],
+    specification: JsonObject,
+    *,
+    slots: int,
+    taken: Mapping[Stage, Sequence[TakenLook]] = MappingProxyType({}),
 ) -> Iterator[str]:
     """What was used, the limits, and what they still buy; nothing where no launch has counted anything.
 
@@ -31,6 +40,7 @@ def usage_lines(
         plans: The comparing stages that have begun.
         specification: The study as it was last launched.
         slots: Trials at a time, as far as is known.
+        taken: Looks that were taken at the stages: arms that have stopped run no more.
     """
     if not spent.epochs:
         return
@@ -46,7 +56,7 @@ def usage_lines(
         yield "budget: its limits come from environment variables"
     now = time.time()
     yield from (f"budget: {line}" for line in limit_lines(section, spent, now))
-    wanted = [one for one in _wanted(spent, records, plans, specification) if one.runs]
+    wanted = [one for one in _wanted(spent, records, plans, specification, taken) if one.runs]
     if section.limits_anything and wanted:
         paid = bought(section, spent, wanted, gpus=gpus, slots=slots, now=now)
         yield f"what is left buys {', then '.join(map(str, paid))}"
@@ -109,7 +119,11 @@ def _setting(specification: JsonObject, section: str, key: str) -> JsonValue:
 
 
 def _wanted(
-    spent: Spent, records: Sequence[Record], plans: Sequence[StagePlan], specification: JsonObject
+    spent: Spent,
+    records: Sequence[Record],
+    plans: Sequence[StagePlan],
+    specification: JsonObject,
+    taken: Mapping[Stage, Sequence[TakenLook]],
 ) -> Iterator[Wanted]:
     """What is left of each stage that is known, at the pace so far."""
     pace, longest = Pace.of(spent), max((record.planned.epochs for record in records), default=0)
@@ -121,6 +135,6 @@ def _wanted(
         yield Wanted("search", max(0, total - ended), seconds)
     for plan in plans:
         runs = [r for r in records if r.planned.kind == plan.stage and r.state.final]
-        total, arms = len(plan.arms) * len(plan.seeds), len(plan.arms)
-        left = max(0, total - len(runs))
+        arms = len(plan.arms)
+        left = max(0, sum(blocks_of(plan, taken).values()) - len(runs))
         yield Wanted(plan.stage, left, seconds, arms, len(plan.seeds) - -(-left // arms))

@@ -7,7 +7,7 @@ from typing import assert_never
 from pydantic import JsonValue, ValidationError
 
 from orchestrator.errors import InputError
-from orchestrator.plan.comparison import Comparison, block_seeds, free, without_equal
+from orchestrator.plan.comparison import Comparison, block_seeds, free, registered_looks, without_equal
 from orchestrator.plan.designs import BASELINE, factorial, fractional, leave_one_out, one_at_a_time, walk
 from orchestrator.plan.environment_levels import arms_as_written, levels_as_written
 from orchestrator.store.stage_plan import Arm, StagePlan
@@ -22,6 +22,7 @@ from orchestrator.studyfile.sections.comparison import (
     OneAtATime,
     Values,
 )
+from orchestrator.studyfile.sections.looks import most_seeds
 from orchestrator.studyfile.space.trees import base_tree, content, order_levels, trial_of, without_places
 from trainable.config import TrialConfig
 from trainable.configfile.node import JsonObject
@@ -50,7 +51,7 @@ def ablation(study: Study, raw: Mapping[str, JsonValue], means: Means) -> Compar
     section = study.spec.ablation
     assert section is not None
     baseline = section.read_baseline(searched=study.spec.searched)
-    seeds = block_seeds(section.seed, "ablation", section.seeds)
+    seeds = block_seeds(section.seed, "ablation", most_seeds(section.seeds))
     try:
         base = base_tree(section, raw, baseline)
         plan = _planned(study, base, seeds, lambda config: means(config, seeds))
@@ -79,7 +80,8 @@ def _planned(
     section = study.spec.ablation
     assert section is not None
     design = section.design
-    plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=_registered(base))
+    looks = registered_looks(section.seeds)
+    plan = StagePlan("ablation", design.name, BASELINE, (), seeds, base=_registered(base), looks=looks)
     if isinstance(design, Arms):
         return _named(plan, arms_as_written(section.read_arms(), study.from_env), base)
     factors = _factors(section, base)

@@ -10,8 +10,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.planner import derive_seed, dump
+from orchestrator.store.looks import Looks
 from orchestrator.store.stage_plan import Stage, StagePlan
 from orchestrator.store.trial_record import Planned
+from orchestrator.studyfile.sections.looks import ALPHA, LooksSection
 from orchestrator.studyfile.space.trees import acting
 from trainable.config import TrialConfig
 
@@ -59,6 +61,11 @@ def without_equal(plan: StagePlan, configs: Mapping[str, TrialConfig]) -> Compar
 def block_seeds(seed: int, stage: Stage, count: int) -> tuple[int, ...]:
     """Seed of each block of a stage; more of them leave the first ones as they are."""
     return tuple(derive_seed(seed, f"{stage}/{index}") for index in range(count))
+
+
+def registered_looks(seeds: int | LooksSection) -> Looks | None:
+    """When arms may stop, as a plan registers it; None where every arm runs on every seed."""
+    return None if isinstance(seeds, int) else Looks(seeds.looks, seeds.spending, seeds.futility, ALPHA)
 
 
 def _slugs(names: Sequence[str]) -> dict[str, str]:

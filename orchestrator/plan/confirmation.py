@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from statistics import fmean
 
-from orchestrator.plan.comparison import Comparison, block_seeds, without_equal
+from orchestrator.plan.comparison import Comparison, block_seeds, registered_looks, without_equal
 from orchestrator.store.ranking import block_values
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective, Study, reference
+from orchestrator.studyfile.sections.looks import most_seeds
 from orchestrator.studyfile.space.trees import content
 from trainable.config import TrialConfig
 from trainable.data.config import DataConfig
@@ -37,8 +38,9 @@ def confirmation(study: Study, leaders: Sequence[Record]) -> Comparison:
         "confirm",
         baseline,
         tuple(arms),
-        block_seeds(search.seed, "confirm", section.seeds),
+        block_seeds(search.seed, "confirm", most_seeds(section.seeds)),
         base={name: json.loads(content(config)) for name, config in tested.items()},
+        looks=registered_looks(section.seeds),
     )
     return without_equal(plan, tested)
 

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from orchestrator.store.stage_plan import Arm
 from orchestrator.studyfile.space.trees import same_level
 from trainable.configfile.node import JsonObject
+from trainable.parts.section import short_name
 
 Factors: TypeAlias = Mapping[str, Sequence[JsonValue]]
 """Levels of each factor by its dotted path, the baseline's first."""
@@ -196,9 +197,10 @@ def text(level: JsonValue) -> str:
     """A level in short: a section by its name and settings."""
     match level:
         case str():
-            return level
+            return short_name(level)
         case dict() if isinstance(name := level.get("name"), str):
-            return " ".join([name, *(f"{key}={text(value)}" for key, value in level.items() if key != "name")])
+            settings = {key: value for key, value in level.items() if key not in ("name", "sha256")}
+            return " ".join([short_name(name), *(f"{key}={text(value)}" for key, value in settings.items())])
         case list():
             return "+".join(map(text, level))
         case _:

@@ -12,32 +12,37 @@ from orchestrator.errors import InputError
 from orchestrator.report.build import FORMATS, write_report
 from orchestrator.report.pages.document import Format
 from orchestrator.store.addresses import storage_errors
-from orchestrator.store.records import open_study
+from orchestrator.store.records import Store, open_study
+from orchestrator.store.tracking_note import page_of
 from orchestrator.terminal.options import add_study
+from trainable.program import usage_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
-        written = _write(options)
+        store, written = _write(options)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(address for address in written if "/figures/" not in address and "/tables/" not in address))
+    if (page := page_of(store.objects)) is not None:
+        print(f"MLflow's page: {page}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m orchestrator.report", description="Write a study's statistics, figures and pages."
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("orchestrator.report"), description="Write a study's statistics, figures and pages."
     )
-    add_study(parser)
-    add = parser.add_argument
+    add_study(command)
+    add = command.add_argument
     add("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
     add("--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly")
     add("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
-    return parser
+    return command
 
 
 def _formats(text: str) -> list[Format]:
@@ -49,8 +54,8 @@ def _formats(text: str) -> list[Format]:
     return formats
 
 
-def _write(options: argparse.Namespace) -> list[str]:
-    """Write the report.
+def _write(options: argparse.Namespace) -> tuple[Store, list[str]]:
+    """Write the report; returns the study's directory, and what was written.
 
     Raises:
         InputError: bad input, or a storage or folder that cannot be used.
@@ -62,7 +67,7 @@ def _write(options: argparse.Namespace) -> list[str]:
     metrics = [name for text in options.metric or () for name in text.split(",") if name]
     store, _ = open_study(options.storage, options.study)
     with storage_errors(f"--out {options.out}" if options.out else f"--storage {options.storage}"):
-        return write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
+        return store, write_report(store, formats=options.format, metrics=metrics or None, out=options.out)
 
 
 if __name__ == "__main__":

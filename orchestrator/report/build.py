@@ -6,6 +6,7 @@ r"""A study's directory -> its report: pages, tables and figures as files.
     <study>/report/report.md        the same as Markdown, figures linked
     <study>/report/report.tex       the same for pdflatex
     <study>/report/tables/*.tex     each table alone, for a paper to \input
+    <study>/report/supplement.zip   what a paper's supplement asks for; with all pages alone
     <study>/report/figures/*        png, and pdf for LaTeX; jpg where a figure is one of pixels
 
 Equal tables and artifacts give equal files, byte for byte, whatever the order of their rows.
@@ -30,6 +31,7 @@ from trainable.configfile.mistakes import unknown
 FORMATS: tuple[Format, ...] = get_args(Format)
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
 """Main pages, the one to open first in front."""
+SUPPLEMENT = "supplement.zip"
 
 
 def write_report(
@@ -80,7 +82,16 @@ def build(
     for name in metrics or ():
         if name not in results.metrics:
             raise InputError(f"--metric: {unknown(name, results.metrics, 'metric')}")
-    return render(compose(results, results.chosen_metrics(metrics)), formats)
+    chosen = results.chosen_metrics(metrics)
+    document = compose(results, chosen)
+    files = render(document, formats)
+    return files | ({SUPPLEMENT: _supplement(store, results, document, chosen)} if tuple(formats) == FORMATS else {})
+
+
+def _supplement(store: Store, results: Results, document: Document, metrics: Sequence[str]) -> bytes:
+    from orchestrator.report.supplement.archive import supplement  # late: statsmodels, as the sections
+
+    return supplement(store, results, document, metrics)
 
 
 def compose(results: Results, metrics: Sequence[str]) -> Document:
@@ -114,19 +125,23 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     from orchestrator.report.sections.answer import answer_blocks
     from orchestrator.report.sections.comparison import stage_blocks
     from orchestrator.report.sections.comparison_results import StageResults
+    from orchestrator.report.sections.glossary import glossary_blocks
     from orchestrator.report.sections.limits import left_out  # late: statsmodels and matplotlib take seconds to import
     from orchestrator.report.sections.search import search_blocks
+    from orchestrator.report.sections.setup import setup_blocks
 
     for line in _unfinished(results):
         yield Paragraph(line, warning=True)
     yield from answer_blocks(results, metrics)
     yield Paragraph(_overview(results))
+    yield from setup_blocks(results)
     for name in ("ablation", "confirm"):
         if name in results.plans:
             yield from stage_blocks(StageResults(results, results.plans[name]), metrics)
     if results.runs("search", "imported", "reference"):
         yield from search_blocks(results, metrics)
     yield from left_out(results)
+    yield from glossary_blocks(results, metrics)
     yield Heading("How to read this report")
     yield Bullets(_HOW_TO_READ)
 
@@ -141,6 +156,8 @@ _HOW_TO_READ = (
     "The interval is Student's t interval of the mean difference. It may exclude zero where the test does not "
     "reject; the verdict is the test's.",
     "↑: larger is better, ↓: smaller is better.",
+    f"{SUPPLEMENT} beside this page has a paragraph on methods, hyperparameters, compute, answers for a checklist, "
+    "the plans, and every number with the runs that it is of.",
 )
 
 
@@ -156,12 +173,15 @@ def _overview(results: Results) -> str:
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
+    from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes seconds
+
     open_runs = [run for run in results.every_run if not run.state.final and run.kind != "prefix"]
     if open_runs:
         yield f"The study is unfinished: {count(len(open_runs), 'run')} without an end. What follows may still change."
     for stage, plan in results.plans.items():
         begun = {(run.arm, run.block) for run in results.runs(stage)}
-        planned = {(arm.name, block) for arm in plan.arms for block in range(len(plan.seeds))}
+        results_of = StageResults(results, plan)
+        planned = {(arm.name, block) for arm in plan.arms for block in results_of.planned_blocks(arm.name)}
         if rest := len(planned - begun):
             yield f"The {stage} is not finished: {rest} of {len(planned)} planned runs have not begun."
     search = results.runs("search")

@@ -4,36 +4,28 @@ A report can be made anew, anywhere, from these four small files. What the runs 
 beside them where it lies: a report without it lacks those pictures and nothing else.
 """
 
-import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError, one_line
-from orchestrator.store import layout
-from orchestrator.store.artifacts import (
-    ContextReliance,
-    WeightCosines,
-    read_picture,
-    read_reliance,
-    read_weight_cosines,
-)
+from orchestrator.report.origin import Origin, read_origin
+from orchestrator.report.table_reading import HEAD, read_table
+from orchestrator.store import artifacts, layout
 from orchestrator.store.kept_study import KeptStudy
+from orchestrator.store.looks import KeptLooks, TakenLook
 from orchestrator.store.masking import shown_plan
 from orchestrator.store.objects import DamagedError, Objects
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import PARAM, PICK, read_inherited
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
-from orchestrator.store.trial_record import Kind, State
+from orchestrator.store.trial_record import State
 from orchestrator.studyfile import Objective, SearchSpace, Value, objectives_of, stored_space
 from trainable.evaluate.metrics.best_epoch import BestEpoch, best_epoch_label
 from trainable.evaluate.metrics.names import (
@@ -48,13 +40,11 @@ from trainable.evaluate.metrics.names import (
     TEST_MIOU,
     TEST_RARE_MIOU,
     greater_is_better,
+    own_directions,
 )
 
 Floats = npt.NDArray[np.float64]
 
-HEAD = ("trial", "kind", "arm", "block", "state", "reason", "seed", "epoch")
-NUMBERED, ALWAYS = ("block", "seed", "epoch"), ("trial", "kind", "state", "seed", "epoch")
-"""Columns that say which run a row belongs to; without the first and the last there is no table."""
 DEFAULT_METRICS = (
     MIOU, RARE_MIOU, CONTEXT_GAP, SWAPPED_OBJECT_MIOU, ALIGNED_OBJECT_MIOU, CONTEXT_RELIANCE, CONTEXT_RARE_RELIANCE,
     CORRUPTED_MIOU, TEST_MIOU, TEST_RARE_MIOU,
@@ -96,12 +86,22 @@ class Results:
     every_run: tuple[Run, ...]
     """By kind, then in the order of their numbers."""
     plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
+    plan_hashes: Mapping[Stage, str] = field(default_factory=dict)
+    """Of the plans as they were kept, before anything in them was masked."""
     rare: frozenset[str] | None = None
     """Names of the rare classes; None where the study was launched before they were kept."""
     objects: Objects | None = None
     """Where what the runs left to look at lies; None where nothing of it is to be shown."""
     inherited: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Of runs that began with a shared prefix: its key, and the epochs that they took over."""
+    looks: Mapping[Stage, tuple[TakenLook, ...]] = field(default_factory=dict)
+    """Looks that were taken at the stages, as the launches have kept them."""
+
+    @cached_property
+    def origin(self) -> Origin:
+        """Launches, machines and time, read when first asked for; empty where nothing but the table is at hand."""
+        keys = [run.key for run in self.every_run if run.kind not in ("prefix", "imported")]
+        return Origin() if self.objects is None else read_origin(self.objects, keys)
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -125,8 +125,9 @@ class Results:
 
     def greater_is_better(self, metric: str) -> bool:
         """Whether larger values are better: as the objective says, else as the metric means."""
-        modes = {objective.metric: objective.mode == "max" for objective in self.objectives}
-        return modes.get(metric, greater_is_better(metric))
+        own = own_directions(self.specification.get("evaluation"))
+        modes = own | {objective.metric: objective.mode == "max" for objective in self.objectives}
+        return modes.get(metric, own.get(metric.rpartition("/")[0], greater_is_better(metric)))
 
     def arrow(self, metric: str) -> str:
         """The metric with an arrow that says which values are better."""
@@ -150,23 +151,36 @@ class Results:
         column = f"{PARAM}{path}"
         return self.table.column(column)[run.rows.start].as_py() if column in self.table.column_names else None
 
+    def settings(self, runs: Sequence[Run], path: str) -> list[object]:
+        """The same of several runs at once; empty where no run has it."""
+        column, starts = f"{PARAM}{path}", pa.array([run.rows.start for run in runs], pa.int64())
+        return list(self.table.column(column).take(starts).to_pylist()) if column in self.table.column_names else []
+
     def curve(self, run: Run, metric: str) -> Floats:
         """Values by epoch, the first is epoch 1's; NaN where there is none."""
         if metric not in self._columns:
             return np.full(len(self.table), np.nan)[run.rows]
         return self._columns[metric][run.rows]
 
-    def weight_cosines(self, run: Run) -> WeightCosines | None:
+    def weight_cosines(self, run: Run) -> artifacts.WeightCosines | None:
         """What a run has kept of its last epoch's classifier; None where it has not. Raises OSError as the storage."""
-        return None if self.objects is None else read_weight_cosines(self.objects, run.key)
+        return None if self.objects is None else artifacts.read_weight_cosines(self.objects, run.key)
 
-    def reliance(self, run: Run) -> ContextReliance | None:
+    def reliance(self, run: Run) -> artifacts.ContextReliance | None:
         """What a run has kept of its last epoch's reliance on context; as ``weight_cosines``."""
-        return None if self.objects is None else read_reliance(self.objects, run.key)
+        return None if self.objects is None else artifacts.read_reliance(self.objects, run.key)
+
+    def calibration(self, run: Run) -> artifacts.CalibrationBins | None:
+        """Accuracy by bins of confidence of a run's last epoch; as ``weight_cosines``."""
+        return None if self.objects is None else artifacts.read_calibration(self.objects, run.key)
+
+    def predictions(self, run: Run) -> bytes | None:
+        """PNG file of a run's predictions after its last epoch; as ``gradcam``."""
+        return None if self.objects is None else artifacts.read_picture(self.objects, run.key, layout.LAST_PICTURE)
 
     def gradcam(self, run: Run) -> bytes | None:
         """PNG file of a run's last epoch; None where it has none. Raises OSError as the storage."""
-        return None if self.objects is None else read_picture(self.objects, run.key, layout.GRADCAM)
+        return None if self.objects is None else artifacts.read_picture(self.objects, run.key, layout.GRADCAM)
 
     def runs(self, *kinds: str) -> list[Run]:
         """Runs of some kinds, in the order of their numbers."""
@@ -206,13 +220,15 @@ def results_of(store: Store, kept: KeptStudy, table: pa.Table) -> Results:
     """The same from a table at hand, its rows sorted by trial and epoch; raises as ``read_results``."""
     try:
         read = {stage: plan for stage in STAGES if (plan := StagePlan.read(store.objects, stage)) is not None}
+        looks = {stage: _kept_looks(store.objects, plan) for stage, plan in read.items() if plan.looks is not None}
     except DamagedError as error:
         raise InputError(f"{error}; the same launch again writes it anew") from error
     plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
     runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
     heirs = read_inherited(table)
-    results = Results(store.study, kept.specification, table, runs, plans, rare, store.objects, heirs)
+    hashes = {stage: plan.hash for stage, plan in read.items()}
+    results = Results(store.study, kept.specification, table, runs, plans, hashes, rare, store.objects, heirs, looks)
     try:
         results.space.domains()
     except (ValueError, KeyError, TypeError) as error:
@@ -225,49 +241,15 @@ def results_of(store: Store, kept: KeptStudy, table: pa.Table) -> Results:
     return results
 
 
+def _kept_looks(objects: Objects, plan: StagePlan) -> tuple[TakenLook, ...]:
+    """The looks that were taken under a plan; none that were taken under another."""
+    kept = KeptLooks.read(objects, plan.stage)
+    return kept.looks if kept is not None and kept.plan == plan.hash else ()
+
+
 def natural(key: str) -> list[tuple[int, str]]:
     """Sorts ``search-10000`` behind ``search-9999``."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key)]
-
-
-def read_table(store: Store) -> pa.Table:
-    """The table of a study, sorted by trial and epoch; raises as ``read_results``."""
-    address = store.path(layout.TABLE)
-    content = store.objects.read(layout.TABLE)
-    if content is None:
-        raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
-    try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = one_line(error)[:120]
-        raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
-    try:
-        return shaped(table)
-    except (pa.ArrowException, ValueError) as error:
-        reason = one_line(error)[:200]
-        raise InputError(f"{address}: no table of results ({reason}); the same launch again writes it anew") from error
-
-
-def shaped(table: pa.Table) -> pa.Table:
-    """The table, sorted by trial and epoch, with the types of its head as this version writes them.
-
-    Raises:
-        ValueError: it is no such table.
-    """
-    if repeated := [name for name, times in Counter(table.column_names).items() if times > 1]:
-        raise ValueError(f"it has the column {repeated[0]} twice")
-    missing = [name for name in HEAD if name not in table.column_names and name not in ("arm", "block")]
-    if missing:
-        raise ValueError(f"it lacks the columns {', '.join(missing)}")
-    for name in (name for name in HEAD if name in table.column_names):
-        column = table.column(name).cast(pa.int64() if name in NUMBERED else pa.string())
-        if name in ALWAYS and column.null_count:
-            raise ValueError(f"{name} is missing in some row")
-        table = table.set_column(table.column_names.index(name), name, column)
-    for name, known in (("state", list(State)), ("kind", get_args(Kind))):
-        if wrong := set(table.column(name).to_pylist()) - set(known):
-            raise ValueError(f"{name} {min(wrong)!r} is none of {', '.join(known)}")
-    return table.sort_by([("trial", "ascending"), ("epoch", "ascending")])
 
 
 def _runs(table: pa.Table) -> Iterator[Run]:

@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Loss = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Total = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Entry = TypeVar("Entry")
 
 
@@ -64,6 +65,15 @@ class ContextReliance:
     """IoU that class ``column`` loses where class ``row`` is erased; None where they never meet, or are the same."""
 
 
+@dataclass(frozen=True)
+class CalibrationBins:
+    """What the expected calibration error sums up: equal bins of confidence from 0 to 1."""
+
+    epoch: int
+    bins: Annotated[tuple[tuple[Total, Total, Total], ...], Field(min_length=1)]
+    """Of each: pixels, right ones among them, sum of their confidences."""
+
+
 def keep_artifacts(
     objects: Objects,
     key: str,
@@ -71,8 +81,9 @@ def keep_artifacts(
     confusion: Confusion | None,
     cosines: WeightCosines | None = None,
     reliance: ContextReliance | None = None,
+    calibration: CalibrationBins | None = None,
 ) -> None:
-    """Keep PNG files by their names, and the matrices that there are; raises OSError as all of ``Objects``."""
+    """Keep PNG files by their names, and what else there is; raises OSError as all of ``Objects``."""
     files = TrialFiles(key)
     for name, content in pictures.items():
         objects.write(f"{files.artifacts}/{name}", content)
@@ -82,6 +93,8 @@ def keep_artifacts(
         objects.write_json(files.weight_cosines, asdict(cosines))
     if reliance is not None:
         objects.write_json(files.context, asdict(reliance))
+    if calibration is not None:
+        objects.write_json(files.calibration, asdict(calibration))
 
 
 def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
@@ -107,4 +120,11 @@ def read_reliance(objects: Objects, key: str) -> ContextReliance | None:
     """The reliance on context; None as ``read_confusion``."""
     with suppress(ValueError):
         return TypeAdapter(ContextReliance | None).validate_python(objects.read_json(TrialFiles(key).context))
+    return None
+
+
+def read_calibration(objects: Objects, key: str) -> CalibrationBins | None:
+    """The bins of confidence; None as ``read_confusion``, and where an older version ran the trial."""
+    with suppress(ValueError):
+        return TypeAdapter(CalibrationBins | None).validate_python(objects.read_json(TrialFiles(key).calibration))
     return None

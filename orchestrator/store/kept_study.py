@@ -41,6 +41,8 @@ class KeptStudy:
     """Settings that came from environment variables, as written, by dotted path."""
     rare_classes: Mapping[str, list[str]] = field(default_factory=dict)
     """Names of the rare classes of each data set, by its section."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the code of each part of one's own that the study has named, by ``module:Class``."""
 
     def write(self, objects: Objects) -> None:
         """Keep it in the study's directory."""

@@ -4,8 +4,10 @@
 
     study.json                      what the study is: ``kept_study``               (driver, each launch with trials)
     lease.json                      which launch is at work                         (driver, each heartbeat)
+    launches.json                   when, by which command and versions, on what    (driver, each launch with trials)
     spent-<launch>.json             what a launch has used: time, GPU-hours          (driver, every 10 s)
     plan-<stage>.json               what a comparison compares                      (driver, before its first run)
+    looks-<stage>.json              what each look at a comparison decided          (driver, when one is taken)
     probes/<node>                   whether a node can write; removed at once       (each node of a cluster)
     gpu-memory.json                 peaks of GPU memory by kinds of trials          (driver, when one is measured)
     weights/<run>/<file>            weights of an MLflow run that trials start from (driver, before they start)
@@ -26,6 +28,7 @@
             confusion.json          confusion matrix of the last epoch              (worker)
             weight_cosine.json      cosines between the classes' weights, last epoch (worker)
             context.json            how much classes rely on each other, last epoch (worker)
+            calibration.json        accuracy by bins of confidence, last epoch      (worker)
     results.parquet                 a row per trial and epoch                       (driver, end of a launch)
     best.yaml                       configuration of the best trial                 (driver, end of a launch)
     report/                         pages, tables, figures                          (driver, end of a launch; report)
@@ -43,12 +46,14 @@ from dataclasses import dataclass
 FORMAT = 1
 """Number of the format of everything below; ``study.json`` says which one a study has."""
 STUDY, LEASE, TRACKING = "study.json", "lease.json", "tracking.json"
+LAUNCHES = "launches.json"
 GPU_MEMORY = "gpu-memory.json"
 TABLE, BEST, REPORT = "results.parquet", "best.yaml", "report"
 TRIALS = "trials"
 GRADCAM = "gradcam_last.png"
 FIRST_PICTURE = "validation_first.png"
-PICTURES = (FIRST_PICTURE, "validation_last.png", GRADCAM)
+LAST_PICTURE = "validation_last.png"
+PICTURES = (FIRST_PICTURE, LAST_PICTURE, GRADCAM)
 
 ATTEMPT = re.compile(r"attempt-(\d+)\.json")
 EPOCHS = re.compile(r"epochs-(\d+)\.json")
@@ -61,6 +66,11 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.bin")
 def plan(stage: str) -> str:
     """Name of the plan of a comparing stage."""
     return f"plan-{stage}.json"
+
+
+def looks(stage: str) -> str:
+    """Name of the looks that were taken at a comparing stage."""
+    return f"looks-{stage}.json"
 
 
 def spent(launch: str) -> str:
@@ -112,6 +122,7 @@ class TrialFiles:
         self.confusion = f"{self.artifacts}/confusion.json"
         self.weight_cosines = f"{self.artifacts}/weight_cosine.json"
         self.context = f"{self.artifacts}/context.json"
+        self.calibration = f"{self.artifacts}/calibration.json"
 
     def attempt(self, number: int) -> str:
         """Name of a worker's claim."""

@@ -11,6 +11,7 @@ from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record
 from trainable.configfile.environment import SHORTEST_SECRET
 from trainable.configfile.node import JsonObject
+from trainable.configfile.trees import read_tree, write_yaml
 
 _BASELINE = "ablation.baseline."
 
@@ -105,6 +106,17 @@ def shown_config(tree: Mapping[str, JsonValue], from_env: Mapping[str, str], pre
         else from_env.get(f"{prefix}{name}", value)
         for name, value in tree.items()
     }
+
+
+def shown_best(text: str, from_env: Mapping[str, str]) -> str:
+    """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked.
+
+    Raises:
+        ConfigError: it is no configuration.
+    """
+    config = read_tree(text)
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 
 
 def shown_text(text: str, config: JsonObject, from_env: Mapping[str, str]) -> str:

@@ -92,11 +92,13 @@ class Store:
         data: Mapping[str, str] | None = None,
         from_env: Mapping[str, str] | None = None,
         rare_classes: Mapping[str, list[str]] | None = None,
+        parts: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep the specification, the data's fingerprints and rare classes, and what names environment variables."""
+        """Keep the specification, data's fingerprints and rare classes, what names variables, hashes of own parts."""
         before = self.read_study() or KeptStudy(uuid.uuid4().hex, {})
         fingerprints, rare = {**before.data, **(data or {})}, {**before.rare_classes, **(rare_classes or {})}
-        KeptStudy(before.id, specification, fingerprints, dict(from_env or {}), rare).write(self.objects)
+        code = {**before.parts, **(parts or {})}
+        KeptStudy(before.id, specification, fingerprints, dict(from_env or {}), rare, code).write(self.objects)
 
     def plan(self, planned: Planned) -> None:
         """Remember a trial before it starts, or starts again: it has no verdict then."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from orchestrator.store import layout
-from orchestrator.store.commands import PYTHON, module
+from orchestrator.store.commands import PYTHON, finding_parts, module
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.kept_weights import with_kept_weights
 from orchestrator.store.records import Store
@@ -75,11 +75,11 @@ def write_best(
     head = (
         f"# {record.key} of study {study}: {objective.metric} = {record.epochs[-1][objective.metric]:.6g} after epoch "
         f"{len(record.epochs)}\n# Run it alone:  "
-        f"{module('trainable', place, options=options, python=PYTHON)}\n"
+        f"{finding_parts(module('trainable', place, options=options, python=PYTHON), record.planned.config)}\n"
     )
     config = without_unused(with_kept_weights(store, record.planned.config))
     store.write_text(layout.BEST, head + write_yaml(escaped(config)))
-    return module("trainable", place, options=options)
+    return finding_parts(module("trainable", place, options=options), record.planned.config)
 
 
 def _rows(record: Record) -> Iterable[Row]:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, JsonValue, TypeAdapter, ValidationError, Va
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
+from orchestrator.store.looks import Looks
 from orchestrator.store.objects import Objects
 from orchestrator.store.shapes import Whole, unlike
 from orchestrator.studyfile.space.trees import same_level
@@ -63,12 +64,16 @@ class StagePlan:
     """Plans of the stage that this one replaced after runs of it had begun, one line each."""
     shown: Mapping[str, tuple[JsonValue, ...]] = field(default_factory=dict)
     """Levels as the study file writes them, of factors of which some levels name environment variables."""
+    looks: Looks | None = None
+    """When arms may stop; None: every arm runs on every seed."""
 
     @property
     def hash(self) -> str:
         """Identity of what was planned; what a path finds on its way is no part of it, nor what was planned before."""
         tree = asdict(self) | {"chosen": None, "earlier": None}
         del tree["shown"]
+        if self.looks is None:  # plans of versions without looks keep their hash
+            del tree["looks"]
         if self.design == "path":
             tree["arms"] = [arm for arm in tree["arms"] if arm["name"] == self.baseline]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
@@ -86,8 +91,9 @@ class StagePlan:
     def write(self, objects: Objects) -> None:
         """Keep the plan in the study's directory."""
         tree = asdict(self) | {"hash": self.hash}
-        if not self.shown:
-            del tree["shown"]
+        for name in ("shown", "looks"):
+            if not tree[name]:
+                del tree[name]
         objects.write_json(layout.plan(self.stage), tree)
 
     @staticmethod
@@ -119,6 +125,8 @@ def _checked(plan: StagePlan, info: ValidationInfo) -> StagePlan:
             raise ValueError(f"'{name}' is none of its arms")
     if len(names) > len(set(names)):
         raise ValueError("two arms of one name")
+    if plan.looks is not None and plan.looks.seeds[-1:] != (len(plan.seeds),):
+        raise ValueError(f"looks: the last is not after its {len(plan.seeds)} seeds")
     for path, texts in plan.shown.items():
         if len(texts) != len(plan.factors.get(path, ())):
             raise ValueError(f"shown.{path}: not a text for every level")

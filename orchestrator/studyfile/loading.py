@@ -22,6 +22,7 @@ from orchestrator.studyfile.sections.study import Objective, StudySpec
 from orchestrator.studyfile.space.notation import check_domains, is_domain, tree_of
 from orchestrator.studyfile.space.space import SearchSpace
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
+from orchestrator.studyfile.space.variants import variants
 from orchestrator.studyfile.study import Study
 from trainable.config import TrialConfig
 from trainable.configfile.environment import hide_values
@@ -29,6 +30,8 @@ from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import ConfigError, Mistake, show_path, unknown
 from trainable.configfile.node import JsonObject, Key, Node, child_of, entries_of, has_broken, nearest, written
 from trainable.configfile.reading import read_mapping
+from trainable.parts.asking import named_parts, part_mistakes
+from trainable.parts.source import look_in
 from trainable.section import Section
 
 TYPES: Mapping[str, object] = {
@@ -65,10 +68,13 @@ def load(
         ConfigError: the file cannot be read or run; holds every mistake in it.
     """
     mistakes: list[Mistake] = []
+    for folder in (Path(path).absolute().parent, Path.cwd()):
+        look_in(folder)
     root = read_mapping(path, "a study file", TYPES, mistakes, overrides, env, _name_shorthands)
     if content_of is not None:
         root = with_contents(root, content_of, mistakes)
     study = _check(root, Path(path), mistakes, data_here)
+    mistakes.extend(part_mistakes(named_parts(root, variants)) if not mistakes else ())
     if study is None or mistakes:
         raise ConfigError(hide_values(mistakes, root))
     return study

@@ -1,12 +1,15 @@
-"""The JSON Schema of study files, for completion and hints in editors: ``python -m orchestrator.studyfile.schema``.
+"""The JSON Schema of study files, for completion and hints in editors: ``dropclass schema [--out FILE]``.
 
 It is made from the sections that also check the files: each value may be what its field takes, a domain that fits, or a
 text with ``${NAME}``. What only `load` can see is not in it: bounds of domains, combinations, files on disk.
 Draft 7, which the YAML language server reads.
 """
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -20,15 +23,44 @@ from orchestrator.studyfile.sections.study import Objective
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.config import TrialConfig
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+from trainable.parts.section import NAME
+from trainable.program import usage_name
 
 Schema: TypeAlias = dict[str, Any]
 
 OPTIONAL = ("preset", "suppression", "evaluation", "search", "confirm", "ablation", "resources", "budget", "tracking")
 _ENV: Schema = {"$ref": "#/$defs/env"}
 _NAME_ALONE = "name_alone"
+_OWN = f"^{NAME.pattern}$"
+_BY_CLASS = ("#/$defs/OwnPart", "#/$defs/OwnMetric")
+"""Sections of parts of one's own that may be written as their name alone."""
 _NOISE = ("title", "discriminator", _NAME_ALONE)
 _RANGES = {"integer": ("int", "log_int"), "number": ("uniform", "log_uniform", "int", "log_int")}
 """The numeric domains that fit a type."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0 written, 2 it cannot be written there."""
+    options = parser().parse_args(argv)
+    text = f"{json.dumps(study_schema(), indent=2)}\n"
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        Path(options.out).write_text(text)
+    except OSError as error:
+        print(f"--out {options.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("orchestrator.studyfile.schema"), description="Write the JSON Schema of study files."
+    )
+    command.add_argument("--out", metavar="FILE", help="file to write to (default: show it)")
+    return command
 
 
 def study_schema() -> Schema:
@@ -89,8 +121,7 @@ class _Builder:
     def _value(self, schema: Schema, name: str, searched: bool) -> Schema:
         """A reference to the definition of a value: what its field takes, or what may stand for that."""
         kinds = [self._kind(kind, name, searched) for kind in _alternatives(schema)]
-        if _NAME_ALONE in schema:
-            kinds = [{"enum": list(schema["discriminator"]["mapping"])}, *kinds]
+        kinds = [*_names_alone(schema, kinds), *kinds]
         notes = {key: schema[key] for key in ("description", "default") if key in schema}
         stand_ins = [*_domains(kinds, name), _ENV] if searched else [_ENV]
         self.definitions[name] = {**notes, "anyOf": [*kinds, *stand_ins]}
@@ -104,6 +135,13 @@ class _Builder:
         elif "items" in kind:
             kind["items"] = self._value(kind["items"], f"{name}.item", searched)
         return kind
+
+
+def _names_alone(schema: Schema, kinds: list[Schema]) -> list[Schema]:
+    """What may stand for a section by its name: those of the built-in ones, and any ``module:Class``."""
+    unions = [part for part in [schema, *schema.get("oneOf", [])] if _NAME_ALONE in part]
+    own = [{"type": "string", "pattern": _OWN}] if any(kind.get("$ref") in _BY_CLASS for kind in kinds) else []
+    return [*({"enum": list(union["discriminator"]["mapping"])} for union in unions), *own]
 
 
 def _definition(model: type[BaseModel]) -> Schema:
@@ -144,5 +182,4 @@ def _allow_name_alone(section: Schema, key: str) -> None:
 
 
 if __name__ == "__main__":
-    json.dump(study_schema(), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    sys.exit(main())

@@ -1,140 +1,78 @@
 """What the user sees while a study runs: a live table on a terminal, plain lines without control codes elsewhere."""
 
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
 from typing import Self
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile import Objective
 from orchestrator.terminal import notebook
-from orchestrator.terminal.console import say
+from orchestrator.terminal.console import HEARTBEAT_S, say
 from orchestrator.terminal.formats import duration
+from orchestrator.terminal.live_frame import live_region
 from orchestrator.terminal.notebook import NotebookDisplay, notebook_cell
-from trainable.evaluate.metrics.names import EPOCH_SECONDS, GPU_MEMORY
-from trainable.failure import GIB
+from orchestrator.terminal.progress import Progress
+from orchestrator.terminal.trial_table import INDENT, running_table, tries, wrapped
 
 PLAIN_INTERVAL_SECONDS = 20.0
-"""Shortest time between two progress lines where there is no terminal; ended trials are always printed."""
-
-
-@dataclass
-class Progress:
-    """Counts and forecasts of a running study.
-
-    Args:
-        total: Trials of the study, references included.
-        epochs_per_trial: Epochs of a trial that is not stopped early.
-        objective: What is optimised; the first of several.
-        known: Records of earlier launches.
-        used: GPU-hours and the like that were used, for the progress line; None where nothing is to be said.
-        trouble: What the user should know of the launch itself, such as that MLflow is behind; None while all is well.
-        stage: What runs: the search, or a comparison.
-        inherited: Epochs that trials which have not ended take over from prefixes, as far as that is known.
-    """
-
-    total: int
-    epochs_per_trial: int
-    objective: Objective
-    known: Iterable[Record] = ()
-    trouble: Callable[[], str | None] = lambda: None
-    stage: str = "search"
-    inherited: int = 0
-    used: Callable[[], str | None] = lambda: None
-    records: dict[str, Record] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.records |= {record.key: record for record in self.known if record.state.final}
-        self._before = {record.key: len(record.epochs) for record in self.known}
-        """Epochs of each trial that earlier launches ran, as far as they are not run again."""
-
-    def update(self, record: Record) -> None:
-        """Take a trial's latest record."""
-        first = self._epochs_done() == 0
-        self.records[record.key] = record
-        before = max(self._before.get(record.key, 0), record.planned.inherited)
-        self._before[record.key] = min(before, len(record.epochs))
-        if first and self._epochs_done() and EPOCH_SECONDS in record.epochs[-1]:
-            self.started = time.monotonic() - record.epochs[-1][EPOCH_SECONDS]  # what came before was start-up
-
-    def count(self, *states: State) -> int:
-        """Trials in one of ``states``."""
-        return sum(record.state in states for record in self.records.values())
-
-    def running(self) -> list[Record]:
-        """Trials at work."""
-        return [record for record in self.records.values() if record.state is State.RUNNING]
-
-    def line(self) -> str:
-        """The whole state in one line."""
-        done = self.count(State.COMPLETE, State.PRUNED)
-        parts = [] if self.stage == "search" else [self.stage]
-        parts += [
-            f"{done}/{self.total} done, {len(self.running())} running, {self.count(State.FAILED)} failed",
-            f"{self._epochs_done() + sum(self._before.values())}/{self.total * self.epochs_per_trial} epochs",
-        ]
-        if shared := self._epochs_shared():
-            parts.append(f"{shared} epochs from shared prefixes")
-        top = best(self.records.values(), self.objective)
-        if top is not None:
-            parts.append(f"best {self.objective.metric} {top.epochs[-1][self.objective.metric]:.4f} ({top.key})")
-        eta = self.eta_seconds()
-        parts.append(f"ETA {duration(eta)}" if eta is not None else "ETA after the first epoch")
-        parts += filter(None, (self.used(), self.trouble()))
-        return " · ".join(parts)
-
-    def eta_seconds(self) -> float | None:
-        """Seconds until the last epoch at the pace of this launch; None before its first epoch."""
-        done = self._epochs_done()
-        if done == 0:
-            return None
-        ended = {key for key, record in self.records.items() if record.state.final}
-        begun = sum(len(record.epochs) for key, record in self.records.items() if key not in ended)
-        begun += sum(epochs for key, epochs in self._before.items() if key not in self.records)
-        remaining = (self.total - len(ended)) * self.epochs_per_trial - begun
-        remaining -= max(0, self.inherited - self._epochs_shared())
-        # at the first result the trials beside that one are about as far
-        return max(0.0, remaining * (time.monotonic() - self.started) / max(done, len(self.running())))
-
-    def _epochs_shared(self) -> int:
-        """Epochs that trials took over from prefixes."""
-        return sum(min(record.planned.inherited, len(record.epochs)) for record in self.records.values())
-
-    def _epochs_done(self) -> int:
-        """Epochs that this launch has run."""
-        return sum(len(record.epochs) - self._before.get(key, 0) for key, record in self.records.items())
+"""Shortest time between two progress lines where there is no terminal and epochs end; ended trials are always
+printed."""
+BAR_WIDTH = 40
+MOST_NAMED = 3
+"""Running trials that a heartbeat names."""
 
 
 class PlainDisplay:
-    """One line per ended trial and a progress line now and then."""
+    """One line per trial that begins or ends, a progress line now and then, and a sign of life in long epochs."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress = progress
         self._console = console
         self._printed = time.monotonic()
+        self._begun: set[str] = set()
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._print(self._progress.line())
+        if not self._over.is_set():
+            self._over.set()
+            self._print(self._progress.line())
 
     def update(self, record: Record) -> None:
-        """Print the trial when it ended, or the progress when it is due."""
+        """Print the trial when it begins or ends, or the progress when it is due."""
         self._progress.update(record)
         if record.state is not State.RUNNING:
-            self._print(ended_line(record, self._progress.objective.metric))
+            self._print(ended_line(record, self._progress))
+        elif record.key not in self._begun:
+            self._begun.add(record.key)
+            after = f" after epoch {len(record.epochs)}" if record.epochs else ""
+            self._print("  ".join(filter(None, [record.key, f"begins{after}", tries(record.planned)])))
         elif record.epochs and time.monotonic() - self._printed >= PLAIN_INTERVAL_SECONDS:
             self._print(self._progress.line())
+
+    def _beat(self) -> None:
+        while not self._over.wait(max(0.1, HEARTBEAT_S - (time.monotonic() - self._printed))):
+            if time.monotonic() - self._printed >= HEARTBEAT_S:
+                self._print(f"{self._progress.line()} · {self._at_work()}")
+
+    def _at_work(self) -> str:
+        """Which epochs are in flight, and for how long: those that last longest first."""
+        longest = sorted(self._progress.running(), key=self._progress.quiet_s, reverse=True)
+        named = [
+            f"{record.key} in epoch {len(record.epochs) + 1} for {duration(self._progress.quiet_s(record))}"
+            for record in longest[:MOST_NAMED]
+        ]
+        return ", ".join(named) or "no trial is running"
 
     def _print(self, line: str) -> None:
         self._printed = time.monotonic()
@@ -142,11 +80,11 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A table of the running trials under the progress line, redrawn in place."""
+    """A table of the running trials under the progress of the stage, redrawn in place."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
-        self._progress = progress
-        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+        self._progress, self._console = progress, console
+        self._live = live_region(console, self._render, redirect=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -159,20 +97,27 @@ class LiveDisplay:
         """Keep the record for the next frame; an ended trial scrolls by above the table."""
         self._progress.update(record)
         if record.state is not State.RUNNING:
-            line = ended_line(record, self._progress.objective.metric)
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(ended_text(record, self._progress, self._console.width))
 
     def _render(self) -> Group:
-        metric = self._progress.objective.metric
-        running = self._progress.running()
-        on_gpus = any(record.last(GPU_MEMORY) is not None for record in running)
-        table = Table("trial", "epoch", metric, *(["GPU memory"] if on_gpus else []), box=None, padding=(0, 2))
-        for record in running:
-            value, memory = record.last(metric), record.last(GPU_MEMORY)
-            epochs = f"{len(record.epochs)}/{record.planned.epochs}"
-            figures = ["" if value is None else f"{value:.4f}", "" if memory is None else f"{memory / GIB:.1f} GiB"]
-            table.add_row(record.key, epochs, *figures[: 1 + on_gpus])
-        return Group(Text(self._progress.line(), style="bold"), table)
+        progress, width = self._progress, self._console.width
+        head: list[RenderableType] = [
+            Text(" · ".join([*progress.counts(), progress.eta_in_words()]), style="bold"),
+            _bar(progress),
+            Text(" · ".join(progress.best_in_words())),
+            *map(Text, progress.notes()),
+        ]
+        lines = sum(len(self._console.render_lines(part, pad=False)) for part in head)
+        room = max(2, self._console.height - lines - 2)
+        return Group(*head, *running_table(progress, width, room))
+
+
+def _bar(progress: Progress) -> Table:
+    """The epochs of the stage as a bar and in words."""
+    done, total = progress.epochs
+    row = Table.grid(padding=(0, 1))
+    row.add_row(ProgressBar(total=max(1, total), completed=done, width=BAR_WIDTH), progress.epochs_in_words())
+    return row
 
 
 def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDisplay | NotebookDisplay:
@@ -183,13 +128,35 @@ def build_display(progress: Progress, console: Console) -> LiveDisplay | PlainDi
     if cell is None:
         return PlainDisplay(progress, console)
     paper = Console(file=StringIO(), width=notebook.WIDTH, height=notebook.HEIGHT, force_jupyter=False)
-    ended = partial(ended_line, metric=progress.objective.metric)
+    ended = partial(ended_line, progress=progress)
     return NotebookDisplay(LiveDisplay(progress, paper)._render, ended, progress.update, cell)
 
 
-def ended_line(record: Record, metric: str) -> str:
-    """How a trial ended, in one line."""
-    value = record.last(metric)
-    score = "" if value is None else f"  {metric} {value:.4f}"
-    reason = f"  {record.reason}" if record.reason else ""
-    return f"{record.key}  {record.state}  {len(record.epochs)} epochs{score}{reason}"
+def ended_line(record: Record, progress: Progress) -> str:
+    """How a trial ended, in one line: state, epochs, score, how far from what it is to beat, what it tried, why."""
+    parts = [*_score(record, progress), progress.distance_in_words(record), tries(record.planned), record.reason or ""]
+    return "  ".join(filter(None, parts))
+
+
+def ended_text(record: Record, progress: Progress, width: int) -> Text:
+    """The same for a terminal: in colour, and broken between what was picked where the line is too long."""
+    head, distance = Text("  ".join(_score(record, progress))), progress.distance(record)
+    if distance is not None:
+        room = width - head.cell_len - 2
+        words = (progress.distance_in_words(record), str(distance))
+        fitting = next((word for word in words if cell_len(word) <= room), None)
+        gap = f"\n{' ' * INDENT}" if fitting is None else "  "
+        head += Text(gap) + Text(fitting or words[0], style=distance.style)
+    what, why = tries(record.planned), record.reason or ""
+    rest = "  ".join(filter(None, (what, why)))
+    if "\n" not in head.plain and head.cell_len + 2 + cell_len(rest) <= width:
+        return head + Text(f"  {rest}")
+    below = [*wrapped(what, width - INDENT), *([why] if why else [])]
+    return Text("\n").join([head, *(Text(" " * INDENT + line, style="dim") for line in below)])
+
+
+def _score(record: Record, progress: Progress) -> list[str]:
+    """The trial, its state, its epochs and its score."""
+    value, count = record.last(progress.objective.metric), len(record.epochs)
+    parts = [record.key, str(record.state), f"{count} epoch{'s' * (count != 1)}"]
+    return parts + ([f"{progress.objective.metric} {value:.4f}"] if value is not None else [])

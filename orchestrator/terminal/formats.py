@@ -1,6 +1,8 @@
 """How figures, picks and tables are written for people."""
 
+import re
 from collections.abc import Iterable
+from typing import cast
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
@@ -8,6 +10,7 @@ from rich.table import Column, Table
 from orchestrator.store.flat_config import short
 from orchestrator.store.trial_record import Planned
 from trainable.evaluate.metrics.best_epoch import BestEpoch
+from trainable.presets import IN_WORDS, Preset
 
 
 def duration(seconds: float) -> str:
@@ -18,6 +21,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def seconds_in_short(seconds: float) -> str:
+    """Seconds with a digit behind the point where they are few: ``0.8 s``, ``3 min 20 s``."""
+    return f"{seconds:.1f} s" if seconds < 99.95 else duration(seconds)
 
 
 def number(value: float | None) -> str:
@@ -33,6 +41,27 @@ def best_epoch(best: BestEpoch | None) -> str:
 def picks(planned: Planned) -> str:
     """What was picked for a trial: ``train.lr=0.01, model.arch=fpn``; empty where nothing is searched."""
     return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
+
+
+def reference_name(key: str) -> str:
+    """A reference by its preset: ``plain`` of ``reference-plain``."""
+    return key.removeprefix("reference-")
+
+
+def reference_in_words(key: str) -> str:
+    """What a reference is; empty where its preset is none of ours."""
+    name = reference_name(key)
+    return IN_WORDS[cast(Preset, name)] if name in IN_WORDS else ""
+
+
+def folded(name: str, width: int) -> str:
+    """A name in lines, broken behind its ``/``, ``_``, ``-`` and ``.`` alone."""
+    lines = [""]
+    for part in re.findall(r"[^/_.\s-]*(?:[/_.-]|\s(?!.$))|[^/_.-]+", name):  # an arrow stays with its name
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def figures_table(title: str, columns: Iterable[str]) -> Table:

@@ -1,7 +1,9 @@
-"""Options that several commands have. Imports nothing, so that a mistake in a file is told at once."""
+"""Options that several commands have. Imports nothing heavy, so that a mistake in a file is told at once."""
 
 import argparse
 import re
+import sys
+from typing import NoReturn
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +15,21 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 def add_storage(parser: argparse.ArgumentParser, default: str | None = "studies") -> None:
     """Add ``--storage``; a default of None tells a study's name from its directory."""
     parser.add_argument("--storage", default=default, metavar="DIR", help="folder of the studies (default: studies)")
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add ``--version``."""
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and the commit of a checkout")
+
+
+class _Version(argparse.Action):
+    """Shows the version, which is looked up only then."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from orchestrator.store.checkout import version_line
+
+        print(version_line())
+        sys.exit(0)
 
 
 def count(text: str) -> int:

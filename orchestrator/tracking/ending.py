@@ -8,8 +8,8 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.destination import note_tracking
-from orchestrator.tracking.study_info import end_values
 from orchestrator.tracking.tracker import Tracker
+from trainable.evaluate.metrics.names import FINAL
 
 PATIENCE_S = 600.0
 """How long MLflow may take for one step, such as a model."""
@@ -53,6 +53,10 @@ def parent_status(records: Sequence[Record], *, whole: bool) -> str:
 
 
 def final_metrics_of_study(records: Sequence[Record], objective: Objective) -> dict[str, float]:
-    """Final metrics of the parent run: those of the best trial's run, of which the last epoch's value made it that."""
+    """Final metrics of the parent run: the last epoch's value of the best trial of the search, which made it that.
+
+    Not its best epoch's: that of another trial may be better, and the tables would contradict.
+    """
     top = best(records, objective)
-    return end_values(top, objective) if top else {}
+    value = top.last(objective.metric) if top else None
+    return {} if value is None else {f"{objective.metric}{FINAL}": value}

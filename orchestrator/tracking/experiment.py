@@ -1,19 +1,19 @@
-"""The MLflow experiment of a study, and the view of it that shows first what a user came for."""
+"""The MLflow experiment of a study, and the views of it that show first what a user came for."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from itertools import count
 
 from mlflow import MlflowClient
 
 from orchestrator.tracking.database import artifact_folder
-from orchestrator.tracking.entries import key_of
+from orchestrator.tracking.links import run_page
+from orchestrator.tracking.notes import NOTE, replaces
 from orchestrator.tracking.study_info import StudyInfo
-from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, RARE_MIOU
+from orchestrator.tracking.study_note import experiment_note
+from orchestrator.tracking.views import view_tags, views, views_of
 
-MOST_PICKS = 8
-"""Searched settings among the columns of the view; a table wider than a screen shows nothing."""
+MOST_STUDIES = 100
+"""Of an experiment's description, the latest ones."""
 
 
 def open_experiment(client: MlflowClient, study: StudyInfo) -> str:
@@ -24,40 +24,43 @@ def open_experiment(client: MlflowClient, study: StudyInfo) -> str:
     name, experiment_id = next(_usable(client, study.experiment))
     if experiment_id is None:
         experiment_id = str(client.create_experiment(name, artifact_folder(str(client.tracking_uri), name)))
-    objective = study.objective  # the charts of the experiment start with it
+    objective = study.objective
     client.set_experiment_tag(experiment_id, "mlflow.experiment.primaryMetric.name", objective.metric)
     greater = str(objective.mode == "max")
     client.set_experiment_tag(experiment_id, "mlflow.experiment.primaryMetric.greaterIsBetter", greater)
     # else its pages begin with those for language models
     client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
-    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{view_key(study)}", json.dumps(view(study)))
+    set_views(client, experiment_id, study)
     return experiment_id
 
 
-def view(study: StudyInfo) -> dict[str, object]:
-    """State of MLflow's table of runs: trials by objective, the best first, with metrics and picks as columns."""
-    objective = f"metrics.`{key_of(study.objective.metric)}`"
-    metrics = dict.fromkeys([study.objective.metric, MIOU, RARE_MIOU, CONTEXT_GAP])
-    columns = [
-        *(f"metrics.`{key_of(metric)}`" for metric in metrics),
-        *(f"params.`{key_of(path)}`" for path in study.searched[:MOST_PICKS]),
-        "tags.`arm`",
-        "tags.`state`",
-        "tags.`kind`",
-        "tags.`reason`",
-    ]
-    return {
-        "searchFilter": f"tags.study_id = '{study.study_id}' and tags.kind != 'study'",
-        "orderByKey": objective,
-        "orderByAsc": study.objective.mode == "min",
-        "selectedColumns": columns,
-        "columnOrder": columns,  # MLflow's own is alphabetical
-    }
+def set_views(client: MlflowClient, experiment_id: str, study: StudyInfo) -> None:
+    """Bring the study's views up to date: how many runs a stage has is known once it is planned."""
+    present = client.get_experiment(experiment_id).tags
+    for name, value in view_tags(study).items():
+        if present.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
 
 
-def view_key(study: StudyInfo) -> str:
-    """Name of the view in an address."""
-    return hashlib.sha256(study.study_id.encode()).hexdigest()[:12]
+def view_links(study: StudyInfo, experiment_id: str) -> dict[str, str]:
+    """Addresses of the study's views, relative to MLflow's pages, by what a link says."""
+    return {view.title: view.address(experiment_id) for view in views(study)}
+
+
+def describe_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """List the experiment's studies in its description, unless somebody edited it."""
+    tags = client.get_experiment(experiment_id).tags
+    order = ["attributes.start_time DESC"]
+    parents = client.search_runs([experiment_id], "tags.kind = 'study'", max_results=MOST_STUDIES, order_by=order)
+    studies = []
+    for run in parents:
+        of = run.data.tags
+        links = {view.title: view.address(experiment_id) for view in views_of(of.get("study_id", ""), tags)}
+        links = {"results": run_page(experiment_id, str(run.info.run_id)), **links}
+        studies.append((of.get("study", ""), " · ".join(f"[{t}]({a})" for t, a in links.items()), of.get(NOTE, "")))
+    note = experiment_note(studies)
+    if replaces(tags.get(NOTE), note):
+        client.set_experiment_tag(experiment_id, NOTE, note)
 
 
 def _usable(client: MlflowClient, name: str) -> Iterator[tuple[str, str | None]]:

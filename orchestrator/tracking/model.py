@@ -36,7 +36,10 @@ from trainable.config import read_trial
 from trainable.model.build import build_model
 from trainable.model.export import Then, folded, save_weights
 from trainable.model.input_statistics import input_statistics
+from trainable.model.own_network import Exported
 from trainable.model.run_reference import NETWORK
+from trainable.parts.section import OwnPart
+from trainable.parts.source import code_of
 from trainable.train.checkpoint import from_bytes
 
 NAME = "model"
@@ -146,12 +149,13 @@ def _scores(client: MlflowClient, run_id: str, model_id: str, record: Record) ->
 
 def _save(trained: Trained, path: Path, store: Store, record: Record, described: Model) -> None:
     """Write an MLflow model into a new folder; ``described``, which knows its place in MLflow, takes what it is."""
-    carried = any(isinstance(module, Then) for module in trained.network.modules())
+    carried = any(isinstance(module, Then | Exported) for module in trained.network.modules())
+    folders = [str(Path(trainable.__file__).parent), *_own_code(record)] if carried else None
     mlflow.pytorch.save_model(
         trained.network,
         str(path),
         mlflow_model=described,
-        code_paths=[str(Path(trainable.__file__).parent)] if carried else None,
+        code_paths=folders,
         pip_requirements=_requirements(PACKAGES + (PACKAGES_OF_TRAINABLE if carried else ())),
         signature=ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))]),
@@ -161,6 +165,12 @@ def _save(trained: Trained, path: Path, store: Store, record: Record, described:
         metadata=_metadata(store, record),
         serialization_format="pickle",
     )
+
+
+def _own_code(record: Record) -> list[str]:
+    """Where the code of a network of one's own lies."""
+    arch = read_trial(record.planned.config).model.arch
+    return [str(code_of(arch.name).path)] if isinstance(arch, OwnPart) else []
 
 
 def _example(record: Record) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -27,9 +27,14 @@ from orchestrator.tracking.entries import (
     trial_params,
     trial_tags,
 )
-from orchestrator.tracking.experiment import open_experiment
+from orchestrator.tracking.experiment import describe_experiment, open_experiment, set_views, view_links
+from orchestrator.tracking.links import Links
+from orchestrator.tracking.notes import NOTE, replaces
+from orchestrator.tracking.provenance import VERSION
 from orchestrator.tracking.study_info import StudyInfo
+from orchestrator.tracking.told_trials import ToldTrials
 
+NAME = "mlflow.runName"
 SOURCE = "orchestrator.sweep"
 """What MLflow shows as the source of the runs."""
 
@@ -64,7 +69,8 @@ class StudyRuns:
         MlflowException: MLflow cannot be reached or refuses; so may every method.
     """
 
-    def __init__(self, uri: str, study: StudyInfo) -> None:
+    def __init__(self, uri: str, study: StudyInfo, told: ToldTrials | None = None) -> None:
+        """Connect; ``told`` are trials that an earlier connection told of, and takes up those of this one."""
         self.client = connect(uri)
         self._study = study
         self._common = {
@@ -74,20 +80,33 @@ class StudyRuns:
             "mlflow.source.type": "LOCAL",
             **study.tags(),
         }
+        self._first = [objective.metric for objective in study.objectives], study.columns
         self.experiment_id = open_experiment(self.client, study)
         self._children: dict[str, _Child] = {}
+        self._told = ToldTrials(study) if told is None else told
         self._registered: set[str] = set()
         self._parent = self._adopt() or self._open_parent()
+        versions = self._parent.tags
+        self._of_trials = {
+            name: value
+            for name, value in self._common.items()
+            if not name.startswith(VERSION) or versions.get(name) != value
+        }
 
     def sync(self, record: Record, times: Sequence[int]) -> None:
         """Write what MLflow lacks of a trial: its run, settings, epochs (which ended at ``times``, in ms) and state."""
         self._register_plan(record.planned.kind)
         masked = self._study.shown(record)
+        self._told.add(masked)
         child = self._children.get(record.key) or self._open_child(record)
-        entries = RunEntries(metrics_after(child.steps, record, times), tags=tags(self._new_tags(child, masked)))
+        metrics, settings = self._first
+        entries = RunEntries(
+            metrics_after(child.steps, record, times, metrics), tags=tags(self._new_tags(child, record, masked))
+        )
         entries.metrics += final_metrics(child.steps, record, self._study.objectives, times)
         if not child.has_all_params:
-            wanted = trial_params(record.planned, masked.planned)
+            self._rename(child, record)
+            wanted = trial_params(record.planned, masked.planned, settings)
             entries.params = [Param(name, value) for name, value in wanted.items() if name not in child.params]
         self._log(child, entries)
         child.has_all_params = True
@@ -130,6 +149,32 @@ class StudyRuns:
         """Keep the best trial's model with its run."""
         self._study.log_model(self.client, {key: child.run_id for key, child in self._children.items()})
 
+    def log_descriptions(self) -> None:
+        """Say in the descriptions of runs and experiment what came of the study, but for what somebody edited."""
+        for record in self._told:  # of those that ended before what they are compared with
+            child, note = self._children.get(record.key), self._note(record)
+            if child is not None and record.state.final and replaces(child.tags.get(NOTE), note):
+                self._log(child, RunEntries(tags=tags({NOTE: note})))
+        note = self._study.described(self._links())
+        if replaces(self._parent.tags.get(NOTE), note):
+            self._log(self._parent, RunEntries(tags=tags({NOTE: note})))
+        set_views(self.client, self.experiment_id, self._study)
+        describe_experiment(self.client, self.experiment_id)
+
+    def _links(self) -> Links:
+        runs = {key: child.run_id for key, child in self._children.items()}
+        return Links(self.experiment_id, self._parent.run_id, runs, view_links(self._study, self.experiment_id))
+
+    def _note(self, record: Record) -> str:
+        return self._study.note(record, self._told.rival(record.planned))
+
+    def _rename(self, child: _Child, record: Record) -> None:
+        """Give the run of an earlier version its short name, unless somebody gave it one."""
+        name = child.tags.get(NAME)
+        if name != record.key and name == self._study.former_name(record)[:MAX_KEY]:
+            self.client.update_run(child.run_id, name=record.key)
+            child.tags[NAME] = record.key
+
     def finish(self, status: str, summary: Mapping[str, float]) -> None:
         """End the parent run with its final metrics, and what else of the study is not ended: nothing runs any more.
 
@@ -170,7 +215,8 @@ class StudyRuns:
                 return runs
 
     def _open_parent(self) -> _Child:
-        parent = self._open_run({"mlflow.runName": self._study.name, "kind": "study"})
+        note = self._study.begun(Links(self.experiment_id, "", {}, view_links(self._study, self.experiment_id)))
+        parent = self._open_run({**self._common, NAME: self._study.name, "kind": "study", NOTE: note})
         settings = params(self._study.settings)
         self._log(parent, RunEntries(params=[Param(name, value) for name, value in settings.items()]))
         return parent
@@ -185,18 +231,21 @@ class StudyRuns:
 
     def _open_child(self, record: Record) -> _Child:
         own = {"trial": record.key, "data_fingerprint": self._study.data(record).digest}
-        own |= {"mlflow.runName": self._study.run_name(record)[:MAX_KEY], "mlflow.parentRunId": self._parent.run_id}
-        child = self._open_run({**trial_tags(record.planned), **own})
+        own |= {NAME: record.key[:MAX_KEY], "mlflow.parentRunId": self._parent.run_id, NOTE: self._note(record)}
+        child = self._open_run({**self._of_trials, **trial_tags(record.planned), **own})
         self._children[record.key] = child
         return child
 
     def _open_run(self, own: Mapping[str, str]) -> _Child:
-        named = {tag.key: tag.value for tag in tags({**self._common, **own})}
+        named = {tag.key: tag.value for tag in tags(own)}
         run = self.client.create_run(self.experiment_id, tags=named)
         return _Child(str(run.info.run_id), tags=named)
 
-    def _new_tags(self, child: _Child, masked: Record) -> dict[str, str | None]:
+    def _new_tags(self, child: _Child, record: Record, masked: Record) -> dict[str, str | None]:
         wanted = {"state": masked.state.value, "reason": masked.reason}
+        if record.state.final or child.tags.get("state") != record.state.value:
+            note = self._note(record)
+            wanted[NOTE] = note if replaces(child.tags.get(NOTE), note) else None
         wanted["out_of_memory"] = "; ".join(map(str, masked.setbacks))
         if masked.epochs and "host" not in child.tags:  # its worker wrote down where it runs before its first epoch
             wanted |= self._study.trial_tags(masked.key)

@@ -1,11 +1,9 @@
 """What MLflow is told of a study, from its directory. Imports no mlflow."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import JsonValue
 
 from orchestrator.errors import InputError
 from orchestrator.store import layout
@@ -13,24 +11,26 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.store.flat_config import flatten, short
 from orchestrator.store.kept_study import KeptStudy
-from orchestrator.store.masking import from_env_of, shown, shown_config, shown_text, stage_of
+from orchestrator.store.masking import from_env_of, shown, shown_best, shown_config, shown_plan, shown_text, stage_of
 from orchestrator.store.objects import DamagedError
 from orchestrator.store.ranking import best
 from orchestrator.store.records import Store
-from orchestrator.store.stage_plan import STAGES, StagePlan
+from orchestrator.store.short_picks import FIRST
+from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective, TrackingSection, objectives_of
-from orchestrator.studyfile.space.notation import is_domain
-from orchestrator.studyfile.space.trees import TRIAL_KEYS, value_at
 from orchestrator.tracking.provenance import versions
+from orchestrator.tracking.searched import Searched, compared, searched
 from trainable.configfile.mistakes import ConfigError
-from trainable.configfile.node import JsonObject, Scalar
-from trainable.configfile.trees import read_tree, write_yaml
+from trainable.configfile.node import Scalar
+from trainable.configfile.trees import write_yaml
 from trainable.data.errors import DataError
 from trainable.evaluate.metrics.names import BEST, BEST_EPOCH, FINAL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from orchestrator.tracking.links import Links
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class StudyInfo:
         tree = kept.specification
         self._store, self._kept, self.draw_data = store, kept, draw_data
         self._tracking = TrackingSection.model_validate(tree["tracking"])
+        self._plans: dict[str, StagePlan | None] = {}
         self.study_id = kept.id
         self.name = str(tree["study"])
         self.experiment = self._tracking.experiment or self.name
@@ -63,15 +64,67 @@ class StudyInfo:
         """What trials are compared by: the first of several."""
         self.settings = shown_config(tree, kept.from_env)
         """Parameters of the parent run: the study as written."""
-        self.searched = tuple(_searched(tree))
-        """Dotted paths of what is searched or compared, in the order of the file."""
+        self.searched = tuple(sorted(searched(tree), key=_place))
+        """Parameters of runs that the search picks: those that a reader asks for first, then as in the file."""
+        self.factors = compared(tree)
+        """Parameters of runs that the factors of an ablation change."""
+        self.columns = tuple(dict.fromkeys(setting.path for setting in (*self.searched, *self.factors)))
+        """Their names."""
+        search = tree.get("search")
+        self.has_search = isinstance(search, dict)
+        trials = search.get("trials") if isinstance(search, dict) else None
+        self.search_trials = trials if isinstance(trials, int) else 0
+        """Trials that the search will have, references and imported ones aside; 0 where the file says none."""
 
     def shown(self, record: Record) -> Record:
         """A trial as its run may show it."""
         return shown(record, self._from_env(record.planned))
 
-    def run_name(self, record: Record) -> str:
-        """The key and what was picked, so that tables and legends can be read without opening a run."""
+    def note(self, record: Record, rival: Record | None) -> str:
+        """Description of a trial's run; the rival is what it is compared with."""
+        from orchestrator.tracking.trial_note import trial_note  # late, as all that writes text
+
+        return trial_note(self.shown(record), self.objectives, rival, self._levels(record.planned))
+
+    def baseline(self, planned: Planned) -> str | None:
+        """Name of the arm that a run of a comparison is compared with."""
+        plan = self._arms(planned)
+        return plan.baseline if plan else None
+
+    def begun(self, links: "Links") -> str:
+        """Description of the parent run before there are results."""
+        from orchestrator.tracking.study_note import begun_note
+
+        return begun_note(self.settings, self.objectives, links)
+
+    def described(self, links: "Links") -> str:
+        """Description of the parent run as the study's table tells it."""
+        from orchestrator.report.source import read_results
+        from orchestrator.tracking.study_note import study_note
+
+        try:
+            results = read_results(self._store)
+        except InputError:  # no table yet, or a damaged one: the launch that needs it says so
+            return self.begun(links)
+        return study_note(results, links)
+
+    def _levels(self, planned: Planned) -> Mapping[str, object] | None:
+        """What a trial's arm sets, as it may be shown."""
+        plan = self._arms(planned)
+        plan = shown_plan(plan, self._kept.from_env) if plan else None
+        return next((dict(arm.levels) for arm in plan.arms if arm.name == planned.arm), None) if plan else None
+
+    def _arms(self, planned: Planned) -> StagePlan | None:
+        """The plan that a trial's arm is of; read once, and again where a path has found further arms."""
+        if planned.kind not in STAGES:
+            return None
+        plan = self._plans.get(planned.kind)
+        if plan is None or all(arm.name != planned.arm for arm in plan.arms):
+            plan = self._plans[planned.kind] = self._plan(planned.kind)
+        return plan
+
+    def former_name(self, record: Record) -> str:
+        """What earlier versions called a trial's run: the key and what was picked."""
         planned = record.planned
         picks = (f"{name.rsplit('.', 1)[-1]}={short(value)}" for name, value in (planned.picks or {}).items())
         name = " ".join([planned.key, *picks]) if planned.kind == "search" else planned.key
@@ -88,8 +141,8 @@ class StudyInfo:
         return DataSource(str(record.planned.data["name"]), digest, source, settings)
 
     def tags(self) -> Mapping[str, str]:
-        """Tags of every run: versions, git commit."""
-        return versions()
+        """Tags of every run: versions, git commit, code of parts of one's own."""
+        return versions() | {f"part.{name}": sha256[:12] for name, sha256 in self._kept.parts.items()}
 
     def trial_tags(self, key: str) -> Mapping[str, str]:
         """Tags of a trial that its latest worker wrote down: host, GPU, ranks."""
@@ -100,6 +153,15 @@ class StudyInfo:
         """Hash of what the stage whose runs are of this kind planned; None where that is no comparison."""
         plan = self._plan(kind)
         return plan.hash if plan else None
+
+    def compares(self, stage: Stage) -> bool:
+        """Whether the study has this stage."""
+        return self._kept.specification.get(stage) is not None
+
+    def stage_runs(self, stage: Stage) -> int:
+        """Runs that a stage has planned; 0 while it has not."""
+        plan = self._plan(stage)
+        return len(plan.arms) * len(plan.seeds) if plan else 0
 
     def _plan(self, kind: str) -> StagePlan | None:
         try:
@@ -134,14 +196,11 @@ class StudyInfo:
 
     def _shown_best(self, text: str) -> str:
         """``best.yaml`` as it may be shown; YAML may write a value otherwise than it is, so the tree is masked."""
-        from_env = self._kept.from_env
         try:
-            config = read_tree(text)
+            return shown_best(text, self._kept.from_env)
         except ConfigError as error:
             where = self._store.path(layout.BEST)
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
-        head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-        return shown_text(head, config, from_env) + write_yaml(shown_config(config, from_env))
 
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
         """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""
@@ -164,21 +223,7 @@ def end_values(record: Record, objective: Objective) -> dict[str, float]:
     return values if last is None else values | {f"{metric}{FINAL}": last}
 
 
-def _searched(tree: JsonObject) -> Iterator[str]:
-    """Dotted parameters that differ between trials, in the order of the file."""
-    for key in TRIAL_KEYS:
-        yield from _domains(tree.get(key), key)
-    factors = value_at(tree, "ablation.factors")
-    yield from factors if isinstance(factors, dict) else ()
-
-
-def _domains(value: JsonValue, path: str) -> Iterator[str]:
-    if not isinstance(value, dict):
-        return
-    if is_domain(value):
-        options = value.get("choice")
-        named = isinstance(options, list) and any(isinstance(option, dict) and "name" in option for option in options)
-        yield f"{path}.name" if named else path
-    else:
-        for key, child in value.items():
-            yield from _domains(child, f"{path}.{key}")
+def _place(setting: Searched) -> tuple[int, bool]:
+    """Sorts sampling, layer and strength to the front, what else belongs to the suppression behind them."""
+    own = setting.path.removesuffix(".name")
+    return FIRST.index(own) if own in FIRST else len(FIRST), not own.startswith("suppression")

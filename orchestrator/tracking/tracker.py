@@ -15,6 +15,7 @@ from orchestrator.errors import one_line
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
+from orchestrator.tracking.told_trials import ToldTrials
 
 if TYPE_CHECKING:
     from orchestrator.tracking.runs import StudyRuns
@@ -54,6 +55,7 @@ class Tracker:
         self._study = study
         self._inbox = _Inbox()
         self._runs: StudyRuns | None = None
+        self._told = ToldTrials(study)
         self._sent: dict[str, int] = {}
         self._to_file: dict[str, Record] = {}
         self._refused: dict[str, str] = {}
@@ -126,14 +128,13 @@ class Tracker:
 
     @property
     def page(self) -> str | None:
-        """Address of the study's view of the table of runs in MLflow's pages, once the experiment is known."""
+        """Address of the study's charts in MLflow's pages, once the experiment is known."""
         if self._runs is None:
             return None
-        from orchestrator.tracking.experiment import view_key
+        from orchestrator.tracking.views import views
 
         server = redacted(self.uri.rstrip("/")) if self.uri.startswith("http") else LOCAL_UI
-        where = f"{server}/#/experiments/{self._runs.experiment_id}/runs"
-        return f"{where}?workflowType=machine_learning&viewStateShareKey={view_key(self._study)}"
+        return views(self._study)[0].address(self._runs.experiment_id, f"{server}/")
 
     def _shortcomings(self) -> list[str]:
         """What MLflow answered to and yet does not have."""
@@ -191,7 +192,7 @@ class Tracker:
         if self._runs is None:
             from orchestrator.tracking.runs import StudyRuns  # late, and in this thread: mlflow takes 2 s to import
 
-            self._runs = StudyRuns(self.uri, self._study)
+            self._runs = StudyRuns(self.uri, self._study, self._told)
         return self._runs
 
     def _sync(self, runs: "StudyRuns", record: Record, times: list[int]) -> None:
@@ -216,6 +217,8 @@ class Tracker:
                 self._missing["files and tables"] = "the launch was stopped", lambda _: None
                 break
             write()
+        if not self._hurried():  # behind the tables that they are made from
+            self._try("descriptions", lambda runs: runs.log_descriptions())
         self._connected().finish(status, summary)
 
     def _rest(self) -> Iterator[Callable[[], None]]:

@@ -25,7 +25,7 @@ from orchestrator.studyfile.space.trees import without_places
 from orchestrator.worker.beginning import inherited_state
 from orchestrator.worker.epoch_outputs import EpochOutputs, Fit, FittedEpoch, draw_outputs
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
-from orchestrator.worker.machine_meter import MachineMeter, gpu_names
+from orchestrator.worker.machine_meter import MachineMeter, cpu_name, gpu_names
 from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.names import GPU_PEAK
@@ -120,6 +120,7 @@ class Attempt:
         gpu = gpu_names() if self._job.gpu else ""
         whose: JsonObject = {"launch": self._job.launch, "host": platform.node(), "pid": os.getpid()}
         whose["time"] = time.time()
+        whose["cpu"] = cpu_name()
         if self._job.ranks > 1:
             whose |= {"ranks": self._job.ranks, "gpus": int(self._job.gpu)}
         if self._job.gpu:
@@ -214,7 +215,7 @@ class Attempt:
     def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
         # first: an epoch that has its checkpoint is not drawn again
-        matrices = (outputs.confusion, outputs.cosines, outputs.reliance)
+        matrices = (outputs.confusion, outputs.cosines, outputs.reliance, outputs.calibration)
         keep_artifacts(self._store.objects, key, outputs.pictures, *matrices)
         self._store.write_checkpoint(latest, checkpoint)
         self._store.write_epochs(key, self._number, checkpoint.epochs)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from orchestrator.store.artifacts import Confusion, ContextReliance, WeightCosines
+from orchestrator.store.artifacts import CalibrationBins, Confusion, ContextReliance, WeightCosines
 from orchestrator.store.layout import GRADCAM
 from trainable.config import TrialConfig
 from trainable.data.classes import class_names
@@ -37,6 +37,10 @@ class FittedEpoch(Protocol):
     def reliance(self) -> "Tensor | None":
         """IoU that class j loses where class i is erased, [C,C], NaN where they never meet; None where not measured."""
 
+    @property
+    def calibration(self) -> "Tensor | None":
+        """Pixels, right ones, sum of confidences by bin, [M,3]; None where nothing was counted."""
+
     def state(self) -> Mapping[str, object]:
         """What ``fit`` needs to continue after this epoch."""
 
@@ -66,6 +70,7 @@ class EpochOutputs:
     confusion: Confusion | None = None
     cosines: WeightCosines | None = None
     reliance: ContextReliance | None = None
+    calibration: CalibrationBins | None = None
     problems: tuple[str, ...] = ()
     """Why something is missing, one line each."""
 
@@ -96,7 +101,8 @@ def draw_outputs(result: FittedEpoch, config: TrialConfig) -> EpochOutputs:
     confusion = attempt("confusion matrix", lambda: _confusion(result, config))
     cosines = attempt("cosines of the weights", lambda: _cosines(result, config))
     reliance = attempt("matrix of reliance on context", lambda: _reliance(result, config))
-    return EpochOutputs(pictures, confusion, cosines, reliance, tuple(problems))
+    calibration = attempt("bins of confidence", lambda: _calibration(result))
+    return EpochOutputs(pictures, confusion, cosines, reliance, calibration, tuple(problems))
 
 
 def _confusion(result: FittedEpoch, config: TrialConfig) -> Confusion | None:
@@ -120,3 +126,11 @@ def _reliance(result: FittedEpoch, config: TrialConfig) -> ContextReliance | Non
         return None
     rows = tuple(tuple(round(v, DECIMALS) if isfinite(v) else None for v in row) for row in reliance_CC.tolist())
     return ContextReliance(result.epoch, class_names(config.data), tuple(result.rare), rows)
+
+
+def _calibration(result: FittedEpoch) -> CalibrationBins | None:
+    bins_M3 = result.calibration
+    if bins_M3 is None:
+        return None
+    rows = tuple((float(n), float(right), round(float(sure), DECIMALS)) for n, right, sure in bins_M3.tolist())
+    return CalibrationBins(result.epoch, rows)

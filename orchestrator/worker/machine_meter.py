@@ -7,9 +7,10 @@ of a GPU that several trials share are those of the whole GPU.
 """
 
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from statistics import fmean
 
 import psutil
@@ -98,6 +99,15 @@ def visible_gpus() -> list[object]:
     except pynvml.NVMLError:
         pass
     return gpus
+
+
+def cpu_name() -> str:
+    """The processor's model and the cores that this process may use: ``AMD EPYC 7763 64-Core Processor, 8 cores``."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{model}, {cores} core{'' if cores == 1 else 's'}"
 
 
 def gpu_names() -> str:

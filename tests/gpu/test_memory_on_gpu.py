@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.run.packing import MARGIN
+from orchestrator.driver.packing import MARGIN
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics.names import TRAIN_LOSS
 from trainable.failure import OutOfMemory

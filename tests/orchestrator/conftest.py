@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.run.stop import Stop
+from orchestrator.driver.stop import Stop
 from orchestrator.studyfile import Study, load
 
 ROOT = Path(__file__).parents[2]

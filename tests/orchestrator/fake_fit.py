@@ -22,6 +22,7 @@ class Result:
     rare: tuple[int, ...] = ()
     confusion: None = None
     reliance: None = None
+    calibration: None = None
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch}

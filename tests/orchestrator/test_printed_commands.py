@@ -57,7 +57,8 @@ def test_every_command_of_a_study_with_awkward_names_can_be_pasted(place: Path) 
     assert launch == again(typed)
     done = paste(launch, place)
     assert done.returncode == 0, done.stdout + done.stderr
-    status, alone, page = commands_in(done.stdout)
+    status, while_it_runs, alone, page = commands_in(done.stdout)
+    assert while_it_runs == page
     assert "orchestrator" not in alone + page
     assert "1 complete" in paste(status, place).stdout
     assert paste(alone, place).returncode == 0

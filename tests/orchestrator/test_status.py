@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.plan.planner import Planner
 from orchestrator.status import WATCH_SECONDS, main
-from orchestrator.store.layout import LEASE
+from orchestrator.store.layout import LEASE, TRACKING
 from orchestrator.store.records import Store
 from orchestrator.store.spending import Spent
 from orchestrator.store.trial_record import Record, State
@@ -68,7 +68,7 @@ def test_who_runs_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_trial_that_runs_again_is_not_shown_as_interrupted(
     study: Make, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.run.session import Session
+    from orchestrator.driver.session import Session
 
     store.objects.write_json(LEASE, {"owner": "x", "host": "elsewhere", "pid": 7, "time": time.time()})
     session = Session(Planner(study("search.references=[]"), store.records()), store, [])
@@ -162,3 +162,13 @@ def test_gpus_by_node(study: Make, store: Store, capsys: pytest.CaptureFixture[s
     lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] in (["a"], ["used:"])]
     assert lines[0].endswith("0.003 kWh of GPUs where it was measured")
     assert lines[1].split() == ["a", "NVIDIA", "H100", "1", "1", "3.0", "GiB", "0.0167"]
+
+
+def test_pages_are_named_as_far_as_the_directory_knows_them(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not {"page", "runs", "report"} & show(capsys).keys()
+    store.objects.write_json(TRACKING, {"at": "x", "complete": False, "page": "http://127.0.0.1:5000/#/x"})
+    store.write_text("report/report.html", "")
+    rows = show(capsys)
+    assert rows["page"][1] == "http://127.0.0.1:5000/#/x"
+    assert "ui --backend-store-uri sqlite:///" in " ".join(rows["runs"])
+    assert rows["report"][1] == store.path("report/report.html")

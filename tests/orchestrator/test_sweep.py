@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -101,7 +103,7 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(place: Path, capsys: pytest
     assert main([SHAPES, "--dry-run", *small]) == 0
     out = capsys.readouterr().out
     for expected in (
-        "trials      15: 12 by tpe; references: plain, plain_small, official",
+        "trials      16: 13 by tpe; references: plain, plain_small, official",
         "sampled     search-0002",
         "M parameters",
         "10 per epoch",
@@ -151,7 +153,10 @@ def test_weights_that_cannot_be_had_are_one_line_with_the_way_out(
         (["train.lr=1e20"], "the loss is"),
         (["model.arch=deeplabv3", "model.encoder=vgg11"], "'deeplabv3' cannot be built on encoder 'vgg11'"),
         (["model.encoder=tu-nonsense"], "unknown 'tu-nonsense'"),
-        (["model.arch=pspnet", "model.encoder=resnet18"], "suppression.layer: 'encoder.4' cannot be suppressed"),
+        (
+            ["model.arch=pspnet", "model.encoder=resnet18", "suppression.layer={choice: [decoder, encoder.4]}"],
+            "suppression.layer: 'encoder.4' cannot be suppressed",
+        ),
         (["model.arch=unet", "model.encoder=mit_b0"], "it has encoder.2, encoder.3, encoder.4, encoder.5"),
     ],
 )
@@ -237,11 +242,11 @@ def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     assert (place / "mlflow.db").exists(), "MLflow's default store"
     rows = pq.read_table(place / "studies/shapes/results.parquet").to_pylist()
     assert len(rows) == 2 + 3, "with the references"
-    best = max((row for row in rows if row["kind"] == "search"), key=lambda row: row["val/object_miou_swapped"])
+    best = max((row for row in rows if row["kind"] == "search"), key=lambda row: row["val/object_miou_masked"])
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("best ")]
     alone = command(*line.split(" -m ")[1].split())
     assert alone.returncode == 0, alone.stderr
-    for name in ("val/miou", "val/object_miou_swapped", "train/loss"):
+    for name in ("val/miou", "val/object_miou_masked", "train/loss"):
         assert f"{name} = {best[name]:.6g}\n" in alone.stdout, "the same trial bit for bit"
 
 
@@ -295,3 +300,27 @@ def test_schema_knows_every_shipped_study() -> None:
     schema = json.loads((ROOT / "search_spaces/schema.json").read_text())
     for path in (ROOT / "search_spaces").glob("*.yaml"):
         jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+
+
+def test_an_interrupted_dry_run_has_nothing_to_continue(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_named: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+        return 0
+
+    monkeypatch.setattr("orchestrator.launch.dry_run.dry_run", interrupted)
+    assert main([SHAPES, "--dry-run"]) == 130
+    assert capsys.readouterr().err == "Interrupted; nothing was started and nothing was written.\n"
+
+
+def test_a_dry_run_says_who_would_be_told_and_what_is_missing_here(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.launch.dry_run._say_cost", lambda *_: None)
+    assert main([SHAPES, "--dry-run", "--set", "tracking.notify=mial me", "--set", "tracking.enabled=false"]) == 0
+    out = capsys.readouterr().out
+    assert "notifies    mial me, when a launch ends, fails or is stopped" in out
+    assert "tracking.notify: no program 'mial' on this machine; give its whole path" in out
+    assert list(place.iterdir()) == []

@@ -17,7 +17,7 @@ from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.suppression.config import SuppressionConfig
 from trainable.suppression.drop import Drop
-from trainable.suppression.sampling_sections import Sampling
+from trainable.suppression.sampling_sections import BuiltInSampling
 from trainable.train.compute import choose_compute
 from trainable.train.engine import prepare
 from trainable.train.epoch import train_epoch
@@ -132,7 +132,7 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
     assert SuppressionConfig(layer=("decoder", "branch.3", "input")).layers == ("input", "branch.3", "decoder")
 
 
-STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(get_args(Sampling)[0])]
+STRATEGIES = [get_args(m.model_fields["name"].annotation)[0] for m in get_args(get_args(BuiltInSampling)[0])]
 
 
 @pytest.mark.parametrize("granularity", ["batch", "image", "groups"])

@@ -11,12 +11,12 @@ from torch import Tensor
 from tests.trainable import tiny_hrnet
 from trainable.config import TrialConfig
 from trainable.evaluate.metrics import names
-from trainable.loss.config import Loss
+from trainable.loss.config import BuiltInLoss
 from trainable.suppression.config import Granularity, Layer
 from trainable.suppression.drop import Drop
-from trainable.suppression.mechanism_sections import Mechanism
+from trainable.suppression.mechanism_sections import BuiltInMechanism
 from trainable.suppression.sampling import ClassSampler
-from trainable.suppression.sampling_sections import Sampling
+from trainable.suppression.sampling_sections import BuiltInSampling
 from trainable.train.engine import fit
 
 CLASSES = 6
@@ -108,7 +108,7 @@ def _assert_valid(drop: Drop, groups: int, num_classes: int) -> None:
 
 SAMPLING_CELLS = [
     (sampling, granularity, layer)
-    for sampling, granularity, layer in product(_names(Sampling), _names(Granularity), LAYERS)
+    for sampling, granularity, layer in product(_names(BuiltInSampling), _names(Granularity), LAYERS)
     if sampling != "listed" or layer in ("input", "decoder")  # it keeps no state
 ]
 
@@ -128,7 +128,7 @@ def test_every_sampling_granularity_and_layer_resumes(
             _assert_valid(drop, 1 if granularity == "batch" else 2, num_classes=2 if sampling == "listed" else 1)
 
 
-@pytest.mark.parametrize("loss", _names(Loss))
+@pytest.mark.parametrize("loss", _names(BuiltInLoss))
 def test_every_loss_resumes(make_trial, draws: list[Drop | None], loss: str) -> None:
     """In both paths, with a class dropped per image; and with images drawn by class where the loss allows it."""
     data = DATA if loss == "logit_adjusted" else {**DATA, "rare_class_sampling": {}, "rare_copy_paste": 0.5}
@@ -140,7 +140,7 @@ def test_every_loss_resumes(make_trial, draws: list[Drop | None], loss: str) -> 
 MECHANISM_CELLS = [
     (mechanism, importance, layer)
     for mechanism, importance, layer in product(
-        [name for name in _names(Mechanism) if name != "auto"],  # gate under another name
+        [name for name in _names(BuiltInMechanism) if name != "auto"],  # gate under another name
         ("classifier", "gradient", "auxiliary"),
         ("decoder", "encoder.2", ["encoder.3", "decoder"], ["branch.2", "decoder"]),
     )

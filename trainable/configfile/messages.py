@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from trainable.configfile.mistakes import Mistake, RuleError, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, children_of, plain
+from trainable.section import BUILT_IN, OWN
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -133,14 +134,16 @@ def _models_at(model: type[BaseModel], loc: Sequence[Key]) -> list[type[BaseMode
     """The sections that may stand at the location of an error, which names the chosen member of each union."""
     models = [model]
     for key in loc:
+        if key in (BUILT_IN, OWN):  # which kind of part it is
+            continue
         fields = [model.model_fields[key] for model in models if isinstance(key, str) and key in model.model_fields]
         tagged = [model for model in models if key in get_args(_name_type(model))]
         if tagged and len(models) > 1:  # before a setting of another member: ce is a loss, and a weight of dice
             models = tagged
         elif fields:
             models = [section for field in fields for section in _models_in(field.annotation)]
-        elif isinstance(key, str):
-            models = tagged
+        elif isinstance(key, str):  # a tag that is no name, of a section beside a number, chooses nothing
+            models = tagged or models
     return models
 
 

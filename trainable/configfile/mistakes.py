@@ -1,13 +1,19 @@
 """What is wrong with a configuration file: one line per mistake, with place, value, rule and valid names."""
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 
 from trainable.configfile.node import Key, Node, Place, nearest
 
 MOST_NAMES = 40
 """Longer lists of valid names are not printed; the closest names are."""
+
+SHORTEST_ABBREVIATION, SHORTEST_BEGINNING = 3, 2
+"""Letters of a word that is looked up as an abbreviation, and of the beginning of a part."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,27 @@ def show_path(keys: Iterable[Key]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
+def close_names(word: str, names: Sequence[str]) -> list[str]:
+    """The names that a word may have meant, the closest first: mistyped ones, else those that it abbreviates."""
+    return get_close_matches(word, names, n=3) or sorted(filter(partial(_abbreviates, word), names), key=len)[:3]
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    """Whether a word is made of the beginnings of parts of a name, in order: ``invfreq`` of ``inverse_frequency``."""
+    rest = re.sub(r"\W|_", "", word)
+    if len(rest) < SHORTEST_ABBREVIATION:
+        return False
+    for part in re.split(r"\W|_", name):
+        common = os.path.commonprefix([rest, part])  # noqa: RUF071  # letters of a word, no paths
+        if len(common) >= min(len(part), SHORTEST_BEGINNING):
+            rest = rest.removeprefix(common)
+    return not rest
+
+
 def unknown(word: str, names: Sequence[str], what: str = "") -> str:
     """The message for a name outside a closed set, with the names that are in it."""
     lower = {name.lower(): name for name in names}
-    close = [lower[name] for name in get_close_matches(word.lower(), lower, n=3)]
+    close = [lower[name] for name in close_names(word.lower(), list(lower))]
     subject = f"unknown {what} '{word}'" if what else f"unknown '{word}'"
     if len(names) > MOST_NAMES:
         return f"{subject}; " + (f"close names: {', '.join(close)}" if close else f"{len(names)} names are known")

@@ -8,13 +8,18 @@ from pydantic import BaseModel
 
 from trainable.configfile.document import as_yaml, read_yaml
 from trainable.configfile.environment import expand
-from trainable.configfile.mistakes import ConfigError, Mistake
+from trainable.configfile.mistakes import ConfigError, Mistake, close_names
 from trainable.configfile.node import Node, Place, with_children
 from trainable.configfile.overrides import override
 from trainable.configfile.texts import as_texts
 
 LARGEST = 250_000
 """Bytes of a file: whoever takes another file for this one should not wait for a minute."""
+
+SUFFIXES = (".yaml", ".yml", ".json")
+"""Of configuration files."""
+MOST_BESIDE = 1000
+"""Files of a folder among which a mistyped name is looked for."""
 
 
 def read_mapping(
@@ -66,6 +71,18 @@ def _read_text(path: str | Path) -> str:
         return as_yaml(text) if Path(path).suffix.lower() == ".json" else text
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 text: {error.reason}, byte {error.start}"
+    except FileNotFoundError as error:
+        problem = f"{(error.strerror or str(error)).lower()}{_beside(Path(path))}"
     except OSError as error:
         problem = (error.strerror or str(error)).lower()
     raise ConfigError([Mistake(Place(str(path)), "", problem)])
+
+
+def _beside(path: Path) -> str:
+    """Which file of the folder may have been meant."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix in SUFFIXES][:MOST_BESIDE]
+    except OSError:
+        return ""
+    close = close_names(path.name, names)
+    return f" (did you mean '{path.with_name(close[0])}'?)" if close else ""

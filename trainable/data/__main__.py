@@ -13,14 +13,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from trainable.configfile.mistakes import is_utf8
-from trainable.data.config import DATA_SECTIONS, DataConfig, ShapesData, read_data
+from trainable.data.config import DATA_SECTIONS, DataConfig, OwnData, ShapesData, read_data
 from trainable.data.errors import DataError
 from trainable.data.layout import check_data
+from trainable.program import usage_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         data = _section(options)
         check_data(data)
@@ -31,15 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trainable.data", description="Cache a data set and describe it.")
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog=usage_name("trainable.data"), description="Cache a data set and describe it."
+    )
+    add = command.add_argument
     add("dataset", metavar="DATASET", choices=DATA_SECTIONS, help=f"one of {', '.join(DATA_SECTIONS)}")
     add("--root", metavar="DIR", help="folder of the data set, as it was downloaded")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="size of the frames; default: the data set's")
     add("--max-megapixels", type=int, metavar="N", help="larger images are refused; default: 179")
     add("--out", type=Path, metavar="DIR", help="folder of the pictures; default: data_pictures/DATASET")
-    return parser
+    return command
 
 
 def _section(options: argparse.Namespace) -> DataConfig:
@@ -69,7 +73,7 @@ def _describe(data: DataConfig, folder: Path) -> None:
     except OSError as error:
         raise DataError(f"--out {folder}: cannot be written ({error.strerror})") from error
     console.print(f"pictures     {', '.join(map(str, pictures))}", markup=False, highlight=False, soft_wrap=True)
-    if isinstance(data, ShapesData):
+    if isinstance(data, ShapesData | OwnData):
         return
     from trainable.data.cache import ensure_cache
 

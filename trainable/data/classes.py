@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData
+from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, OwnData, ShapesData, VocData
 from trainable.data.files import user_path
 from trainable.data.folder_classes import Colour, read_classes, voc_colour
 
@@ -81,6 +81,9 @@ def class_map(data: DataConfig) -> ClassMap:
             file = read_classes(user_path(data.root, "data.root"))
             ids, ignored = file.ids, frozenset(file.ignore)
             return ClassMap(file.names, ids, ignored, file.colours, file.mask_colours, file.ignore_colours)
+        case OwnData():
+            colours = tuple(voc_colour(index + 1) for index in range(len(data.classes)))
+            return ClassMap(data.classes, tuple(range(len(data.classes))), frozenset({IGNORE_INDEX}), colours)
         case _:
             assert_never(data)
 

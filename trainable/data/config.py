@@ -4,10 +4,11 @@ import json
 from operator import not_
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, TypeAdapter, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, Tag, TypeAdapter, field_validator, model_validator
 
 from trainable.configfile.mistakes import RuleError
-from trainable.section import Section, Seed
+from trainable.parts.section import BUILT_IN_OR_OWN, OwnPart
+from trainable.section import BUILT_IN, OWN, Section, Seed
 
 SIZE_MULTIPLE = 32
 """Heights and widths are multiples of the deepest encoder stride, so that every architecture accepts them."""
@@ -172,6 +173,26 @@ class FolderData(FileSection):
     """Augmentation of training images."""
 
 
+class OwnData(OwnPart, DataSection):
+    """A data set of your own in code (docs/own-parts.md); further keys are arguments of its class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=254)]
+    """Names of the classes, in the order of the ids in its labels."""
+    size: Size = (256, 256)
+    """(height, width) that its frames have; scores are computed at this size."""
+    augment: Augment = Augment()
+    """Augmentation of training images; none by default."""
+
+    @field_validator("classes")
+    @classmethod
+    def _no_class_twice(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("lists a class twice")
+        return classes
+
+
 def scaled_size(size: Size, scale: float) -> Size:
     """A size at a scale, its sides rounded to what every architecture accepts."""
     height, width = (max(1, round(side * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for side in size)
@@ -180,10 +201,11 @@ def scaled_size(size: Size, scale: float) -> Size:
 
 FileData = CamVidData | CityscapesData | VocData | FolderData
 """Data sets that lie in files, and are cached."""
-DataConfig = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]
+BuiltInData = Annotated[ShapesData | CamVidData | CityscapesData | VocData | FolderData, Field(discriminator="name")]
+DataConfig = Annotated[Annotated[BuiltInData, Tag(BUILT_IN)] | Annotated[OwnData, Tag(OWN)], BUILT_IN_OR_OWN]
 
 _DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
-DATA_SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(DataConfig)[0])}
+DATA_SECTIONS = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(BuiltInData)[0])}
 """The section of each data set by its name."""
 
 

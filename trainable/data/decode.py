@@ -18,6 +18,7 @@ from trainable.data.config import (
     DataConfig,
     FileData,
     FolderData,
+    OwnData,
     ShapesData,
     Size,
     VocData,
@@ -114,8 +115,8 @@ def _fitted(height: int, width: int, size: Size) -> Size:
 
 
 def keeps_aspect(data: DataConfig) -> bool:
-    """Whether the frames of a data set are padded, not stretched; built-in scenes have one shape."""
-    return isinstance(data, ShapesData) or _keeps_aspect(data)
+    """Whether the frames of a data set are padded, not stretched; scenes made in memory have one shape."""
+    return isinstance(data, ShapesData | OwnData) or _keeps_aspect(data)
 
 
 def _keeps_aspect(data: FileData) -> bool:

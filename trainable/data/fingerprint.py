@@ -23,6 +23,7 @@ from trainable.data.config import (
     DataConfig,
     FileData,
     FolderData,
+    OwnData,
     ShapesData,
     VocData,
     frames_of,
@@ -31,6 +32,7 @@ from trainable.data.errors import DataError
 from trainable.data.files import user_path
 from trainable.data.layout import SPLITS, Pair, pairs
 from trainable.data.masks import MaskReader
+from trainable.data.own_data import own_fingerprint
 from trainable.data.raster import orientation_of, peculiarity
 
 DIGITS = 16
@@ -68,6 +70,8 @@ def _lines(data: DataConfig, folder: Path) -> Iterator[str]:
             yield f"{SHAPES_FORMAT} {frames_of(data).model_dump_json()}"
         case CamVidData() | CityscapesData() | VocData() | FolderData():
             yield from _file_lines(data, folder)
+        case OwnData():
+            yield f"{data.sha256} {json.dumps(data.settings, sort_keys=True)} {own_fingerprint(data)}"
         case _:
             assert_never(data)
 

@@ -14,10 +14,20 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData, frames_of
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FolderData,
+    OwnData,
+    ShapesData,
+    VocData,
+    frames_of,
+)
 from trainable.data.decode import Decoder
-from trainable.data.layout import pairs
+from trainable.data.layout import SPLITS, pairs
 from trainable.data.mapped import Counts, MappedSplit
+from trainable.data.own_data import own_count, own_frames
 from trainable.data.splits import KEPT_DATA_SETS, ArraySplit, HeldSplit, array_splits
 
 Batch = tuple[Tensor, Tensor]
@@ -168,5 +178,9 @@ def few_frames(data: DataConfig, train: int, val: int) -> tuple[Splits, int, int
                 images, labels = zip(*map(decoder.decode, found[:count]), strict=True)
                 shown.append(HeldFrames(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))))
             return Splits(*shown), len(files[0]), len(files[1])
+        case OwnData():
+            first = [own_frames(data, split, count) for split, count in zip(SPLITS, (train, val), strict=True)]
+            own = [HeldFrames(torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in first]
+            return Splits(*own), own_count(data, "train"), own_count(data, "val")
         case _:
             assert_never(data)

@@ -15,6 +15,7 @@ from trainable.data.config import (
     DataConfig,
     FileData,
     FolderData,
+    OwnData,
     ShapesData,
     VocData,
     read_data,
@@ -100,7 +101,9 @@ def labelled_test_split(data: DataConfig) -> DataConfig | None:
     match data:
         case CamVidData():
             return data.model_copy(update={"eval_split": "test"}) if data.eval_split == "val" else None
-        case ShapesData() | CityscapesData() | VocData() | FolderData():  # no test split, or labels that nobody has
+        case (
+            ShapesData() | CityscapesData() | VocData() | FolderData() | OwnData()
+        ):  # no test split, or labels that nobody has
             return None
         case _:
             assert_never(data)
@@ -112,7 +115,7 @@ def check_data(data: DataConfig) -> None:
     Raises:
         DataError: the first thing that is missing.
     """
-    if isinstance(data, ShapesData):
+    if isinstance(data, ShapesData | OwnData):
         return
     with refusals():
         train, val = ({identity(pair.image): pair.image for pair in pairs(data, split)} for split in SPLITS)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from trainable.data.config import MAX_MEGAPIXELS, DataConfig, ShapesData, Size
+from trainable.data.config import MAX_MEGAPIXELS, DataConfig, OwnData, ShapesData, Size
 from trainable.data.decode import Bytes, fitted_image, keeps_aspect
 from trainable.data.errors import DataError
 from trainable.data.files import IMAGE_SUFFIXES, files_below, refusals
@@ -96,7 +96,7 @@ def fitted_picture(image: LooseImage, data: DataConfig, name: str = "image") -> 
         DataError: no picture, or one of a kind that has no meaning in RGB; the message names it.
     """
     name = str(image) if isinstance(image, str | Path) else name
-    most = MAX_MEGAPIXELS if isinstance(data, ShapesData) else data.max_megapixels
+    most = MAX_MEGAPIXELS if isinstance(data, ShapesData | OwnData) else data.max_megapixels
     upright = rgb(Path(name), _raster(image, name, most))[0]
     if min(upright.size) < 1:
         raise DataError(f"{name}: has no pixels")

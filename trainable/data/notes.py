@@ -12,7 +12,16 @@ import numpy as np
 from trainable.configfile.mistakes import printable
 from trainable.data.cache import ensure_cache, open_cache, reading
 from trainable.data.classes import class_map
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FileData, FolderData, ShapesData, VocData
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FileData,
+    FolderData,
+    OwnData,
+    ShapesData,
+    VocData,
+)
 from trainable.data.layout import SPLITS, layout_notes, pairs
 from trainable.data.mapped import read_remarks
 
@@ -24,7 +33,7 @@ def data_notes(data: DataConfig) -> tuple[str, ...]:
         DataError: missing or broken files, or a cache that cannot be written.
     """
     match data:
-        case ShapesData():
+        case ShapesData() | OwnData():
             return ()
         case CamVidData() | CityscapesData() | VocData() | FolderData():
             return tuple(map(printable, (*layout_notes(data), *_remark_notes(data), *_class_notes(data))))

@@ -52,8 +52,8 @@ CONTEXTS: dict[Context, float] = {"aligned": 1.0, "uniform": 0.5, "swapped": 0.0
 
 STRIPE_AMPLITUDE = 7.0
 """Brightness of a stripe above and below its object's colour, of 255. Fainter than the noise: plain training leans on
-the context long before it reads the stripe (at the setting of ``shapes.yaml``, two seeds: object mIoU 0.57 and 0.60
-aligned, 0.13 and 0.04 swapped), yet it can be read: without bias (rho 0.5) thirty epochs reach 0.95 or more in every
+the context long before it reads the stripe (at the setting of ``shapes.yaml``, two seeds: object mIoU 0.94 and 0.89
+aligned, 0.00 and 0.00 swapped), yet it can be read: without bias (rho 0.5) thirty epochs reach 0.95 or more in every
 context."""
 STRIPE_PERIOD = 6.0
 """Pixels from one stripe to the next along each axis."""

@@ -11,9 +11,20 @@ import numpy as np
 
 from trainable.data.cache import open_cache
 from trainable.data.classes import SHAPES
-from trainable.data.config import CamVidData, CityscapesData, DataConfig, FolderData, ShapesData, VocData, frames_of
+from trainable.data.config import (
+    CamVidData,
+    CityscapesData,
+    DataConfig,
+    FolderData,
+    OwnData,
+    ShapesData,
+    VocData,
+    frames_of,
+)
 from trainable.data.decode import Bytes
+from trainable.data.layout import SPLITS
 from trainable.data.mapped import Counts, MappedSplit
+from trainable.data.own_data import own_frames
 from trainable.data.shapes import CONTEXTS, make_scenes
 
 KEPT_DATA_SETS = 2
@@ -75,5 +86,7 @@ def _array_splits(data: DataConfig) -> dict[str, ArraySplit]:
             return found
         case CamVidData() | CityscapesData() | VocData() | FolderData():
             return dict(open_cache(data).items())
+        case OwnData():
+            return {split: HeldSplit.of(*own_frames(data, split), len(data.classes)) for split in SPLITS}
         case _:
             assert_never(data)

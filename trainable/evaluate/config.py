@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, field_validator
 
 from trainable.data.config import MOST_SCENES, Factor, Size
-from trainable.section import ONE_OR_LIST, WORD_OR_NUMBER, Section
+from trainable.evaluate.metrics.names import is_taken, own_name
+from trainable.parts.section import OwnPart
+from trainable.section import NAME_ALONE, ONE_OR_LIST, WORD_OR_NUMBER, Section
 
 ClassName = Annotated[str, Field(min_length=1)]
 Classes = Annotated[
@@ -75,6 +77,13 @@ class Corruptions(OnChangedFrames):
     """How many frames of the evaluation split, as for context."""
 
 
+class OwnMetric(OwnPart):
+    """A metric of your own (docs/own-parts.md), reported as val/NAME; further keys are arguments of its class."""
+
+    mode: Annotated[Literal["max", "min"], Field(exclude_if="max".__eq__)] = "max"
+    """Whether larger values are better or smaller ones."""
+
+
 class Evaluation(Section):
     """How the evaluation predicts: by default every frame once and whole, in the scale of ``data.size``."""
 
@@ -95,6 +104,24 @@ class Evaluation(Section):
     """Measure how much classes rely on each other as context; {} does with the defaults, null does not."""
     corruptions: Corruptions | None = Field(default=None, exclude_if=not_)
     """Score corrupted frames too; {} does with the defaults, null does not."""
+
+    metrics: Annotated[tuple[Annotated[OwnMetric, NAME_ALONE], ...], Field(max_length=32, exclude_if=not_)] = ()
+    """Metrics of your own, each ``module:Class``; one may be an objective."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _names_are_free(cls, metrics: tuple[OwnMetric, ...]) -> tuple[OwnMetric, ...]:
+        names = [own_name(metric.short_name) for metric in metrics]
+        for metric, name in zip(metrics, names, strict=True):
+            if is_taken(name) or names.count(name) > 1:
+                other = "is a metric already" if is_taken(name) else "is listed twice"
+                raise ValueError(f"{metric.name} would be {name}, which {other}; give the class another name")
+        return metrics
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of one's own."""
+        return tuple(own_name(metric.short_name) for metric in self.metrics)
 
     @property
     def averages(self) -> bool:

@@ -17,6 +17,7 @@ from trainable.data.classes import class_names
 from trainable.data.frames import Frames, Splits
 from trainable.data.prefetch import ahead
 from trainable.data.shapes import OBJECT_CLASSES
+from trainable.data.statistics import ClassStatistics
 from trainable.data.transfer import device_batches
 from trainable.evaluate.config import Evaluation
 from trainable.evaluate.diagnostics import Law, diagnose
@@ -34,9 +35,11 @@ from trainable.evaluate.metrics.names import (
     iou_name,
     iou_on_test_name,
 )
+from trainable.evaluate.metrics.own_metrics import OwnScores
 from trainable.evaluate.metrics.split_scores import SplitScores
 from trainable.evaluate.predict import frame_logits
 from trainable.model.segmenter import Segmenter
+from trainable.parts.facts import ClassFacts
 from trainable.ranks.group import own, summed, world
 from trainable.train.compute import Compute
 
@@ -92,9 +95,14 @@ def split_confusion(
 
 def evaluate(
     config: TrialConfig, model: Segmenter, compute: Compute, splits: Splits, rare: Sequence[int]
-) -> tuple[dict[str, float], Tensor]:
-    """Metrics by name, of the evaluation split, the model and for shapes the other contexts; confusion matrix [C,C]."""
-    collected = SplitScores(model.classifier.out_channels, compute.device)
+) -> tuple[dict[str, float], Tensor, Tensor]:
+    """Metrics by name, of the evaluation split, the model and for shapes the other contexts.
+
+    Returns:
+        The metrics; the split's confusion matrix [C,C]; its bins of confidence [M,3] (``Calibration.bins``).
+    """
+    own_scores = _own_scores(config, splits, compute, rare)
+    collected = SplitScores(model.classifier.out_channels, compute.device, own_scores)
     val_CC, *contexts_CC = (
         split_confusion(
             model,
@@ -110,7 +118,17 @@ def evaluate(
     metrics = scores(val_CC, class_names(config.data), rare) | collected.metrics(rare)
     law: Law = "normal" if config.model.init == "small" else "uniform"
     metrics |= diagnose(model, compute, splits.val, evaluation_batch_size(config), law, rare, config.suppression)
-    return {**metrics, **(context_scores(val_CC, *contexts_CC) if contexts_CC else {})}, val_CC
+    metrics |= context_scores(val_CC, *contexts_CC) if contexts_CC else {}
+    return metrics, val_CC, collected.calibration.bins()
+
+
+def _own_scores(config: TrialConfig, splits: Splits, compute: Compute, rare: Sequence[int]) -> list[OwnScores]:
+    """The metrics of one's own that the trial names."""
+    if not config.evaluation.metrics:
+        return []
+    names = class_names(config.data)
+    facts = ClassFacts(names, ClassStatistics.of(splits.train.class_pixels(len(names))), tuple(rare))
+    return [OwnScores.of(metric, facts, compute.device) for metric in config.evaluation.metrics]
 
 
 def evaluate_test(

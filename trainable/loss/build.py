@@ -17,7 +17,11 @@ from torch import Tensor
 
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
+from trainable.evaluate.metrics.rare import rare_classes
 from trainable.loss.config import CrossEntropy, Dice, Focal, LogitAdjusted, Loss, Lovasz, Ohem
+from trainable.loss.own_loss import own_loss
+from trainable.parts.facts import ClassFacts
+from trainable.parts.section import OwnPart
 from trainable.ranks.group import gathered, own, summed, world
 from trainable.suppression.loss import (
     PathLoss,
@@ -30,8 +34,8 @@ from trainable.suppression.loss import (
 _LOVASZ = smp.losses.LovaszLoss(smp.losses.MULTICLASS_MODE, ignore_index=IGNORE_INDEX)
 
 
-def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device) -> PathLoss:
-    """The loss of a section; ``statistics`` are those of the training labels."""
+def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device, names: Sequence[str] = ()) -> PathLoss:
+    """The loss of a section; ``statistics`` are those of the training labels, ``names`` the classes'."""
     match loss:
         case CrossEntropy():
             return path_cross_entropies
@@ -46,6 +50,8 @@ def build_loss(loss: Loss, statistics: ClassStatistics, device: torch.device) ->
         case LogitAdjusted():
             shift_C = loss.tau * log_prior(statistics).to(device)
             return partial(path_cross_entropies, pixel_loss=partial(logit_adjusted, shift_C=shift_C))
+        case OwnPart():
+            return own_loss(loss, ClassFacts(tuple(names), statistics, rare_classes(statistics.pixels)))
         case _:
             assert_never(loss)
 

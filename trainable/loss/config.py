@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from trainable.section import BY_NAME, NAME_ALONE, Section
+from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember
+from trainable.section import BUILT_IN, BY_NAME, NAME_ALONE, Section
 
 
 class CrossEntropy(Section):
@@ -75,4 +76,5 @@ class LogitAdjusted(Section):
     """1 aims at the mean of the class accuracies, 0 is the cross-entropy."""
 
 
-Loss = Annotated[CrossEntropy | Ohem | Focal | Dice | Lovasz | LogitAdjusted, BY_NAME, NAME_ALONE]
+BuiltInLoss = Annotated[CrossEntropy | Ohem | Focal | Dice | Lovasz | LogitAdjusted, BY_NAME]
+Loss = Annotated[Annotated[BuiltInLoss, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, NAME_ALONE]

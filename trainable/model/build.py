@@ -5,7 +5,7 @@ Every mistake raises ``ModelError`` with one line that names the field, the valu
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -17,10 +17,12 @@ from torch import nn
 from trainable.model.config import ModelConfig, WeightsFile
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX, ModelError
 from trainable.model.hrnet import branch_tap, create_hrnet
+from trainable.model.own_network import own_parts
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap, TapError, find_tap
 from trainable.model.weight_files import load_encoder, load_network
 from trainable.model.weights import check_weights, fetch_weights
+from trainable.parts.section import OwnPart
 from trainable.suppression.block import SuppressionBlock
 from trainable.suppression.config import Layer, SuppressionConfig
 from trainable.suppression.mechanism_sections import Erase
@@ -49,6 +51,10 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     Raises:
         ModelError: unknown names, an encoder that the architecture refuses, weights that cannot be downloaded.
     """
+    if isinstance(model.arch, OwnPart):
+        encoder, decoder, classifier, upsample = own_parts(model, classes)
+        blocks = _blocks(suppression, {"decoder": classifier.in_channels}, classes)
+        return Segmenter(encoder, decoder, classifier, upsample, blocks, {})
     _check_names(model)
     fetch_weights(model)
     network = _pretrained(model, classes)
@@ -61,12 +67,17 @@ def build_model(model: ModelConfig, classes: int, suppression: SuppressionConfig
     layers = suppression.layers if suppression else ()
     taps = _taps(model, network.encoder, layers)
     channels: dict[Layer, int] = {layer: network.encoder.out_channels[tap.stage] for layer, tap in taps.items()}
-    channels["decoder"] = classifier.in_channels
-    with_block = suppression.blocks if suppression else ()
-    blocks = {layer: _block(suppression, layer, channels[layer], classes) for layer in with_block if suppression}
+    blocks = _blocks(suppression, {**channels, "decoder": classifier.in_channels}, classes)
     if model.init == "small":
         _draw_small(blocks.values())
     return Segmenter(network.encoder, network.decoder, classifier, upsample, blocks, taps)
+
+
+def _blocks(
+    suppression: SuppressionConfig | None, channels: Mapping[Layer, int], classes: int
+) -> dict[Layer, SuppressionBlock]:
+    with_block = suppression.blocks if suppression else ()
+    return {layer: _block(suppression, layer, channels[layer], classes) for layer in with_block if suppression}
 
 
 def _pretrained(model: ModelConfig, classes: int) -> Any:
@@ -123,6 +134,9 @@ def check_model(model: ModelConfig, layers: Iterable[Layer] = (), classes: int =
     Raises:
         ModelError: the first mistake.
     """
+    if isinstance(model.arch, OwnPart):
+        own_parts(model, classes)
+        return
     _check_names(model)
     if isinstance(model.encoder_weights, WeightsFile) or model.weights is not None:
         _check_files(model, layers, classes)

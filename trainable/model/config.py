@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from trainable.configfile.mistakes import RuleError, unknown
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES, read_reference
-from trainable.section import Section
+from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember, OwnPart, is_own, kind_of
+from trainable.section import BUILT_IN, OWN, Section
 from trainable.suppression.config import Layer
 
 Arch = Literal[
@@ -97,13 +98,22 @@ EncoderWeights = Annotated[
 ]
 
 
-class ModelConfig(Section):
-    """A segmentation model: ``smp.create_model(arch, encoder)``, or ``hrnet``."""
+def _own_by_name(value: object) -> object:
+    return {"name": value} if is_own(value) else value
 
-    arch: Arch
-    """Architecture, by its name in segmentation-models-pytorch; hrnet: the paper's head, on timm's HRNets."""
-    encoder: Annotated[str, Field(min_length=1)]
-    """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model."""
+
+NetworkArch = Annotated[Annotated[Arch, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, BeforeValidator(_own_by_name)]
+
+
+class ModelConfig(Section):
+    """A segmentation model: ``smp.create_model(arch, encoder)``, ``hrnet``, or a network of your own."""
+
+    arch: NetworkArch
+    """Architecture, by its name in segmentation-models-pytorch; hrnet: the paper's head, on timm's HRNets; or a network
+    of your own, ``module:Class`` or {name: module:Class, ...} with its settings, which has no encoder."""
+    encoder: str = ""
+    """Encoder, by its name in segmentation-models-pytorch; ``tu-NAME`` takes any timm model. A network of your own
+    has none, all others need one."""
     encoder_weights: Annotated[EncoderWeights | None, BeforeValidator(_name_or_content)] = "imagenet"
     """Pretrained weights of the encoder: imagenet, or a file (.pt, .pth, .safetensors) with timm's, smp's or a whole
     network's names, or an MLflow run's (see weights); null starts from random weights and downloads nothing."""
@@ -115,11 +125,28 @@ class ModelConfig(Section):
     """Initial weights of the classifier, the suppression block and hrnet's decoder: those that smp and torch give, or
     small: N(0, 0.001) (official). Everything else is the same with both."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_starts_from_nothing(cls, tree: object) -> object:
+        if not isinstance(tree, dict) or kind_of(tree.get("arch")) != OWN:
+            return tree
+        for key, value in (("encoder", ""), ("encoder_weights", None), ("weights", None), ("init", "torch")):
+            if tree.get(key, value) != value:
+                message = "a network of your own has none: let it be a setting of arch"
+                raise RuleError(message, f"model.{key}")
+        return {**tree, "encoder_weights": None}
+
+    @model_validator(mode="after")
+    def _has_an_encoder(self) -> Self:
+        if not self.encoder and not isinstance(self.arch, OwnPart):
+            raise RuleError("must not be empty" if "encoder" in self.model_fields_set else "missing", "model.encoder")
+        return self
+
     @field_validator("encoder")
     @classmethod
     def _is_known(cls, encoder: str) -> str:
         """Names of timm models are not looked up: timm imports torch."""
-        if not encoder.startswith(TIMM_PREFIX) and encoder not in ENCODERS:
+        if encoder and not encoder.startswith(TIMM_PREFIX) and encoder not in ENCODERS:
             raise ValueError(f"{unknown(encoder, ENCODERS, 'encoder')}; {TIMM_PREFIX}NAME takes any timm model")
         return encoder
 
@@ -131,8 +158,20 @@ class ModelConfig(Section):
         return self
 
     @property
+    def arch_name(self) -> str:
+        """The architecture's name."""
+        return self.arch.name if isinstance(self.arch, OwnPart) else self.arch
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return self.arch.short_name if isinstance(self.arch, OwnPart) else f"{self.arch} / {self.encoder}"
+
+    @property
     def inner_layers(self) -> tuple[Layer, ...]:
         """The layers besides the decoder that the architecture may have."""
+        if isinstance(self.arch, OwnPart):
+            return ()
         kind = "branch." if self.arch == "hrnet" else "encoder."
         return tuple(layer for layer in get_args(Layer) if layer.startswith(kind))
 

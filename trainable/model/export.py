@@ -22,6 +22,7 @@ from trainable.model.build import create
 from trainable.model.config import ModelConfig
 from trainable.model.hrnet import HRNetEncoder, without_own_classes
 from trainable.model.norm_over_ranks import of_one_process
+from trainable.model.own_network import Exported, Features
 from trainable.model.segmenter import Segmenter
 from trainable.model.stages import Tap
 from trainable.suppression.block import SuppressionBlock
@@ -48,6 +49,8 @@ class Then(nn.Module):
 @torch.no_grad()
 def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
     """A copy of the network as smp's model in evaluation mode; images as ``Compute.network_input`` makes them."""
+    if isinstance(model.encoder, Features):
+        return _own_folded(model, model.encoder)
     plain = create(config, model.classifier.out_channels)
     plain.encoder, plain.decoder = copy.deepcopy(model.encoder), copy.deepcopy(model.decoder)
     of_one_process(plain)
@@ -64,6 +67,15 @@ def folded(model: Segmenter, config: ModelConfig) -> nn.Module:
     plain.eval()
     assert isinstance(plain, nn.Module)
     return plain
+
+
+def _own_folded(model: Segmenter, features: Features) -> nn.Module:
+    head: list[nn.Module] = [copy.deepcopy(model.classifier), copy.deepcopy(model.upsample)]
+    if "decoder" in model.layers:
+        head = [_folded(model.block("decoder"), model.importance()["decoder"]), nn.ReLU(), *head]
+    plain = Exported(copy.deepcopy(features.network), nn.Sequential(*head))
+    of_one_process(plain)
+    return plain.eval()
 
 
 def save(model: Segmenter, config: ModelConfig, path: Path) -> None:

@@ -11,6 +11,7 @@ from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.model.encoders import ModelError
 from trainable.model.segmenter import Segmenter
+from trainable.parts.section import OwnPart
 
 LARGEST_REAL = 2**21
 """Pixels of the largest pass with numbers, which decides where meta tensors cannot: a few seconds on a CPU."""
@@ -53,7 +54,8 @@ class Rehearsal:
             many = f"{batch} image{'s' if batch > 1 else ''} of {height} x {width}"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             doing = "be trained on" if training else "predict"
-            pair = f"'{self._model.arch}' on encoder '{self._model.encoder}'"
+            own = isinstance(self._model.arch, OwnPart)
+            pair = f"'{self._model.arch_name}'" + ("" if own else f" on encoder '{self._model.encoder}'")
             raise ModelError(f"model: {pair} cannot {doing} {many} at a time: {reason}") from error
 
 

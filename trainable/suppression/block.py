@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainable.parts.section import OwnPart
 from trainable.suppression.config import NORM_MOMENTUM, GateNorm, ImportanceSource
 from trainable.suppression.drop import Drop
 from trainable.suppression.loss import cross_entropy
-from trainable.suppression.mechanism import effective_weight
+from trainable.suppression.mechanism import Applied, effective_weight
 from trainable.suppression.mechanism_sections import ChannelMechanism
+from trainable.suppression.own_mechanism import OwnMechanism
 from trainable.suppression.sampling import labels_at
 from trainable.train.compute import full_precision
 
@@ -41,7 +43,6 @@ class SuppressionBlock(nn.Module):
     ) -> None:
         """Build for a map of ``channels``; ``source`` says where S comes from."""
         super().__init__()
-        self.mechanism: ChannelMechanism = mechanism
         self.gate_norm: GateNorm = gate_norm
         self.source: ImportanceSource = source
         self.mix = ChannelMix(channels, norm_momentum)
@@ -49,6 +50,9 @@ class SuppressionBlock(nn.Module):
         self.running_importance: Tensor | None
         ones_CK = torch.ones(classes, channels) if source == "gradient" else None
         self.register_buffer("running_importance", ones_CK)
+        self.mechanism: Applied = (  # last: what it draws leaves the other weights as they are
+            OwnMechanism.of(mechanism, channels, classes) if isinstance(mechanism, OwnPart) else mechanism
+        )
         self.gradient_every = gradient_every
         self.steps = 0
         """gradient: training steps so far."""

@@ -7,7 +7,7 @@ scaled by g along the input channels, and Conv1x1(P A) == Conv1x1 with weight W 
 Shapes: C classes, K channels, G groups that share a draw (1: the batch, or B: one per image).
 """
 
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +15,19 @@ from torch import Tensor
 
 from trainable.suppression.config import GateNorm
 from trainable.suppression.drop import Drop
-from trainable.suppression.mechanism_sections import ChannelMechanism, Gate, Hard, Projection, RandomChannels
+from trainable.suppression.mechanism_sections import Gate, Hard, Projection, RandomChannels
+from trainable.suppression.own_mechanism import OwnMechanism
+
+Applied: TypeAlias = Gate | Hard | Projection | RandomChannels | OwnMechanism
+"""A mechanism as a block applies it: the section of a built-in one says all."""
 
 
 def effective_weight(
-    weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: ChannelMechanism, norm: GateNorm
+    weight_OK: Tensor, importance_CK: Tensor, drop: Drop | None, mechanism: Applied, norm: GateNorm
 ) -> Tensor:
     """The 1x1 convolution's weight with the mechanism folded in: [O,K], or [G,O,K] where groups differ.
 
-    Without a drop m = 1. ``norm`` is that of the gate; ``hard`` and ``projection`` have none.
+    Without a drop m = 1. ``norm`` is that of the gate; the others have none.
     """
     keep_GC = None if drop is None else drop.keep_GC.to(importance_CK.dtype)
     match mechanism:
@@ -36,6 +40,8 @@ def effective_weight(
             return weight_OK if keep_GC is None else _scaled(weight_OK, hard_mask(importance_CK, keep_GC, mechanism.q))
         case Projection():
             return weight_OK if keep_GC is None else _one_or_more(projected(weight_OK, importance_CK, keep_GC))
+        case OwnMechanism():
+            return mechanism.folded(weight_OK, importance_CK, drop)
         case _:
             assert_never(mechanism)
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from trainable.configfile.mistakes import RuleError
-from trainable.section import BY_NAME, NAME_ALONE, Section
+from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember, OwnPart
+from trainable.section import BUILT_IN, BY_NAME, NAME_ALONE, Section
 
 
 class Gate(Section):
@@ -71,6 +72,7 @@ class Auto(Section):
     name: Literal["auto"]
 
 
-ChannelMechanism: TypeAlias = Gate | Hard | Projection | RandomChannels
+ChannelMechanism: TypeAlias = Gate | Hard | Projection | RandomChannels | OwnPart
 """What changes the channels of a map, in a block."""
-Mechanism = Annotated[Auto | ChannelMechanism | Erase, BY_NAME, NAME_ALONE]
+BuiltInMechanism = Annotated[Auto | Gate | Hard | Projection | RandomChannels | Erase, BY_NAME]
+Mechanism = Annotated[Annotated[BuiltInMechanism, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, NAME_ALONE]

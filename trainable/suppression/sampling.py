@@ -19,10 +19,13 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.evaluate.metrics.rare import rare_classes
+from trainable.parts.facts import ClassFacts
+from trainable.parts.section import OwnPart
 from trainable.ranks.group import gathered, summed, world
 from trainable.suppression.config import Groups, SuppressionConfig
 from trainable.suppression.drop import Drop
 from trainable.suppression.grouping import Grouping
+from trainable.suppression.own_sampling import OwnStrategy
 from trainable.suppression.sampling_sections import (
     CoOccurrence,
     Difficulty,
@@ -96,7 +99,7 @@ class Turn:
         return chosen_GC
 
 
-Stateful: TypeAlias = DifficultyState | Turn
+Stateful: TypeAlias = DifficultyState | Turn | OwnStrategy
 Strategy: TypeAlias = (
     Stateful | Uniform | Present | Frequency | InverseFrequency | EffectiveNumber | Temperature | CoOccurrence | Listed
 )
@@ -126,6 +129,9 @@ class ClassSampler:
                 self.strategy: Strategy = DifficultyState(sampling, nothing_C, nothing_C.clone())
             case RoundRobin():
                 self.strategy = Turn(self.classes)
+            case OwnPart() as sampling:
+                facts = ClassFacts(self.names, statistics, rare_classes(statistics.pixels))
+                self.strategy = OwnStrategy.of(sampling, facts)
             case sampling:
                 self.strategy = sampling
 
@@ -160,11 +166,11 @@ class ClassSampler:
         return Drop(keep_GC, seed, share, over_all=isinstance(granularity, Groups)).on_this_rank()
 
     def observe(self, logits_BChw: Tensor, labels_BHW: Tensor, drop: Drop | None) -> None:
-        """Let difficulty learn from a training batch: logits of the suppressed path, which is the one that predicts.
+        """Let difficulty, or an own strategy, learn from a batch: logits of the suppressed path, the one that predicts.
 
         Of the labels every s-th pixel is taken. What was suppressed counts neither as label nor as prediction.
         """
-        if isinstance(self.strategy, DifficultyState):
+        if isinstance(self.strategy, DifficultyState | OwnStrategy):
             self.strategy.observe(logits_BChw, labels_BHW, drop)
 
     def weights(self, labels_BHW: Tensor) -> Tensor:
@@ -185,6 +191,8 @@ class ClassSampler:
                 weights_GC = temperature(statistics, strategy.temperature)[None]
             case DifficultyState():
                 weights_GC = (difficulties(strategy.hits_C, strategy.union_C) ** strategy.sampling.tau)[None]
+            case OwnStrategy():
+                weights_GC = strategy.weights(labels_BHW, self._groups(len(labels_BHW)))
             case CoOccurrence():
                 weights_GC = co_occurrence(statistics)[None]
             case Listed():
@@ -194,6 +202,9 @@ class ClassSampler:
                 assert_never(strategy)
         total_G1 = weights_GC.sum(dim=1, keepdim=True)
         return torch.where(total_G1 > 0, weights_GC / total_G1, 1 / self.classes)
+
+    def _groups(self, images: int) -> int:
+        return Grouping.of(self.suppression.granularity, images * world()).groups
 
     def _weighted(self, labels_BHW: Tensor, noise_GC: Tensor) -> Tensor:
         """Draw ``num_classes``, or all that are listed, without replacement by the Gumbel top-k trick; bool [G,C]."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, Tag, field_validator
 
-from trainable.section import BY_NAME, NAME_ALONE, Section
+from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember
+from trainable.section import BUILT_IN, BY_NAME, NAME_ALONE, Section
 
 
 class Uniform(Section):
@@ -93,7 +94,7 @@ class Listed(Section):
         return classes
 
 
-Sampling = Annotated[
+BuiltInSampling = Annotated[
     Uniform
     | Present
     | Frequency
@@ -105,5 +106,5 @@ Sampling = Annotated[
     | RoundRobin
     | Listed,
     BY_NAME,
-    NAME_ALONE,
 ]
+Sampling = Annotated[Annotated[BuiltInSampling, Tag(BUILT_IN)] | OwnMember, BUILT_IN_OR_OWN, NAME_ALONE]

@@ -33,6 +33,7 @@ from trainable.evaluate.metrics.weight_cosine import weight_cosines
 from trainable.evaluate.trial_pictures import validation_strip
 from trainable.failure import OutOfMemory, TrialFailed
 from trainable.loss.build import build_loss
+from trainable.loss.own_loss import check_reweight
 from trainable.model.build import build_model
 from trainable.model.input_statistics import input_statistics
 from trainable.model.norm_over_ranks import over_ranks
@@ -70,6 +71,8 @@ class EpochResult:
     reliance: Tensor | None = None
     """IoU that class c loses where class z is erased, float64 [C,C] on the CPU, NaN where they never meet; None where
     this epoch did not measure it (``evaluation.context``)."""
+    calibration: Tensor | None = None
+    """Pixels, right ones and the sum of confidences of the evaluation split, by bin; float64 [M,3] on the CPU."""
 
     def state(self) -> dict[str, Any]:
         """What ``fit`` needs to continue after this epoch; its tensors are those in training: copy or save them.
@@ -193,14 +196,14 @@ def _epoch(
         recalibrate(training, splits.train)
         timing = {**timing, RECALIBRATION_SECONDS: time.perf_counter() - between}
     calibrated = time.perf_counter()
-    evaluated, confusion_CC = evaluate(config, model, compute, splits, rare)
+    evaluated, confusion_CC, bins_M3 = evaluate(config, model, compute, splits, rare)
     if test is not None and epoch == config.train.epochs:
         evaluated |= evaluate_test(config, model, compute, test, rare)
     changed = evaluate_changed(config, model, compute, splits.val, rare, epoch)
     end = time.perf_counter()
     timing = {**timing, EPOCH_SECONDS: end - start, TRAIN_SECONDS: between - start, VAL_SECONDS: end - calibrated}
     metrics = {**evaluated, **changed.metrics, **trained, **timing}
-    return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance)
+    return EpochResult(epoch, metrics, training, splits.val, rare, confusion_CC, changed.reliance, bins_M3)
 
 
 def _test_frames(config: TrialConfig) -> Frames | None:
@@ -238,6 +241,8 @@ def _training_of(
     schedule = build_schedule(config.train, optimizer, steps_per_epoch(images, config.train.batch_size))
     names = class_names(config.data)
     sampler = ClassSampler(config.suppression, statistics, compute.device, names) if config.suppression else None
-    loss = build_loss(config.train.loss, statistics, compute.device)
+    loss = build_loss(config.train.loss, statistics, compute.device, names)
+    if config.suppression:
+        check_reweight(loss, config.train.loss.name, config.suppression.reweight)
     scaler = build_scaler(compute, optimizer)
     return Training(config, compute, model, optimizer, schedule, statistics, loss_weights_C, loss, sampler, scaler)

@@ -5,6 +5,7 @@ Colours: Okabe, Ito, Color Universal Design, 2008.
 """
 
 import io
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -18,6 +19,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of arms and references, in their order; grey is the baseline's, black the text's."""
 BASELINE = "#6e7781"
 BETTER, WORSE, NOT_SHOWN = "#0072b2", "#d55e00", "#6e7781"
+REFERENCES = ((COLOURS[1], "--"), (COLOURS[2], ":"), (COLOURS[3], "-."), (COLOURS[4], (0, (5, 1, 1, 1, 1, 1))))
+"""Colour and style of the lines of references, told apart without colours too."""
 DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 DPI = 130
@@ -51,6 +54,16 @@ def plain(text: str, most: int = 40) -> str:
     """Text as matplotlib shall write it: no mathematics between dollars, not endless."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return cut.replace("$", r"\$")
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text over several lines that break behind a point, a slash or an underscore; a longer word stays whole."""
+    lines = [""]
+    for part in re.findall(r"[^./_ ]*[./_ ]?", text):
+        if len(lines[-1]) + len(part) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return plain("\n".join(lines), 4 * width)
 
 
 def save(figure: Figure, name: str, forms: Sequence[FigureFormat]) -> dict[FigureFormat, bytes]:

@@ -18,6 +18,8 @@ class Cell:
 
     text: str
     tone: Tone = "plain"
+    link: str = ""
+    """Address that it leads to; http or https."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.report.pages.document import Document, FigureFormat, Format, Heading, Table, slug
 from orchestrator.report.pages.escapes import escape_latex, escape_markdown, stack_latex
+from trainable.evaluate.metrics.glossary import in_words
 
 # HTML's is jinja2's own
 _ESCAPES: Mapping[Format, Callable[[str], str]] = {"md": escape_markdown, "tex": escape_latex}
@@ -57,5 +58,6 @@ def _environment(form: Format) -> Environment:
         "kind": lambda block: type(block).__name__,
         "base64": lambda content: base64.b64encode(content).decode(),
         "stack": stack_latex,
+        "words": lambda head: in_words(head.split(" ")[0].rstrip(",")),
     }
     return environment

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.report.answers import complete_trials, search_answers
 from orchestrator.report.pages.document import Block, Bullets, Heading
 from orchestrator.report.pages.numbers import listed, number
 from orchestrator.report.sections.comparison_results import ALPHA, StageResults, verdict
 from orchestrator.report.sections.headline import evidence, headline, ranked, with_difference, with_intervals
 from orchestrator.report.source import Results
+from orchestrator.report.statistics.sign_flip import seeds_needed
 from orchestrator.store.stage_plan import STAGES
+from trainable.evaluate.metrics.glossary import in_words
 from trainable.evaluate.metrics.names import CONTEXT_GAP, CONTEXT_RARE_RELIANCE, CONTEXT_RELIANCE
 from trainable.presets import COMPONENTS, Preset
 
@@ -21,9 +24,9 @@ def answer_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     """The answer of each comparison, or why there is none yet; nothing where no run is complete."""
     stages = [StageResults(results, results.plans[name]) for name in STAGES if name in results.plans]
     lines = [line for stage in stages for line in _of_stage(stage, metrics, named=len(stages) > 1)]
-    if not stages:
-        lines = list(_of_search(results))
+    lines += _of_search(results)
     if lines:
+        lines += [f"{metric}: {words}." for metric in results.objective_metrics if (words := in_words(metric))]
         yield Heading("Answer")
         yield Bullets(tuple(lines))
 
@@ -91,20 +94,18 @@ def _price(stage: StageResults, objective: str, arm: str, metrics: Sequence[str]
 
 def _of_search(results: Results) -> Iterator[str]:
     """A search compares nothing: it runs one seed per configuration."""
-    trials = [run for run in results.runs("search", "imported") if run.complete]
-    for objective in results.objectives:
-        metric, sign = objective.metric, 1 if objective.mode == "max" else -1
-        scores = {run.key: value for run in trials if (value := results.last(run, metric)) is not None}
-        if not scores:
-            continue
-        best = max(scores, key=lambda key: sign * scores[key])
-        beside = [
-            f"{run.key.removeprefix('reference-')} {number(results.last(run, metric))}"
-            for run in results.runs("reference")
-            if run.complete
-        ]
-        references = f", beside {listed(beside)}" if beside else ""
-        yield (
-            f"Best {metric} of the search: {number(scores[best])} ({best}){references}. One seed each shows nothing:"
-            " a confirm section runs the best again on fresh seeds."
-        )
+    if not results.runs("search", "imported"):
+        return
+    yield from search_answers(results)
+    if complete_trials(results) and "confirm" not in results.plans:
+        yield f"One seed each shows nothing: {_how_to_confirm(results)}."
+
+
+def _how_to_confirm(results: Results) -> str:
+    """What runs the best again, with as many seeds as can show a difference."""
+    compared = max(1, len(results.runs("reference")))  # the best and the references but one, which is the baseline
+    section = f"confirm={{top: 1, seeds: {seeds_needed(compared, ALPHA)}}}"
+    launch = results.origin.latest
+    if launch is None or not launch.command:
+        return f"--set '{section}' on the same study runs the best again on fresh seeds"
+    return f"run the best again on fresh seeds with  {launch.command} --set '{section}'"

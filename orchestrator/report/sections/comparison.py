@@ -1,5 +1,6 @@
 """The section of a comparison: what was compared, tables by metric, figures, and what its design adds."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -13,8 +14,13 @@ from orchestrator.report.sections.context import context_blocks
 from orchestrator.report.sections.design import design_blocks
 from orchestrator.report.sections.efficacy import efficacy_blocks
 from orchestrator.report.sections.entanglement import entanglement_blocks
+from orchestrator.report.sections.headline import with_intervals
 from orchestrator.report.sections.limits import stage_limits, underpowered
+from orchestrator.report.sections.looks import look_blocks
+from orchestrator.report.sections.predictions import arm_runs, prediction_blocks
+from orchestrator.report.sections.reliability import reliability_blocks
 from orchestrator.store.stage_plan import StagePlan
+from trainable.evaluate.metrics.glossary import named
 from trainable.evaluate.metrics.names import iou_name
 
 STATISTICS_NOTE = (
@@ -22,8 +28,12 @@ STATISTICS_NOTE = (
     "% interval (not adjusted for several arms); p: two-sided sign-flip test, adjusted for all arms by Holm's method; "
     f"P(better): share of seeds in which the arm is better; n: pairs. Bold: adjusted p ≤ {ALPHA:g}."
 )
-MOST_SENTENCES = 6
-"""Arms without a shown difference that have a sentence each."""
+MOST_SENTENCES = 12
+"""Arms with a shown difference that have a sentence each."""
+MOST_CLASS_COLUMNS = 12
+"""Arms in the table of classes: those that come first by the first metric."""
+MOST_RELIABLE = 8
+"""Arms with a reliability diagram."""
 _DESIGNS = {
     "confirm": "The best configurations of the search and the references, on seeds that the search has not seen",
     "arms": "Named arms",
@@ -45,11 +55,16 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
     if reported:
         objectives = [metric for metric in reported if metric in stage.results.objective_metrics]
         yield from _findings(stage, objectives or reported[:1])
+        first = (objectives or reported)[0]
+        yield from look_blocks(stage)
+        yield from prediction_blocks(stage.results, stage.plan.stage, stage.title, arm_runs(stage, first))
         yield from _tables(stage, reported, component_columns(stage))
         yield from _figures(stage, reported)
-        yield from _classes(stage)
+        yield from _classes(stage, first)
         yield from design_blocks(stage, reported)
         runs = {arm.name: stage.complete(arm.name) for arm in stage.arms}
+        reliable = dict(list(runs.items())[:MOST_RELIABLE])
+        yield from reliability_blocks(stage.results, stage.plan.stage, stage.title, reliable)
         yield from efficacy_blocks(stage.results, stage.plan.stage, stage.title, runs)
         yield from entanglement_blocks(stage)
         yield from context_blocks(stage)
@@ -59,11 +74,18 @@ def stage_blocks(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]
 
 def _what_was_compared(stage: StageResults) -> str:
     plan = stage.plan
+    most = "up to " if plan.looks else ""
     return (
-        f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on "
+        f"{_DESIGNS.get(plan.design, plan.design)}: {count(len(plan.arms), 'arm')}, each run once on {most}"
         f"{count(len(plan.seeds), 'seed')} ({listed(plan.seeds, 12)}); every arm is compared with {plan.baseline} "
-        f"within seeds. {_when_planned(plan)} Values are those of the last epoch where no best epoch is named."
+        f"within seeds. {_when_planned(plan)}{_hash(stage)} "
+        "Values are those of the last epoch where no best epoch is named."
     )
+
+
+def _hash(stage: StageResults) -> str:
+    digest = stage.results.plan_hashes.get(stage.plan.stage)
+    return f" Hash of the plan: {digest}." if digest else ""
 
 
 def _when_planned(plan: StagePlan) -> str:
@@ -91,12 +113,18 @@ def _warnings(stage: StageResults, absent: Sequence[str]) -> Iterator[str]:
 def _findings(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
     lines: list[str] = []
     for metric in metrics:
-        silent = [arm for arm in stage.others if verdict(stage.differences(metric)[arm]) == "not shown"]
-        together = silent if len(silent) > MOST_SENTENCES else []
-        lines += [_finding(stage, arm, metric) for arm in stage.others if arm not in together]
+        differences = stage.differences(metric)
+        silent = [arm for arm in stage.others if differences[arm].n and verdict(differences[arm]) == "not shown"]
+        together = silent if len(silent) > 1 else []
+        alone = [arm for arm in stage.others if arm not in together]
+        lines += [_finding(stage, arm, metric) for arm in alone[:MOST_SENTENCES]]
+        if len(alone) > MOST_SENTENCES:
+            lines.append(f"{len(alone) - MOST_SENTENCES} further arms are in the table of {metric}.")
         if together:
-            lines.append(f"A difference to {stage.plan.baseline} in {metric} is not shown for {listed(together, 20)}.")
-    yield Bullets(tuple(lines))
+            listing = with_intervals(differences, together)
+            lines.append(f"A difference to {stage.plan.baseline} in {metric} is not shown for {listing}.")
+    if lines:
+        yield Bullets(tuple(lines))
 
 
 def _finding(stage: StageResults, arm: str, metric: str) -> str:
@@ -125,10 +153,19 @@ def _tables(stage: StageResults, metrics: Sequence[str], columns: Columns) -> It
         note = f"Mean and Δ to {stage.plan.baseline}; bold: adjusted p ≤ {ALPHA:g}, each metric adjusted by itself."
         yield Table(f"{name}-overview", f"{stage.title}: all metrics at a glance", heads, tuple(rows), note=note)
     for metric in metrics:
-        note = STATISTICS_NOTE if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
+        note = _note(stage) if metric == metrics[0] else f"Columns as in the table of {metrics[0]}."
         yield _metric_table(stage, metric, columns, note)
         if metric in stage.results.objective_metrics:
             yield best_epoch_table(stage, metric)
+
+
+def _note(stage: StageResults) -> str:
+    if stage.looks is None:
+        return STATISTICS_NOTE
+    return (
+        f"{STATISTICS_NOTE} p is sequential here: it counts every look that the arm took, for each metric. Δ and "
+        "interval are of the seeds that ran and do not know of the looks."
+    )
 
 
 def _settings(stage: StageResults, columns: Columns) -> Table:
@@ -143,7 +180,7 @@ def _metric_table(stage: StageResults, metric: str, columns: Columns, note: str)
     rows = [
         (Cell(arm.name), *cells(columns.cells[arm.name]), *_statistics(stage, arm.name, metric)) for arm in stage.arms
     ]
-    caption = f"{stage.title}: {metric}, each arm against {stage.plan.baseline}"
+    caption = f"{stage.title}: {named(metric)}, each arm against {stage.plan.baseline}"
     return Table(f"{stage.plan.stage}-{slug(metric)}", caption, heads, tuple(rows), note=note)
 
 
@@ -177,7 +214,7 @@ def _figures(stage: StageResults, metrics: Sequence[str]) -> Iterator[Block]:
             yield Picture(f"{name}-curves-{slug(metric)}", words, partial(learning_curves, stage, metric))
 
 
-def _classes(stage: StageResults) -> Iterator[Block]:
+def _classes(stage: StageResults, metric: str) -> Iterator[Block]:
     if not stage.class_differences or len(stage.classes) < 2:
         return
     marked = stage.results.rare
@@ -193,16 +230,27 @@ def _classes(stage: StageResults) -> Iterator[Block]:
     frames = f"Framed: adjusted p ≤ {ALPHA:g}. Blue is better than the baseline, red worse, grey has no pair."
     caption = f"{stage.title}: difference of IoU to {stage.plan.baseline} by class. {frames}"
     yield Picture(f"{stage.plan.stage}-classes", caption, partial(class_heat_map, stage))
-    yield _class_table(stage)
+    yield _class_table(stage, metric)
 
 
-def _class_table(stage: StageResults) -> Table:
+def _class_table(stage: StageResults, metric: str) -> Table:
     rows = []
+    arms = _leading(stage, metric)
     for name in stage.classes:
         baseline = list(stage.values(iou_name(name))[stage.plan.baseline].values())
-        paired = [stage.class_differences[name, arm] for arm in stage.others]
+        paired = [stage.class_differences[name, arm] for arm in arms]
         differences = [Cell(signed(one.difference), tone(one)) for one in paired]
         rows.append((*cells((stage.class_label(name), mean(baseline))), *differences))
-    heads = ("class", stage.plan.baseline, *(f"Δ {arm}" for arm in stage.others))
+    heads = ("class", stage.plan.baseline, *(f"Δ {arm}" for arm in arms))
     note = f"Mean IoU of the baseline and Δ of each arm; bold: adjusted p ≤ {ALPHA:g} (exploratory)."
+    if len(arms) < len(stage.others):
+        note += f" The first {len(arms)} of {len(stage.others)} arms by {metric}."
     return Table(f"{stage.plan.stage}-classes", f"{stage.title}: IoU by class", heads, tuple(rows), note=note)
+
+
+def _leading(stage: StageResults, metric: str) -> list[str]:
+    """The arms with a column of their own: all, or of many the first by a metric, in the order of the plan."""
+    sign = 1 if stage.results.greater_is_better(metric) else -1
+    paired = {arm: stage.differences(metric)[arm] for arm in stage.others}
+    ranked = sorted(paired, key=lambda arm: -sign * paired[arm].difference if paired[arm].n else math.inf)
+    return [arm for arm in stage.others if arm in ranked[:MOST_CLASS_COLUMNS]]

@@ -7,13 +7,15 @@ from typing import Literal, TypeAlias
 
 from orchestrator.report.pages.document import Cell, Tone
 from orchestrator.report.pages.numbers import mean, signed
+from orchestrator.report.sections.look_results import LookResults
 from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.effects import Effect
-from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
+from orchestrator.report.statistics.paired import PairedDifference, Values, compare, fixed_test, per_class
 from orchestrator.store.stage_plan import Arm, Stage, StagePlan
+from orchestrator.studyfile.sections.looks import ALPHA as LEVEL
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
-ALPHA = 0.05
+ALPHA = LEVEL
 """Level of every verdict."""
 MOST_PICTURED = 6
 """Arms with pictures of their own: a page stays small enough to send."""
@@ -70,6 +72,15 @@ class StageResults:
         }
 
     @cached_property
+    def looks(self) -> LookResults | None:
+        """The looks that were taken; None where every arm runs on every seed."""
+        return None if self.plan.looks is None else LookResults.of(self.results, self.plan, self.plan.looks, self.runs)
+
+    def planned_blocks(self, arm: str) -> range:
+        """Positions of the seeds that an arm runs on: those after the look that stopped it are none."""
+        return self.blocks if self.looks is None else range(self.looks.blocks[arm])
+
+    @cached_property
     def strays(self) -> tuple[str, ...]:
         """Keys of runs of this stage that the plan does not hold."""
         planned = {run.key for run in self.runs.values()}
@@ -92,14 +103,16 @@ class StageResults:
     def differences(self, metric: str) -> Mapping[str, PairedDifference]:
         """Each arm against the baseline, by its name."""
         values, baseline, greater = self.values(metric), self.plan.baseline, self.results.greater_is_better(metric)
-        differences = compare(values, baseline, metric=metric, greater_is_better=greater, blocks=self.blocks)
+        test = fixed_test if self.looks is None else self.looks.test(baseline)
+        differences = compare(values, baseline, metric=metric, greater_is_better=greater, blocks=self.blocks, test=test)
         return {difference.arm: difference for difference in differences}
 
     def difference_between(self, arm: str, other: str, metric: str) -> PairedDifference:
         """One arm against another that is not the baseline; exploratory, its p is adjusted for nothing."""
         values = {name: self.values(metric)[name] for name in (other, arm)}
         greater = self.results.greater_is_better(metric)
-        return compare(values, other, metric=metric, greater_is_better=greater, blocks=self.blocks)[0]
+        test = fixed_test if self.looks is None else self.looks.test(other)
+        return compare(values, other, metric=metric, greater_is_better=greater, blocks=self.blocks, test=test)[0]
 
     def class_label(self, name: str) -> str:
         """A class as a reader sees it: rare ones are marked."""
@@ -117,7 +130,8 @@ class StageResults:
         values = {name: self.values(f"{IOU_PREFIX}{name}") for name in self.classes}
         if not values:
             return {}
-        differences = per_class(values, self.plan.baseline, greater_is_better=True, blocks=self.blocks)
+        baseline, test = self.plan.baseline, fixed_test if self.looks is None else self.looks.test(self.plan.baseline)
+        differences = per_class(values, baseline, greater_is_better=True, blocks=self.blocks, test=test)
         return {(difference.metric, difference.arm): difference for difference in differences}
 
 

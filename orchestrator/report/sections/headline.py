@@ -73,7 +73,8 @@ def _helps(stage: StageResults, objective: str, better: Sequence[str]) -> str:
 def _not_shown(stage: StageResults, objective: str) -> str:
     """That nothing helps, with the arms that come closest, and whether so few seeds could have shown anything."""
     n, arms = len(stage.blocks), len(stage.others)
-    line = f"No arm is shown to help {objective} over {stage.plan.baseline} on {count(n, 'seed')}"
+    seeds = f"{'up to ' if stage.looks else ''}{count(n, 'seed')}"
+    line = f"No arm is shown to help {objective} over {stage.plan.baseline} on {seeds}"
     if smallest_p(n) * arms > ALPHA:
         line += ", too few to show any difference"
     closest = ranked(stage, objective, "not shown")[:MOST_CLOSEST]

@@ -17,13 +17,20 @@ from orchestrator.plan.samplers import distribution
 from orchestrator.report.sections.searched_settings import Knobs, varied
 from orchestrator.report.source import Results, Run
 
-FEWEST_TRIALS = 10
-"""With fewer complete trials a forest explains noise."""
+FEWEST_TRIALS, PER_SETTING = 20, 4
+"""With fewer complete trials, or fewer for each setting that is rated, a forest explains noise."""
 MOST_TRIALS = 300
 """fANOVA's forest takes seconds with more: of these many trials, evenly spread over the search."""
 TREES = 32
 """Half of Optuna's default, for the same reason."""
 FANOVA, PED_ANOVA = "fANOVA", "PED-ANOVA"
+MEANING = {
+    FANOVA: "fANOVA: the share of the scores' variance, over the whole space, that a setting alone explains. Large: "
+    "good and bad scores differ in it.",
+    PED_ANOVA: "PED-ANOVA: how far the best tenth of the trials differs from all in a setting. Large: the best "
+    "scores need particular values of it.",
+}
+"""What each method says, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,10 @@ def importances(results: Results, knobs: Knobs, trials: Sequence[Run], metric: s
 
 
 def _why_not(results: Results, trials: Sequence[Run], names: Sequence[str], metric: str) -> str:
-    if len(trials) < FEWEST_TRIALS:
-        return f"only {len(trials)} complete trials lie in the search space; {FEWEST_TRIALS} are the least"
+    least = max(FEWEST_TRIALS, PER_SETTING * len(names))
+    if len(trials) < least:
+        why = f"{PER_SETTING} for each of {len(names)} settings" if least > FEWEST_TRIALS else "fewer explain chance"
+        return f"only {len(trials)} complete trials lie in the search space; {least} are the least ({why})"
     if len(names) < 2:
         return "fewer than two settings vary over all trials, so there is nothing to share out"
     if len({results.last(trial, metric) for trial in trials}) < 2:

@@ -50,20 +50,40 @@ def _shared_prefixes(results: Results, runs: Sequence[Run]) -> Iterator[str]:
 
 def _seed_limits(stage: StageResults, metrics: Sequence[str]) -> Iterator[str]:
     arms = len(stage.others)
-    n = min((one.n for metric in metrics for one in stage.differences(metric).values()), default=0)
     planned = len(stage.blocks)
+    fewer = [
+        one.n
+        for metric in metrics
+        for one in stage.differences(metric).values()
+        if one.n < len(stage.planned_blocks(one.arm))
+    ]
     if not arms:
         yield f"There is no arm besides {stage.plan.baseline}: nothing is compared."
     elif underpowered(stage) is None:
         yield from _power(planned, arms)
-    if arms and n < planned:
+    if stage.looks is not None:
+        yield from _look_limits()
+    if fewer:
         yield (
-            f"Some comparisons rest on fewer seeds than planned, the smallest on {n}: pairs with a missing run are "
-            "left out, never filled in. If a run failed because of what its arm does, what is left is biased."
+            f"Some comparisons rest on fewer seeds than planned, the smallest on {min(fewer)}: pairs with a missing "
+            "run are left out, never filled in. If a run failed because of what its arm does, what is left is biased."
         )
     yield (
         "“Not shown” is not “no effect”: a difference may be there and be too small for so few seeds. The intervals "
         "say how large it may still be."
+    )
+
+
+def _look_limits() -> Iterator[str]:
+    """What stopping early leaves of the numbers."""
+    yield (
+        "Arms stopped at different numbers of seeds, so that their means are over different seeds: compare them by Δ. "
+        "An arm that stopped for being shown was met at a good moment: its Δ is biased away from zero, and the 95 % "
+        "intervals are nominal, a little too narrow. Arms that stopped for futility are “not shown”, no more."
+    )
+    yield (
+        "Whether an arm went on was decided by the first objective. p of effects of factors and of a path's steps, and "
+        "every interval, do not know of the looks; all other p do."
     )
 
 
@@ -158,7 +178,7 @@ def _power(n: int, arms: int) -> Iterator[str]:
 
 def _missing(stage: StageResults) -> Iterator[str]:
     """Planned runs that enter no statistic, by arm and block."""
-    planned = [(arm.name, block) for arm in stage.arms for block in stage.blocks]
+    planned = [(arm.name, block) for arm in stage.arms for block in stage.planned_blocks(arm.name)]
     missing = [cell for cell in planned if cell not in stage.runs or not stage.runs[cell].complete]
     for arm, block in missing[:MOST_LISTED]:
         run = stage.runs.get((arm, block))

@@ -3,23 +3,26 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from orchestrator.report.charts.search_charts import history, importance_bars, parallel_coordinates, pareto, slices
+from orchestrator.report.charts.search_charts import history, pareto
 from orchestrator.report.pages.document import Block, Bullets, Cell, Heading, Paragraph, Picture, Table, cells, slug
 from orchestrator.report.pages.numbers import NOTHING, count, number, setting
 from orchestrator.report.sections.efficacy import efficacy_blocks
-from orchestrator.report.sections.importance import Importance, importances
 from orchestrator.report.sections.limits import search_limits
-from orchestrator.report.sections.searched_settings import Knobs, read_knobs, short_names, varied
+from orchestrator.report.sections.predictions import prediction_blocks, seen_runs
+from orchestrator.report.sections.reliability import reliability_blocks
+from orchestrator.report.sections.search_classes import search_class_blocks
+from orchestrator.report.sections.searched_settings import Knobs, read_knobs
+from orchestrator.report.sections.setting_blocks import varies_with_blocks
 from orchestrator.report.source import Results, Run
 from orchestrator.store import layout
 from orchestrator.store.ranking import undominated
+from orchestrator.store.short_picks import short_picks
 from orchestrator.studyfile.space.trees import value_at
 
-FEWEST_FOR_LINES = 3
-"""Trials from which parallel coordinates and slices show anything."""
-MOST_SLICES = 12
 MOST_FRONT, MOST_PICKS = 20, 6
 """Configurations of a Pareto front whose scores and whose picks are listed."""
+MOST_TOP = 10
+"""Trials in the table of the best ones."""
 
 
 def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
@@ -35,10 +38,15 @@ def search_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
         return
     front = _front(results, complete)
     yield from _best(results, knobs, front, metrics)
+    yield from _top(results, complete)
+    references = [run for run in results.runs("reference") if run.complete]
+    yield from prediction_blocks(results, "search", "Search", seen_runs(references, front))
+    yield from search_class_blocks(results, front, references)
+    yield from reliability_blocks(results, "search", "Search", {run.key: [run] for run in [*references, *front[:2]]})
     yield from _scores_of_trials(results, trials, complete, front)
     for metric in objectives:
-        yield from _what_it_varies_with(results, knobs, complete, metric)
-    leaders = [*front[:MOST_PICKS], *(run for run in results.runs("reference") if run.complete)]
+        yield from varies_with_blocks(results, knobs, complete, metric)
+    leaders = [*front[:MOST_PICKS], *references]
     yield from efficacy_blocks(results, "search", "Search", {run.key: [run] for run in leaders})
     yield Heading("Limits of the search", level=3)
     yield Bullets(tuple(search_limits(results, complete)))
@@ -78,6 +86,21 @@ def _best(results: Results, knobs: Knobs, front: Sequence[Run], metrics: Sequenc
         yield Table("search-picks", "Search: what the best picked", heads, tuple(rows))
 
 
+def _top(results: Results, complete: Sequence[Run]) -> Iterator[Block]:
+    """The best trials with all they picked, what belongs to an option included: tau, beta, a temperature."""
+    objective, goals = results.objectives[0], results.objective_metrics
+    sign = 1 if objective.mode == "max" else -1
+    ranked = sorted(complete, key=lambda run: -sign * (results.last(run, objective.metric) or 0.0))[:MOST_TOP]
+    if len(ranked) < 2 or not any(run.picks for run in ranked):
+        return
+    rows = [
+        cells((r.key, short_picks(r.picks) or NOTHING, *(number(results.last(r, m)) for m in goals))) for r in ranked
+    ]
+    caption = f"Search: the best {len(rows)} of {count(len(complete), 'complete trial')} by {objective.metric}"
+    note = "Neighbours in this order may differ by chance alone."
+    yield Table("search-top", caption, ("run", "picked", *map(results.arrow, goals)), tuple(rows), words=2, note=note)
+
+
 def _scores_of_trials(
     results: Results, trials: Sequence[Run], complete: Sequence[Run], front: Sequence[Run]
 ) -> Iterator[Block]:
@@ -109,40 +132,3 @@ def _front(results: Results, complete: Sequence[Run]) -> list[Run]:
     last = {t.key: [results.last(t, metric) or 0.0 for metric in results.objective_metrics] for t in complete}
     front = undominated(complete, lambda t: [s * value for s, value in zip(signs, last[t.key], strict=True)])
     return front if len(signs) > 1 else front[:1]
-
-
-def _what_it_varies_with(results: Results, knobs: Knobs, complete: Sequence[Run], metric: str) -> Iterator[Block]:
-    yield Heading(f"What {metric} varies with", level=3)
-    names = varied(knobs, complete)
-    if len(complete) < FEWEST_FOR_LINES or not names:
-        why = f"{count(len(complete), 'complete trial')}, {count(len(names), 'setting')} with more than one value"
-        yield Paragraph(f"Importance, parallel coordinates and slices are left out: {why}.")
-        return
-    methods = importances(results, knobs, complete, metric)
-    yield from _importance(knobs, names, methods, metric)
-    ranked = sorted(names, key=lambda name: -max(one.shares.get(name, 0.0) for one in methods))
-    always = [n for n in ranked if n not in knobs.conditional]
-    if len(always) > 1:
-        caption = f"Search: settings and {metric} of every complete trial, a line each; only settings that all have."
-        figure = partial(parallel_coordinates, results, knobs, complete, always, metric)
-        yield Picture(f"search-parallel-{slug(metric)}", caption, figure)
-    caption = f"Search: {metric} against each setting; the other settings vary along."
-    if len(ranked) > MOST_SLICES:
-        caption += f" The {MOST_SLICES} most important of {len(ranked)} settings."
-    figure = partial(slices, results, knobs, complete, ranked[:MOST_SLICES], metric)
-    yield Picture(f"search-slices-{slug(metric)}", caption, figure)
-
-
-def _importance(knobs: Knobs, names: Sequence[str], methods: Sequence[Importance], metric: str) -> Iterator[Block]:
-    for reason in dict.fromkeys(one.why_not for one in methods if one.why_not):
-        without = " and ".join(one.method for one in methods if one.why_not == reason)
-        yield Paragraph(f"{without}: left out, {reason}.")
-    rated = [one for one in methods if one.shares]
-    if not rated:
-        return
-    conditional = [name for name in names if name in knobs.conditional]
-    short = short_names(names)
-    caption = f"Search: importance for {metric}. Descriptive: which settings the scores of these trials vary with."
-    if conditional:
-        caption += f" Not rated, as not all trials have them: {', '.join(short[name] for name in conditional)}."
-    yield Picture(f"search-importance-{slug(metric)}", caption, partial(importance_bars, rated))

@@ -11,7 +11,7 @@ arXiv 2108.13264 (probability of improvement).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,6 +22,13 @@ from orchestrator.report.statistics.sign_flip import TIE, Floats, mean_interval,
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> block -> last epoch's value, of complete runs only."""
+PairTest = Callable[[str, Sequence[int], Floats], float | None]
+"""An arm, the blocks of its pairs and their differences -> p; None where they are too few."""
+
+
+def fixed_test(_arm: str, _blocks: Sequence[int], differences: Floats) -> float | None:
+    """The sign-flip test of all pairs, which nobody looked at before."""
+    return sign_flip(differences) if len(differences) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class PairedDifference:
     """Confidence interval of the mean difference; None where there is none."""
     high: float | None
     p: float | None
-    """Two-sided sign-flip test of the mean difference; None below two pairs."""
+    """Two-sided sign-flip test of the mean difference, over the looks where there were some; None below two pairs."""
     p_adjusted: float | None
     """Adjusted for all the comparisons made together (Holm, or Benjamini-Hochberg in `per_class`)."""
     improvement: float | None
@@ -57,7 +64,13 @@ class PairedDifference:
 
 
 def compare(
-    values: Values, baseline: str, *, metric: str, greater_is_better: bool, blocks: Sequence[int]
+    values: Values,
+    baseline: str,
+    *,
+    metric: str,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    test: PairTest = fixed_test,
 ) -> list[PairedDifference]:
     """Compare every other arm with the baseline, in the order of the arms; p adjusted by Holm's method.
 
@@ -70,15 +83,21 @@ def compare(
         metric: name of the metric, copied to the comparisons.
         greater_is_better: direction of the metric.
         blocks: the planned blocks; values of other blocks are ignored.
+        test: gives each arm its p.
 
     Raises:
         ValueError: a block is named twice.
     """
-    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks), "holm")
+    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks, test), "holm")
 
 
 def per_class(
-    values_by_class: Mapping[str, Values], baseline: str, *, greater_is_better: bool, blocks: Sequence[int]
+    values_by_class: Mapping[str, Values],
+    baseline: str,
+    *,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    test: PairTest = fixed_test,
 ) -> list[PairedDifference]:
     """Compare every other arm with the baseline class by class; exploratory.
 
@@ -91,22 +110,28 @@ def per_class(
     differences = [
         comparison
         for name, values in values_by_class.items()
-        for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks)
+        for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, test)
     ]
     return _adjusted(differences, "fdr_bh")
 
 
 def _unadjusted(
-    values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int]
+    values: Values, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int], test: PairTest
 ) -> list[PairedDifference]:
     if len(set(blocks)) != len(blocks):
         raise ValueError(f"blocks: {list(blocks)} names a block twice; each pair counts once")
     arms = [arm for arm in values if arm != baseline]
-    return [_comparison(values, arm, baseline, metric, greater_is_better, blocks) for arm in arms]
+    return [_comparison(values, arm, baseline, metric, greater_is_better, blocks, test) for arm in arms]
 
 
 def _comparison(
-    values: Values, arm: str, baseline: str, metric: str, greater_is_better: bool, blocks: Sequence[int]
+    values: Values,
+    arm: str,
+    baseline: str,
+    metric: str,
+    greater_is_better: bool,
+    blocks: Sequence[int],
+    test: PairTest,
 ) -> PairedDifference:
     ours, theirs = values[arm], values.get(baseline, {})
     paired = [block for block in blocks if _has(ours, block) and _has(theirs, block)]
@@ -127,7 +152,7 @@ def _comparison(
         difference=_mean(y - x),
         low=low,
         high=high,
-        p=sign_flip(y - x) if len(paired) > 1 else None,
+        p=test(arm, paired, y - x),
         p_adjusted=None,
         improvement=_mean((np.sign(gains) + 1) / 2) if paired else None,
         better=_direction(gains),

@@ -21,6 +21,7 @@ from orchestrator.studyfile.sections.comparison import (
     Written,
     count_arms,
 )
+from orchestrator.studyfile.sections.looks import LooksSection, most_seeds
 from orchestrator.studyfile.sections.search import STUDY_NAME, STUDY_NAME_RULE
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.notation import is_domain
@@ -40,8 +41,8 @@ def check_stages(spec: StudySpec, root: Node, trial: Node, mistakes: list[Mistak
     if spec.confirm is not None and child_of(root, "search") is None:
         message = "repeats the best configurations of a search, and the file has no search"
         mistakes.append(Mistake(nearest(root, ["confirm"]).place, "confirm", message))
-    if spec.confirm is not None and (runs := spec.confirm.top * spec.confirm.seeds) > MOST_RUNS:
-        message = f"the best {spec.confirm.top} on {spec.confirm.seeds} seeds are {runs} runs; at most {MOST_RUNS}"
+    if spec.confirm is not None and (runs := spec.confirm.top * (seeds := most_seeds(spec.confirm.seeds))) > MOST_RUNS:
+        message = f"the best {spec.confirm.top} on {seeds} seeds are {runs} runs; at most {MOST_RUNS}"
         mistakes.append(Mistake(nearest(root, ["confirm"]).place, "confirm", message))
     if not spec.searched:
         for path, node in _domain_nodes(trial, ()):
@@ -111,8 +112,10 @@ def _extent(file: AblationFile) -> Iterator[Mistake]:
         yield file.mistake(f"{arms} arms; at most {MOST_ARMS}{hint}", "design")
     elif isinstance(section.design, AblationPath) and sum(levels) > MOST_PATH_LEVELS:
         yield file.mistake(f"{sum(levels)} levels; a path takes at most {MOST_PATH_LEVELS}", "factors")
-    elif (runs := arms * section.seeds) > MOST_RUNS:
-        yield file.mistake(f"{arms} arms on {section.seeds} seeds are {runs} runs; at most {MOST_RUNS}", "seeds")
+    elif isinstance(section.design, AblationPath) and isinstance(section.seeds, LooksSection):
+        yield file.mistake("looks do not go with a path, whose arms follow from the results; write a number", "seeds")
+    elif (runs := arms * (seeds := most_seeds(section.seeds))) > MOST_RUNS:
+        yield file.mistake(f"{arms} arms on {seeds} seeds are {runs} runs; at most {MOST_RUNS}", "seeds")
 
 
 def _baseline(file: AblationFile) -> Iterator[Mistake]:

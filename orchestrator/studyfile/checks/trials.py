@@ -7,10 +7,12 @@ from orchestrator.studyfile.space.variants import count_pairs, count_variants, p
 from trainable.config import TrialConfig
 from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, unknown
-from trainable.configfile.node import Node, child_of, entries_of, nearest
-from trainable.data.config import DATA_SECTIONS
+from trainable.configfile.node import Node, child_of, children_of, entries_of, nearest
+from trainable.data.config import DATA_SECTIONS, OwnData
 from trainable.data.layout import DataError, data_mistakes
-from trainable.evaluate.metrics.names import objective_names
+from trainable.evaluate.metrics.names import objective_names, own_name
+from trainable.parts.asking import named_parts
+from trainable.parts.section import is_own, short_name
 from trainable.suppression.unused import unused_settings
 
 MOST_VARIANTS = 50_000
@@ -50,14 +52,23 @@ def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: li
     A data set's name and root are enough to know its metrics.
     """
     data = child_of(trial, "data")
-    origins = [[str(nearest(v, [key]).value) for key in ("name", "root")] for v in (variants(data) if data else ())]
-    for name, root in dict.fromkeys((name, root) for name, root in origins):
+    own = [own_name(short_name(p.name)) for p in named_parts(trial, variants) if p.key == "metrics"]
+    origins = [_origin(variant) for variant in (variants(data) if data else ())]
+    for name, root, classes in dict.fromkeys(origins):
         try:
-            known = objective_names(DATA_SECTIONS[name].model_construct(name=name, root=root))
+            section = OwnData if is_own(name) else DATA_SECTIONS[name]
+            known = (*objective_names(section.model_construct(name=name, root=root, classes=classes)), *own)
         except (KeyError, DataError):  # an unknown name, a folder without classes: told by other checks
             continue
         wrong = [(path, node) for path, node in metrics if node.value not in known]
         mistakes.extend(Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong)
+
+
+def _origin(data: Node) -> tuple[str, str, tuple[str, ...]]:
+    """Name and root of a data set, and the classes that its section lists."""
+    name, root = (str(nearest(data, [key]).value) for key in ("name", "root"))
+    classes = child_of(data, "classes")
+    return name, root, tuple(str(each.value) for each in (children_of(classes) if classes else ()))
 
 
 def _variants(trial: Node) -> Iterator[Node]:

@@ -7,10 +7,9 @@ from typing import Annotated, Literal, TypeAlias, assert_never
 
 from pydantic import Field, JsonValue
 
+from orchestrator.studyfile.sections.looks import Seeds
 from trainable.section import BY_NAME, NAME_ALONE, Section, Seed
 
-Seeds: TypeAlias = Annotated[int, Field(ge=2, le=1000)]
-"""More pairs show nothing more: differences of a thirtieth of their spread are found with a thousand."""
 MOST_RUNS = 100_000
 """Of a comparison: every run is a folder, and whatever continues a study reads all of them."""
 Values: TypeAlias = Mapping[str, JsonValue]
@@ -26,7 +25,8 @@ class ConfirmSection(Section):
     """Configurations of the search that are repeated, the best ones; of several objectives they are spread over the
     Pareto front, from the best in the first objective to the best in the last."""
     seeds: Seeds = 8
-    """Fresh seeds, derived from search.seed; every configuration runs once on each."""
+    """Fresh seeds, derived from search.seed; every configuration runs once on each. {looks: [6, 8, 12, 16]} runs them
+    in steps, and stops what is decided."""
 
 
 class LeaveOneOut(Section):
@@ -104,7 +104,8 @@ class AblationSection(Section):
     arms: JsonValue = None
     """Presets by name ([plain, full]), or a mapping from names to a preset or to values by dotted path."""
     seeds: Seeds = 8
-    """Paired blocks: every arm runs once on each seed."""
+    """Paired blocks: every arm runs once on each seed. {looks: [6, 8, 12, 16]} runs them in steps, and stops an arm
+    that is shown to differ or has little hope to be."""
     seed: Seed = 0
     """The seeds of the blocks derive from it."""
 

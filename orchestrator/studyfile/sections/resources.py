@@ -1,5 +1,6 @@
 """The sections ``resources`` and ``tracking`` of a study file: what its trials occupy, and where they are shown."""
 
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import Field, Tag, ValidationInfo, field_validator
@@ -103,6 +104,20 @@ class TrackingSection(Section):
     """Keep the best trial's network in MLflow."""
     register_as: Annotated[str, Field(pattern=r"^[^/:\s][^/:]*$")] | None = None
     """Name in MLflow's registry of which the best trial's network becomes a new version; null registers none."""
+    notify: str | None = None
+    """Command that is run when a launch ends, fails or is stopped; it reads on stdin, as JSON, how. No shell reads it
+    unless it names one: sh -c '...'. null: none."""
+
+    @field_validator("notify")
+    @classmethod
+    def _is_a_command(cls, notify: str | None) -> str | None:
+        try:
+            words = shlex.split(notify) if notify is not None else [""]
+        except ValueError as error:
+            raise ValueError(f"must be a command, got one with an open end: {str(error).lower()}") from error
+        if not words or "\0" in (notify or ""):
+            raise ValueError("must be a command, got none")
+        return notify
 
     @field_validator("register_as")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.studyfile.space.domain import Choice, Domain, Float, Int, Tree, Value
 from trainable.configfile.mistakes import Mistake, show_path
 from trainable.configfile.node import Key, Node, Place, child_of, children_of, has_broken, plain, with_children, written
+from trainable.parts.section import short_name
 
 RANGES = ("uniform", "log_uniform", "int", "log_int")
 DOMAIN_KEYS = (*RANGES, "choice")
@@ -85,8 +86,12 @@ def _read_range(key: str, bounds: Any, step: Any) -> Float | Int:
 
 
 def _labels(options: list[Node]) -> tuple[Value, ...]:
-    """Scalars stand for themselves, mappings go by their ``name``; lists, and mappings that share it, by their JSON."""
-    names = [_name(option) for option in options]
+    """Scalars stand for themselves, mappings go by their ``name``; lists, and mappings that share it, by their JSON.
+
+    A part of one's own goes by the name of its class.
+    """
+    full = [_name(option) for option in options]
+    names = _shortened(full)
     counts = Counter(names)
     return tuple(
         json.dumps(written(option), separators=(",", ":"))
@@ -94,6 +99,12 @@ def _labels(options: list[Node]) -> tuple[Value, ...]:
         else name
         for option, name in zip(options, names, strict=True)
     )
+
+
+def _shortened(names: list[Value]) -> list[Value]:
+    """``module:Class`` as its class alone, where no other option goes by that name."""
+    short = [short_name(name) if isinstance(name, str) else name for name in names]
+    return [one if one == name or short.count(one) == 1 else name for name, one in zip(names, short, strict=True)]
 
 
 def _name(option: Node) -> Value:

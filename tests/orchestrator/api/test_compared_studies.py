@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import orchestrator
-from orchestrator.compare import main
+from orchestrator.compare_studies import main
 from orchestrator.report.statistics.paired import adjusted_by_holm, compare
 from orchestrator.report.statistics.unpaired import welch
 from orchestrator.store.trial_record import State

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import orchestrator
-from orchestrator.predict import main
+from orchestrator.predict_images import main
 from orchestrator.store.artifacts import read_confusion
 from orchestrator.store.records import Store
 from tests.orchestrator.api.trained_studies import folder_data, trained_study

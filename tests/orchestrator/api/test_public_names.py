@@ -1,6 +1,7 @@
 """``import orchestrator``: cheap, and the same whichever module was imported before."""
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,37 +31,9 @@ def test_loading_a_study_needs_neither_torch_nor_ray_nor_mlflow() -> None:
     assert loaded.strip() == "[]"
 
 
-ORDERS = (
-    "import orchestrator",
-    "import orchestrator.run.stop, orchestrator.predict, orchestrator.compare, orchestrator",
-    "from orchestrator import compare, predict, run; import orchestrator",
-    "import orchestrator; orchestrator.run; import orchestrator.run.stop",
-)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_functions_that_bear_the_name_of_a_module_can_be_called_in_every_order_of_imports(order: str) -> None:
-    code = f"""
-{order}
-def refusal(function, *arguments, **options):
-    try:
-        function(*arguments, **options)
-    except orchestrator.InputError as error:
-        return str(error)
-for module in (orchestrator.run, orchestrator.predict, orchestrator.compare):
-    assert callable(module), module
-assert "no such file" in refusal(orchestrator.run, "none.yaml"), refusal(orchestrator.run, "none.yaml")
-assert "no study there" in refusal(orchestrator.predict, "none", [])
-assert "no study there" in refusal(orchestrator.compare, "none", "none")
-from orchestrator.run.stop import Stop
-from orchestrator.compare import main
-import orchestrator.run.stop as by_path
-assert orchestrator.run.stop is by_path and orchestrator.compare.main is main
-from orchestrator import run
-assert run is orchestrator.run
-print("done")
-"""
-    assert python(code).strip() == "done"
+def test_no_module_of_the_package_takes_the_place_of_a_public_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(orchestrator.__path__)}
+    assert not modules & set(orchestrator.__all__)
 
 
 def test_they_show_their_own_signature_and_documentation() -> None:

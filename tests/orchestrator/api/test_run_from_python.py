@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import orchestrator
+from orchestrator.driver.stop import Interruption, Stop
 from orchestrator.launch.one_launch import Target
-from orchestrator.run.stop import Interruption, Stop
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study as StudyFile
@@ -160,7 +160,7 @@ def test_an_interruption_is_one_once_everything_is_written(launch: FakeLaunch) -
 def test_a_second_interruption_never_ends_the_process() -> None:
     code = """
 import os, signal, threading, time
-from orchestrator.run.guest_stop import GuestStop
+from orchestrator.driver.guest_stop import GuestStop
 
 def send():
     for pause in (0.2, 0.6):

@@ -68,7 +68,7 @@ def test_a_trial_that_has_begun_is_paid_by_what_is_left_of_it(study: Make, monke
         ray.append(arguments)
         raise InputError("Ray would start")
 
-    monkeypatch.setattr("orchestrator.run.cluster.cluster", start)
+    monkeypatch.setattr("orchestrator.driver.cluster.cluster", start)
     for seconds, paid in ((109, False), (111, True)):
         ray.clear()
         if paid:

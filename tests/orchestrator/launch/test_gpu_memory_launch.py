@@ -12,9 +12,9 @@ import pytest
 import ray
 from rich.console import Console
 
+from orchestrator.driver.packing import share_of
 from orchestrator.errors import InputError
 from orchestrator.launch.one_launch import Target, launch
-from orchestrator.run.packing import share_of
 from orchestrator.status import status
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("OUT_OF_MEMORY", str(tmp_path / "marks"))
-    monkeypatch.setattr("orchestrator.run.cluster.ray.init", partial(ray.init, num_gpus=1))
+    monkeypatch.setattr("orchestrator.driver.cluster.ray.init", partial(ray.init, num_gpus=1))
     return tmp_path
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.driver.session import Session
 from orchestrator.errors import InputError
 from orchestrator.launch.history import import_trials, keep_retried, read_history, settle
 from orchestrator.plan.planner import Planner
-from orchestrator.run.session import Session
 from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State

@@ -170,7 +170,7 @@ def start(before: str, overrides: str, fit: str) -> "subprocess.Popen[str]":
     """A launch in a process of its own, in which ``before`` runs first."""
     script = f"""
 import os, signal, sys
-from orchestrator.run.stop import Stop
+from orchestrator.driver.stop import Stop
 with Stop('THE COMMAND') as stop:
     from orchestrator.launch import one_launch
     from orchestrator.studyfile import load

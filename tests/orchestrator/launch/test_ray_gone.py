@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.driver.stop import Stop
 from orchestrator.launch.one_launch import Target, launch
-from orchestrator.run.stop import Stop
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import State
 from orchestrator.studyfile import Study
@@ -130,7 +130,7 @@ def test_nodes_that_join_leave_and_are_lost_are_told_and_counted(study: Make, pl
     try:
         spare = cluster.add_node(num_cpus=1)
         leaving = cluster.add_node(num_cpus=1)
-        from orchestrator.run.cluster_watch import LOOK_S, ClusterWatch
+        from orchestrator.driver.cluster_watch import LOOK_S, ClusterWatch
 
         ray.init(address=cluster.address, log_to_driver=False)
         resources = study("resources.cpu=1").spec.resources

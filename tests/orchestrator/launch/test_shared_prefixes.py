@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from orchestrator.driver.session import Session
 from orchestrator.launch.forecast import forecasts
 from orchestrator.launch.history import fitted, read_history
 from orchestrator.launch.rounds import Round
 from orchestrator.launch.stages import Stages
 from orchestrator.plan.prefixes import prefix_key, search_prefixes
-from orchestrator.run.session import Session
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import read_inherited, table
 from orchestrator.store.shared_epochs import shared_epochs
@@ -329,3 +329,14 @@ def test_each_stage_keeps_the_prefixes_of_its_own_until_its_heirs_have_ended(wri
     for stage, arms in (("confirm", 3), ("ablation", 4)):  # official has no start; the baseline is an arm of its own
         assert sum(epochs == 2 for key, epochs in inherited.items() if key.startswith(stage)) == 2 * arms
     assert not [name for record in after.records if record.planned.starts for name in store.checkpoints(record.key)]
+
+
+def test_a_look_trains_prefixes_for_the_arms_in_play_only(written: Make, store: Store) -> None:
+    looks = ["ablation.seeds={looks: [6, 8]}", "ablation.arms={a: {suppression.alpha: 1}, b: {suppression.alpha: 2}}"]
+    driver = Driver(written(HEAD + ARMS, *looks), store, FAKE).go()  # arms differ by nothing: both stop for futility
+    titles = [following.title for following in driver.rounds]
+    assert titles[0].startswith("ablation: first 6 shared prefixes of 2 epochs")
+    assert titles[1:] == ["ablation: to look 1 of 2 after 6 seeds, 2 of 2 arms in play beside baseline"]
+    assert driver.said == ["ablation: look 1 of 2 after 6 seeds: a, b stop for futility"]
+    assert sum(key.startswith("prefix-") for key in driver.trained) == 6
+    assert not list(Path(store.address).glob("trials/*/checkpoint-*"))

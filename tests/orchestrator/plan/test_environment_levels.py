@@ -59,7 +59,12 @@ def everything_shown(study: Study, comparison: Comparison, folder: Path) -> str:
         record = Record(planned, ({"val/miou": 0.5},)).ended(State.COMPLETE, f"with {planned.config['model']}")
         masked = info.shown(record)
         assert masked == shown(record, from_env_of(planned, study.from_env, comparison.plan))
-        texts += [table([masked]).to_pylist(), trial_params(planned, masked.planned), info.run_name(record)]
+        texts += [
+            table([masked]).to_pylist(),
+            trial_params(planned, masked.planned),
+            info.former_name(record),
+            info.note(record, record),
+        ]
         texts += [{**trial_tags(planned), "config_hash": ""}, planned.key]
     return str(texts)
 

@@ -10,6 +10,7 @@ from orchestrator.report.pages.document import Bullets, Heading
 from orchestrator.store.stage_plan import Arm, StagePlan
 
 Make = Any  # conftest's builder of studies
+WORDS = "val/miou: mean IoU over the classes of the evaluation split."
 ERASING = {"class_weighted": 0.0, "plain": -0.001, "ignore": 0.002, "erase_blocks": 0.001, "erase": 0.2}
 
 
@@ -63,7 +64,7 @@ def test_nothing_helps(make: Make) -> None:
     lines = answer(made).split("\n")
     assert lines[0].startswith("No arm is shown to help val/miou over plain on 9 seeds; closest: full −0.00")
     assert lines[1].startswith("Does harm to val/miou: random_channels (−0.1")
-    assert len(lines) == 2, "an arm that is not shown to help is no finding of its own"
+    assert lines[2:] == [WORDS], "an arm that is not shown to help is no finding of its own"
 
 
 def test_the_price_of_what_helps(make: Make) -> None:
@@ -93,9 +94,9 @@ def test_a_search_alone_shows_nothing(make: Make) -> None:
     made.references()
     said = answer(made)
     best = max(r.epochs[-1]["val/miou"] for r in made.records if r.planned.kind == "search")
-    assert said.startswith(f"Best val/miou of the search: {best:.4f} (search-000")
-    assert "beside official 0.5" in said
-    assert "One seed each shows nothing" in said
+    assert said.startswith("No evidence (1 seed each). Best of 5: ")
+    assert f"val/miou {best:.4f}; official 0.5" in said
+    assert "One seed each shows nothing: --set 'confirm={top: 1, seeds: 7}' on the same study" in said
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -104,4 +105,4 @@ def test_too_few_seeds(make: Make, seeds: int) -> None:
     made.compare(plan(ERASING, seeds), ERASING)
     said = answer(made)
     assert f"No arm is shown to help val/miou over class_weighted on {seeds} seeds, too few to show any" in said
-    assert "\n" not in said
+    assert said.split("\n")[1:] == [WORDS], "one sentence, not one for each arm"

@@ -31,7 +31,7 @@ def run(*arguments: str) -> int:
 def test_writes_every_format_into_the_study(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     folder = tmp_path / "studies" / "made" / "report"
-    pages = [str(folder / name) for name in ("report.html", "report.md", "report.tex")]
+    pages = [str(folder / name) for name in ("report.html", "report.md", "report.tex", "supplement.zip")]
     assert capsys.readouterr().out.splitlines() == pages
     assert (folder / "tables" / "search-best.tex").exists()
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".png", ".pdf"}

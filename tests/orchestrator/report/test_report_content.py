@@ -80,7 +80,9 @@ def test_the_ablation_table(make: Make) -> None:
     said = text(document)
     assert "full: better than plain in val/miou (Δ" in said
     assert "random_channels: worse than plain in val/miou (Δ" in said
-    assert "dropped_path: a difference to plain in val/miou is not shown (Δ" in said
+    silent = said.partition("A difference to plain in val/miou is not shown for ")[2].partition("].")[0]
+    assert "two_path " in silent
+    assert "dropped_path −" in silent, "a sentence for all of them, with their intervals"
     assert "no effect" not in said.replace("“no effect”", "")
 
 
@@ -254,7 +256,14 @@ def test_search_only(make: Make) -> None:
     assert picks["suppression.p_max"] == f"{best.planned.config['suppression']['p_max']:.4g}"
     assert picks["suppression.sampling"] == best.planned.config["suppression"]["sampling"]["name"]
     kinds = [name.split("-")[1] for name in names(document.pictures)]
-    assert kinds == ["history", "importance", "parallel", "slices"]
+    assert kinds == ["history", "importance", "parallel", "slices", "options"]
+    top = table(document, "search-top")
+    assert len(top) == 10
+    assert top[0]["run"] == best.key
+    assert any(", tau " in row["picked"] for row in top), "what belongs to an option is said with it"
+    classes = table(document, "search-classes")
+    assert [row["class"] for row in classes][1] == "disk_rising (rare)"
+    assert set(classes[0]) == {"class", "official", "plain", best.key, f"Δ {best.key} to plain"}
     said = text(document)
     assert "One seed each: the differences are no evidence." in said
     assert "2 runs failed (search-0000, search-0001): ValueError: loss is not finite" in said

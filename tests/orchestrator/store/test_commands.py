@@ -18,6 +18,7 @@ from orchestrator.store.commands import (
     quoted,
     retrying,
     shown_address,
+    with_setting,
 )
 
 BASH = shutil.which("bash") or "/bin/bash"
@@ -87,3 +88,9 @@ def test_a_time_that_will_be_over_is_not_given_again(until: list[str]) -> None:
 def test_what_runs_failed_trials_again() -> None:
     assert retrying("python -m orchestrator.sweep x.yaml") == "python -m orchestrator.sweep x.yaml --retry-failed"
     assert retrying(CALL) == f"{CALL} with retry_failed=True"
+
+
+def test_a_setting_is_added_to_a_command_and_to_a_call() -> None:
+    assert with_setting("python -m x 'a b'", "confirm={top: 1}") == "python -m x 'a b' --set 'confirm={top: 1}'"
+    call = with_setting("the same call of orchestrator.run", "confirm={top: 1}")
+    assert call == "the same call of orchestrator.run with set=['confirm={top: 1}']"

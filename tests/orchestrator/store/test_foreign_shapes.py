@@ -47,7 +47,9 @@ class Reads:
     def update(self, record: Record) -> None:
         self.info.shown(record)
         self.info.data(record)
-        self.info.run_name(record)
+        self.info.former_name(record)
+        self.info.note(record, record)
+        self.info.baseline(record.planned)
         self.info.trial_tags(record.key)
         self.info.plan_hash(record.planned.kind)
         if record.state.final:

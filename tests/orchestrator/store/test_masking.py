@@ -102,7 +102,7 @@ def test_a_run_is_named_as_shown_and_hashed_as_it_is(tmp_path: Path) -> None:
     objective: JsonObject = {"metric": "val/miou", "mode": "max"}
     kept = KeptStudy("1", {"study": "s", "objective": objective, "tracking": {}}, from_env=FROM_ENV)
     study, masked = StudyInfo(Store(str(tmp_path), "s"), kept), shown(RECORD, FROM_ENV).planned
-    assert study.run_name(RECORD) == "search-0000 encoder=${NET} lr=0.25 ${NET}=3"
+    assert study.former_name(RECORD) == "search-0000 encoder=${NET} lr=0.25 ${NET}=3"
     tags = trial_tags(PLANNED)
     assert tags == {"kind": "search", "seed": "7", "config_hash": config_hash(CONFIG)}
     assert tags["config_hash"] != config_hash(masked.config), "two secrets are two configurations"

@@ -17,7 +17,7 @@ MISTAKES = [
     ({"modle": "1"}, f"10 modle: unknown key 'modle'; one of {TOP} (did you mean 'model'?)"),
     ({"train": "{epochs: 1, batch_size: 1, epoch: 2}"}, f"5 train.epoch: unknown key 'epoch'; one of {TRAIN} (did you mean 'epochs'?)"),
     ({"data": "{name: shapes, root: x}"}, "3 data.root: unknown key 'root'; one of rare_class_sampling, rare_copy_paste, name, size, train_images, val_images, rho, seed, augment"),
-    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed"),
+    ({"suppression": "{sampling: {name: invfreq}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed (did you mean 'inverse_frequency'?)"),
     # a name that is a setting of another option, or of its own
     ({"train": "{epochs: 1, batch_size: 1, loss: {name: ce, gamma: 2}}"}, "5 train.loss.gamma: unknown key 'gamma'; one of name"),
     ({"suppression": "{sampling: {name: temperature, tau: 1}, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling.tau: unknown key 'tau'; one of name, temperature"),
@@ -37,7 +37,7 @@ MISTAKES = [
     ({"model": "{arch: fpn, encoder: resnt18}"}, "4 model.encoder: unknown encoder 'resnt18'; close names: resnet18, resnet152, resnet101; tu-NAME takes any timm model"),
     ({"model": "{arch: fpn, encoder: qqq}"}, "4 model.encoder: unknown encoder 'qqq'; 76 names are known; tu-NAME takes any timm model"),
     ({"search": "{trials: 1, sampler: tp}"}, "7 search.sampler: unknown 'tp'; one of tpe, gp, random, qmc, nsgaii, cmaes, grid (did you mean 'tpe'?)"),
-    ({"search": "{trials: 1, pruner: {name: asha, grace: 1}}"}, "7 search.pruner.grace: unknown key 'grace'; one of name, grace_epochs, reduction_factor"),
+    ({"search": "{trials: 1, pruner: {name: asha, grace: 1}}"}, "7 search.pruner.grace: unknown key 'grace'; one of name, grace_epochs, reduction_factor (did you mean 'grace_epochs'?)"),
     # missing keys
     ({"data": "{name: camvid}"}, "3 data.root: missing"),
     ({"data": "{rho: 1}"}, "3 data: missing key 'name'; one of shapes, camvid, cityscapes, voc, folder"),
@@ -51,7 +51,7 @@ MISTAKES = [
     ({"train": "{epochs: 2, batch_size: 1, lr: [1]}"}, "5 train.lr: expected a number, got a list"),
     ({"train": "{epochs: 2, batch_size: 1, lr: .nan}"}, "5 train.lr: must be finite, got NaN"),
     ({"train": "[1]"}, "5 train: expected a mapping; got a list"),
-    ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed"),
+    ({"suppression": "{sampling: invfreq, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: unknown 'invfreq'; one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed (did you mean 'inverse_frequency'?)"),
     ({"suppression": "{sampling: 3, p_max: {uniform: [0, 1]}}"}, "6 suppression.sampling: expected a mapping with a name, one of uniform, present, frequency, inverse_frequency, effective_number, temperature, difficulty, co_occurrence, round_robin, listed; got 3"),
     ({"suppression": "{layer: encoder.6, p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: unknown 'encoder.6'; one of input, encoder.1, encoder.2, encoder.3, encoder.4, encoder.5, branch.1, branch.2, branch.3, branch.4, decoder (did you mean 'encoder.5'?)"),
     ({"suppression": "{layer: [decoder, decoder], p_max: {uniform: [0, 1]}}"}, "6 suppression.layer: lists a layer twice"),

@@ -128,7 +128,7 @@ def test_an_installed_package_has_the_script(tmp_path: Path, monkeypatch: pytest
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("orchestrator", "trainable", "deploy"):
+    for name in ("orchestrator", "trainable", "deploy", "search_spaces"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     build = "from setuptools.build_meta import build_wheel; print(build_wheel('.'))"

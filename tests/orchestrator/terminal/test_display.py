@@ -10,8 +10,9 @@ from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Objective, Study
 from orchestrator.terminal.console import announced
-from orchestrator.terminal.display import LiveDisplay, PlainDisplay, Progress, build_display
+from orchestrator.terminal.display import LiveDisplay, PlainDisplay, build_display
 from orchestrator.terminal.formats import duration
+from orchestrator.terminal.progress import Progress
 from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
@@ -54,7 +55,7 @@ def timed(planned: Record, *seconds: float) -> Record:
 
 def test_the_forecast_after_a_resume_knows_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("orchestrator.terminal.progress.time.monotonic", lambda: now[0])
     interrupted = replace(timed(record("search-0000"), 9, 9, 9), state=State.INTERRUPTED)
     waiting = replace(timed(record("search-0001"), 9, 9), state=State.INTERRUPTED)
     progress = Progress(3, 4, OBJECTIVE, known=[interrupted, waiting])
@@ -71,7 +72,7 @@ def test_the_forecast_after_a_resume_knows_what_was_done_before(monkeypatch: pyt
 
 def test_epochs_from_prefixes_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("orchestrator.terminal.progress.time.monotonic", lambda: now[0])
     progress = Progress(3, 4, OBJECTIVE, inherited=6)
     heir = timed(record("search-0000"), 10, 10, 10)
     heir = replace(heir, planned=replace(heir.planned, prefix="prefix-0", inherited=2))
@@ -99,7 +100,7 @@ def test_the_summary_tells_what_sharing_saved(study: Callable[..., Study]) -> No
 
 def test_the_first_forecast_counts_the_trials_beside_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("orchestrator.terminal.display.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("orchestrator.terminal.progress.time.monotonic", lambda: now[0])
     progress = Progress(2, 4, OBJECTIVE)
     for key in ("search-0000", "search-0001"):
         progress.update(record(key))
@@ -128,7 +129,7 @@ def test_lines_without_a_terminal_have_no_control_codes() -> None:
     out = text(console)
     assert "\x1b" not in out
     assert "search-0000  complete  4 epochs  val/miou 0.4000" in out
-    assert "search-0001  failed  1 epochs  val/miou 0.1000  epoch 2: the loss is nan" in out
+    assert "search-0001  failed  1 epoch  val/miou 0.1000  p_max 0.25  epoch 2: the loss is nan" in out
 
 
 def test_a_terminal_shows_the_running_trials() -> None:
@@ -153,8 +154,8 @@ def test_the_summary_compares_with_the_references_and_claims_nothing(study: Call
     out = text(console)
     assert "3 complete, 1 failed; 1 min 1 s" in out
     assert "best" in out
-    assert out.index("search-0000") < out.index("reference-plain") < out.index("reference-official")
-    assert "suppression.p_max=0.25" in out
+    assert out.index("search-0000") < out.index(" plain ") < out.index(" official ")
+    assert " suppression.p_max  0.25" in out
     assert NO_EVIDENCE in out
     assert "failed: search-0001: epoch 2: the loss is nan" in out
     assert "/there" in out
@@ -172,11 +173,13 @@ def test_the_summary_shows_the_best_epoch_beside_the_last_on_80_columns(study: C
     plan = StagePlan("ablation", "arms", "plain", (Arm("plain"), Arm("full")), (0, 1))
     trials = [record("search-0000", 0.2, 0.4, state=State.COMPLETE), *references, *runs]
     print_summary(console, study(), trials, {"ablation": plan}, seconds=61, results={})
-    rows = [line.split() for line in text(console).splitlines() if len(line) <= 80 and not line.isspace()]
-    at = rows.index(["val/miou", "0.4000", "0.1000", "0.1000", "0.1000"])
-    assert rows[at + 1 : at + 3] == [["best", "epoch,", "0.4000", "@2", *["0.7000", "@2"] * 3], ["biased", "upwards"]]
-    assert ["plain", "0.3500", "0.0707", "-", "2", "0.4000"] in rows
-    assert ["full", "0.5000", "-", "+0.1000", "1", "0.5000", "(+0.0000)"] in rows, (
+    assert all(len(line) <= 80 for line in text(console).splitlines() if "." in line and ":" not in line)
+    rows = [line.split() for line in text(console).splitlines() if not line.isspace()]
+    at = rows.index(["val/miou", "↑", "0.4000", "0.1000", "0.1000", "0.1000"])
+    assert rows[at + 1 : at + 3] == [["best", "minus", "this", *["+0.3000"] * 3], ["better"] * 3]
+    assert rows[at + 3 : at + 5] == [["best", "epoch,", "biased", "0.4000", "@2", *["0.7000", "@2"] * 3], ["upwards"]]
+    assert ["plain", "0.3500", "0.0707", "2", "-", "0.4000"] in rows
+    assert ["full", "0.5000", "-", "1", "+0.1000", "0.5000", "(+0.0000)"] in rows, (
         "a pair with 0.4000, whose best is 0.5"
     )
 

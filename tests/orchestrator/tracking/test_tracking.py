@@ -64,7 +64,7 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     history = MlflowClient(uri).get_metric_history(child.info.run_id, "val/miou")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
     assert child.info.end_time is not None
-    assert child.info.run_name == "search-0000 p_max=0.1235"
+    assert child.info.run_name == "search-0000"
     assert child.data.tags["seed"] == "3"
     assert child.data.tags["data_fingerprint"] == "print of /secret/place"
     assert "seed" not in child.data.params
@@ -77,10 +77,12 @@ def test_one_parent_and_one_child_run_per_trial_with_all_epochs(uri: str) -> Non
     assert found["parent"].data.metrics == {"best/val/miou": 0.2}
     experiment = found["parent"].info.experiment_id
     view = MlflowClient(uri).get_experiment(experiment).tags
-    key = next(tag.removeprefix("mlflow.sharedViewState.") for tag in view if tag.startswith("mlflow.sharedViewState."))
-    address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs"
-    assert tracked.page == f"{address}?workflowType=machine_learning&viewStateShareKey={key}"
-    assert json.loads(view[f"mlflow.sharedViewState.{key}"])["orderByKey"] == "metrics.`val/miou`"
+    keys = [tag.removeprefix("mlflow.sharedViewState.") for tag in view if tag.startswith("mlflow.sharedViewState.")]
+    (charts,) = (key for key in keys if key.endswith("-charts"))
+    address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
+    assert tracked.page == f"{address}{charts}&compareRunsMode=CHART"
+    for key in (charts, charts.removesuffix("-charts")):
+        assert json.loads(view[f"mlflow.sharedViewState.{key}"])["orderByKey"] == "metrics.`val/miou`"
     (data,) = child.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("shapes", "print of /secret/place")
     assert "/secret" not in data.dataset.source

@@ -84,7 +84,7 @@ def test_engine_metrics_equal_torchmetrics(make_trial) -> None:
     compute, splits = choose_compute("cpu", "auto"), load_splits(config.data)
     training = prepare(config, compute, len(splits.train), train_statistics(config.data))
     train_epoch(training, splits.train, 1)
-    found, _ = evaluate(config, training.model, compute, splits, rare=(4, 5))
+    found, _, _ = evaluate(config, training.model, compute, splits, rare=(4, 5))
     means: list[float] = []
     for frames in splits.evaluated():
         assert isinstance(frames, HeldFrames)

@@ -14,7 +14,7 @@ from trainable.data.classes import CAMVID, IGNORE_INDEX, ClassMap, class_map, cl
 from trainable.data.frames import load_splits
 from trainable.data.strip import CELL_WIDTH, GAP, LINE, MAX_WHOLE_LEGEND, coloured, draw_strip
 from trainable.evaluate.metrics.confusion import class_ious, confusion_matrix, mean_iou
-from trainable.evaluate.metrics.names import MIOU
+from trainable.evaluate.metrics.names import ECE, MIOU
 from trainable.evaluate.trial_pictures import FRAMES, telling_frames
 from trainable.train.engine import EpochResult, fit
 
@@ -65,6 +65,12 @@ def test_the_confusion_matrix_is_that_of_the_metrics(make_trial) -> None:
         assert result.confusion.shape == (classes, classes)
         assert int(result.confusion.sum()) == 6 * 32 * 32
         assert mean_iou(class_ious(result.confusion), range(classes)) == result.metrics[MIOU]
+        assert result.calibration is not None
+        pixels_M, right_M, confidence_M = result.calibration.T
+        assert int(pixels_M.sum()) == int(result.confusion.sum())
+        assert int(right_M.sum()) == int(result.confusion.diagonal().sum())
+        error = float((right_M - confidence_M).abs().sum() / pixels_M.sum())
+        assert error == pytest.approx(result.metrics[ECE], abs=1e-12), "the diagram is of the error that is reported"
 
 
 def test_the_strip_shows_what_the_model_predicts(make_trial) -> None:

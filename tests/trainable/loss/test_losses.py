@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainable.data.classes import IGNORE_INDEX
 from trainable.data.statistics import ClassStatistics
 from trainable.loss.build import build_loss
-from trainable.loss.config import Loss
+from trainable.loss.config import BuiltInLoss, Loss
 from trainable.model.build import build_model
 from trainable.model.config import ModelConfig
 from trainable.suppression.config import SuppressionConfig
@@ -29,7 +29,7 @@ C = 4
 PIXELS = (900, 90, 10, 0)
 CPU = torch.device("cpu")
 UPSAMPLE = nn.UpsamplingBilinear2d(scale_factor=2)
-NAMES = [get_args(member.model_fields["name"].annotation)[0] for member in get_args(get_args(Loss)[0])]
+NAMES = [get_args(member.model_fields["name"].annotation)[0] for member in get_args(get_args(BuiltInLoss)[0])]
 
 CASES: list[tuple[Any, slow.SlowLoss]] = [
     ("ce", slow.ce),

@@ -30,6 +30,10 @@ class Calibration:
         self.sums_M3.index_add_(0, bins, values_N3)
         return predicted_BHW
 
+    def bins(self) -> Tensor:
+        """Pixels, right ones among them and the sum of their confidences, by bin; float64 [M,3] on the CPU."""
+        return self.sums_M3[:BINS].cpu()
+
     def error(self) -> float:
         """Mean over pixels of |accuracy - confidence| of their bin; NaN without labelled pixels."""
         counted_M3 = self.sums_M3[:BINS]

@@ -3,8 +3,11 @@
 Imports no torch.
 """
 
+import re
+
 from trainable.data.classes import class_names
 from trainable.data.config import DataConfig, ShapesData
+from trainable.parts.section import short_name
 
 MIOU = "val/miou"
 """Mean IoU over the classes that occur in labels or predictions of the evaluation split."""
@@ -159,6 +162,33 @@ def greater_is_better(metric: str) -> bool:
 def iou_name(class_name: str) -> str:
     """IoU of one class."""
     return f"{IOU_PREFIX}{class_name}"
+
+
+def is_taken(name: str) -> bool:
+    """Whether a metric of the product has the name."""
+    constants = {value for value in globals().values() if isinstance(value, str) and value.startswith("val/")}
+    return name in constants
+
+
+def own_name(class_name: str) -> str:
+    """A metric of one's own, by the name of its class: ``val/rare_recall`` of ``RareRecall``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name)
+    return f"val/{words.lower()}"
+
+
+def own_directions(evaluation: object) -> dict[str, bool]:
+    """Whether larger values are better, of each metric of one's own in a section ``evaluation`` as it is written."""
+    listed = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    directions = {}
+    for metric in listed if isinstance(listed, list) else ():
+        section = metric if isinstance(metric, dict) else {"name": metric}
+        directions[own_name(short_name(str(section.get("name"))))] = section.get("mode", "max") == "max"
+    return directions
+
+
+def own_name_of(metric: str, class_name: str) -> str:
+    """A metric of one's own for one class of the data."""
+    return f"{metric}/{class_name}"
 
 
 def iou_on_test_name(class_name: str) -> str:
