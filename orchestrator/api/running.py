@@ -198,6 +198,8 @@ def _launch(study: "StudyFile", target: "Target", call: _Call) -> int:
             raise
         text = f"{stop.end_in_words}; nothing that finished is lost. Continue with:  {call.again}"
         raise KeyboardInterrupt(text) from (None if isinstance(error, KeyboardInterrupt) else error)
+    finally:
+        stop.close()
     if code in (130, 143):
         raise KeyboardInterrupt(f"{stop.end_in_words}. Continue with:  {call.again}")
     return code

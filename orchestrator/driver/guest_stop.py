@@ -17,6 +17,12 @@ class GuestStop(Stop):
         super().__init__(command, leave=_stay)
         self._insisted = False
 
+    def close(self) -> None:
+        """Give the signals back where an interruption in the last moment kept ``with`` from it."""
+        self._shields += 1
+        self._over.set()
+        self._signals.give_back()
+
     def _leave_now(self) -> None:
         """Interrupt at once, in whatever section."""
         if not self._insisted:

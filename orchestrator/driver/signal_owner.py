@@ -29,6 +29,7 @@ class SignalOwner:
         self._take, self._woken = take, woken
         self._main = threading.get_ident()
         self._watcher: threading.Thread | None = None
+        self._owning = False
         self.owned: set[signal.Signals] = set()
         """Signals that come here."""
 
@@ -38,7 +39,7 @@ class SignalOwner:
         self.owned = {number for number in ASKING if not (ignored and number is signal.SIGHUP)}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self.owned, _WAKE})
         self._handlers = {number: signal.getsignal(number) for number in (*self.owned, _WAKE)}
-        self._main = threading.get_ident()
+        self._main, self._owning = threading.get_ident(), True
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
         self.arm()
@@ -53,16 +54,20 @@ class SignalOwner:
                 signal.signal(number, self._forward)
 
     def give_back(self) -> None:
-        """Give the signals back to whoever had them."""
-        if self._watcher is None or self._watcher.ident is None:
+        """Give the signals back to whoever had them; once more where an interruption came in between."""
+        if not self._owning:
             return
-        signal.pthread_kill(self._watcher.ident, _WAKE)
-        self._watcher.join()
+        watcher = self._watcher
+        if watcher is not None and watcher.ident is not None:
+            if watcher.is_alive():
+                signal.pthread_kill(watcher.ident, _WAKE)
+            watcher.join()
         self._watcher = None
         _owners.discard(self)
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        self._owning = False
 
     def wake_main_thread(self) -> None:
         """Let the main thread leave what it waits in, and call ``woken`` there."""

@@ -157,6 +157,36 @@ def test_an_interruption_is_one_once_everything_is_written(launch: FakeLaunch) -
         assert signal.getsignal(signal.SIGINT) is before, "the caller's handler is back"
 
 
+def test_an_interruption_in_the_last_moment_leaves_the_signals_to_whoever_had_them(
+    launch: FakeLaunch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the launch gives them back, or before it can begin to."""
+    before = signal.getsignal(signal.SIGINT)
+    join, leave = threading.Thread.join, Stop.__exit__
+
+    def interrupted_join(thread: threading.Thread, timeout: float | None = None) -> None:
+        join(thread, timeout)
+        if thread.name == "signals":
+            monkeypatch.setattr(threading.Thread, "join", join)
+            raise Interruption
+
+    def interrupted_exit(stop: Stop, *exc: object) -> None:
+        monkeypatch.setattr(Stop, "__exit__", leave)
+        raise Interruption
+
+    for owner, name, replacement in (
+        (threading.Thread, "join", interrupted_join),
+        (Stop, "__exit__", interrupted_exit),
+    ):
+        monkeypatch.setattr(owner, name, replacement)
+        launch.end = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            orchestrator.run(SPEC)
+        assert signal.getsignal(signal.SIGINT) is before
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
+
+
 def test_a_second_interruption_never_ends_the_process() -> None:
     code = """
 import os, signal, threading, time

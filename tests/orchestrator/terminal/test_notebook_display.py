@@ -83,6 +83,7 @@ def test_outside_of_a_notebook_there_is_no_cell(monkeypatch: pytest.MonkeyPatch)
 def test_a_notebook_s_stdout_is_no_terminal_though_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True, encoding="utf-8"))
     assert open_console().is_terminal
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True, encoding="utf-8"))  # another: it is cached
     kernel = SimpleNamespace(kernel="the kernel")
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     console = open_console()
