@@ -122,6 +122,7 @@ def _unattended_run(study: str, folder: str, retries: int, stopper: LoopEnd) -> 
         name=study,
         storage_path=folder,
         verbose=0,
+        progress_reporter=tune.CLIReporter(),  # silent; in a notebook Tune would take one that clears the cell
         stop=stopper,
         failure_config=tune.FailureConfig(max_failures=retries),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
