@@ -10,7 +10,7 @@ from orchestrator.report.pages.numbers import mean, signed
 from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.effects import Effect
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
-from orchestrator.store.stage_plan import Arm, Stage, StagePlan
+from orchestrator.store.stage_plan import STAGES, Arm, Stage, StagePlan
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
 ALPHA = 0.05
@@ -119,6 +119,12 @@ class StageResults:
             return {}
         differences = per_class(values, self.plan.baseline, greater_is_better=True, blocks=self.blocks)
         return {(difference.metric, difference.arm): difference for difference in differences}
+
+
+@lru_cache(maxsize=1)  # sections ask one after the other, and each test is made once
+def stages_of(results: Results) -> Mapping[Stage, StageResults]:
+    """The comparisons of a study that were planned, in their order."""
+    return {name: StageResults(results, results.plans[name]) for name in STAGES if name in results.plans}
 
 
 def significant(estimate: PairedDifference | Effect) -> bool:
