@@ -10,7 +10,6 @@ from orchestrator.report.pages.numbers import count, listed, number, signed
 from orchestrator.report.source import Results, Run
 from orchestrator.store.ranking import undominated
 from orchestrator.store.short_picks import short_picks
-from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile import Objective
 
 MOST_REFERENCES = 4
@@ -25,20 +24,19 @@ def short_answers(results: Results) -> tuple[str, ...]:
     A comparison answers with its headline: which arm helps, or that none is shown to. A search has one seed per
     configuration, so its answer begins with "No evidence".
     """
-    lines = [line for name in STAGES if name in results.plans for line in _of_comparison(results, name)]
+    lines = list(_of_comparisons(results)) if results.plans else []
     if results.runs("search", "imported"):
         lines += search_answers(results)
     return tuple(lines) or (NO_RUN,)
 
 
-def _of_comparison(results: Results, name: str) -> Iterator[str]:
-    from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes a second
+def _of_comparisons(results: Results) -> Iterator[str]:
+    from orchestrator.report.sections.comparison_results import stages_of  # late: statsmodels takes a second
     from orchestrator.report.sections.headline import headline
 
-    plan = next(plan for stage, plan in results.plans.items() if stage == name)
-    stage = StageResults(results, plan)
-    titled = f"{stage.title}: " if len(results.plans) > 1 else ""
-    yield from (titled + headline(stage, metric) for metric in results.objective_metrics)
+    for stage in stages_of(results).values():
+        titled = f"{stage.title}: " if len(results.plans) > 1 else ""
+        yield from (titled + headline(stage, metric) for metric in results.objective_metrics)
 
 
 def search_answers(results: Results) -> Iterator[str]:

@@ -124,7 +124,7 @@ def _wanted_figures(formats: Sequence[Format]) -> list[FigureFormat]:
 def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     from orchestrator.report.sections.answer import answer_blocks
     from orchestrator.report.sections.comparison import stage_blocks
-    from orchestrator.report.sections.comparison_results import StageResults
+    from orchestrator.report.sections.comparison_results import stages_of
     from orchestrator.report.sections.glossary import glossary_blocks
     from orchestrator.report.sections.limits import left_out  # late: statsmodels and matplotlib take seconds to import
     from orchestrator.report.sections.search import search_blocks
@@ -135,9 +135,8 @@ def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     yield from answer_blocks(results, metrics)
     yield Paragraph(_overview(results))
     yield from setup_blocks(results)
-    for name in ("ablation", "confirm"):
-        if name in results.plans:
-            yield from stage_blocks(StageResults(results, results.plans[name]), metrics)
+    for stage in reversed(list(stages_of(results).values())):
+        yield from stage_blocks(stage, metrics)
     if results.runs("search", "imported", "reference"):
         yield from search_blocks(results, metrics)
     yield from left_out(results)

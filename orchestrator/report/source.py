@@ -75,7 +75,7 @@ class Run:
         return self.state is State.COMPLETE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """A study as its files tell it."""
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from orchestrator.report.answers import complete_trials, search_answers
 from orchestrator.report.pages.document import Block, Bullets, Heading
 from orchestrator.report.pages.numbers import listed, number
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults, verdict
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, stages_of, verdict
 from orchestrator.report.sections.headline import evidence, headline, ranked, with_difference, with_intervals
 from orchestrator.report.source import Results
 from orchestrator.report.statistics.sign_flip import seeds_needed
-from orchestrator.store.stage_plan import STAGES
 from trainable.evaluate.metrics.glossary import in_words
 from trainable.evaluate.metrics.names import CONTEXT_GAP, CONTEXT_RARE_RELIANCE, CONTEXT_RELIANCE
 from trainable.presets import COMPONENTS, Preset
@@ -22,7 +21,7 @@ CONTEXT_METRICS = (CONTEXT_RELIANCE, CONTEXT_RARE_RELIANCE, CONTEXT_GAP)
 
 def answer_blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:
     """The answer of each comparison, or why there is none yet; nothing where no run is complete."""
-    stages = [StageResults(results, results.plans[name]) for name in STAGES if name in results.plans]
+    stages = list(stages_of(results).values())
     lines = [line for stage in stages for line in _of_stage(stage, metrics, named=len(stages) > 1)]
     lines += _of_search(results)
     if lines:

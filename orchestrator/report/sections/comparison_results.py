@@ -11,7 +11,7 @@ from orchestrator.report.sections.look_results import LookResults
 from orchestrator.report.source import Results, Run
 from orchestrator.report.statistics.effects import Effect
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, fixed_test, per_class
-from orchestrator.store.stage_plan import Arm, Stage, StagePlan
+from orchestrator.store.stage_plan import STAGES, Arm, Stage, StagePlan
 from orchestrator.studyfile.sections.looks import ALPHA as LEVEL
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
@@ -133,6 +133,12 @@ class StageResults:
         baseline, test = self.plan.baseline, fixed_test if self.looks is None else self.looks.test(self.plan.baseline)
         differences = per_class(values, baseline, greater_is_better=True, blocks=self.blocks, test=test)
         return {(difference.metric, difference.arm): difference for difference in differences}
+
+
+@lru_cache(maxsize=1)  # sections ask one after the other, and each test is made once
+def stages_of(results: Results) -> Mapping[Stage, StageResults]:
+    """The comparisons of a study that were planned, in their order."""
+    return {name: StageResults(results, results.plans[name]) for name in STAGES if name in results.plans}
 
 
 def significant(estimate: PairedDifference | Effect) -> bool:

@@ -11,12 +11,11 @@ from typing import NamedTuple
 from orchestrator.report.answers import short_answers
 from orchestrator.report.pages.escapes import escape_markdown
 from orchestrator.report.pages.numbers import count
-from orchestrator.report.sections.comparison_results import StageResults
+from orchestrator.report.sections.comparison_results import StageResults, stages_of
 from orchestrator.report.sections.limits import underpowered
 from orchestrator.report.sections.setup import machines_in_words, time_in_words, trained_runs
 from orchestrator.report.source import Results
 from orchestrator.store import layout
-from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile.space.trees import value_at
 from trainable.evaluate.metrics.names import TEST_MIOU
 
@@ -41,7 +40,7 @@ def checklist(results: Results) -> str:
 
 def answers(results: Results) -> list[Answer]:
     """All of them, in order."""
-    stages = [StageResults(results, results.plans[name]) for name in STAGES if name in results.plans]
+    stages = list(stages_of(results).values())
     return [
         _claims(results, stages),
         Answer(

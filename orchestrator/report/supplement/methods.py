@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 from orchestrator.report.pages.escapes import escape_latex
 from orchestrator.report.pages.numbers import count, listed
-from orchestrator.report.sections.comparison_results import ALPHA, StageResults
+from orchestrator.report.sections.comparison_results import ALPHA, StageResults, stages_of
 from orchestrator.report.sections.headline import headline
 from orchestrator.report.sections.setup import facts, trained_runs
 from orchestrator.report.source import Results
 from orchestrator.report.statistics.sign_flip import CONFIDENCE
-from orchestrator.store.stage_plan import STAGES
 from orchestrator.studyfile.space.trees import value_at
 from trainable.evaluate.metrics.glossary import named
 
@@ -44,9 +43,8 @@ def _methods(results: Results) -> Iterator[str]:
     yield from _objectives(results)
     if results.runs("search", "imported"):
         yield from _search(results)
-    for name in STAGES:
-        if name in results.plans:
-            yield from _comparison(StageResults(results, results.plans[name]), results.plan_hashes.get(name, ""))
+    for name, stage in stages_of(results).items():
+        yield from _comparison(stage, results.plan_hashes.get(name, ""))
     yield from (_LINES[what].format(known[what]) for what in ("machines", "time", "versions") if what in known)
 
 
@@ -86,8 +84,7 @@ def _comparison(stage: StageResults, digest: str) -> Iterator[str]:
 
 
 def _shown(results: Results) -> Iterator[str]:
-    stages = [StageResults(results, results.plans[name]) for name in STAGES if name in results.plans]
-    for stage in stages:
+    for stage in stages_of(results).values():
         yield from (f"{stage.title}: {headline(stage, metric)}" for metric in results.objective_metrics)
-    if not stages:
+    if not results.plans:
         yield "Nothing was compared: a search has one seed per configuration and is no evidence."

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.report.answers import short_answers
 from orchestrator.report.pages.document import Document, Photograph, Picture, Table, slug
-from orchestrator.report.sections.comparison_results import StageResults
+from orchestrator.report.sections.comparison_results import StageResults, stages_of
 from orchestrator.report.source import Results
 from orchestrator.report.statistics.paired import PairedDifference
 from orchestrator.store import layout
@@ -54,7 +54,7 @@ def statistics(results: Results, metrics: Sequence[str]) -> Rows:
         "runs of the baseline",
     )  # fmt: skip
     rows: list[Sequence[object]] = []
-    for stage in (StageResults(results, results.plans[name]) for name in STAGES if name in results.plans):
+    for stage in stages_of(results).values():
         for metric in metrics:
             paired = stage.differences(metric).values()
             rows += [(stage.plan.stage, metric, *_figures(one), *_runs(stage, one)) for one in paired]

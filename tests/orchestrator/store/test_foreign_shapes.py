@@ -23,6 +23,7 @@ from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned, Record, State
 from orchestrator.studyfile import Study
+from orchestrator.terminal.summary import NOTHING_FOUND
 from orchestrator.tracking.study_info import StudyInfo
 
 Make = Callable[..., Study]
@@ -91,6 +92,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(track, "Tracker", Reads)
     monkeypatch.setattr(one_launch, "_run", train)
     monkeypatch.setattr(one_launch, "prepare", lambda *_: None)
+    monkeypatch.setattr(one_launch, "findings_of", lambda *_: NOTHING_FOUND)  # what it reads the report reads too
     monkeypatch.setattr("orchestrator.launch.results.bring_report_up_to_date", lambda *_, **__: None)
     monkeypatch.setattr("orchestrator.report.build.render", lambda _document, _formats: {})
     monkeypatch.setattr("orchestrator.tracking.trial_files.draw_confusion", lambda *_arguments: None)
