@@ -49,12 +49,12 @@ def parser() -> argparse.ArgumentParser:
 def _section(options: argparse.Namespace) -> DataConfig:
     if options.root is not None and not is_utf8(options.root):
         raise DataError(f"--root: {options.root}: the name is not UTF-8; rename the folder")
-    given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")} | {"name": options.dataset}
+    given = {key: getattr(options, key) for key in ("root", "size", "max_megapixels")}
     try:
-        return read_data({key: value for key, value in given.items() if value is not None})
+        return read_data({"name": options.dataset} | {key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         detail = error.errors()[0]
-        option = f"--{detail['loc'][1]}".replace("_", "-") if len(detail["loc"]) > 1 else "section"
+        option = next((f"--{key}".replace("_", "-") for key in detail["loc"] if key in given), "section")
         message = detail["msg"].removeprefix("Value error, ")
         raise DataError(f"{option}: {message[:1].lower()}{message[1:]}") from error
 
