@@ -104,7 +104,10 @@ def _top_spec(top: str) -> ModuleSpec | None:
         spec = find_spec(top)
     except (ImportError, ValueError):
         spec = None
-    return spec or PathFinder.find_spec(top, [str(folder) for folder in _folders()])
+    if spec is not None and spec.origin is not None:
+        return spec
+    # A folder of the name without __init__.py, such as the project around the package, gives way to a package.
+    return PathFinder.find_spec(top, [*sys.path, *map(str, _folders())])
 
 
 def _file(spec: ModuleSpec, module: str) -> Path:

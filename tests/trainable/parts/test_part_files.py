@@ -64,6 +64,15 @@ def test_a_module_that_is_no_python_is_told_with_its_line(modules: Path) -> None
         section({"name": "broken_parts:Soft"})
 
 
+def test_the_project_around_a_package_of_the_same_name_does_not_hide_it(
+    modules: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = tmp_path_factory.mktemp("above")
+    (above / "many_parts" / "docs").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(above))  # as where a command runs beside the project's folder
+    assert code_of("many_parts.gates:Gate").path == modules / "many_parts"
+
+
 def test_the_hash_is_that_of_all_files_of_the_package(modules: Path) -> None:
     def hash_now() -> str:
         code_of.cache_clear()
