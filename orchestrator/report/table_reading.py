@@ -1,6 +1,5 @@
 """The table of a study as its report reads it: checked, with the types of this version, sorted."""
 
-import io
 from collections import Counter
 from typing import get_args
 
@@ -24,7 +23,7 @@ def read_table(store: Store) -> pa.Table:
     if content is None:
         raise InputError(f"{address}: no table yet; a launch of the study writes it when it ends or is stopped")
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        table = _parquet(content)
     except (pa.ArrowException, OSError) as error:
         reason = one_line(error)[:120]
         raise InputError(f"{address}: damaged ({reason}); the same launch again writes it anew") from error
@@ -33,6 +32,14 @@ def read_table(store: Store) -> pa.Table:
     except (pa.ArrowException, ValueError) as error:
         reason = one_line(error)[:200]
         raise InputError(f"{address}: no table of results ({reason}); the same launch again writes it anew") from error
+
+
+def _parquet(content: bytes) -> pa.Table:
+    """The table in a file's content, read by this thread alone.
+
+    Arrow's own threads may still hold the content when Python ends, and abort the process then (``pq.read_table``).
+    """
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
 
 
 def shaped(table: pa.Table) -> pa.Table:
