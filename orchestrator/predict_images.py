@@ -2,7 +2,8 @@
 
 For each image it writes ``NAME.png``, whose values are the classes' positions (a palette shows them in colours), and
 ``NAME_colour.png``, the mask in colours above a legend, or with ``--overlay`` laid over the image. Images of a folder
-keep their folders below it. ``classes.json`` tells what the values mean.
+keep their folders below it; of those that differ by their ending alone the NAME has the ending too (``a.jpg.png``).
+``classes.json`` tells what the values mean.
 
 Exit codes: 0 all written, 2 bad input, 3 some images could not be read (each named), 130 interrupted.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError
+from orchestrator.store.foreign_files import refuse_inside
 from orchestrator.terminal.options import add_storage, count
 from trainable.data.errors import DataError
 from trainable.program import usage_name
@@ -88,7 +90,8 @@ def _predict(options: argparse.Namespace) -> int:
         written += 1
     if written:
         _write_classes(predictor, out / CLASSES)
-        print(f"{written} masks of {len(predictor.classes.names)} classes are in {out}")
+        masks = "1 mask" if written == 1 else f"{written} masks"
+        print(f"{masks} of {len(predictor.classes.names)} classes {'is' if written == 1 else 'are'} in {out}")
     for line in refused:
         print(line, file=sys.stderr)
     if not written:
@@ -97,7 +100,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _names(images: Sequence[str]) -> Mapping[Path, Path]:
-    """Each image with the name of its mask below the folder to write to, without the ending.
+    """Each image with the name of its mask below the folder to write to.
 
     Raises:
         InputError: two images of one name.
@@ -105,18 +108,31 @@ def _names(images: Sequence[str]) -> Mapping[Path, Path]:
     """
     from trainable.data.loose_images import listed
 
-    names: dict[Path, Path] = {}
+    inside: dict[Path, Path] = {}
     for given in images:
         for path in map(Path, _paths(listed(given))):
-            inside = path.relative_to(Path(given).expanduser()) if Path(given).expanduser().is_dir() else path.name
-            names.setdefault(path, Path(inside).with_suffix(""))
+            is_below = Path(given).expanduser().is_dir()
+            inside.setdefault(path, path.relative_to(Path(given).expanduser()) if is_below else Path(path.name))
+    names = {path: name.with_suffix("") for path, name in inside.items()}
+    while clashes := _clashes(names):
+        short = {path for pair in clashes.values() for path in pair if names[path] != inside[path]}
+        if not short:
+            target, (one, other) = next(iter(clashes.items()))
+            raise InputError(f"{one} and {other} would both be written as {target}; give each an --out of its own")
+        names |= {path: inside[path] for path in short}
+    return names
+
+
+def _clashes(names: Mapping[Path, Path]) -> dict[str, tuple[Path, Path]]:
+    """Files that two images would be written as, with the two."""
     owners: dict[str, Path] = {}
+    clashes: dict[str, tuple[Path, Path]] = {}
     for path, name in names.items():
         for target in _targets(name):
             other = owners.setdefault(target, path)
             if other != path:
-                raise InputError(f"{other} and {path} would both be written as {target}; give them one by one")
-    return names
+                clashes[target] = (other, path)
+    return clashes
 
 
 def _targets(name: Path) -> tuple[str, str]:
@@ -129,8 +145,10 @@ def _paths(images: Sequence[object]) -> Iterator[str]:
 
 
 def _check_free(out: Path, names: Mapping[Path, Path], *, overwrite: bool) -> None:
-    """Refuse before anything is read what would replace a file, or an image itself."""
+    """Refuse before anything is read what would replace a file, or an image itself, or lies in a study's directory."""
     targets = [out / target for name in names.values() for target in _targets(name)]
+    for folder in dict.fromkeys([out, *(target.parent for target in targets)]):
+        refuse_inside(f"--out {out}", folder)
     images = {path.resolve() for path in names}
     if own := [target for target in targets if target.resolve() in images]:
         raise InputError(f"--out {out}: would replace the image {own[0]}; give another folder")

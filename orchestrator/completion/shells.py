@@ -11,10 +11,11 @@ from trainable.program import PROGRAM
 _STUDIES = "studies"
 """Where studies lie unless ``--storage`` says otherwise."""
 
+# zsh runs it too, where a local "path" would be PATH, and no program would be there
 _BASH = """\
 # bash completion of {program}:  eval "$({program} --print-completion bash)"
 _{program}() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} path="" value="" option="" rest=0 place=0 storage={studies} word index
+    local cur=${{COMP_WORDS[COMP_CWORD]}} at="" value="" option="" rest=0 place=0 storage={studies} word index
     for ((index = 1; index < COMP_CWORD; index++)); do
         word=${{COMP_WORDS[index]}}
         if [[ $word == = ]]; then continue; fi
@@ -24,11 +25,11 @@ _{program}() {{
             if ((rest < 1)); then value=""; fi
             continue
         fi
-        case "$path $word" in
+        case "$at $word" in
 {commands}
             *" -"*)
                 option=$word rest=1
-                case "$path $word" in
+                case "$at $word" in
 {values}
                 esac ;;
             *) place=$((place + 1)) ;;
@@ -37,11 +38,11 @@ _{program}() {{
     if [[ $cur == = ]]; then cur=""; fi
     if [[ -z $value ]]; then
         if [[ $cur == -* ]]; then
-            case "$path" in
+            case "$at" in
 {options}
             esac
         else
-            case "$path $place" in
+            case "$at $place" in
 {places}
             esac
         fi
@@ -90,7 +91,7 @@ def script(shell: str, parsers: Commands, own: Sequence[Sequence[str]]) -> str:
 def _bash(root: Words) -> str:
     every = list(root.all())
     commands = [
-        f'            "{_path(parent)} {command.path[-1]}") path="{_path(command)}"; place=0 ;;'
+        f'            "{_path(parent)} {command.path[-1]}") at="{_path(command)}"; place=0 ;;'
         for parent in every
         for command in parent.commands
     ]

@@ -242,15 +242,42 @@ def test_the_command_replaces_nothing_unasked(
     assert "would replace the image" in capsys.readouterr().err
 
 
-def test_images_that_would_share_a_mask_are_refused(
+def test_images_that_would_share_a_mask_keep_their_endings(
     study: orchestrator.Study, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.open(pictures / "one.png").save(pictures / "one.jpg")
-    assert command(study, pictures, "--out", tmp_path / "out") == 2
-    assert "would both be written as one.png" in capsys.readouterr().err
-    (pictures / "one.jpg").rename(pictures / "one_colour.jpg")
-    assert command(study, pictures, "--out", tmp_path / "out") == 2
-    assert "would both be written as one_colour.png" in capsys.readouterr().err
+    picture = Image.open(pictures / "one.png")
+    for name in ("one.jpg", "one.jpg.bmp", "two.png", "two_colour.jpg"):
+        picture.save(pictures / name)
+    out = tmp_path / "out"
+    assert command(study, pictures, "--out", out) == 0
+    masks = {"one.png", "one.jpg", "one.jpg.bmp", "two.png", "two_colour.jpg", "deep/two"}
+    written = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+    assert written == {f"{name}{end}.png" for name in masks for end in ("", "_colour")}
+    exact = orchestrator.predict(study, pictures / "one.jpg", device="cpu")[0]
+    assert np.array_equal(np.asarray(Image.open(out / "one.jpg.png")), exact)
+    capsys.readouterr()
+    picture.save(pictures / "deep" / "one.png")
+    assert command(study, pictures / "one.png", pictures / "deep" / "one.png", "--out", tmp_path / "none") == 2
+    said = "would both be written as one.png.png; give each an --out of its own\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert command(study, pictures / "deep" / "one.png", "--out", tmp_path / "alone") == 0
+    assert capsys.readouterr().out == f"1 mask of 6 classes is in {tmp_path / 'alone'}\n"
+
+
+@pytest.mark.parametrize("place", ["", "masks", "trials/search-0000"])
+def test_no_mask_is_written_into_a_studys_directory(
+    study: orchestrator.Study, pictures: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(Path(study.address).rglob("*"))
+    out = Path(study.address) / place
+    assert command(study, pictures, "--out", out, "--overwrite") == 2
+    said = f"--out {out}: lies in the directory of a study, {Path(study.address).resolve()}; give a place elsewhere\n"
+    assert capsys.readouterr().err == said
+    (named := pictures / Path(study.address).name).mkdir()
+    (pictures / "one.png").rename(named / "one.png")
+    assert command(study, pictures, "--out", Path(study.address).parent) == 2
+    assert "lies in the directory of a study" in capsys.readouterr().err
+    assert sorted(Path(study.address).rglob("*")) == before
 
 
 @pytest.mark.parametrize(

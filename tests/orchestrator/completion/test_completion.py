@@ -15,6 +15,13 @@ COMP_CWORD=$(($# - 1))
 _dropclass
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+ZSH = """
+autoload -Uz compinit; compinit -u; eval "$SCRIPT"
+compadd() { print -r -- "${(@)matches}" }
+words=("$@") CURRENT=$#
+PREFIX=$words[-1]
+_bash_complete -F _dropclass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +108,22 @@ def test_the_other_shells_read_theirs(shell: str, scripts: dict[str, str], place
     )
     expected = {"zsh": ["_bash_complete -F _dropclass"], "fish": ["shapes", "shapes-2", "--dry-run"]}
     assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == expected[shell]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["status", "sha"], "camvid shapes shapes-2"),
+        (["status", "--storage", "elsewhere", ""], "other"),
+        (["predict", "shapes", "da"], "data set"),
+        (["submit", ""], "slurm kuberay"),
+    ],
+)
+def test_zsh_completes(words: list[str], offered: str, scripts: dict[str, str], place: Path) -> None:
+    """What zsh itself chooses from, by what is typed."""
+    environment = {"SCRIPT": scripts["zsh"], "HOME": str(place), "PATH": "/usr/bin:/bin", "TERM": "dumb"}
+    command = ["zsh", "-f", "-c", ZSH, "zsh", "dropclass", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=place)
+    assert done.stderr == ""
+    assert set(done.stdout.splitlines()) == {offered}

@@ -242,8 +242,21 @@ def test_no_value_of_a_variable_leaves(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("mysql://me:hidden@localhost/x", "--optuna mysql://***@localhost/x: No module named 'MySQLdb'"),
-        ("foo://me:hidden@x", "Can't load plugin: sqlalchemy.dialects:foo"),
+        (
+            "mysql://me:hidden@localhost/x",
+            "--optuna mysql://***@localhost/x: its driver is not installed:  pip install mysqlclient\n",
+        ),
+        ("mysql+pymysql://me:hidden@localhost/x", "its driver is not installed:  pip install pymysql\n"),
+        (
+            "foo://me:hidden@x",
+            "--optuna foo://***@x: foo is no kind of database that Optuna takes; write sqlite:///study.db, "
+            "mysql://USER:PASSWORD@HOST/DATABASE, postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a journal",
+        ),
+        ("redis://", "--optuna redis://: redis is no kind of database that Optuna takes; write sqlite:///study.db, "),
+        ("sqlit:///x.db", "sqlit is no kind of database that Optuna takes; write sqlite:///study.db\n"),
+        ("", "--optuna: names no database; write sqlite:///study.db, or the path of a journal file\n"),
+        ("text.csv", "--optuna text.csv: is there, and is no journal of Optuna's; name another file\n"),
+        ("list.json", "--optuna list.json: is there, and is no journal of Optuna's; name another file\n"),
         ("sqlite:///nowhere/x.db", "there is no folder "),
         ("nowhere/x.log", "there is no folder "),
         ("sqlite://", "names no file; write sqlite:///study.db"),
@@ -263,14 +276,16 @@ def test_an_address_that_cannot_be_used_is_one_line(
     with sqlite3.connect("mlflow.db") as connection:
         connection.execute("create table alembic_version (version_num text)")
         connection.execute("create table experiments (name text)")
-    before = Path("mlflow.db").read_bytes(), Path("made.yaml").read_bytes()
+    Path("text.csv").write_text("a,b\n1,2\n")
+    Path("list.json").write_text("[1]\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     capsys.readouterr()
     assert export(made, address) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
     assert "hidden" not in err
-    assert (Path("mlflow.db").read_bytes(), Path("made.yaml").read_bytes()) == before
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
 def test_bad_words_are_told(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,10 +297,17 @@ def test_bad_words_are_told(make: Make, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err.endswith("give one of --optuna, --tensorboard, --csv, or several\n")
     assert main(["nobody", "--csv", "t.csv"]) == 2
     assert "nobody: no study there" in capsys.readouterr().err
-    assert main(["made", "--csv", "nowhere/t.csv"]) == 2
-    assert main(["made", "--tensorboard", "made.yaml"]) == 2
-    assert main(["made", "--tensorboard", "made.yaml/x"]) == 2
-    assert main(["made", "--tensorboard", "s3://bucket/x"]) == 2
-    err = capsys.readouterr().err.splitlines()
-    assert err[:2] == ["--csv nowhere/t.csv: No such file or directory", "--tensorboard made.yaml: is no local folder"]
-    assert (err[2].startswith("--tensorboard made.yaml/x: "), len(err)) == (True, 4)
+    for words, said in (
+        ("--csv nowhere/t.csv", f"--csv nowhere/t.csv: there is no folder {Path('nowhere').absolute()}"),
+        ("--csv ", "--csv: names no file; - is stdout"),
+        ("--csv s3://me:hidden@b/x.csv", "--csv s3://***@b/x.csv: only local files are written; give a path, or - for"),
+        ("--csv studies/..", "--csv studies/..: is a folder; name a file"),
+        ("--tensorboard ", "--tensorboard: names no folder"),
+        ("--tensorboard made.yaml", "--tensorboard made.yaml: is no local folder"),
+        ("--tensorboard made.yaml/x", "--tensorboard made.yaml/x: "),
+        ("--tensorboard s3://bucket/x", "--tensorboard s3://bucket/x: is no local folder"),
+    ):
+        option, _, value = words.partition(" ")
+        assert main(["made", option, value]) == 2, words
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), err[: len(said)]) == ("", 1, said)
