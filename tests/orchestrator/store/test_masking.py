@@ -178,7 +178,7 @@ def test_of_a_choice_only_the_option_that_came_from_a_variable_is_hidden(tmp_pat
     study, record = searched(tmp_path, SEARCHED, plain, **env)
     row, params, short = seen(study, record)
     assert (row["param.suppression.sampling.name"], row["param.model.arch"]) == ("listed", "fpn")
-    assert (row["param.suppression.p_max"], params["model.arch"]) == ("1.0", "fpn")
+    assert (row["param.suppression.p_max"], params["model.arch"]) == (1.0, "fpn")
     assert short == "listed, p_max 1, fpn"
     kept = KeptStudy("1", study.resolved(), from_env=study.from_env)
     assert StudyInfo(Store(str(tmp_path), "s"), kept).shown(record) == record
