@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.api.arguments import names
 from orchestrator.api.loading import load_study
 from orchestrator.api.study import Study
 from orchestrator.api.trial import Trial
@@ -88,7 +89,7 @@ def compare(
     first: Study | str | Path,
     second: Study | str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] | str | None = None,
     storage: str | Path | None = None,
 ) -> StudyComparison:
     """Compare two studies.
@@ -99,32 +100,32 @@ def compare(
     Args:
         first: A study, its name or directory.
         second: The study that is compared with it.
-        metrics: Metrics that both have; None takes the objectives of the first that the second has too.
+        metrics: Metrics that both have, or one; None takes the objectives of the first that the second has too.
         storage: Folder or address of the studies, where names are given.
 
     Raises:
         InputError: No such study, no such metric, or no objective that both have.
     """
     one, other = (s if isinstance(s, Study) else load_study(s, storage) for s in (first, second))
-    names = tuple(metrics) if metrics else _common_objectives(one, other)
+    chosen = names(metrics, "metrics") or _common_objectives(one, other)
     for study in (one, other):
-        for metric in names:
+        for metric in chosen:
             study.check_metric(metric)
     obstacle = data_obstacle(one, other)
-    rows = [row for metric in names for row in _rows(one, other, metric, obstacle)]
+    rows = [row for metric in chosen for row in _rows(one, other, metric, obstacle)]
     differing = _differing(one, other)
-    return StudyComparison(one, other, names, tuple(rows), differing, tuple(_warnings(one, other, obstacle)))
+    return StudyComparison(one, other, chosen, tuple(rows), differing, tuple(_warnings(one, other, obstacle)))
 
 
 def _common_objectives(one: Study, other: Study) -> tuple[str, ...]:
-    names = tuple(o.metric for o in one.objectives if o.metric in other.metrics and o.metric in one.metrics)
-    if not names:
+    shared = tuple(o.metric for o in one.objectives if o.metric in other.metrics and o.metric in one.metrics)
+    if not shared:
         wanted, common = one.objectives[0].metric, [metric for metric in one.metrics if metric in other.metrics]
         reason = f"{other.name} has no {wanted}, the objective of {one.name}"
         if not other.metrics or not one.metrics:
             raise InputError(f"{(other if not other.metrics else one).address}: no trial has ended an epoch yet")
         raise InputError(f"{reason}; name a metric that both have: {', '.join(common[:8]) or 'there is none'}")
-    return names
+    return shared
 
 
 def _rows(one: Study, other: Study, metric: str, obstacle: str | None) -> list[Row]:

@@ -5,6 +5,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from orchestrator.api.arguments import path_text
 from orchestrator.api.reading import usable
 from orchestrator.api.study import Study, read_study
 from orchestrator.errors import InputError
@@ -34,12 +35,13 @@ def load_study(study: str | Path, storage: str | Path | None = None) -> Study:
 
 def find_study(study: str | Path, storage: str | Path | None = None) -> tuple[Store, KeptStudy]:
     """The directory of a study and what it says the study is; arguments and errors as `load_study`."""
-    folder, name = _place(os.fspath(study), None if storage is None else os.fspath(storage))
-    with usable(os.fspath(study)):
+    written = path_text(study, "study")
+    folder, name = _place(written, None if storage is None else path_text(storage, "storage"))
+    with usable(written):
         store = Store(folder, name)
         kept = store.read_study()
         if kept is None:
-            raise InputError(_missing(store, os.fspath(study)))
+            raise InputError(_missing(store, written))
     return store, kept
 
 
@@ -55,7 +57,7 @@ def _place(study: str, storage: str | None) -> tuple[str, str]:
         if not name or parent.endswith((":", ":/")):
             raise InputError(f"{study}: the address of a study ends in its name: s3://BUCKET/FOLDER/STUDY")
         return f"{parent}{question}{options}", name
-    path = Path(os.path.abspath(os.path.expanduser(study)))
+    path = Path(os.path.abspath(study))
     if path.name == layout.STUDY:
         path = path.parent
     if os.sep in study or (path / layout.STUDY).is_file():

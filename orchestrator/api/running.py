@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from orchestrator.api.arguments import names, path_text
 from orchestrator.api.loading import STORAGE, find_study
 from orchestrator.api.study import Study, read_study
 from orchestrator.driver.guest_stop import GuestStop
@@ -68,7 +69,7 @@ def run(
         TryAgain: Another moment may allow it: another launch is at work, and ``wait`` is false.
         KeyboardInterrupt: It was interrupted; what ended is kept, and the same call goes on.
     """
-    where = os.fspath(storage)
+    where = path_text(storage, "storage")
     with _file_of(spec) as file:
         call = _Call(file, _options(set), where, of_mapping=isinstance(spec, Mapping))
         with _named(call):
@@ -102,7 +103,7 @@ class _Call:
 def _file_of(spec: str | Path | Mapping[str, object]) -> "Iterator[str]":
     """The path of the study file; a mapping becomes a file for as long as the launch lasts."""
     if not isinstance(spec, Mapping):
-        yield os.fspath(spec)
+        yield path_text(spec, "the study file")
         return
     from trainable.configfile.trees import write_yaml  # late: yaml
 
@@ -120,14 +121,14 @@ def _named(call: _Call) -> "Iterator[None]":
     except InputError as error:
         if not call.of_mapping:
             raise
-        raise InputError(re.sub(rf"{re.escape(call.file)}:(\d+)? ", "study: ", str(error))) from None
+        raise InputError(re.sub(rf"{re.escape(call.file)}:(\d+)? ", "the mapping: ", str(error))) from None
 
 
 def _plain(spec: Mapping[str, object]) -> JsonObject:
     try:
         tree: JsonObject = json.loads(json.dumps(dict(spec), allow_nan=True, default=_plain_value))
     except (TypeError, ValueError) as error:
-        raise InputError(f"the study: {error}; it holds numbers, texts, lists and mappings alone") from error
+        raise InputError(f"the mapping: {error}; it holds numbers, texts, lists and mappings alone") from error
     return tree
 
 
@@ -144,7 +145,7 @@ def _options(overrides: Overrides) -> tuple[str, ...]:
     if isinstance(overrides, str):
         raise InputError(f"set: a mapping, or a list of texts like 'train.epochs=2'; got the text '{overrides}'")
     if not isinstance(overrides, Mapping):
-        return tuple(overrides)
+        return names(overrides, "set")
     return tuple(f"{path}={_written(value)}" for path, value in _plain(overrides).items())
 
 
@@ -172,8 +173,10 @@ def _target(
 ) -> "Target":
     from orchestrator.launch.one_launch import Target
 
-    if max_concurrent is not None and max_concurrent < 1:
-        raise InputError(f"max_concurrent: must be 1 or more, got {max_concurrent}")
+    if max_concurrent is not None and not (isinstance(max_concurrent, int) and max_concurrent >= 1):
+        raise InputError(f"max_concurrent: must be 1 or more, a whole number; got {max_concurrent!r}")
+    if until is not None and not isinstance(until, float | int | datetime):
+        raise InputError(f"until: a time or seconds since 1970; got {until!r}")
     seconds = until.timestamp() if isinstance(until, datetime) else math.inf if until is None else float(until)
     if seconds <= time.time():
         raise InputError(f"until: must lie ahead, got {until}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from orchestrator.api.arguments import names, path_text
 from orchestrator.api.reading import ReadStudy, read_directory, usable
 from orchestrator.api.trial import Trial
 from orchestrator.errors import InputError
@@ -119,8 +120,8 @@ class Study:
             InputError: There is none.
         """
         trials = {trial.key: trial for trial in self.records}
-        if key not in trials:
-            raise InputError(f"{self.address}: {unknown(key, list(trials), 'trial')}")
+        if not isinstance(key, str) or key not in trials:
+            raise InputError(f"{self.address}: {unknown(str(key), list(trials), 'trial')}")
         return trials[key]
 
     def frame(self, *, all_settings: bool = False) -> "pd.DataFrame":
@@ -163,32 +164,34 @@ class Study:
     def check_metric(self, metric: str) -> None:
         """Refuse a metric that no trial has; raises InputError."""
         if metric not in self.metrics:
-            raise InputError(f"{self.name}: {unknown(metric, self.metrics, 'metric')}")
+            raise InputError(f"{self.name}: {unknown(str(metric), self.metrics, 'metric')}")
 
-    def report(self, out: str | Path | None = None, *, metrics: Sequence[str] | None = None) -> str:
+    def report(self, out: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
         """Write the report anew; returns the address of its page.
 
         Args:
             out: Local folder to write to; None writes to ``report/`` in the study's directory.
-            metrics: Metrics to compare beside the objectives; None: the usual ones.
+            metrics: Metrics to compare beside the objectives, or one; None: the usual ones.
 
         Raises:
             InputError: No launch has written the table yet, an unknown metric, or the folder cannot be used.
         """
         from orchestrator.report.build import write_report
 
-        for metric in metrics or ():
+        chosen = names(metrics, "metrics")
+        for metric in chosen:
             self.check_metric(metric)
-        with usable(self.address if out is None else str(out)):
-            return write_report(self._store, metrics=metrics, out=None if out is None else str(out))[0]
+        folder = None if out is None else path_text(out, "out")
+        with usable(folder or self.address):
+            return write_report(self._store, metrics=chosen or None, out=folder)[0]
 
     def _ranked(self, objectives: Sequence[Objective]) -> list[Trial]:
         candidates = [t for t in self.records if t.complete and t.kind in ("search", "imported")]
         candidates = [t for t in candidates if all(t._record.has(one.metric) for one in objectives)]
         signs = [1 if objective.mode == "max" else -1 for objective in objectives]
-        names = [objective.metric for objective in objectives]
+        metrics = [objective.metric for objective in objectives]
         return undominated(
-            candidates, lambda t: [sign * t.metrics[name] for sign, name in zip(signs, names, strict=True)]
+            candidates, lambda t: [sign * t.metrics[name] for sign, name in zip(signs, metrics, strict=True)]
         )
 
     def _repr_html_(self) -> str:

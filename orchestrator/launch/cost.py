@@ -161,7 +161,7 @@ def _refusing(study: Study) -> Iterator[None]:
     try:
         yield
     except (DataError, ModelError, TrialFailed) as error:
-        raise InputError(f"{study.path}: {error}") from error
+        raise InputError(study.places.of_trial(str(error))) from error
 
 
 def _kind(trial: TrialConfig) -> str:

@@ -45,7 +45,7 @@ def _refusals(study: Study, data: DataConfig) -> Iterator[None]:
         yield
     except DataError as error:
         text = shown_text(str(error), {"data": data.model_dump(mode="json")}, study.from_env)
-        raise InputError(f"{study.path}: {text}") from error
+        raise InputError(study.places.of_trial(text)) from error
 
 
 def rare_class_names(study: Study, known: Mapping[str, list[str]]) -> dict[str, list[str]]:

@@ -28,21 +28,21 @@ class NoticeCommand:
     def __init__(self, study: Study) -> None:
         command = study.spec.tracking.notify
         written = study.from_env.get(SETTING, command)
-        self._path = study.path
+        self._places = study.places
         self._words = shlex.split(command) if command else []
         self._shown = _words(written) if written else []
         self.written = written
         """As the study file writes it; None where there is none."""
 
     def check(self) -> None:
-        """Refuse a program that this machine does not have.
+        """Refuse a program that this machine does not have, or cannot start.
 
         Raises:
             InputError: it does not.
         """
         if self._words and shutil.which(self._words[0]) is None:
             name = self._masked(self._words[0])
-            raise InputError(f"{self._path}: {SETTING}: no program '{name}' on this machine; give its whole path")
+            raise InputError(self._places.mistake(SETTING, _lack(self._words[0], name)))
 
     def run(self, notice: JsonObject, variables: Mapping[str, str], limit_s: float) -> str | None:
         """Run it, and end it after so many seconds; whoever interrupts the main thread ends it too.
@@ -79,6 +79,20 @@ class NoticeCommand:
             if word not in self._shown:
                 text = text.replace(word, "***")
         return text
+
+
+def _lack(program: str, name: str) -> str:
+    """Why a program, shown by a name, cannot be started here."""
+    if os.sep in program and os.path.isdir(program):
+        return f"'{name}' is a folder; give the path of a program"
+    if os.sep in program and os.path.exists(program):
+        return (
+            f"'{name}' is not executable; chmod +x makes it so, or name the program that reads it in front: sh {name}"
+        )
+    if os.path.isfile(program):  # without a slash it is looked for in PATH alone
+        return f"no program '{name}' on this machine; the file here is ./{name}"
+    where = "" if os.sep in program else "; give its whole path"
+    return f"no program '{name}' on this machine{where}"
 
 
 def _words(command: str) -> list[str]:

@@ -140,6 +140,6 @@ def _collect(models: Iterable[T], check: Callable[[T], object], study: Study) ->
         try:
             check(model)
         except ModelError as refusal:
-            refusals.append(f"{study.path}: {refusal}")
+            refusals.append(study.places.of_trial(str(refusal)))
     if refusals:
         raise InputError("\n".join(dict.fromkeys(refusals)))

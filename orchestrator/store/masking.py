@@ -9,9 +9,11 @@ from pydantic import JsonValue
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record
+from orchestrator.studyfile.environment import literal
 from trainable.configfile.environment import SHORTEST_SECRET
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import read_tree, write_yaml
+from trainable.parts.section import short_name
 
 _BASELINE = "ablation.baseline."
 
@@ -28,7 +30,12 @@ def shown(record: Record, from_env: Mapping[str, str]) -> Record:
     config, picks = record.planned.config, record.planned.picks
     if picks:  # names may hold labels of options
         texts = {name: shown_text(pick, config, from_env) for name, pick in picks.items() if isinstance(pick, str)}
-        picks = {shown_text(n, config, from_env): from_env.get(n, texts.get(n, pick)) for n, pick in picks.items()}
+        picks = {
+            shown_text(n, config, from_env): texts.get(n, pick)
+            if (text := _text_of(n, pick, from_env)) is None
+            else text
+            for n, pick in picks.items()
+        }
     planned = replace(record.planned, config=shown_config(config, from_env), picks=picks)
     return replace(record, planned=planned, reason=record.reason and shown_text(record.reason, config, from_env))
 
@@ -46,9 +53,14 @@ def from_env_of(planned: Planned, from_env: Mapping[str, str], plan: StagePlan |
         return from_env
     own = _of_baseline(from_env)
     for path, level in arm.levels.items():
-        own = {name: text for name, text in own.items() if name != path and not name.startswith(f"{path}.")}
+        own = {name: text for name, text in own.items() if not _is_of(name, path)}
         own |= dict(_written(path, level, _shown_level(plan, arm, path, from_env)))
     return own
+
+
+def _is_of(name: str, path: str) -> bool:
+    """Whether an entry is of a setting, or of one below it."""
+    return name == path or name.startswith((f"{path}.", f"{path}="))
 
 
 def stage_of(planned: Planned) -> str:
@@ -100,12 +112,22 @@ def _written(path: str, level: JsonValue, text: JsonValue) -> Iterator[tuple[str
 
 def shown_config(tree: Mapping[str, JsonValue], from_env: Mapping[str, str], prefix: str = "") -> JsonObject:
     """A copy of a configuration, or of a study, with the settings that came from the environment as written."""
-    return {
-        name: shown_config(value, from_env, f"{prefix}{name}.")
-        if isinstance(value, dict)
-        else from_env.get(f"{prefix}{name}", value)
-        for name, value in tree.items()
-    }
+    return {name: _shown_value(value, from_env, f"{prefix}{name}") for name, value in tree.items()}
+
+
+def _shown_value(value: JsonValue, from_env: Mapping[str, str], path: str) -> JsonValue:
+    if not isinstance(value, dict):
+        return value if (text := _text_of(path, value, from_env)) is None else text
+    text = _text_of(path, value["name"], from_env) if "name" in value else None
+    if text is None:
+        return shown_config(value, from_env, f"{path}.")
+    # the file wrote a name alone: the other settings are defaults of what is hidden, and would tell it
+    return {"name": " | ".join(dict.fromkeys([text, from_env.get(f"{path}.name", text)]))}
+
+
+def _text_of(path: str, value: object, from_env: Mapping[str, str]) -> str | None:
+    """What a value is shown as; None where it is shown as it is."""
+    return None if literal(path, value) in from_env else from_env.get(path)
 
 
 def shown_best(text: str, from_env: Mapping[str, str]) -> str:
@@ -121,9 +143,17 @@ def shown_best(text: str, from_env: Mapping[str, str]) -> str:
 
 def shown_text(text: str, config: JsonObject, from_env: Mapping[str, str]) -> str:
     """A reason, a log or a file about a trial of this configuration, each value replaced by what the file says."""
-    settings = flatten(config)
-    secrets = [(value, written) for name, written in from_env.items() if isinstance(value := settings.get(name), str)]
+    secrets = list(_secrets(flatten(config), from_env))
     for value, written in sorted(secrets, key=lambda secret: -len(secret[0])):  # one may hold another
         if len(value) >= SHORTEST_SECRET:
             text = text.replace(value, written)
     return text
+
+
+def _secrets(settings: Mapping[str, object], from_env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Values of variables in a configuration with what the file says, a class of the user's own by its name too."""
+    for name in from_env:
+        value = settings.get(name, settings.get(f"{name}.name"))
+        written = _text_of(name, value, from_env)
+        if isinstance(value, str) and written is not None:
+            yield from dict.fromkeys([(value, written), (short_name(value), written)])

@@ -13,6 +13,7 @@ from orchestrator.studyfile.checks.ranks import check_batches, check_batches_of_
 from orchestrator.studyfile.checks.stages import check_ablation, check_references, check_stages
 from orchestrator.studyfile.checks.trials import check_data_sets, check_metrics, check_suppression, check_trials
 from orchestrator.studyfile.environment import from_env
+from orchestrator.studyfile.places import Places
 from orchestrator.studyfile.run_weights import ContentOf, with_contents
 from orchestrator.studyfile.sections.budget import BudgetSection
 from orchestrator.studyfile.sections.comparison import AblationSection, ConfirmSection
@@ -113,7 +114,7 @@ def _check(root: Node, path: Path, mistakes: list[Mistake], data_here: bool) -> 
         mistakes.append(Mistake(nearest(root, rule_path.split(".")).place, rule_path, reason))
     if mistakes or first is None:
         return None
-    return Study(path, spec, space, from_env(root), _resolved(root, spec, first))
+    return Study(path, spec, space, from_env(root), _resolved(root, spec, first), Places(root, named_parts(root)))
 
 
 def _name_shorthands(root: Node) -> Node:

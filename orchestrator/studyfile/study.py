@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from orchestrator.studyfile.places import Places
 from orchestrator.studyfile.sections.study import StudySpec
 from orchestrator.studyfile.space.space import SearchSpace
 from trainable.config import TrialConfig, read_trial
@@ -25,6 +26,8 @@ class Study:
     """Dotted paths of trial settings that name environment variables, with the text as written."""
     tree: Mapping[str, JsonValue]
     """The study as a plain tree: domains as written, defaults filled in, environment variables by name."""
+    places: Places
+    """Where it writes what."""
 
     def resolved(self) -> JsonObject:
         """A copy of the tree. Written as YAML it is the study file of the same study."""

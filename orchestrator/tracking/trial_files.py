@@ -34,6 +34,7 @@ from orchestrator.store.layout import PICTURES
 from orchestrator.store.masking import shown_config, shown_text
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
+from orchestrator.studyfile.environment import literal
 from orchestrator.tracking.matrix_pictures import draw_confusion, draw_reliance, draw_weight_cosines
 from trainable.configfile.node import JsonObject
 from trainable.configfile.trees import escaped, write_yaml
@@ -70,7 +71,8 @@ def write_trial_files(record: Record, store: Store, folder: Path, from_env: Mapp
 def _write_config(config: JsonObject, key: str, path: Path, from_env: Mapping[str, str]) -> None:
     tree, settings = shown_config(escaped(config), from_env), flatten(config)
     # not the shell but the reader of the file expands ${NAME}
-    values = [quoted(f"{name}={text}") for name, text in from_env.items() if name in settings]
+    hidden = {n: text for n, text in from_env.items() if n in settings and literal(n, settings[n]) not in from_env}
+    values = [quoted(f"{name}={text}") for name, text in hidden.items()]
     command = " ".join([module("trainable", "config.yaml", python=PYTHON), *(f"--set {value}" for value in values)])
     head = f"# {key}. Run it alone:  {command}\n"
     path.write_text(head + write_yaml(tree, ascii_only=False), encoding="utf-8")

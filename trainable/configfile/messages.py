@@ -37,6 +37,8 @@ _RULES = {
 """Messages about a value of the wrong type or outside its bounds, by pydantic's type of the error."""
 _ALTERNATIVES: Mapping[Key, str] = {"one": "a list", "word": "a whole number", "alone": "a number"}
 """What may stand in place of a word, by the tag that pydantic names it with (``trainable.section``)."""
+_COLLECTION = re.compile(r"\s*([\[{]|- |[\w.]+: )")
+"""How a mapping or a list of YAML begins."""
 _WHOLE = {"uniform": "int", "log_uniform": "log_int"}
 """The domain of whole numbers for each domain of real ones."""
 
@@ -55,7 +57,13 @@ def _describe(error: ValidationError, model: type[BaseModel], node: Node, path: 
         value, keys = _locate(detail, node)
         if value is not None:
             full = show_path([*path, *keys])
-            yield Mistake(value.place, full, _message(detail, value, full, model))
+            yield Mistake(value.place, full, _message(detail, value, full, model) + _single(value))
+
+
+def _single(node: Node) -> str:
+    """That a variable is no place for YAML, where it holds some."""
+    holds = node.raw is not None and isinstance(node.value, str) and _COLLECTION.match(node.value)
+    return "; a variable holds a single value, no mapping and no list" if holds else ""
 
 
 def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
@@ -88,6 +96,9 @@ def _message(detail: ErrorDetails, node: Node, path: str, model: type[BaseModel]
     kind, loc = detail["type"], detail["loc"]
     context = detail.get("ctx", {})
     match kind:
+        case "int_type" if loc and loc[-1] == "number" and isinstance(node.value, str | list):  # of seeds
+            looks = f"[{', '.join(map(str, node.value))}]" if isinstance(node.value, list) else "[6, 8]"
+            return f"{_value_message(kind, context, node)}; seeds in steps are {{looks: {looks}}}"
         case "extra_forbidden":
             return unknown(str(loc[-1]), list(_models_at(model, loc[:-1])[0].model_fields), "key")
         case "missing":

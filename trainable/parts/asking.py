@@ -66,7 +66,9 @@ def part_mistakes(parts: Sequence[Named]) -> list[Mistake]:
     hashes = tuple(sorted({code_of(part.name).sha256 for part in parts}))
     answers = _answers(tuple(asked), hashes)
     if isinstance(answers, str):
-        return [parts[0].mistake("", answers)]
+        alone = [(part, _answers((one,), hashes)) for one, part in asked.items()] if len(asked) > 1 else []
+        part, text = next(((part, text) for part, text in alone if isinstance(text, str)), (parts[0], answers))
+        return [part.mistake("", f"{part.name}: {text}")]
     return [part.mistake(*each) for part, answer in zip(asked.values(), answers, strict=True) for each in answer]
 
 

@@ -19,12 +19,16 @@ from trainable.configfile.messages import validate
 from trainable.configfile.mistakes import Mistake, printable
 from trainable.configfile.node import Node, Place
 from trainable.failure import TrialFailed
+from trainable.parts.kinds import ALWAYS
 from trainable.parts.section import OwnPart
 from trainable.parts.source import Code, code_of, import_path
 
 P = TypeVar("P")
 _IMPORTED: dict[str, str] = {}
 """Hash of the code of each package of parts as it was when this process imported it."""
+
+
+_TAKEN = "a section of a part has keys of that name already (docs/own-parts.md)"
 
 
 class PartFailed(TrialFailed):
@@ -77,9 +81,14 @@ def checked(loaded: type, settings: dict[str, JsonValue], given: int = 0) -> tup
     They are those of its ``Config``, a pydantic model that the constructor takes alone, where it has one; else they
     follow from the signature of the constructor: names, defaults and annotations. The first ``given`` parameters are
     none of them.
+
+    Raises:
+        PartFailed: it has arguments that no file can give, or an annotation that cannot be read.
     """
     mistakes: list[Mistake] = []
     model = settings_of(loaded, given)
+    if taken := sorted(ALWAYS & model.model_fields.keys()):
+        raise PartFailed(f"{_full_name(loaded)}: an argument cannot be called {taken[0]}: {_TAKEN}")
     node = _node(settings)
     values = validate(model, node, (), mistakes)
     if values is None:
@@ -98,7 +107,7 @@ def settings_of(loaded: type, given: int = 0) -> type[BaseModel]:
     takes_any = False
     fields: dict[str, Any] = {}
     own = loaded.__init__ is not object.__init__  # type: ignore[misc]
-    signature = inspect.signature(loaded.__init__, eval_str=True) if own else None  # type: ignore[misc]
+    signature = _signature(loaded) if own else None
     for parameter in list(signature.parameters.values())[1 + given :] if signature else ():
         if parameter.kind is parameter.VAR_KEYWORD:
             takes_any = True
@@ -108,8 +117,45 @@ def settings_of(loaded: type, given: int = 0) -> type[BaseModel]:
     rules = ConfigDict(
         strict=True, extra="allow" if takes_any else "forbid", arbitrary_types_allowed=True, protected_namespaces=()
     )
-    model: type[BaseModel] = create_model(loaded.__name__, __config__=rules, **fields)
+    try:
+        model: type[BaseModel] = create_model(loaded.__name__, __config__=rules, **fields)
+        model.model_rebuild()  # of a name inside an annotation, as in list["Nope"], pydantic tells late
+    except Exception as error:  # of an annotation that pydantic does not take, or a name with a leading underscore
+        message = printable((str(error).splitlines() or [type(error).__name__])[0])  # then comes an address
+        raise PartFailed(f"{_full_name(loaded)}: its arguments cannot be read ({message}){_at(loaded)}") from error
     return model
+
+
+def _signature(loaded: type) -> inspect.Signature:
+    """The constructor's, its annotations evaluated.
+
+    Raises:
+        PartFailed: one of them is no expression that can be evaluated where the class is defined.
+    """
+    constructor = loaded.__init__  # type: ignore[misc]
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except ValueError:  # a class of another language
+        return inspect.Signature()
+    except Exception as error:  # whatever its text does when it is evaluated
+        names = getattr(constructor, "__globals__", {})
+        for name, text in getattr(constructor, "__annotations__", {}).items():
+            try:
+                eval(text, names) if isinstance(text, str) else None  # as inspect does it
+            except Exception as wrong:
+                what = f"the annotation of {name} cannot be read: {type(wrong).__name__}: {printable(str(wrong))}"
+                raise PartFailed(f"{_full_name(loaded)}: {what}{_at(loaded)}") from error
+        raise PartFailed(f"{_full_name(loaded)}: its arguments cannot be read ({error}){_at(loaded)}") from error
+
+
+def _full_name(loaded: type) -> str:
+    return f"{loaded.__module__}:{loaded.__qualname__}"
+
+
+def _at(loaded: type) -> str:
+    """File and line of the constructor's definition, in brackets; nothing where there is no such file."""
+    code = getattr(loaded.__init__, "__code__", None)  # type: ignore[misc]
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
 @contextmanager
@@ -123,8 +169,8 @@ def own_code(name: str) -> Iterator[None]:
         yield
     except (PartFailed, TrialFailed):
         raise
-    except Exception as error:
-        if "torch" in sys.modules and _is_out_of_memory(error):
+    except (Exception, SystemExit) as error:  # a part that exits would end a worker without a word
+        if "torch" in sys.modules and isinstance(error, Exception) and _is_out_of_memory(error):
             raise
         raise PartFailed(f"{name}: {described(error, name)}") from error
 
@@ -163,7 +209,7 @@ def _imported(name: str, code: Code) -> object:
         sys.path.append(folder)
     try:
         loaded = import_module(module)
-    except Exception as error:  # whatever the module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
         raise PartFailed(f"cannot import {module} ({described(error, name)})") from error
     if not hasattr(loaded, class_name):
         raise PartFailed(f"{module} has no class '{class_name}'")

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, assert_never
+from typing import Annotated, Literal, TypeAlias, assert_never, get_args
 
 from pydantic import Field, JsonValue
 
 from orchestrator.studyfile.sections.looks import Seeds
+from trainable.presets import Preset
 from trainable.section import BY_NAME, NAME_ALONE, Section, Seed
 
 MOST_RUNS = 100_000
@@ -124,7 +125,9 @@ class AblationSection(Section):
                 return BestOf(study)
             case dict(values):
                 return Written(values)
-        raise ValueError("expected winner, {best: STUDY} or a mapping of dotted paths to values")
+        meant = self.baseline if self.baseline in get_args(Preset) else None
+        hint = f"; of a preset write {{preset: {meant}}}" if meant else ""
+        raise ValueError(f"expected winner, {{best: STUDY}} or a mapping of dotted paths to values{hint}")
 
     def read_factors(self) -> dict[str, Levels]:
         """Levels by dotted path; nested mappings, as ``--set`` makes them, are paths too.

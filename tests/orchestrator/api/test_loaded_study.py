@@ -127,7 +127,7 @@ def test_the_report_goes_where_it_is_asked_to(
     monkeypatch.setattr("orchestrator.report.build.write_report", write)
     assert study.report(tmp_path / "out", metrics=["val/ece"]) == f"{tmp_path}/out/report.html"
     assert study.report() == "None/report.html"
-    assert calls == [("made", ["val/ece"], f"{tmp_path}/out"), ("made", None, None)]
+    assert calls == [("made", ("val/ece",), f"{tmp_path}/out"), ("made", None, None)]
     with pytest.raises(orchestrator.InputError, match="unknown metric 'ece'"):
         study.report(metrics=["ece"])
 
@@ -302,6 +302,41 @@ def test_what_is_no_study_is_one_line(folder: Path, written: str, said: str, mon
         orchestrator.load_study(written)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", [None, 1, ["a"], b"x", "a\0b"])
+def test_what_is_no_name_is_one_line(study: orchestrator.Study, given: Any) -> None:
+    said = "a zero byte" if given == "a\0b" else "study: expected a name or a path, got"
+    for call in (orchestrator.load_study, orchestrator.load_model, lambda given: orchestrator.compare(study, given)):
+        with pytest.raises(orchestrator.InputError, match=said):
+            call(given)  # type: ignore[no-untyped-call]
+    for given_storage in (3, b"x"):
+        with pytest.raises(orchestrator.InputError, match="storage: expected a name or a path"):
+            orchestrator.load_study("made", storage=given_storage)  # type: ignore[arg-type]
+    for read in (study.trial, study.check_metric, study.differences):
+        with pytest.raises(orchestrator.InputError, match="unknown"):
+            read(given)
+
+
+def test_one_metric_may_stand_alone(study: orchestrator.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("orchestrator.report.build.write_report", lambda *_, **named: calls.append(named) or ["page"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    study.report("~/r", metrics="val/miou")
+    assert calls == [{"metrics": ("val/miou",), "out": f"{tmp_path}/r"}]
+    assert orchestrator.compare(study, study, metrics="val/miou").metrics == ("val/miou",)
+    with pytest.raises(orchestrator.InputError, match="metrics: expected a name or several, got 3"):
+        study.report(metrics=3)  # type: ignore[arg-type]
+    with pytest.raises(orchestrator.InputError, match="unknown metric 'val/mio'"):
+        study.report(metrics="val/mio")
+
+
+def test_the_home_folder_is_meant_by_a_tilde(
+    folder: Path, study: orchestrator.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    assert orchestrator.load_study("~/studies/made").address == study.address
+    assert orchestrator.load_study("made", storage="~/studies").name == "made"
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,18 @@ def test_options_reach_the_launch(launch: FakeLaunch) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "said"),
     [
-        ({**SPEC, "train": {"epoch": 4}}, {}, "study: train.epoch: unknown key"),
+        ({**SPEC, "train": {"epoch": 4}}, {}, "the mapping: train.epoch: unknown key"),
         (SPEC, {"set": {"train.epoch": 2}}, "--set train.epoch=2: train.epoch: unknown key"),
         (SPEC, {"set": "train.epochs=2"}, "set: a mapping, or a list of texts"),
         ({**SPEC, "model": object()}, {}, "stands for no value of a study file"),
         ("none.yaml", {}, "none.yaml: no such file"),
+        ({}, {}, "the mapping: study: missing"),
+        (3, {}, "the study file: expected a name or a path, got 3"),
+        (SPEC, {"storage": 3}, "storage: expected a name or a path, got 3"),
+        (SPEC, {"set": 3}, "set: expected a name or several, got 3"),
+        (SPEC, {"set": [3]}, "set: expected a name or several, got 3"),
+        (SPEC, {"max_concurrent": "2"}, "max_concurrent: must be 1 or more, a whole number; got '2'"),
+        (SPEC, {"until": "noon"}, "until: a time or seconds since 1970; got 'noon'"),
         (SPEC, {"until": 5.0}, "until: must lie ahead"),
         (SPEC, {"max_concurrent": 0}, "max_concurrent: must be 1 or more"),
     ],
@@ -124,7 +131,7 @@ def test_a_mistake_that_the_launch_finds_names_no_file_of_ours(launch: FakeLaunc
         raise orchestrator.InputError(f"{launch.study.path}: data.root: the files differ")
 
     launch.end = refuse
-    with pytest.raises(orchestrator.InputError, match=r"^study: data\.root: the files differ$"):
+    with pytest.raises(orchestrator.InputError, match=r"^the mapping: data\.root: the files differ$"):
         orchestrator.run(SPEC)
 
 

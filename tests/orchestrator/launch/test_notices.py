@@ -228,7 +228,22 @@ def test_values_of_variables_are_not_told(tmp_path: Path, stop: Stop, study: Mak
     path.write_text(text.replace("sh -c 'echo posting to $0; exit 1' ", ""))
     with pytest.raises(InputError) as refused:
         NoticeCommand(load(path, (), env={"HOOK": "no-T0KEN-here"})).check()
-    assert str(refused.value) == "s.yaml: tracking.notify: no program '***' on this machine; give its whole path"
+    line = len(path.read_text().splitlines())
+    expected = f"s.yaml:{line} tracking.notify: no program '***' on this machine; give its whole path"
+    assert str(refused.value) == expected
+
+
+def test_what_is_no_program_is_told_at_its_place_in_its_words(study: Make, place: Path) -> None:
+    (place / "hooks").mkdir()
+    for program, lack in (
+        ("./hooks", "'./hooks' is a folder; give the path of a program"),
+        ("./hook.py", "'./hook.py' is not executable; chmod +x makes it so, or name"),
+        ("hook.py", "no program 'hook.py' on this machine; the file here is ./hook.py"),
+        ("/no/such", "no program '/no/such' on this machine"),
+    ):
+        with pytest.raises(InputError) as refused:
+            NoticeCommand(notifying(study, program)).check()
+        assert str(refused.value).startswith(f'--set tracking.notify="{program}": tracking.notify: {lack}')
 
 
 @pytest.mark.parametrize(

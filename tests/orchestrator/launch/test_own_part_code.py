@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
+from orchestrator.launch.cost import measure
 from orchestrator.launch.history import read_history
 from orchestrator.launch.own_parts import hashes_of, travelling
 from orchestrator.plan.planner import Planner
@@ -12,7 +13,7 @@ from orchestrator.store.commands import finding_parts
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study, load
-from tests.own_part_modules import write_parts
+from tests.own_part_modules import forgotten, write_parts
 from trainable.parts.source import VARIABLE, code_of
 
 TEXT = """
@@ -65,6 +66,30 @@ def test_a_study_refuses_to_go_on_with_other_code(module: Path, tmp_path: Path) 
         f"{tmp_path}/s.yaml: the code of launch_parts:Fade differs from that which the study began with (sha256 "
         f"{now[:12]}, then {kept['launch_parts:Fade'][:12]}); restore it, or give this study another name "
         "(--set study=NAME)"
+    )
+
+
+def test_what_a_probed_trial_tells_of_a_part_is_told_at_its_line(module: Path, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    part = 'suppression: {mechanism: "${PART}", p_max: 1.0, schedule: constant}'
+    mechanism = "{name: 'launch_parts:Odd', strength: 0.5}"
+    file.write_text(
+        "\n".join([*TEXT.splitlines()[:6], part])
+        + f"\nablation: {{seeds: 2, design: arms, arms: {{a: {{}}, x: {{suppression.mechanism: {mechanism}}}}}}}\n"
+    )
+    odd = "class Odd(Fade): ...\nclass Easy(Falls):\n    def __init__(self): self.strength = 1.0\n"
+    module.write_text(f"{module.read_text()}\n{odd}")
+    study = load(file, ["train.batch_size=4"], env={"PART": "launch_parts:Easy"})
+    with forgotten("launch_parts"), pytest.raises(InputError) as refused:
+        measure(study, [study.space.trial(lambda *_: 0.5, 0)])
+    line = f"{file}:7 suppression.mechanism: ${{PART}}: AttributeError: 'Tensor' object has no attribute"
+    assert str(refused.value).startswith(line)
+    told = study.places.of_trial("launch_parts:Odd: channels() gave a str")
+    assert told == f"{file}:8 ablation.arms.x.suppression.mechanism: launch_parts:Odd: channels() gave a str"
+    assert study.places.of_trial("no memory") == f"{file}: no memory"
+    option = load(file, ["suppression.mechanism=launch_parts:Easy"], env={})
+    assert option.places.of_trial("launch_parts:Easy: x") == (
+        "--set suppression.mechanism=launch_parts:Easy: suppression.mechanism: launch_parts:Easy: x"
     )
 
 

@@ -11,9 +11,10 @@ from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import from_env_of, shown
 from orchestrator.store.records import Store
 from orchestrator.store.results_table import table, write_best
+from orchestrator.store.short_picks import short_picks
 from orchestrator.store.stage_plan import Arm, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.studyfile import Objective
+from orchestrator.studyfile import Objective, Study, load
 from orchestrator.tracking import StudyInfo
 from orchestrator.tracking.entries import config_hash, trial_params, trial_tags
 from trainable.configfile.node import JsonObject
@@ -132,3 +133,74 @@ def test_the_study_file_in_mlflow_is_read_as_it_was(text: str, tmp_path: Path) -
     StudyInfo(Store(str(tmp_path / "studies"), "s"), KeptStudy("1", specification)).write_study(tmp_path)
     written = (tmp_path / "study.yaml").read_text(encoding="utf-8")
     assert json.dumps(read_tree(written)) == json.dumps(specification)
+
+
+SEARCHED = """
+study: s
+objective: {metric: val/miou, mode: max}
+data: {name: shapes}
+model: {arch: {choice: ["${ARCH}", fpn]}, encoder: resnet18, encoder_weights: null}
+train: {epochs: 4, batch_size: 20}
+suppression: {sampling: {choice: ["${KIND}", uniform, {name: listed, classes: [sand]}]}, p_max: {choice: ["${P}", 1]}}
+search: {sampler: random, trials: 3, references: []}
+"""
+
+
+def searched(folder: Path, text: str, picks: dict[str, str | float], **variables: str) -> tuple[Study, Record]:
+    (folder / "s.yaml").write_text(text)
+    study = load(folder / "s.yaml", env=variables)
+    config = study.space.trial(lambda name, _: picks[name], 3).model_dump(mode="json")
+    planned = Planned("search-0000", "search", 3, config, picks)
+    return study, Record(planned, ({"val/miou": 0.5},)).ended(State.FAILED, "cannot be used")
+
+
+def seen(study: Study, record: Record) -> tuple[dict[str, object], dict[str, str], str]:
+    """Settings and picks in the table, parameters in MLflow, short picks."""
+    masked = shown(record, study.from_env)
+    (row,) = table([masked]).to_pylist()
+    params = trial_params(record.planned, masked.planned)
+    return row, params, short_picks(masked.planned.picks)
+
+
+def test_of_a_choice_only_the_option_that_came_from_a_variable_is_hidden(tmp_path: Path) -> None:
+    env = {"ARCH": "unetplusplus", "KIND": "frequency", "P": "0.375"}
+    hidden: dict[str, str | float] = {"model.arch": "unetplusplus", "suppression.sampling": "frequency"}
+    study, record = searched(tmp_path, SEARCHED, {**hidden, "suppression.p_max": 0.375}, **env)
+    row, params, short = seen(study, record)
+    everything = str([row, params, short])
+    assert [value for value in env.values() if value in everything] == []
+    assert (row["param.suppression.sampling.name"], row["param.model.arch"]) == ("${KIND}", "${ARCH}")
+    assert params["suppression.sampling.name"] == "${KIND}"
+    assert "param.suppression.sampling.tau" not in row, "defaults of what is hidden would tell it"
+    assert short == "${KIND}, p_max ${P}, ${ARCH}"
+
+    plain: dict[str, str | float] = {"model.arch": "fpn", "suppression.sampling": "listed", "suppression.p_max": 1}
+    study, record = searched(tmp_path, SEARCHED, plain, **env)
+    row, params, short = seen(study, record)
+    assert (row["param.suppression.sampling.name"], row["param.model.arch"]) == ("listed", "fpn")
+    assert (row["param.suppression.p_max"], params["model.arch"]) == (1.0, "fpn")
+    assert short == "listed, p_max 1, fpn"
+    kept = KeptStudy("1", study.resolved(), from_env=study.from_env)
+    assert StudyInfo(Store(str(tmp_path), "s"), kept).shown(record) == record
+
+
+def test_a_name_alone_that_came_from_a_variable_is_hidden_where_the_trial_has_a_mapping(tmp_path: Path) -> None:
+    text = SEARCHED.replace('{choice: ["${KIND}", uniform, {name: listed, classes: [sand]}]}', '"${KIND}"')
+    picks: dict[str, str | float] = {"model.arch": "fpn", "suppression.p_max": 1}
+    study, record = searched(tmp_path, text, picks, ARCH="unet", KIND="frequency", P="0.5")
+    record = replace(record, reason="frequency of classes")
+    row, params, _ = seen(study, record)
+    assert "frequency" not in str([row, params])
+    assert (row["param.suppression.sampling.name"], row["reason"]) == ("${KIND}", "${KIND} of classes")
+
+
+def test_a_class_of_ones_own_from_a_variable_is_hidden_by_its_short_name_too() -> None:
+    part: JsonObject = {"name": "my_parts:Fading", "sha256": "0" * 64, "strength": 0.5}
+    config: JsonObject = {"suppression": {"mechanism": part}}
+    picks = {"suppression.mechanism": "Fading", "suppression.mechanism.Fading.strength": 0.5}
+    record = Record(Planned("a", "search", 0, config, picks)).ended(State.FAILED, "my_parts:Fading: Fading is odd")
+    for path in ("suppression.mechanism", "suppression.mechanism.name"):
+        masked = shown(record, {path: "${M}"})
+        assert "Fading" not in str(shown(record, {"suppression.mechanism": "${M}"}))
+        assert masked.planned.config["suppression"]["mechanism"]["name"] == "${M}"  # type: ignore[index,call-overload]
+        assert masked.reason == "${M}: ${M} is odd"

@@ -150,3 +150,19 @@ def test_a_root_that_is_no_path_is_one_line(root, complain):
         (mistake,) = complain(data=f"{{name: {name}, root: {root}}}")
         assert mistake.startswith("3 data.root: expected the path of a folder, got '")
         assert mistake.isprintable()
+
+
+@pytest.mark.parametrize("held", ["{name: frequency}", "[uniform]", "name: frequency", "- uniform"])
+def test_a_variable_that_holds_yaml_is_told_what_it_can_hold(complain, held):
+    hint = "; a variable holds a single value, no mapping and no list"
+    for setting in ("sampling", "layer"):
+        (line,) = complain(suppression=f"{{{setting}: '${{S}}', p_max: {{uniform: [0, 1]}}}}", env={"S": held})
+        assert line.endswith(hint)
+        assert held not in line
+
+
+def test_a_preset_as_the_baseline_is_told_how_it_is_written(complain):
+    for baseline, hint in (("plain", "; of a preset write {preset: plain}"), ("other", "")):
+        (line,) = complain(ablation=f"{{design: arms, arms: [plain, full], baseline: {baseline}}}")
+        rule = "expected winner, {best: STUDY} or a mapping of dotted paths to values"
+        assert line.endswith(f"ablation.baseline: {rule}{hint}")

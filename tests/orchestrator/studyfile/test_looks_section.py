@@ -75,6 +75,8 @@ def test_confirm_takes_them_too(tmp_path: Path) -> None:
         ("{looks: []}", "ablation.seeds.looks: expected at least 1 value, got 0"),
         ("{looks: 6}", "ablation.seeds.looks: expected a list, got 6"),
         ("{}", "ablation.seeds.looks: missing"),
+        ('"6"', "ablation.seeds: expected a whole number, got '6'; seeds in steps are {looks: [6, 8]}"),
+        ("[6, 9]", "ablation.seeds: expected a whole number, got a list; seeds in steps are {looks: [6, 9]}"),
         ("true", "ablation.seeds: expected a whole number, got true"),
         (
             "{looks: [6], spending: pocok}",
