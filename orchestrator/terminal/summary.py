@@ -19,14 +19,11 @@ from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy, is_control
 from trainable.evaluate.metrics.names import DROPPED_PROBABILITY, KEPT_PROBABILITY, TRAIN_DROPPED
 
 NO_EVIDENCE = (
-    "One seed per configuration: no evidence. The winner was picked for its score and differences between seeds can be "
-    "as large; repeat the winner and the references on fresh seeds before you believe it."
-)
-
-TO_CONFIRM = (
     "One seed per configuration is no evidence: the winner was picked for its score, and differences between seeds can "
-    "be as large. This runs it and the references on fresh seeds:"
+    "be as large."
 )
+TO_REPEAT = "Repeat the winner and the references on fresh seeds before you believe it."
+TO_CONFIRM = "This runs it and the references on fresh seeds:"
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def print_summary(
     for what, where in lines.items():
         say(console, f"{what:<{width}}  {where}")
     if findings.confirm:
-        tell(console, f"\n{TO_CONFIRM}")
+        tell(console, f"\n{NO_EVIDENCE} {TO_CONFIRM}")
         say(console, f"  {findings.confirm}")
 
 
@@ -89,7 +86,7 @@ def _print_leaders(console: Console, study: Study, records: Sequence[Record], *,
     for line in references_in_words(references):
         tell(console, line)
     if leaders and warn:
-        tell(console, NO_EVIDENCE)
+        tell(console, f"{NO_EVIDENCE} {TO_REPEAT}")
 
 
 def _print_arms(console: Console, study: Study, records: Sequence[Record], plan: StagePlan, findings: Findings) -> None:

@@ -59,7 +59,7 @@ def test_the_examples_mechanism_is_swept_on_two_workers_and_its_best_trial_runs_
     assert all(0 <= row["val/rare_recall"] <= 1 for row in rows)
     assert {row["param.suppression.mechanism.name"] for row in rows} >= {"own_parts.mechanism:Fade", "gate"}
     claims = list((shared / "own-parts" / "trials").glob("*/attempt-1.json"))
-    assert len({read_tree(claim.read_text())["pid"] for claim in claims}) == 2, "two workers"
+    assert len({read_tree(claim.read_text())["content"]["pid"] for claim in claims}) == 2, "two workers"
     [line] = [line for line in done.stdout.splitlines() if line.startswith("best ")]
     assert f"DROPCLASS_PARTS={example} " in line
     best = read_tree((shared / "own-parts" / "best.yaml").read_text())

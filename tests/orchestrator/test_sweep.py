@@ -234,7 +234,7 @@ def test_a_real_study_and_its_best_trial_alone(place: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr == ""
-    assert "One seed per configuration: no evidence" in done.stdout
+    assert "One seed per configuration is no evidence" in done.stdout
     assert re.search(
         r"^runs +\S*( -m )?mlflow ui --backend-store-uri sqlite:////\S+/mlflow.db$", done.stdout, re.MULTILINE
     )
