@@ -53,7 +53,7 @@ def test_a_search_ends_with_the_command_that_confirms_it(make: Make) -> None:
     made.references()
     study = opened(made)
     findings = findings_of(study, COMMAND)
-    assert findings.answers[0].startswith("No evidence (1 seed each). Best of 12: ")
+    assert findings.answers[0].startswith("No evidence (1 seed). Best of 12, ")
     assert findings.confirm == f"{COMMAND} --set 'confirm={{top: 1, seeds: 8}}'"
     words = shlex.split(findings.confirm)
     options = parser().parse_args(words[words.index("orchestrator.sweep") + 1 :])
