@@ -1,6 +1,7 @@
 """What the statistics say at the end of a launch, for the summary; nothing that goes wrong here is the study's end."""
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.stop import Interruption
@@ -8,9 +9,12 @@ from orchestrator.launch.open_study import OpenStudy
 from orchestrator.store.commands import with_setting
 from orchestrator.store.ranking import ranked
 from orchestrator.store.stage_plan import Stage
+from orchestrator.store.trial_record import State
 from orchestrator.terminal.arms_table import Judged
 from orchestrator.terminal.console import announced
+from orchestrator.terminal.formats import duration
 from orchestrator.terminal.summary import NOTHING_FOUND, Findings
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 if TYPE_CHECKING:
     from orchestrator.report.source import Results
@@ -51,6 +55,7 @@ def _findings(opened: OpenStudy, command: str) -> Findings:
         {stage: _judged(results, stage) for stage in plans if stage in results.plans},
         {stage: evidence(len(plan.arms) - 1, len(plan.seeds)) for stage, plan in plans.items()},
         confirming(opened, command),
+        _cost(opened),
     )
 
 
@@ -68,6 +73,23 @@ def _judged(results: "Results", stage: Stage) -> Mapping[str, Judged]:
 
 def confirming(opened: OpenStudy, command: str) -> str | None:
     """The command that repeats the best trial and the references on seeds enough for p < 0.05; None where it cannot."""
+    seeds = _seeds_to_confirm(opened)
+    return None if seeds is None else with_setting(command, f"confirm={{top: 1, seeds: {seeds}}}")
+
+
+def _cost(opened: OpenStudy) -> str:
+    """`` (32 runs; one took 42 s on average here)``: by the epochs' own times; empty where they are not known."""
+    seeds = _seeds_to_confirm(opened)
+    trained = [record for record in opened.stages.known if record.planned.kind in ("search", "reference")]
+    times = [[epoch.get(EPOCH_SECONDS) or 0.0 for epoch in r.epochs] for r in trained if r.state is State.COMPLETE]
+    seconds = [sum(epochs) for epochs in times if all(epochs)]
+    if seeds is None or not seconds:
+        return ""
+    runs = seeds * (1 + len(opened.study.spec.search.references))
+    return f" ({runs} runs; one took {duration(fmean(seconds))} on average here)"
+
+
+def _seeds_to_confirm(opened: OpenStudy) -> int | None:
     from orchestrator.report.statistics.sign_flip import seeds_needed  # late: scipy takes a second to import
 
     spec = opened.study.spec
@@ -76,4 +98,4 @@ def confirming(opened: OpenStudy, command: str) -> str | None:
         return None
     if not ranked(opened.stages.known, spec.objectives):
         return None
-    return with_setting(command, f"confirm={{top: 1, seeds: {max(LEAST_SEEDS, seeds_needed(references))}}}")
+    return max(LEAST_SEEDS, seeds_needed(references))

@@ -1,19 +1,24 @@
 """The answer of a study in a sentence or two, as pages, MLflow and the terminal say it alike.
 
-Plain text, short picks in front: a page may cut after 100 characters. Statistics are imported only where a comparison
-has runs.
+Plain text, the difference and short picks in front: MLflow's page of an experiment cuts after 90 characters. Statistics
+are imported only where a comparison has runs.
 """
 
 from collections.abc import Iterator, Sequence
 
 from orchestrator.report.pages.numbers import count, listed, number, signed
 from orchestrator.report.source import Results, Run
-from orchestrator.store.ranking import undominated
+from orchestrator.store.ranking import SEEN, rival, undominated
 from orchestrator.store.short_picks import short_picks
 from orchestrator.studyfile import Objective
+from trainable.evaluate.metrics.names import MIOU, RARE_MIOU
 
 MOST_REFERENCES = 4
 """Reference runs that a sentence names."""
+NO_EVIDENCE = "No evidence (1 seed)."
+"""Of a search: every configuration has one seed."""
+USUAL = (RARE_MIOU, MIOU)
+"""Where a gain in an objective may have its price, besides the other objectives."""
 NO_TRIAL = "No answer yet: no trial of the search was trained to its end."
 NO_RUN = "No answer yet: no run was trained to its end."
 
@@ -40,7 +45,10 @@ def _of_comparisons(results: Results) -> Iterator[str]:
 
 
 def search_answers(results: Results) -> Iterator[str]:
-    """The best of the search by each objective, beside the references; one sentence each."""
+    """The best of the search by each objective beside the references, then in what it is worse than the first of them.
+
+    That is an observation on one seed, as the difference itself is.
+    """
     trials = complete_trials(results)
     if not trials:
         yield NO_TRIAL
@@ -49,12 +57,16 @@ def search_answers(results: Results) -> Iterator[str]:
     if several:
         front = undominated(trials, lambda run: _signed_scores(results, run))
         goals = " and ".join(results.objective_metrics)
-        yield f"{_evidence(trials)} {len(front)} of {count(len(trials), 'trial')} are on the Pareto front of {goals}."
+        yield f"{NO_EVIDENCE} {len(front)} of {count(len(trials), 'trial')} are on the Pareto front of {goals}."
     for objective in results.objectives:
         best = best_trial(results, trials, objective)
+        references = _references(results, objective.metric)
+        lead = f"Best {objective.metric}" if several else f"{NO_EVIDENCE} Best"
         what = short_picks(best.picks) or best.key
-        lead = f"Best {objective.metric}" if several else f"{_evidence(trials)} Best"
-        yield f"{lead} of {len(trials)}: {what}: {_beside(results, best, objective)}."
+        other = references[0] if references else None
+        ahead = _ahead(results, best, other, objective)
+        yield f"{lead} of {len(trials)}{ahead}: {what}: {_beside(results, best, references, objective)}."
+        yield from _price(results, best, other, objective)
 
 
 def complete_trials(results: Results) -> list[Run]:
@@ -74,21 +86,63 @@ def _signed_scores(results: Results, run: Run) -> list[float]:
     return [(1 if o.mode == "max" else -1) * (results.last(run, o.metric) or 0.0) for o in results.objectives]
 
 
-def _evidence(trials: Sequence[Run]) -> str:
-    return f"No evidence (1 seed{'' if len(trials) == 1 else ' each'})."
+def _references(results: Results, metric: str) -> list[Run]:
+    """Complete references that have the metric: first the one that others are compared with, then in their order."""
+    known = [run for run in results.runs("reference") if run.complete and results.last(run, metric) is not None]
+    first = rival(map(_name, known))
+    return sorted(known, key=lambda run: _name(run) != first)
 
 
-def _beside(results: Results, best: Run, objective: Objective) -> str:
-    """``val/miou 0.4512; plain 0.0801 (+0.3711), official 0.1002 (+0.3510)``."""
+def _name(reference: Run) -> str:
+    return reference.key.removeprefix("reference-")
+
+
+def _ahead(results: Results, best: Run, other: Run | None, objective: Objective) -> str:
+    """``, +0.3711 over plain``: how far the best is from another, in words where the sign may mislead."""
+    if other is None:
+        return ""
+    gain = _gain(results, best, other, objective.metric)
+    if abs(gain) < SEEN / 2:
+        return f", equal to {_name(other)}"
+    difference = gain if objective.mode == "max" else -gain
+    word = " (worse)" if gain < 0 else "" if objective.mode == "max" else " (better)"
+    return f", {signed(difference)} {'over' if difference > 0 else 'under'} {_name(other)}{word}"
+
+
+def _beside(results: Results, best: Run, references: Sequence[Run], objective: Objective) -> str:
+    """``val/miou 0.4512; plain 0.0801, official 0.1002 (+0.3510)``: the first difference is said before."""
     metric = objective.metric
-    own = results.last(best, metric)
+    own = results.last(best, metric) or 0.0
     score = f"{metric} {number(own)}" + (" (smaller is better)" if objective.mode == "min" else "")
-    references = []
-    for run in results.runs("reference"):
-        value = results.last(run, metric) if run.complete else None
-        if value is None or own is None:
-            continue
+    others = []
+    for run in references:
+        value = results.last(run, metric) or 0.0
         worse = own < value if objective.mode == "max" else own > value
-        name = run.key.removeprefix("reference-")
-        references.append(f"{name} {number(value)} ({signed(own - value)}{', worse' if worse else ''})")
-    return f"{score}; {listed(references, MOST_REFERENCES)}" if references else score
+        beside = f" ({signed(own - value)}{', worse' if worse else ''})" if run is not references[0] else ""
+        others.append(f"{_name(run)} {number(value)}{beside}")
+    return f"{score}; {listed(others, MOST_REFERENCES)}" if others else score
+
+
+def _price(results: Results, best: Run, other: Run | None, objective: Objective) -> Iterator[str]:
+    """In which other objectives and usual metrics the best is worse than a reference; nothing where in none."""
+    if other is None:
+        return
+    metrics = dict.fromkeys([*results.objective_metrics, *USUAL])
+    losses = [
+        f"{metric} {number(results.last(best, metric))}, {_name(other)} {number(results.last(other, metric))} "
+        f"({signed(-loss if results.greater_is_better(metric) else loss)})"
+        for metric in metrics
+        if metric != objective.metric and (loss := -_gain(results, best, other, metric)) >= SEEN / 2
+    ]
+    if losses:
+        word = "Price" if _gain(results, best, other, objective.metric) > 0 else "Worse too"
+        whose = f", best {objective.metric}" if len(results.objectives) > 1 else ""
+        yield f"{word}{whose} (observed, not shown): {'; '.join(losses)}."
+
+
+def _gain(results: Results, run: Run, other: Run, metric: str) -> float:
+    """By how much a run is better than another; 0 where one of them lacks the metric."""
+    own, value = results.last(run, metric), results.last(other, metric)
+    if own is None or value is None:
+        return 0.0
+    return own - value if results.greater_is_better(metric) else value - own

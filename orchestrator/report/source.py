@@ -84,7 +84,7 @@ class Results:
     table: pa.Table
     """Sorted by trial and epoch."""
     every_run: tuple[Run, ...]
-    """By kind, then in the order of their numbers."""
+    """By kind, then in the order of their numbers; references as the study file names them."""
     plans: Mapping[Stage, StagePlan] = field(default_factory=dict)
     plan_hashes: Mapping[Stage, str] = field(default_factory=dict)
     """Of the plans as they were kept, before anything in them was masked."""
@@ -225,7 +225,8 @@ def results_of(store: Store, kept: KeptStudy, table: pa.Table) -> Results:
         raise InputError(f"{error}; the same launch again writes it anew") from error
     plans = {stage: shown_plan(plan, kept.from_env) for stage, plan in read.items()}
     rare = frozenset(name for names in kept.rare_classes.values() for name in names) if kept.rare_classes else None
-    runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, natural(run.key))))
+    named = _references(kept.specification)
+    runs = tuple(sorted(_runs(table), key=lambda run: (run.kind, named.get(run.key, len(named)), natural(run.key))))
     heirs = read_inherited(table)
     hashes = {stage: plan.hash for stage, plan in read.items()}
     results = Results(store.study, kept.specification, table, runs, plans, hashes, rare, store.objects, heirs, looks)
@@ -245,6 +246,13 @@ def _kept_looks(objects: Objects, plan: StagePlan) -> tuple[TakenLook, ...]:
     """The looks that were taken under a plan; none that were taken under another."""
     kept = KeptLooks.read(objects, plan.stage)
     return kept.looks if kept is not None and kept.plan == plan.hash else ()
+
+
+def _references(specification: Mapping[str, JsonValue]) -> dict[str, int]:
+    """Places of the references in the study file by their runs' keys; the table does not say them."""
+    search = specification.get("search")
+    names = search.get("references") if isinstance(search, Mapping) else None
+    return {f"reference-{name}": place for place, name in enumerate(names if isinstance(names, list) else ())}
 
 
 def natural(key: str) -> list[tuple[int, str]]:

@@ -9,6 +9,17 @@ from orchestrator.studyfile import Objective
 
 T = TypeVar("T")
 
+SEEN = 1e-4
+"""The last digit of a score that is shown: what does not reach it is no difference to a reader."""
+PREFERRED = ("plain", "none")
+"""References that train without suppression: what others are compared with."""
+
+
+def rival(references: Iterable[str]) -> str | None:
+    """The reference that others are compared with: one without suppression, else the first; None without any."""
+    names = list(references)
+    return next((name for name in PREFERRED if name in names), names[0] if names else None)
+
 
 def best(records: Iterable[Record], objective: Objective) -> Record | None:
     """The complete trial of the search with the best last epoch; None where none is complete."""

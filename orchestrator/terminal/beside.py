@@ -5,13 +5,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from orchestrator.store.ranking import SEEN, rival
 from orchestrator.store.trial_record import Record
 from orchestrator.studyfile import Objective
-
-SEEN = 1e-4
-"""The last digit that is shown: what does not reach it is no difference to a reader."""
-PREFERRED = ("plain", "none")
-"""References that train without suppression: what others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Rival:
     def among(cls, references: Iterable[str], objective: Objective) -> "Rival | None":
         """The reference that others are compared with: one without suppression, else the first; None without any."""
         names = list(references)
-        name = next((name for name in PREFERRED if name in names), names[0] if names else None)
+        name = rival(names)
         return None if name is None else cls(name, objective, names.index(name))
 
     def is_one(self, record: Record) -> bool:

@@ -16,6 +16,9 @@ from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, 
 
 COMPARED = (MIOU, RARE_MIOU, PIXEL_ACCURACY, CONTEXT_GAP)
 """Metrics that are shown besides the objectives."""
+JUDGED = (MIOU, RARE_MIOU)
+"""Those in which a loss is the price of a gain: the difference stands below them too."""
+MINUS = "best minus this"
 NAME, COLUMN, WIDE_COLUMN = 16, 14, 17
 """Columns of a metric's name at least, of a trial's values, and of those where a difference has one line."""
 LONGEST_NAME = 30
@@ -80,19 +83,18 @@ def references_in_words(references: Sequence[Record]) -> list[str]:
 def _figures(
     objectives: Sequence[Objective], trials: Sequence[Record], top: Record | None
 ) -> list[tuple[str, list[str | Text]]]:
-    """What is shown, and a cell for each trial: objectives, by how much the best one beats it, best epochs; others."""
+    """What is shown, and a cell for each trial: metrics, by how much the best one beats it, best epochs."""
     known = {metric for record in trials if record.epochs for metric in record.epochs[-1]}
     own = {objective.metric: objective for objective in objectives}
     figures: list[tuple[str, list[str | Text]]] = []
     for metric in dict.fromkeys([*own, *(metric for metric in COMPARED if metric in known)]):
         objective = own.get(metric) or Objective(metric=metric, mode="max" if greater_is_better(metric) else "min")
         figures.append((f"{metric} {arrow(objective)}", [number(record.last(metric)) for record in trials]))
-        if metric not in own:
-            continue
-        if top is not None and len(trials) > 1:
-            figures.append(("best minus this", [_gain(top, record, objective) for record in trials]))
-        label = best_epoch_label(greater=objective.mode == "max")
-        figures.append((label, [best_epoch(record.best_epoch(objective)) for record in trials]))
+        if top is not None and len(trials) > 1 and (metric in own or metric in JUDGED):
+            figures.append((MINUS, [_gain(top, record, objective) for record in trials]))
+        if metric in own:
+            label = best_epoch_label(greater=objective.mode == "max")
+            figures.append((label, [best_epoch(record.best_epoch(objective)) for record in trials]))
     return figures
 
 

@@ -23,7 +23,13 @@ NO_EVIDENCE = (
     "be as large."
 )
 TO_REPEAT = "Repeat the winner and the references on fresh seeds before you believe it."
-TO_CONFIRM = "This runs it and the references on fresh seeds:"
+TO_CONFIRM = "This runs it and the references on fresh seeds"
+
+ORDER = ("study", "table", "best", "report", "runs", "page")
+"""What a launch leaves, in the order in which one looks at it: a page of MLflow's opens once its server runs."""
+SERVES = "mlflow ui"
+"""Whether runs are seen by a command, not at an address."""
+TO_OPEN = "MLflow: start its server by the command behind runs, wait until it answers, then open the page:"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Findings:
     """What so many arms on so many seeds can show at best."""
     confirm: str | None = None
     """The command that repeats the best trial and the references on fresh seeds; None where that is done."""
+    cost: str = ""
+    """How many runs that are, and how long each takes; empty where it is not known."""
 
 
 NOTHING_FOUND = Findings()
@@ -65,13 +73,20 @@ def print_summary(
     for plan in plans.values():
         _print_arms(console, study, records, plan, findings)
     _print_trouble(console, study, records)
-    lines = {what: where for what, where in results.items() if where}
+    _print_places(console, results)
+    if findings.confirm:
+        tell(console, f"\n{NO_EVIDENCE} {TO_CONFIRM}{findings.cost}:")
+        say(console, f"  {findings.confirm}")
+
+
+def _print_places(console: Console, results: Mapping[str, str | None]) -> None:
+    """Where what a launch leaves is to be seen, in the order in which one looks at it."""
+    lines = {what: where for what in dict.fromkeys([*ORDER, *results]) if (where := results.get(what))}
     width = max(map(len, lines), default=0)
     for what, where in lines.items():
+        if what == "runs" and "page" in lines and SERVES in where:
+            tell(console, TO_OPEN)
         say(console, f"{what:<{width}}  {where}")
-    if findings.confirm:
-        tell(console, f"\n{NO_EVIDENCE} {TO_CONFIRM}")
-        say(console, f"  {findings.confirm}")
 
 
 def _print_leaders(console: Console, study: Study, records: Sequence[Record], *, warn: bool) -> None:

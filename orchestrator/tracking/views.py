@@ -98,8 +98,10 @@ def _state(study: StudyInfo, which: Which) -> Json:
 
 
 def _table(study: StudyInfo) -> Json:
-    columns = [f"metrics.`{key_of(metric)}`" for metric in dict.fromkeys([*_objectives(study), *SHOWN])]
-    columns += [f"params.`{key_of(path)}`" for path in study.columns[:MOST_PICKS]]
+    objectives = _objectives(study)
+    columns = [f"metrics.`{key_of(metric)}`" for metric in objectives]
+    columns += [f"params.`{key_of(path)}`" for path in study.columns[:MOST_PICKS]]  # a screen shows the first few
+    columns += [f"metrics.`{key_of(metric)}`" for metric in SHOWN if metric not in objectives]
     columns += ["tags.`arm`", "tags.`state`", "tags.`kind`", "tags.`reason`"]
     widths = {name: min(WIDEST, max(NARROWEST, 30 + 8 * (len(name) - name.index("`") - 2))) for name in columns}
     own: Json = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}

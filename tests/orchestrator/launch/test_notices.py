@@ -289,7 +289,7 @@ def test_a_study_is_told_when_it_ends_and_not_when_nothing_is_left(
     assert launch(loaded, storage="out", target=target, command="again") == 0
     (one,) = told(place)
     assert (one["notice"]["outcome"], one["notice"]["trials"]) == ("finished", {"complete": 3})
-    assert one["notice"]["answer"][0].startswith("No evidence (1 seed each). Best of 2: ")
+    assert one["notice"]["answer"][0].startswith("No evidence (1 seed). Best of 2, ")
     assert one["notice"]["report"] == str(place / "out/s/report/report.html")
     assert one["notice"]["continue"] is None
     assert launch(loaded, storage="out", target=target, command="again") == 0

@@ -94,8 +94,8 @@ def test_a_search_alone_shows_nothing(make: Make) -> None:
     made.references()
     said = answer(made)
     best = max(r.epochs[-1]["val/miou"] for r in made.records if r.planned.kind == "search")
-    assert said.startswith("No evidence (1 seed each). Best of 5: ")
-    assert f"val/miou {best:.4f}; official 0.5" in said
+    assert said.startswith("No evidence (1 seed). Best of 5, ")
+    assert f"val/miou {best:.4f}; plain 0.5" in said
     assert "One seed each shows nothing: --set 'confirm={top: 1, seeds: 7}' on the same study" in said
 
 

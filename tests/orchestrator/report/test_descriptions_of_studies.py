@@ -131,7 +131,7 @@ def test_an_experiment_lists_its_studies_with_their_answers(make: Make) -> None:
     made = make("search.trials=3")
     made.search(3)
     note = experiment_note([("one", "[table](#/t)", described(made)), ("two", "[run](#/r)", "by hand")])
-    assert note.startswith("**one** ([table](#/t)): No evidence (1 seed each). Best of 3: ")
+    assert note.startswith("**one** ([table](#/t)): No evidence (1 seed). Best of 3: ")
     assert "\n\n**two** ([run](#/r)): none yet." in note
 
 

@@ -19,6 +19,7 @@ from orchestrator.store.layout import TABLE
 from orchestrator.studyfile import load
 from orchestrator.sweep import parser
 from orchestrator.terminal.summary import NO_EVIDENCE, NOTHING_FOUND, TO_CONFIRM, Findings, print_summary
+from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 Make = Callable[..., MadeStudy]
 COMMAND = again(["s.yaml", "--set", "train.epochs=5", "--storage", "my studies"])
@@ -53,7 +54,7 @@ def test_a_search_ends_with_the_command_that_confirms_it(make: Make) -> None:
     made.references()
     study = opened(made)
     findings = findings_of(study, COMMAND)
-    assert findings.answers[0].startswith("No evidence (1 seed each). Best of 12: ")
+    assert findings.answers[0].startswith("No evidence (1 seed). Best of 12, ")
     assert findings.confirm == f"{COMMAND} --set 'confirm={{top: 1, seeds: 8}}'"
     words = shlex.split(findings.confirm)
     options = parser().parse_args(words[words.index("orchestrator.sweep") + 1 :])
@@ -67,6 +68,18 @@ def test_a_search_ends_with_the_command_that_confirms_it(make: Make) -> None:
         assert " ".join(TO_CONFIRM.split()) in " ".join(text.split())
         assert "plain: the model without suppression" in text
         assert NO_EVIDENCE not in " ".join(text.split()), "said once"
+
+
+def test_the_command_says_how_many_runs_it_makes_and_how_long_one_took(make: Make) -> None:
+    made = make("search.trials=3", "search.references=[plain, official]")
+    made.search(3)
+    made.references()
+    for record in made.records:
+        for epoch in record.epochs:
+            epoch[EPOCH_SECONDS] = 150.0 / len(record.epochs)
+    study = opened(made)
+    said = " ".join(summary(study, findings_of(study, COMMAND)).split())
+    assert "on fresh seeds (24 runs; one took 2 min 30 s on average here):" in said
 
 
 @pytest.mark.parametrize("setting", ["search.references=[]", "confirm={top: 1, seeds: 2}"])

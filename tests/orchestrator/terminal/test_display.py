@@ -13,7 +13,7 @@ from orchestrator.terminal.console import announced
 from orchestrator.terminal.display import LiveDisplay, PlainDisplay, build_display
 from orchestrator.terminal.formats import duration
 from orchestrator.terminal.progress import Progress
-from orchestrator.terminal.summary import NO_EVIDENCE, print_summary
+from orchestrator.terminal.summary import NO_EVIDENCE, TO_OPEN, print_summary
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
 OBJECTIVE = Objective(metric="val/miou", mode="max")
@@ -182,6 +182,32 @@ def test_the_summary_shows_the_best_epoch_beside_the_last_on_80_columns(study: C
     assert ["full", "0.5000", "-", "1", "+0.1000", "0.5000", "(+0.0000)"] in rows, (
         "a pair with 0.4000, whose best is 0.5"
     )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_loss_in_rare_classes_is_seen_below_them(width: int, study: Callable[..., Study]) -> None:
+    trials = [record(name, 0.3, state=State.COMPLETE) for name in ("search-0000", "reference-plain")]
+    trials[0].epochs[-1].update({"val/rare_miou": 0.7223, "val/pixel_accuracy": 0.5})  # type: ignore[attr-defined]
+    trials[1].epochs[-1].update({"val/rare_miou": 0.9191, "val/pixel_accuracy": 0.6})  # type: ignore[attr-defined]
+    console = Console(file=io.StringIO(), width=width)
+    print_summary(console, study(), trials, {}, seconds=1, results={})
+    lines = [line.split() for line in text(console).splitlines() if line.strip()]
+    at = lines.index(["val/rare_miou", "↑", "0.7223", "0.9191"])
+    assert lines[at + 1] == ["best", "minus", "this", "-0.1968", "worse"]
+    assert sum(line[:3] == ["best", "minus", "this"] for line in lines) == 2, "of the objective and the rare classes"
+
+
+@pytest.mark.parametrize(("runs", "starts"), [("python -m mlflow ui --port 1", True), ("http://h:5000", False)])
+def test_what_is_to_be_seen_stands_in_the_order_in_which_one_acts(
+    runs: str, starts: bool, study: Callable[..., Study]
+) -> None:
+    console = plain_console()
+    places = {"study": "/s", "runs": runs, "report": None, "page": "http://h:5000/#/x", "best": "b"}
+    print_summary(console, study(), [], {}, seconds=1, results=places)
+    said = [TO_OPEN] if starts else []
+    assert text(console).splitlines()[-4 - starts :] == [
+        "study  /s", "best   b", *said, f"runs   {runs}", "page   http://h:5000/#/x"
+    ][-4 - starts :]  # fmt: skip
 
 
 def suppressing(

@@ -68,15 +68,13 @@ def test_the_address_that_is_printed_opens_the_charts_of_the_search(tmp_path: Pa
 
 def test_the_table_has_the_columns_of_the_picks(tmp_path: Path) -> None:
     table = state(info(tmp_path, **SEARCH), "table")
-    assert table["selectedColumns"][:5] == [
-        "metrics.`val/object_miou_swapped`",
-        "metrics.`val/miou`",
-        "metrics.`val/rare_miou`",
-        "metrics.`val/context_gap`",
-        "params.`suppression.sampling.name`",
-    ]
-    assert table["columnOrder"] == table["selectedColumns"]
-    assert table["columnWidths"].keys() == set(table["selectedColumns"])
+    settings = ["sampling.name", "layer", "p_max"]
+    columns = table["selectedColumns"]
+    assert columns[:4] == ["metrics.`val/object_miou_swapped`", *(f"params.`suppression.{name}`" for name in settings)]
+    shown = [f"metrics.`val/{name}`" for name in ("miou", "rare_miou", "context_gap")]
+    assert columns[-7:] == [*shown, "tags.`arm`", "tags.`state`", "tags.`kind`", "tags.`reason`"]
+    assert table["columnOrder"] == columns
+    assert table["columnWidths"].keys() == set(columns)
 
 
 def test_several_objectives_have_charts_each_and_of_their_pairs(tmp_path: Path) -> None:
