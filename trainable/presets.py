@@ -141,6 +141,11 @@ IN_WORDS: Mapping[Preset, str] = {
 """What each preset is, for a reader who does not know its name."""
 
 
+def preset_in_words(name: str | None) -> str:
+    """What a preset is in plain words; empty for what is none."""
+    return next((words for preset, words in IN_WORDS.items() if preset == name), "")
+
+
 def apply_preset(preset: Preset, trial: Mapping[str, JsonValue]) -> JsonObject:
     """The trial's tree with the preset's settings; arms with a suppressed path build on official where it has none."""
     tree = dict(trial)

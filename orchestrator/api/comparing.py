@@ -12,6 +12,7 @@ from orchestrator.api.trial import Trial
 from orchestrator.errors import InputError
 from orchestrator.store.flat_config import flatten
 from orchestrator.store.stage_plan import STAGES
+from orchestrator.store.trial_record import reference_name
 from orchestrator.studyfile.space.trees import TRIAL_KEYS
 from trainable.evaluate.metrics.names import greater_is_better
 
@@ -159,7 +160,7 @@ def _values(study: Study, metric: str) -> dict[str, dict[int, float]]:
 
 def _name(trial: Trial) -> str | None:
     if trial.kind == "reference":
-        return f"reference {trial.key.removeprefix('reference-')}"
+        return f"reference {reference_name(trial.key)}"
     return f"{trial.kind} {trial.arm}" if trial.kind in STAGES and trial.arm is not None else None
 
 

@@ -23,7 +23,7 @@ from orchestrator.export.shown_study import ShownStudy, ShownTrial
 from orchestrator.store import layout
 from orchestrator.store.artifacts import read_picture
 from orchestrator.store.objects import Objects
-from orchestrator.store.trial_record import State
+from orchestrator.store.trial_record import State, reference_name
 
 FILE = "events.out.tfevents.dropclass"
 """TensorBoard reads files whose names hold ``tfevents``."""
@@ -59,7 +59,7 @@ def _settings(study: ShownStudy, trial: ShownTrial) -> dict[str, Setting]:
     planned = trial.record.planned
     plan = study.plan_of(trial.kind)
     levels = next((arm.levels for arm in plan.arms if arm.name == planned.arm), {}) if plan else {}
-    arm = trial.key.removeprefix("reference-") if planned.kind == "reference" else planned.arm
+    arm = reference_name(trial.key) if planned.kind == "reference" else planned.arm
     settings: dict[str, object] = {"kind": planned.kind, "seed": str(planned.config["seed"])}
     settings |= {} if arm is None else {"arm": arm}
     settings |= {**(planned.picks or {}), **levels}

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from orchestrator.export.shown_study import ShownStudy, ShownTrial
 from orchestrator.plan.samplers import distribution
 from orchestrator.store.stage_plan import StagePlan
-from orchestrator.store.trial_record import State
+from orchestrator.store.trial_record import State, reference_name
 
 Direction = Literal["maximize", "minimize"]
 Params = Mapping[str, str | int | float | bool | None]
@@ -90,7 +90,7 @@ def _references(study: ShownStudy) -> Iterator[Placed]:
 
 
 def _reference(trial: ShownTrial) -> str:
-    return trial.key.removeprefix("reference-")
+    return reference_name(trial.key)
 
 
 def _comparison(study: ShownStudy, plan: StagePlan) -> Iterator[Placed]:

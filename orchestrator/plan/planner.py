@@ -13,7 +13,7 @@ from orchestrator.plan.optuna_study import OptunaStudy
 from orchestrator.plan.samplers import build_sampler
 from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
 from orchestrator.store.addresses import absolute
-from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.store.trial_record import Planned, Record, State, reference_key
 from orchestrator.studyfile import Study, Value, reference
 from orchestrator.studyfile.sections.search import Grid, SearchSection
 from orchestrator.studyfile.space.space import MOST_CELLS
@@ -140,7 +140,7 @@ class Planner(TrialSource):
         for number, name in enumerate(self._search.references):
             config = reference(self._study, name, seed)
             if number not in known:
-                key = next(k for k in _keys(f"reference-{name}") if k not in taken)
+                key = next(k for k in _keys(reference_key(name)) if k not in taken)
                 picks = self._study.space.locate(config)
                 yield Planned(key, "reference", number, dump(config), picks)
 

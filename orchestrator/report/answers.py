@@ -10,6 +10,7 @@ from orchestrator.report.pages.numbers import count, listed, number, signed
 from orchestrator.report.source import Results, Run
 from orchestrator.store.ranking import SEEN, rival, undominated
 from orchestrator.store.short_picks import short_picks
+from orchestrator.store.trial_record import reference_name
 from orchestrator.studyfile import Objective
 from trainable.evaluate.metrics.names import MIOU, RARE_MIOU
 
@@ -94,7 +95,7 @@ def _references(results: Results, metric: str) -> list[Run]:
 
 
 def _name(reference: Run) -> str:
-    return reference.key.removeprefix("reference-")
+    return reference_name(reference.key)
 
 
 def _ahead(results: Results, best: Run, other: Run | None, objective: Objective) -> str:

@@ -15,6 +15,17 @@ from trainable.configfile.node import JsonObject, Scalar
 from trainable.evaluate.metrics.best_epoch import BestEpoch
 
 Kind = Literal["search", "reference", "imported", "confirm", "ablation", "prefix"]
+_REFERENCE = "reference-"
+
+
+def reference_key(preset: str) -> str:
+    """Key of the reference trial of a preset."""
+    return f"{_REFERENCE}{preset}"
+
+
+def reference_name(key: str) -> str:
+    """A reference trial by its preset: ``plain`` of ``reference-plain``; another trial by its key."""
+    return key.removeprefix(_REFERENCE)
 
 
 Rung = Literal["shared", "alone", "recompute"]

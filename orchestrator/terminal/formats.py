@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from typing import cast
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from orchestrator.store.flat_config import short
-from orchestrator.store.trial_record import Planned
+from orchestrator.store.trial_record import Planned, reference_name
 from trainable.evaluate.metrics.best_epoch import BestEpoch
-from trainable.presets import IN_WORDS, Preset
+from trainable.presets import preset_in_words
 
 
 def duration(seconds: float) -> str:
@@ -43,15 +42,9 @@ def picks(planned: Planned) -> str:
     return ", ".join(f"{name}={short(value)}" for name, value in (planned.picks or {}).items())
 
 
-def reference_name(key: str) -> str:
-    """A reference by its preset: ``plain`` of ``reference-plain``."""
-    return key.removeprefix("reference-")
-
-
 def reference_in_words(key: str) -> str:
     """What a reference is; empty where its preset is none of ours."""
-    name = reference_name(key)
-    return IN_WORDS[cast(Preset, name)] if name in IN_WORDS else ""
+    return preset_in_words(reference_name(key))
 
 
 def folded(name: str, width: int) -> str:

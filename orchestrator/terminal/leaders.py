@@ -7,10 +7,10 @@ from rich.text import Text
 
 from orchestrator.store.flat_config import short
 from orchestrator.store.ranking import ranked
-from orchestrator.store.trial_record import Record, State
+from orchestrator.store.trial_record import Record, State, reference_name
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.beside import arrow, between
-from orchestrator.terminal.formats import best_epoch, figures_table, folded, number, reference_in_words, reference_name
+from orchestrator.terminal.formats import best_epoch, figures_table, folded, number, reference_in_words
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
 from trainable.evaluate.metrics.names import CONTEXT_GAP, MIOU, PIXEL_ACCURACY, RARE_MIOU, greater_is_better
 

@@ -17,15 +17,15 @@ from orchestrator.store import layout
 from orchestrator.store.ranking import undominated
 from orchestrator.store.short_picks import FIRST, short_names, short_picks
 from orchestrator.store.stage_plan import Arm
-from orchestrator.store.trial_record import State
+from orchestrator.store.trial_record import State, reference_key, reference_name
 from orchestrator.studyfile import Objective
 from orchestrator.studyfile.space.notation import is_domain
 from orchestrator.studyfile.space.trees import value_at
 from orchestrator.tracking.links import Links
 from orchestrator.tracking.notes import MOST_OF_EXPERIMENT, MOST_OF_RUN, escaped, sign, table
-from orchestrator.tracking.preset_words import PLAIN, PRESET_WORDS, REFERENCE
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.efficacy import ADVICE, Efficacy, is_control
+from trainable.evaluate.metrics.glossary import with_direction
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     DROPPED_PROBABILITY,
@@ -34,7 +34,7 @@ from trainable.evaluate.metrics.names import (
     RARE_MIOU,
     TRAIN_DROPPED,
 )
-from trainable.evaluate.metrics.words import in_words
+from trainable.presets import preset_in_words
 
 if TYPE_CHECKING:
     from orchestrator.report.sections.comparison_results import StageResults
@@ -161,19 +161,19 @@ def _mean(values: Mapping[int, float]) -> float | None:
 def _arm(arm: Arm, results: Results) -> str:
     """An arm's name with what it is: a preset in words, a configuration of the search by what was picked."""
     picks = next((run.picks for run in results.runs("search", "imported") if run.key == arm.name), None)
-    words = PRESET_WORDS.get(arm.name) if arm.levels.get("preset") == arm.name else escaped(short_picks(picks))
+    words = preset_in_words(arm.name) if arm.levels.get("preset") == arm.name else escaped(short_picks(picks))
     return f"**{escaped(arm.name)}**" + (f": {words}" if words else "")
 
 
 def _of_search(results: Results, links: Links, rows: int) -> Iterator[str]:
     metrics = results.objective_metrics
-    plain = next((run for run in results.runs("reference") if run.key == PLAIN and run.complete), None)
+    plain = next((run for run in results.runs("reference") if run.key == reference_key("plain") and run.complete), None)
     trials = _ranked(results)
     lines = [
         (links.run(run.key), escaped(short_picks(run.picks)), *_scores(results, run, plain)) for run in trials[:rows]
     ]
     for run in results.runs("reference"):
-        words = PRESET_WORDS.get(run.key.removeprefix(REFERENCE), "reference")
+        words = preset_in_words(reference_name(run.key)) or "reference"
         lines.append((links.run(run.key), words, *_scores(results, run, plain)))
     heads = [name for metric in metrics for name in (escaped(results.arrow(metric)), "beside plain")]
     yield table(("trial", "what", *heads), lines)
@@ -220,7 +220,9 @@ def _lame(results: Results) -> list[str]:
 
 def _words(results: Results) -> str:
     names = dict.fromkeys([*results.objective_metrics, MIOU, RARE_MIOU, CONTEXT_GAP])
-    lines = [f"- {escaped(name)}: {words}" for name in names if name in results.metrics and (words := in_words(name))]
+    lines = [
+        f"- {escaped(name)}: {words}" for name in names if name in results.metrics and (words := with_direction(name))
+    ]
     figures = "Every figure is the last epoch's: the best epoch's would be too good."
     return f"What the figures mean. {figures}\n\n" + "\n".join(lines) if lines else figures
 

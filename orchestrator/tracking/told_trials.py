@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.store.stage_plan import STAGES
-from orchestrator.store.trial_record import Planned, Record
-from orchestrator.tracking.preset_words import PLAIN
+from orchestrator.store.trial_record import Planned, Record, reference_key
 from orchestrator.tracking.study_info import StudyInfo
 
 Role = tuple[str, int | None]
@@ -25,7 +24,7 @@ class ToldTrials:
         self._records[record.key] = record
         if planned.kind in STAGES and planned.arm == self._study.baseline(planned):
             self._rivals[planned.kind, planned.block] = record.key
-        elif record.key == PLAIN:
+        elif record.key == reference_key("plain"):
             self._rivals["search", None] = record.key
 
     def __iter__(self) -> Iterator[Record]:

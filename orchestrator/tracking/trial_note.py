@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.report.pages.numbers import number, setting, signed
 from orchestrator.store.short_picks import short_picks
-from orchestrator.store.trial_record import Record, State
+from orchestrator.store.trial_record import Record, State, reference_name
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.notes import MOST_OF_RUN, escaped, sign, table
-from orchestrator.tracking.preset_words import PRESET_WORDS, REFERENCE
+from trainable.presets import preset_in_words
 
 
 def trial_note(
@@ -51,7 +51,7 @@ def _scores(record: Record, objectives: Sequence[Objective], rival: Record | Non
 
 def _called(rival: Record) -> str:
     arm = rival.planned.arm
-    return rival.key.removeprefix(REFERENCE) if arm is None else f"{arm} on the same seed"
+    return reference_name(rival.key) if arm is None else f"{arm} on the same seed"
 
 
 def _what_it_is(record: Record) -> str:
@@ -71,7 +71,7 @@ def _kind(record: Record) -> str:
     planned = record.planned
     match planned.kind:
         case "reference":
-            words = PRESET_WORDS.get(record.key.removeprefix(REFERENCE), "a setting outside the search")
+            words = preset_in_words(reference_name(record.key)) or "a setting outside the search"
             return f"Reference: {words}; one seed"
         case "imported":
             return f"Trial imported from another study ({_picked(record)}), one seed"

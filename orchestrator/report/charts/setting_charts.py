@@ -16,6 +16,7 @@ from orchestrator.report.sections.importance import Importance
 from orchestrator.report.sections.searched_settings import Knobs, short_names
 from orchestrator.report.source import Floats, Results, Run
 from orchestrator.store.short_picks import short_value
+from orchestrator.store.trial_record import reference_name
 from orchestrator.studyfile import Choice, Value
 
 PANELS_PER_ROW = 3
@@ -88,7 +89,7 @@ def _slice(
                  s=30, alpha=0.85, linewidths=0.4, edgecolors="white", zorder=3,
                  rasterized=len(having) > MANY)  # fmt: skip
     for run, (colour, style) in zip(scored(results, results.runs("reference"), metric), REFERENCES, strict=False):
-        label = plain(run.key.removeprefix("reference-"))
+        label = plain(reference_name(run.key))
         axis.axhline(nan_for_none(results.last(run, metric)), color=colour, linestyle=style, linewidth=1.3, label=label)
     _name_axis(axis, knobs, name)
     axis.grid(axis="y", color="#e5e9ee", linewidth=0.7)

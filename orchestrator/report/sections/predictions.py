@@ -9,6 +9,7 @@ from orchestrator.report.pages.numbers import listed
 from orchestrator.report.sections.comparison_results import StageResults
 from orchestrator.report.source import Results, Run
 from orchestrator.store.short_picks import short_picks
+from orchestrator.store.trial_record import reference_key
 
 MOST_COLUMNS = 4
 """Predictions beside each other: more cannot be seen on a page."""
@@ -17,7 +18,7 @@ PLAIN = "plain"
 
 def seen_runs(references: Sequence[Run], front: Sequence[Run]) -> Mapping[str, Run]:
     """Of a search, by what stands above: plain training, the best, then the other references."""
-    plain = [run for run in references if run.key == f"reference-{PLAIN}"]
+    plain = [run for run in references if run.key == reference_key(PLAIN)]
     others = [run for run in references if run not in plain]
     named = {run.key.replace("-", ": ", 1): run for run in plain}
     named |= {f"best ({run.key}): {short_picks(run.picks)}": run for run in front[:1]}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.report.pages.document import Block, Heading, Table, cells
 from orchestrator.report.pages.numbers import number, signed
 from orchestrator.report.source import Results, Run
+from orchestrator.store.trial_record import reference_name
 from trainable.evaluate.metrics.names import IOU_PREFIX
 
 MOST_BEST = 3
@@ -24,8 +25,8 @@ def search_class_blocks(results: Results, front: Sequence[Run], references: Sequ
         values = [number(results.last(run, metric)) for run in (*references, *best)]
         gains = [_difference(results, run, baseline, metric) for run in best] if baseline else []
         rows.append(cells((f"{name} (rare)" if name in (results.rare or ()) else name, *values, *gains)))
-    short = [run.key.removeprefix("reference-") for run in (*references, *best)]
-    to = baseline.key.removeprefix("reference-") if baseline else ""
+    short = [reference_name(run.key) for run in (*references, *best)]
+    to = reference_name(baseline.key) if baseline else ""
     heads = ("class", *short, *(f"Δ {run.key} to {to}" for run in best if baseline))
     note = "IoU of the last epoch, one seed each: the differences are no evidence. " + _rarity(results)
     yield Heading("Classes in the search", level=3)

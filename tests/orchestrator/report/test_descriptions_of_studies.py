@@ -58,7 +58,7 @@ def test_a_search_has_its_answer_first_then_question_links_and_a_table(make: Mak
     own = best.epochs[-1]["val/miou"]
     assert table[0][0] == f"[{best.key}]{page}"
     assert table[0][2:] == [f"{own:.4f}", f"{own - plain:+.4f}".replace("-", "−")]
-    assert rows(note, "reference-plain")[0][1:] == ["the network without suppression", f"{plain:.4f}", "–"]
+    assert rows(note, "reference-plain")[0][1:] == ["the model without suppression", f"{plain:.4f}", "–"]
     assert "One seed per trial is no evidence" in note
     assert "`--set 'confirm={top: 1, seeds: 8}'`" in note
     assert "- val/context_gap: object mIoU lost when the contexts are swapped" in note
@@ -91,7 +91,7 @@ def test_an_ablation_has_means_differences_and_intervals_best_arm_first(make: Ma
     note = described(made)
     assert "Which arms have the largest val/miou?" in note
     arms = [cells for cells in rows(note, "**") if cells[0].startswith("**")]
-    assert arms[0][:1] + arms[0][2:] == ["**plain**: the network without suppression", "baseline", "", "6"]
+    assert arms[0][:1] + arms[0][2:] == ["**plain**: the model without suppression", "baseline", "", "6"]
     assert arms[1][0] == "**full**: suppression as the study file writes it"
     assert arms[1][4] == "5", "pairs"
     assert arms[1][3].startswith("[+0.0")
@@ -164,7 +164,7 @@ def test_runs_of_every_kind_say_what_they_are() -> None:
     own = trial_note(baseline, (MIOU,), baseline, {})
     assert own.startswith("val/miou 0.5000. Arm b"), "the baseline has no rival"
     reference = trial_note(trial("reference-official", 0.1, "reference"), (MIOU,), None, None)
-    assert "Reference: DropClass as its authors set it, small initial weights too; one seed" in reference
+    assert "Reference: DropClass as published, from its small initial weights; one seed" in reference
     failed = replace(trial("search-0001", 0.1, picks={}), state=State.FAILED, reason="ValueError: the loss is nan")
     assert "failed after 2 of 2 epochs: ValueError: the loss is nan." in trial_note(failed, (MIOU,), None, None)
     running = Record(planned("search-0002", picks={"train.lr": 0.1}))

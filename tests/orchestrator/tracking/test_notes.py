@@ -3,10 +3,9 @@
 import pytest
 
 from orchestrator.tracking.notes import escaped, replaces, sign
-from orchestrator.tracking.preset_words import PRESET_WORDS
+from trainable.evaluate.metrics.glossary import with_direction
 from trainable.evaluate.metrics.names import ECE, LESS_IS_BETTER, SWAPPED_OBJECT_MIOU, iou_name
-from trainable.evaluate.metrics.words import in_words
-from trainable.presets import PRESETS
+from trainable.presets import IN_WORDS, PRESETS
 
 OLD, NEW = sign("the old text", 500), sign("the new text", 500)
 
@@ -42,9 +41,9 @@ def test_text_means_itself_in_markdown() -> None:
 
 
 def test_every_preset_and_the_usual_metrics_have_plain_words() -> None:
-    assert PRESET_WORDS.keys() == PRESETS.keys()
-    assert in_words(SWAPPED_OBJECT_MIOU).endswith("larger is better")
+    assert IN_WORDS.keys() == PRESETS.keys()
+    assert with_direction(SWAPPED_OBJECT_MIOU).endswith("larger is better")
     assert ECE in LESS_IS_BETTER
-    assert in_words(ECE).endswith("smaller is better")
-    assert in_words(iou_name("car")).startswith("IoU of the class car")
-    assert in_words("unheard/of") == ""
+    assert with_direction(ECE).endswith("smaller is better")
+    assert with_direction(iou_name("car")).startswith("IoU of car")
+    assert with_direction("unheard/of") == ""

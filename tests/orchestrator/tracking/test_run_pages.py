@@ -143,7 +143,7 @@ def test_a_trial_that_ended_before_plain_gets_its_difference_in_the_end(uri: str
     launch(uri, complete(last=0.5), complete("reference-plain", last=0.2))
     notes = {key: run.data.tags[NOTE] for key, run in runs(uri).items()}
     assert notes["search-0000"].startswith("val/miou 0.5000 (+0.3000 beside plain).")
-    assert notes["reference-plain"].startswith("val/miou 0.2000. Reference: the network without suppression")
+    assert notes["reference-plain"].startswith("val/miou 0.2000. Reference: the model without suppression")
     experiment = MlflowClient(uri).get_experiment(runs(uri)["parent"].info.experiment_id)
     links = "[results](#/experiments/1/runs/"
     assert experiment.tags[NOTE].startswith(f"**study** ({links}")

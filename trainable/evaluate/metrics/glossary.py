@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from trainable.evaluate.metrics import names
-from trainable.evaluate.metrics.names import CONTEXT_PREFIX, IOU_PREFIX
+from trainable.evaluate.metrics.names import CONTEXT_PREFIX, IOU_PREFIX, greater_is_better
 
 WORDS: Mapping[str, str] = {
     names.MIOU: "mean IoU over the classes of the evaluation split",
@@ -20,7 +20,7 @@ WORDS: Mapping[str, str] = {
     names.PIXEL_ACCURACY: "share of pixels that are right",
     names.ALIGNED_OBJECT_MIOU: "IoU of objects in their own context",
     names.UNIFORM_OBJECT_MIOU: "IoU of objects in either context alike",
-    names.SWAPPED_OBJECT_MIOU: "IoU of objects in the wrong context",
+    names.SWAPPED_OBJECT_MIOU: "IoU of objects in the wrong context; 0 where the context alone is read",
     names.MASKED_OBJECT_MIOU: "IoU of objects without any context",
     names.CONTEXT_GAP: "IoU that objects lose in the wrong context",
     names.TEST_MIOU: "mean IoU on the test split",
@@ -75,6 +75,12 @@ def in_words(metric: str) -> str:
     if metric.startswith(CONTEXT_PREFIX):
         return f"IoU that other classes lose where {metric.removeprefix(CONTEXT_PREFIX)} is erased"
     return ""
+
+
+def with_direction(metric: str) -> str:
+    """The same, with which values are better."""
+    words = in_words(metric)
+    return words and f"{words}; {'larger' if greater_is_better(metric) else 'smaller'} is better"
 
 
 def named(metric: str) -> str:
