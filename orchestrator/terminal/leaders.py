@@ -54,7 +54,7 @@ def leaders_table(
     table = figures_table("Pareto front" if several else "", names if several else heads)
     for head, row in zip(heads, zip(*cells, strict=True), strict=True) if several else figures:
         table.add_row(head, *row)
-    table.caption = "↑ higher is better, ↓ lower is better"
+    table.caption = "↑ higher is better, ↓ lower is better, @2: in epoch 2"
     table.caption_justify = "left"
     return table
 

@@ -29,6 +29,7 @@ from trainable.evaluate.metrics.glossary import with_direction
 from trainable.evaluate.metrics.names import (
     CONTEXT_GAP,
     DROPPED_PROBABILITY,
+    FINAL,
     KEPT_PROBABILITY,
     MIOU,
     RARE_MIOU,
@@ -224,6 +225,9 @@ def _words(results: Results) -> str:
         f"- {escaped(name)}: {words}" for name in names if name in results.metrics and (words := with_direction(name))
     ]
     figures = "Every figure is the last epoch's: the best epoch's would be too good."
+    if complete_trials(results):
+        own = escaped(f"{results.objective_metrics[0]}{FINAL}")
+        figures += f" This run's own metric {own} is that of the best trial of the search."
     return f"What the figures mean. {figures}\n\n" + "\n".join(lines) if lines else figures
 
 

@@ -130,6 +130,7 @@ def test_a_study_that_has_begun_says_what_it_asks(make: Make) -> None:
 def test_an_experiment_lists_its_studies_with_their_answers(make: Make) -> None:
     made = make("search.trials=3")
     made.search(3)
+    assert "This run's own metric val/miou/final is that of the best trial of the search." in described(made)
     note = experiment_note([("one", "[table](#/t)", described(made)), ("two", "[run](#/r)", "by hand")])
     assert note.startswith("**one** ([table](#/t)): No evidence (1 seed). Best of 3: ")
     assert "\n\n**two** ([run](#/r)): none yet." in note

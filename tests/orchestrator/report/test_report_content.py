@@ -249,7 +249,7 @@ def test_search_only(make: Make) -> None:
     best = max((r for r in made.records if r.planned.kind == "search" and r.state is State.COMPLETE),
                key=lambda r: r.epochs[-1]["val/miou"])  # fmt: skip
     rows = table(document, "search-best")
-    assert [row["what"] for row in rows] == ["best of the search", "reference: official", "reference: plain"]
+    assert [row["what"] for row in rows] == ["best of the search", "reference: plain", "reference: official"]
     assert rows[0]["run"] == best.key
     assert rows[0]["val/miou ↑"] == f"{best.epochs[-1]['val/miou']:.4f}"
     picks = {row["setting"]: row[best.key] for row in table(document, "search-picks")}

@@ -178,6 +178,7 @@ def test_the_summary_shows_the_best_epoch_beside_the_last_on_80_columns(study: C
     at = rows.index(["val/miou", "↑", "0.4000", "0.1000", "0.1000", "0.1000"])
     assert rows[at + 1 : at + 3] == [["best", "minus", "this", *["+0.3000"] * 3], ["better"] * 3]
     assert rows[at + 3 : at + 5] == [["best", "epoch,", "biased", "0.4000", "@2", *["0.7000", "@2"] * 3], ["upwards"]]
+    assert "@2: in epoch 2" in text(console), "what 0.7000 @2 means"
     assert ["plain", "0.3500", "0.0707", "2", "-", "0.4000"] in rows
     assert ["full", "0.5000", "-", "1", "+0.1000", "0.5000", "(+0.0000)"] in rows, (
         "a pair with 0.4000, whose best is 0.5"
