@@ -61,7 +61,7 @@ def test_a_search_has_its_answer_first_then_question_links_and_a_table(make: Mak
     assert rows(note, "reference-plain")[0][1:] == ["the model without suppression", f"{plain:.4f}", "–"]
     assert "One seed per trial is no evidence" in note
     assert "`--set 'confirm={top: 1, seeds: 8}'`" in note
-    assert "- val/context_gap: object mIoU lost when the contexts are swapped" in note
+    assert "- val/context_gap: IoU that objects lose in the wrong context; smaller is better" in note
 
 
 def test_a_metric_of_which_less_is_better_and_several_objectives(make: Make) -> None:
@@ -92,7 +92,7 @@ def test_an_ablation_has_means_differences_and_intervals_best_arm_first(make: Ma
     assert "Which arms have the largest val/miou?" in note
     arms = [cells for cells in rows(note, "**") if cells[0].startswith("**")]
     assert arms[0][:1] + arms[0][2:] == ["**plain**: the model without suppression", "baseline", "", "6"]
-    assert arms[1][0] == "**full**: suppression as the study file writes it"
+    assert arms[1][0] == "**full**: suppression as the file writes it"
     assert arms[1][4] == "5", "pairs"
     assert arms[1][3].startswith("[+0.0")
     assert arms[-1][0].startswith("**random\\_channels**") or arms[-1][0].startswith("**random_channels**")
