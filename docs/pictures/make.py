@@ -135,9 +135,9 @@ def _environment() -> dict[str, str]:
 
 
 def _mlflow(work: Path) -> None:
-    page = PAGE.search((work / "terminal.txt").read_text())
+    page = PAGE.search(_said("orchestrator.status", DEMO, folder=work / "live"))
     if page is None:
-        raise SystemExit(f"the demo's output names no page of MLflow: {work / 'terminal.txt'}")
+        raise SystemExit(f"the demo in {work / 'live'} knows no page of MLflow")
     with _served(work / "live") as port:
         address = re.sub(r"//127\.0\.0\.1:\d+", f"//{HOST}:{port}", page["address"])
         photograph(address, work / "mlflow.png", (1440, 1000), patience_ms=30000)
@@ -145,6 +145,12 @@ def _mlflow(work: Path) -> None:
         photograph(table, work / "mlflow_table.png", (1440, 840), patience_ms=30000)
     for name in ("mlflow", "mlflow_table"):
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1300)
+
+
+def _said(module: str, *words: str, folder: Path) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, cwd=folder, env=_environment(), check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager
@@ -181,8 +187,10 @@ def _wait_for(address: str, seconds: float = 120) -> None:
 
 def _reports(studies: Path, ablation: str, work: Path) -> None:
     for name, study in (("report", ablation), ("report_search", DEMO)):
-        page = (studies / study / "report/report.html").resolve()
-        photograph(page.as_uri(), work / f"{name}.png", (1200, 880), patience_ms=5000)
+        out = (work / name).resolve()
+        options = ["--storage", str(studies.resolve()), "--format", "html", "--out", str(out)]
+        _said("orchestrator.report", study, *options, folder=work)
+        photograph((out / "report.html").as_uri(), work / f"{name}.png", (1200, 880), patience_ms=5000)
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1100, colours=64)
 
 

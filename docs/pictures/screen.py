@@ -1,9 +1,5 @@
-"""What a command shows on a terminal: run in one, followed on a small screen, drawn as SVG.
+"""What a command shows on a terminal: run in one, followed by an emulator (pyte), drawn as SVG."""
 
-The screen knows what rich writes: words, new lines, colours, the cursor up and to the left, erased lines.
-"""
-
-import codecs
 import fcntl
 import os
 import pty
@@ -16,75 +12,40 @@ from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
+from pyte.screens import Char, HistoryScreen
+from pyte.streams import ByteStream
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
-CONTROL = re.compile(
-    r"\x1b\[(?P<arguments>[?0-9;]*)(?P<letter>[A-Za-z])|\x1b\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]"
-)
 FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")
 """Rich's SVG loads a font from elsewhere; a picture of the documents loads nothing."""
 
 
-class Screen:
-    """Lines of cells, each a sign and the colours it has; grows downwards, as a terminal and what has scrolled away."""
+PAST = 2000
+"""Lines that scrolled away and are kept."""
+_COLOURS = {"brown": "yellow", "brightbrown": "bright_yellow"}
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.lines: list[list[tuple[str, str]]] = [[]]
-        self.row = self.column = 0
-        self._style = ""
 
-    def feed(self, text: str) -> None:
-        """Take what a command wrote; a control sequence must not be cut in two."""
-        place = 0
-        for control in CONTROL.finditer(text):
-            self._write(text[place : control.start()])
-            if control["letter"]:
-                self._obey(control["letter"], control["arguments"])
-            place = control.end()
-        self._write(text[place:])
+def _style(sign: Char) -> Style:
+    """How rich draws a sign; pyte calls yellow brown, and other colours by their hexadecimal digits."""
+    ink = _COLOURS.get(sign.fg, sign.fg)
+    if re.fullmatch("[0-9a-f]{6}", ink):
+        ink = f"#{ink}"
+    return Style(color=None if ink == "default" else ink.replace("bright", "bright_", 1), bold=sign.bold)
 
-    def _write(self, text: str) -> None:
-        for sign in text:
-            if sign == "\n":
-                self.row += 1
-                self._reach()
-            elif sign == "\r":
-                self.column = 0
-            elif sign >= " ":
-                if self.column >= self.width:
-                    self.row, self.column = self.row + 1, 0
-                self._reach()
-                line = self.lines[self.row]
-                line.extend([(" ", "")] * (self.column + 1 - len(line)))
-                line[self.column] = (sign, self._style)
-                self.column += 1
 
-    def _obey(self, letter: str, arguments: str) -> None:
-        first = int(arguments) if arguments.isdigit() else 1
-        if letter == "m":
-            self._style = "" if arguments in ("", "0") else self._style + f"\x1b[{arguments}m"
-        elif letter == "A":
-            self.row = max(0, self.row - first)
-        elif letter == "B":
-            self.row += first
-            self._reach()
-        elif letter == "G":
-            self.column = first - 1
-        elif letter == "K":
-            del self.lines[self.row][0 if arguments == "2" else self.column :]
-
-    def _reach(self) -> None:
-        while len(self.lines) <= self.row:
-            self.lines.append([])
-
-    def text(self, last: int | None = None) -> Text:
-        """The last lines that are not empty at the end, in their colours."""
-        lines = ["".join(f"{style}{sign}\x1b[0m" for sign, style in line) for line in self.lines]
-        while lines and not lines[-1]:
-            lines.pop()
-        return Text.from_ansi("\n".join(lines[-last:] if last else lines))
+def _text(screen: HistoryScreen) -> Text:
+    """The terminal with what scrolled away, in its colours, without the empty lines at the end."""
+    rows = [*screen.history.top, *(screen.buffer[row] for row in range(screen.lines))]
+    lines = [Text() for _ in rows]
+    for line, row in zip(lines, rows, strict=True):
+        for column in range(screen.columns):
+            line.append(row[column].data, _style(row[column]))
+        line.rstrip()
+    while lines and not lines[-1]:
+        lines.pop()
+    return Text("\n").join(lines)
 
 
 def on_terminal(
@@ -107,25 +68,20 @@ def on_terminal(
     terminal = {**env, "TERM": "xterm-256color", "COLUMNS": str(size[0]), "LINES": str(size[1])}
     process = subprocess.Popen(command, cwd=folder, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    screen, kept, decoder = Screen(size[0]), None, codecs.getincrementaldecoder("utf-8")("replace")
-    rest, looked = "", time.monotonic()
+    screen, kept, looked = HistoryScreen(*size, history=PAST, ratio=1), None, time.monotonic()
+    stream = ByteStream(screen)
     while True:
         try:
             data = os.read(ours, 65536)
         except OSError:  # how a terminal says that nobody writes to it any more
             break
-        rest += decoder.decode(data)
-        whole = (
-            rest.rfind("\x1b") if "\x1b" in rest[-20:] and not CONTROL.match(rest[rest.rfind("\x1b") :]) else len(rest)
-        )
-        screen.feed(rest[:whole])
-        rest = rest[whole:]
+        stream.feed(data)
         if time.monotonic() - looked > 0.5:
             looked = time.monotonic()
-            now = screen.text()
+            now = _text(screen)
             kept = now if wanted(now.plain) else kept
     os.close(ours)
-    return kept, screen.text(), process.wait()
+    return kept, _text(screen), process.wait()
 
 
 def as_svg(text: Text, width: int, title: str) -> str:
