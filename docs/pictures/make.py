@@ -40,6 +40,8 @@ SPEC, DEMO = "search_spaces/shapes.yaml", "shapes"
 LEFT_TO_RUN = 4
 """Trials of the copy that the picture of the terminal runs again."""
 COLUMNS, LINES = 120, 40
+PATIENCE_MS = 120_000
+"""Until MLflow's charts are drawn, in the browser's time."""
 PAGE = re.compile(r"^page\s+(?P<address>http\S+)", re.MULTILINE)
 
 
@@ -140,9 +142,9 @@ def _mlflow(work: Path) -> None:
         raise SystemExit(f"the demo in {work / 'live'} knows no page of MLflow")
     with _served(work / "live") as port:
         address = re.sub(r"//127\.0\.0\.1:\d+", f"//{HOST}:{port}", page["address"])
-        photograph(address, work / "mlflow.png", (1440, 1000), patience_ms=30000)
-        table = address.replace("&compareRunsMode=CHART", "")
-        photograph(table, work / "mlflow_table.png", (1440, 840), patience_ms=30000)
+        photograph(address, work / "mlflow.png", (1440, 1000), patience_ms=PATIENCE_MS)
+        table = re.sub("-[a-z]+&compareRunsMode=CHART", "", address)
+        photograph(table, work / "mlflow_table.png", (1440, 840), patience_ms=PATIENCE_MS)
     for name in ("mlflow", "mlflow_table"):
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1300)
 
@@ -190,7 +192,7 @@ def _reports(studies: Path, ablation: str, work: Path) -> None:
         out = (work / name).resolve()
         options = ["--storage", str(studies.resolve()), "--format", "html", "--out", str(out)]
         _said("orchestrator.report", study, *options, folder=work)
-        photograph((out / "report.html").as_uri(), work / f"{name}.png", (1200, 880), patience_ms=5000)
+        photograph((out / "report.html").as_uri(), work / f"{name}.png", (1200, 700), patience_ms=5000)
         shrink(work / f"{name}.png", HERE / f"{name}.png", 1100, colours=64)
 
 

@@ -27,7 +27,7 @@ from orchestrator.store.trial_record import State, reference_name
 
 FILE = "events.out.tfevents.dropclass"
 """TensorBoard reads files whose names hold ``tfevents``."""
-PICTURES = {layout.FIRST_PICTURE: "validation", "validation_last.png": "validation", layout.GRADCAM: "gradcam"}
+PICTURES = {layout.FIRST_PICTURE: "validation", layout.LAST_PICTURE: "validation", layout.GRADCAM: "gradcam"}
 """Tags of the pictures; the frames of the first and the last epoch are two steps of one tag."""
 _STATUS = {State.COMPLETE: "SUCCESS", State.PRUNED: "SUCCESS", State.FAILED: "FAILURE"}
 Setting: TypeAlias = str | float
