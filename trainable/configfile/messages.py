@@ -8,7 +8,7 @@ from typing import Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainable.configfile.mistakes import Mistake, RuleError, show_path, unknown
+from trainable.configfile.mistakes import MISSING, Mistake, RuleError, show_path, unknown
 from trainable.configfile.node import Key, Node, child_of, children_of, plain
 from trainable.section import BUILT_IN, OWN
 
@@ -78,7 +78,7 @@ def _locate(detail: ErrorDetails, node: Node) -> tuple[Node | None, list[Key]]:
         child = child_of(node, key)
         if child is not None:  # else the key is the tag of a union's member, which is no part of the path
             node, keys = child, [*keys, key]
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" or (rule is not None and rule.message == MISSING):
         keys = [*keys, loc[-1]]
     if detail["type"] == "union_tag_invalid":
         node = child_of(node, "name") or node

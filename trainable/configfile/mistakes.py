@@ -40,6 +40,10 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.mistakes)))
 
 
+MISSING = "missing"
+"""The message of a rule for a setting that has to be written."""
+
+
 class RuleError(ValueError):
     """A value breaks a rule that a file cannot tell by its type: one line each, with the value to change in front."""
 

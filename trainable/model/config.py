@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from trainable.configfile.mistakes import RuleError, unknown
+from trainable.configfile.mistakes import MISSING, RuleError, unknown
 from trainable.model.encoders import ENCODERS, TIMM_PREFIX
 from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES, read_reference
 from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember, OwnPart, is_own, kind_of
@@ -139,7 +139,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _has_an_encoder(self) -> Self:
         if not self.encoder and not isinstance(self.arch, OwnPart):
-            raise RuleError("must not be empty" if "encoder" in self.model_fields_set else "missing", "model.encoder")
+            raise RuleError("must not be empty" if "encoder" in self.model_fields_set else MISSING, "model.encoder")
         return self
 
     @field_validator("encoder")
