@@ -83,7 +83,9 @@ def _named(node: Node, key: str, path: tuple[Key, ...], variants: Variants) -> I
         return
     if key in KINDS and name is not None and isinstance(name.value, dict):  # a domain chooses the name
         for variant in variants(node):
-            yield from _named(variant, key, path, variants) if variant is not node else ()
+            chosen = child_of(variant, "name")
+            if chosen is not None and not isinstance(chosen.value, dict):  # else it was no domain
+                yield from _named(variant, key, path, variants)
         return
     for child_key, child in items_of(node):
         inner = key if isinstance(child_key, int) or child_key == "choice" else child_key.rpartition(".")[2]

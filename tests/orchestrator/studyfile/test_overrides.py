@@ -75,3 +75,8 @@ def test_a_replaced_value_is_not_judged(read):
 def test_mistakes_of_options_follow_those_of_the_file(complain):
     found = complain("foo", "train.lr=0", model="{arch: fpn}")
     assert [line.split(":")[0] for line in found] == ["4 model.encoder", "--set foo", "--set train.lr=0"]
+
+
+def test_a_name_that_is_a_mapping_and_no_domain_is_refused_where_a_part_may_stand(complain):
+    assert complain('data={"name": {"optimizer": [null]}}')
+    assert complain('suppression.mechanism={"name": {"sampling": []}}')
