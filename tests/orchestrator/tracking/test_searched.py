@@ -150,7 +150,7 @@ def test_shipped_studies_search_what_their_runs_have(tmp_path: Path) -> None:
     study = load(shipped, (), env={})
     settings = searched(study.resolved())
     names = {setting.path for setting in settings}
-    assert {"suppression.loss_ramp.name", "suppression.sampling.name", "suppression.sampling.tau"} <= names
+    assert {"suppression.p_max", "suppression.sampling.name", "suppression.layer"} <= names
     assert names <= {name for run in logged(study, settings) for name in run}
 
 
