@@ -31,7 +31,7 @@ def test_it_begins_with_its_format_and_comes_back(tmp_path: Path) -> None:
     store = Store(str(tmp_path), "s")
     store.write_study(SPEC, {"a": "b"}, {"data.root": "${A}"}, {"a": ["car"]})
     content = store.objects.read_json(layout.STUDY)
-    assert list(content) == ["format", "id", "specification", "data", "from_env", "rare_classes"]
+    assert list(content) == ["format", "id", "specification", "data", "from_env", "rare_classes", "parts"]
     assert content["format"] == layout.FORMAT
     assert open_study(str(tmp_path), "s")[1] == KeptStudy(
         content["id"], SPEC, {"a": "b"}, {"data.root": "${A}"}, {"a": ["car"]}
