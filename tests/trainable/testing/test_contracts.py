@@ -55,8 +55,8 @@ def names(union: Any) -> list[str]:
 
 
 class BuiltIn(Mechanism):
-    def __init__(self, name: str, norm: str = "none") -> None:
-        self.section = TypeAdapter(BuiltInMechanism).validate_python({"name": name})
+    def __init__(self, built_in: str, norm: str = "none") -> None:
+        self.section = TypeAdapter(BuiltInMechanism).validate_python({"name": built_in})
         self.norm: Any = norm
 
     def channels(self, importance_CK: Tensor, keep_GC: Tensor | None, seed: int) -> Tensor:
@@ -71,13 +71,13 @@ class BuiltIn(Mechanism):
 @pytest.mark.parametrize("norm", ["none", "mean"])
 @pytest.mark.parametrize("name", [name for name in names(BuiltInMechanism) if name not in ("auto", "erase")])
 def test_built_in_mechanisms_keep_the_contract(name: str, norm: str) -> None:
-    check_mechanism(BuiltIn, name=name, norm=norm)
+    check_mechanism(BuiltIn, built_in=name, norm=norm)
 
 
 class BuiltInStrategy(Sampling):
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(self, built_in: str, **settings: Any) -> None:
         lists = {key: tuple(value) for key, value in settings.items()}
-        self.config = SuppressionConfig(sampling={"name": name, **lists}, granularity="image")  # type: ignore[arg-type]
+        self.config = SuppressionConfig(sampling={"name": built_in, **lists}, granularity="image")  # type: ignore[arg-type]
 
     def begin(self, facts: ClassFacts) -> None:
         self.sampler = ClassSampler(self.config, facts.statistics, CPU, facts.names)
@@ -97,12 +97,12 @@ class BuiltInStrategy(Sampling):
 
 @pytest.mark.parametrize("name", names(BuiltInSampling))
 def test_built_in_samplings_keep_the_contract(name: str) -> None:
-    check_sampling(BuiltInStrategy, name=name, **({"classes": ["car", "sign"]} if name == "listed" else {}))
+    check_sampling(BuiltInStrategy, built_in=name, **({"classes": ["car", "sign"]} if name == "listed" else {}))
 
 
 class BuiltInPathLoss(Loss):
-    def __init__(self, name: str) -> None:
-        self.section = TypeAdapter(BuiltInLoss).validate_python({"name": name})
+    def __init__(self, built_in: str) -> None:
+        self.section = TypeAdapter(BuiltInLoss).validate_python({"name": built_in})
 
     def begin(self, facts: ClassFacts) -> None:
         self.loss = build_loss(self.section, facts.statistics, CPU)
@@ -113,7 +113,7 @@ class BuiltInPathLoss(Loss):
 
 @pytest.mark.parametrize("name", names(BuiltInLoss))
 def test_built_in_losses_keep_the_contract(name: str) -> None:
-    check_loss(BuiltInPathLoss, name=name)
+    check_loss(BuiltInPathLoss, built_in=name)
 
 
 class MeanIou(Metric):
