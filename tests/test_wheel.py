@@ -44,9 +44,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # folders that a .pth file names are searched, but their own .pth files, an editable install's among them, not read
     (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "install"]
-    subprocess.run(
-        [*pip, "-q", "--no-deps", "--no-index", "--ignore-installed", str(wheel)], check=True, capture_output=True
-    )
+    options = ["-q", "--no-deps", "--no-index", "--ignore-installed"]  # an editable one is no reason to install none
+    subprocess.run([*pip, *options, str(wheel)], check=True, capture_output=True)
     return place / "bin"
 
 
