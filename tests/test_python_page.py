@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE, NOTEBOOK = ROOT / "docs" / "python.md", ROOT / "docs" / "python.ipynb"
-PLACE = re.compile(r"(?<![\w.:/<])/\w[\w.-]*/[\w.]")
+PLACE = re.compile(r"(?<![\w.:/<#])/\w[\w.-]*/[\w.]")
 """A path from the root; addresses and closing tags are none."""
 BLOCK = re.compile(r"(<!-- needs (\w+) -->\n)?```python\n(.*?)```", re.DOTALL)
 
