@@ -13,9 +13,9 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.evaluate.metrics.own_metrics import OwnScores
 from trainable.parts.metric import Metric
-from trainable.testing.contract import CLASSES, FACTS, Contract, assert_equal, run
+from trainable.testing.batches import BATCH, tiny_labels, tiny_logits
+from trainable.testing.contract import FACTS, Contract, assert_equal, run
 
-BATCH, SIDE = 4, 8
 CPU = torch.device("cpu")
 
 
@@ -37,22 +37,22 @@ class MetricContract(Contract):
 
     def test_ignored_pixels_have_no_part_in_it(self) -> None:
         """Other logits there give the same value."""
-        ignored_BHW = _labels() == IGNORE_INDEX
-        other_BCHW = torch.where(ignored_BHW[:, None], -_logits(), _logits())
+        ignored_BHW = tiny_labels() == IGNORE_INDEX
+        other_BCHW = torch.where(ignored_BHW[:, None], -tiny_logits(), tiny_logits())
         assert self._scores(BATCH) == self._scores(BATCH, other_BCHW), "logits of ignored pixels change the metric"
 
     def test_it_is_defined_or_left_out(self) -> None:
         """A split may lack classes, or any label: the value is a finite number, or NaN."""
-        for labels_BHW in (torch.zeros_like(_labels()), torch.full_like(_labels(), IGNORE_INDEX)):
+        for labels_BHW in (torch.zeros_like(tiny_labels()), torch.full_like(tiny_labels(), IGNORE_INDEX)):
             self._scores(BATCH, labels_BHW=labels_BHW)
         assert self._scores(BATCH), "it is undefined for usual labels"
 
     def test_it_repeats_and_leaves_its_arguments(self) -> None:
         """Equal frames give equal values."""
-        logits_BCHW, labels_BHW = _logits(), _labels()
+        logits_BCHW, labels_BHW = tiny_logits(), tiny_labels()
         first = self._scores(BATCH, logits_BCHW, labels_BHW)
         assert first == self._scores(BATCH, logits_BCHW, labels_BHW), "equal frames give other values"
-        assert_equal((logits_BCHW, labels_BHW), (_logits(), _labels()), "arguments")
+        assert_equal((logits_BCHW, labels_BHW), (tiny_logits(), tiny_labels()), "arguments")
 
     def _scores(
         self, size: int, logits_BCHW: Tensor | None = None, labels_BHW: Tensor | None = None
@@ -60,8 +60,8 @@ class MetricContract(Contract):
         part = self.make()
         assert isinstance(part, Metric), f"{self.name} is no trainable.parts.Metric"
         scores = OwnScores(self.name, part, FACTS, CPU)
-        logits_BCHW = _logits() if logits_BCHW is None else logits_BCHW
-        labels_BHW = _labels() if labels_BHW is None else labels_BHW
+        logits_BCHW = tiny_logits() if logits_BCHW is None else logits_BCHW
+        labels_BHW = tiny_labels() if labels_BHW is None else labels_BHW
         with torch.inference_mode():
             for batch in zip(torch.split(logits_BCHW, size), torch.split(labels_BHW, size), strict=True):
                 scores.add(*batch)
@@ -71,13 +71,3 @@ class MetricContract(Contract):
 def check_metric(part: type, **settings: Any) -> None:
     """Run the contract of metrics; raises as `contract.run`."""
     run(MetricContract, part, settings)
-
-
-def _logits() -> Tensor:
-    return torch.randn(BATCH, CLASSES, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-
-
-def _labels() -> Tensor:
-    labels_BHW = torch.randint(CLASSES, (BATCH, SIDE, SIDE), generator=torch.Generator().manual_seed(2))
-    labels_BHW[:, :2] = IGNORE_INDEX
-    return labels_BHW
