@@ -9,7 +9,7 @@ from torch import Tensor
 from trainable.data.classes import IGNORE_INDEX
 from trainable.testing.contract import CLASSES
 
-BATCH, SIDE = 4, 8
+BATCH, SIDE = 3, 8
 """Frames of a batch; height and width of a frame."""
 
 
