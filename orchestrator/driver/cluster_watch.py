@@ -4,6 +4,7 @@ A thread of its own asks the head's GCS every second, with a client of its own a
 wait in C++ for a Ray that is gone, and be ended by it after a minute with everything it holds.
 """
 
+import gc
 import math
 import socket
 import threading
@@ -103,7 +104,8 @@ class ClusterWatch(AbstractContextManager["ClusterWatch"]):
         """End the thread before Ray is left; look once more whether there is a Ray to leave."""
         self._over.set()
         self._thread.join(2 * ANSWER_S)
-        self.gone = self.gone or self._ended_process()
+        if self.gone is None and (problem := self._ended_process()) is not None:
+            self._note_gone(problem)
         del self._client
 
     @property
@@ -147,9 +149,14 @@ class ClusterWatch(AbstractContextManager["ClusterWatch"]):
                 if silence > (REFUSED_S if self._refuses() else SILENT_S):
                     problem = problem or f"its head at {self._address} has not answered for {silence:.0f} s"
             if problem and not self._over.is_set():
-                self.gone = problem
+                self._note_gone(problem)
                 self._told_gone(f"Ray is gone: {problem}")
                 return
+
+    def _note_gone(self, problem: str) -> None:
+        """Keep that Ray is no more, and Tune's handles from the collector: freed, they would wait for it in C++."""
+        gc.freeze()
+        self.gone = problem
 
     def _look(self) -> list[str]:
         """Take the cluster's state; returns what became of nodes since the last look.

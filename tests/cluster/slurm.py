@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +135,19 @@ class Slurm:
         host = self.hosts[name]
         host.start()
         host.popen(["slurmd", "-D", "-N", name], self.folder / f"slurmd-{name}.out")
+
+    def bring_back(self, name: str) -> None:
+        """Start a host that was killed, and let it serve again, whatever SLURM has noticed of its death by now."""
+        self.start_node(name)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(AssertionError):  # it is not counted as down (yet)
+                self.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+            state = self.run("sinfo", "-h", "-p", "low", "-n", name, "-o", "%T").strip()
+            if state in ("idle", "allocated", "mixed"):
+                return
+            assert time.monotonic() < deadline, f"{name} is {state}\n{self.log}"
+            time.sleep(1)
 
     def run(self, *command: str, folder: Path | None = None, **environment: str) -> str:
         """Run a command where users are."""

@@ -103,8 +103,7 @@ def test_a_job_whose_first_node_dies_is_requeued_by_another(slurm: Slurm, tmp_pa
     slurm.hosts["b"].kill()
     os.utime(slurm.scratch / f"sweep-{job.number}-b", (0, 0))  # left behind: the next start there sees that it is old
     job.wait_until(lambda: job.entry("Restarts") == "1")
-    slurm.start_node("b")
-    slurm.run("scontrol", "update", "NodeName=b", "State=RESUME")
+    slurm.bring_back("b")
     assert job.wait() == "0", job.output
     assert [line.rpartition(" ")[2] for line in said(job)] == ["1", "2", "done"]
 
