@@ -5,6 +5,7 @@ functions too; p90 is the length that nine in ten do not exceed. ``Any`` is coun
 strings aside, per 1,000 lines.
 """
 
+import argparse
 import ast
 import io
 import math
@@ -86,4 +87,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parents[1], help="with the packages")
+    sys.exit(main(parser.parse_args().folder))
