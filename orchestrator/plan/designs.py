@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-import pyDOE3
 from pydantic import JsonValue
 
 from orchestrator.store.stage_plan import Arm
@@ -72,10 +70,12 @@ def fractional(factors: Factors, resolution: int) -> tuple[list[Arm], tuple[str,
     Raises:
         ValueError: there is no such fraction.
     """
+    from pyDOE3 import fracfact  # late: with scipy it takes 1.5 s to import
+
     words = generators(len(factors), resolution)
     # a product of an odd number of low levels is low, of an even number high: the sign keeps the baseline all low
     signed = [f"{'' if len(word) % 2 else '-'}{word}" for word in words]
-    matrix = np.asarray(pyDOE3.fracfact(" ".join(signed)))
+    matrix = fracfact(" ".join(signed))
     names = labels(factors)
     rows = [
         {path: levels[int(sign > 0)] for (path, levels), sign in zip(factors.items(), row, strict=True)}
@@ -128,7 +128,9 @@ def _choose(products: Sequence[int], base: int, missing: int, resolution: int, r
 
 def aliases(words: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """Main effects and two-factor interactions that a fraction cannot tell apart, up to sign; one line for each set."""
-    lines, _ = pyDOE3.fracfact_aliasing(np.asarray(pyDOE3.fracfact(" ".join(words))))
+    from pyDOE3 import fracfact, fracfact_aliasing  # late: as above
+
+    lines, _ = fracfact_aliasing(fracfact(" ".join(words)))
     groups = [[effect for effect in line.split(" = ") if len(effect) <= 2] for line in lines]
     return tuple(
         " = ".join(" x ".join(names[ord(letter) - ord("a")] for letter in effect) for effect in effects)

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,6 +105,8 @@ def mean_interval(
 
 def t_interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
     """Student's t interval of the mean, for many studies at once: [..., n] -> low [...], high [...]."""
+    from scipy import stats  # late: most launches only ask how many seeds are needed, and it takes a second to import
+
     n = differences.shape[-1]
     error = differences.std(axis=-1, ddof=1) / n**0.5
     low, high = stats.t.interval(confidence, n - 1, differences.mean(axis=-1), error)
@@ -153,6 +154,8 @@ def evidence(comparisons: int, seeds: int) -> str:
 
 
 def _drawn_sign_flip(differences: Floats) -> float:
+    from scipy import stats  # late: as above
+
     scaled = differences / (np.abs(differences).max() or 1.0)
     test = stats.permutation_test(
         (scaled,),

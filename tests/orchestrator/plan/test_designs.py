@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan.designs import (
@@ -60,6 +60,7 @@ def test_a_factorial_holds_every_combination_once_the_baseline_first(found):
         assert len(set(shares)) == 1, "balanced"
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(TWO_LEVELS, st.sampled_from([3, 4, 5]))
 def test_a_fraction_is_balanced_orthogonal_and_of_its_resolution(found, resolution):
     if len(found) < resolution:
