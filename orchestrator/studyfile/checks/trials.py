@@ -1,6 +1,7 @@
 """Checks the part of a study file that describes trials: every bound and option must make a valid trial."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.studyfile.space.notation import options_of
 from orchestrator.studyfile.space.variants import count_pairs, count_variants, pair_variants, variants
@@ -26,9 +27,11 @@ def check_trials(trial: Node, mistakes: list[Mistake]) -> TrialConfig | None:
         message = f"{many} trials of bounds and options have to be checked; at most {MOST_VARIANTS}: search over less"
         mistakes.append(Mistake(trial.place, "", message))
         return None
+    found: list[Mistake] = []
     for index, variant in enumerate(_variants(trial)):
-        config = validate(TrialConfig, variant, (), mistakes)
+        config = validate(TrialConfig, variant, (), found)
         first = config if index == 0 else first
+    mistakes.extend(_at_its_key(trial, mistake) for mistake in found)
     return first
 
 
@@ -62,6 +65,16 @@ def check_metrics(trial: Node, metrics: Sequence[tuple[str, Node]], mistakes: li
             continue
         wrong = [(path, node) for path, node in metrics if node.value not in known]
         mistakes.extend(Mistake(node.place, path, unknown(str(node.value), known, "metric")) for path, node in wrong)
+
+
+def _at_its_key(trial: Node, mistake: Mistake) -> Mistake:
+    """A mistake that concerns a key is told once, where the key is written, whatever options its value has."""
+    node: Node | None = trial
+    for key in mistake.path.split("."):
+        node = child_of(node, key) if node is not None else None
+    if node is None or not mistake.message.startswith("unknown key"):
+        return mistake
+    return replace(mistake, place=node.place)
 
 
 def _origin(data: Node) -> tuple[str, str, tuple[str, ...]]:

@@ -237,6 +237,18 @@ def test_options_of_a_choice_are_judged_each_at_its_line(tmp_path: Path, complai
     ]
 
 
+def test_an_unknown_key_is_told_once_whatever_options_its_value_has(complain):
+    """At the line of the key, not of each option."""
+    options = "\n  samplign:\n    choice:\n    - uniform\n    - present\n  p_max: {uniform: [0, 1]}"
+    (line,) = complain(suppression=options)
+    assert line.startswith("7 suppression.samplign: unknown key 'samplign'; one of ")
+    options = "\n  p_max: {uniform: [0, 1]}\n  sampling:\n    choice:\n    - {name: uniform, a: 1}\n    - {name: present, a: 1}"
+    assert [line.split(":")[0] for line in complain(suppression=options)] == [
+        "10 suppression.sampling.a",
+        "11 suppression.sampling.a",
+    ]
+
+
 def test_data_options_are_checked_with_every_value_of_the_rest(complain):
     found = complain(
         data="{choice: [{name: shapes}, {name: shapes, size: [32, 32]}]}",
