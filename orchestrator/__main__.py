@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
-from trainable.program import PROGRAM, started_as_program
+from trainable.program import PROGRAM, leave, started_as_program
 
 
 class Command(NamedTuple):
@@ -67,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{_name()}: what it prints cannot be written: {error.strerror}", file=sys.stderr)
             return 1
     return code
+
+
+def program() -> NoReturn:
+    """Run the program as the last thing that a process does."""
+    leave(main())
 
 
 class _Output:
@@ -176,4 +181,4 @@ def _search_here() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

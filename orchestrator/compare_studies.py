@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import InputError
 from orchestrator.terminal.options import add_storage
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 FORMATS = ("text", "md", "csv")
 
@@ -54,4 +54,4 @@ def _compared(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

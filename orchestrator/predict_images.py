@@ -20,7 +20,7 @@ from orchestrator.errors import InputError
 from orchestrator.store.foreign_files import refuse_inside
 from orchestrator.terminal.options import add_storage, count
 from trainable.data.errors import DataError
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 if TYPE_CHECKING:
     from trainable.data.loose_images import FittedPicture
@@ -190,4 +190,4 @@ def _write_classes(predictor: "Predictor", path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

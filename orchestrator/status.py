@@ -38,7 +38,7 @@ from orchestrator.terminal.options import add_study
 from orchestrator.tracking.destination import tracked_at, where_runs_are
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.metrics.best_epoch import best_epoch_label
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 WATCH_SECONDS = 5.0
 NAME, MOST_NAME = 16, 24
@@ -182,4 +182,4 @@ def _watch(storage: str, study: str, console: Console) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

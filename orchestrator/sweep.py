@@ -19,7 +19,7 @@ from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, TryAgain
 from orchestrator.store.commands import again, is_dry
 from orchestrator.terminal.options import add_storage, add_version, count
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 if TYPE_CHECKING:
     from trainable.model.run_reference import RunReference
@@ -130,4 +130,4 @@ def _moment(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process(sys.argv[1:]))
+    leave(run_process(sys.argv[1:]))

@@ -24,7 +24,7 @@ from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.address_check import check_address
 from orchestrator.tracking.destination import tracked_at
 from orchestrator.tracking.ending import end_runs
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,4 +106,4 @@ def _ended(record: Record) -> Record:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -21,7 +21,7 @@ from orchestrator.store.foreign_files import refuse_inside
 from orchestrator.store.records import Store, open_study
 from orchestrator.terminal.console import announced, open_console
 from orchestrator.terminal.options import add_study
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 FORMATS = ("optuna", "tensorboard", "csv")
 
@@ -133,4 +133,4 @@ def _csv(study: ShownStudy, file: str, stdout: TextIO | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -15,7 +15,7 @@ from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store, open_study
 from orchestrator.store.tracking_note import page_of
 from orchestrator.terminal.options import add_study
-from trainable.program import usage_name
+from trainable.program import leave, usage_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,4 +71,4 @@ def _write(options: argparse.Namespace) -> tuple[Store, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,7 +12,7 @@ from orchestrator import __version__
 from orchestrator.__main__ import COMMANDS, main
 from orchestrator.store import checkout
 from orchestrator.store.commands import again, of_study
-from trainable.program import PROGRAM
+from trainable.program import PROGRAM, UNWRITTEN
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "ray", "mlflow", "optuna", "numpy", "pydantic", "pyarrow", "rich", "yaml")
@@ -164,3 +164,26 @@ def test_printed_commands_are_those_of_who_started(started_as_program: Path, mon
     assert "-m orchestrator.sweep" in again(["a b.yaml"])
     monkeypatch.setattr(sys, "argv", ["sweep.py"])
     assert "-m orchestrator.status" in of_study("orchestrator.status", "s", "studies")
+
+
+LEAVING = """
+import atexit
+from trainable.program import leave
+class Kept:
+    def __del__(self):
+        print("collected")
+kept = Kept()
+atexit.register(print, "hook")
+print("told")
+leave(3)
+"""
+
+
+def test_a_process_leaves_behind_its_hooks_and_its_last_word_and_before_the_collector() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "told\nhook\n")
+
+
+def test_a_last_word_that_cannot_be_written_has_pythons_own_exit_code() -> None:
+    line = "import sys; from trainable.program import leave; sys.stdout = open('/dev/full', 'w'); print(1); leave(0)"
+    assert subprocess.run([sys.executable, "-c", line], cwd=ROOT, check=False).returncode == UNWRITTEN
