@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.errors import InputError
-from orchestrator.report.build import FORMATS, write_report
+from orchestrator.report.build import FORMATS, USUAL, write_report
 from orchestrator.report.pages.document import Format
 from orchestrator.store.addresses import storage_errors
 from orchestrator.store.records import Store, open_study
@@ -39,7 +39,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add_study(command)
     add = command.add_argument
-    add("--format", default=",".join(FORMATS), type=_formats, metavar="F,F", help="some of %(default)s")
+    add(
+        "--format",
+        default=",".join(USUAL),
+        type=_formats,
+        metavar="F,F",
+        help=f"some of {','.join(FORMATS)} (default: %(default)s)",
+    )
     add("--metric", action="append", metavar="NAME", help="a metric to compare; may be given repeatedly")
     add("--out", metavar="DIR", help="local folder to write to (report/ in the study's folder)")
     return command

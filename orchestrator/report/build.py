@@ -4,10 +4,10 @@ r"""A study's directory -> its report: pages, tables and figures as files.
 
     <study>/report/report.html      everything in one page, figures included
     <study>/report/report.md        the same as Markdown, figures linked
-    <study>/report/report.tex       the same for pdflatex
-    <study>/report/tables/*.tex     each table alone, for a paper to \input
-    <study>/report/supplement.zip   what a paper's supplement asks for; with all pages alone
-    <study>/report/figures/*        png, and pdf for LaTeX; jpg where a figure is one of pixels
+    <study>/report/supplement.zip   what a paper's supplement asks for; with the usual pages alone
+    <study>/report/figures/*        svg, and pdf for LaTeX; jpg where a figure is one of pixels
+    <study>/report/report.tex       for pdflatex, where it is asked for: so much again is drawn
+    <study>/report/tables/*.tex     with it: each table alone, for a paper to \input
 
 Equal tables and artifacts give equal files, byte for byte, whatever the order of their rows.
 """
@@ -29,6 +29,8 @@ from orchestrator.studyfile.space.trees import value_at
 from trainable.configfile.mistakes import unknown
 
 FORMATS: tuple[Format, ...] = get_args(Format)
+USUAL: tuple[Format, ...] = ("html", "md")
+"""What is written unless other formats are asked for."""
 PAGES: Mapping[Format, str] = {"html": "report.html", "md": "report.md", "tex": "report.tex"}
 """Main pages, the one to open first in front."""
 SUPPLEMENT = "supplement.zip"
@@ -37,7 +39,7 @@ SUPPLEMENT = "supplement.zip"
 def write_report(
     store: Store,
     *,
-    formats: Sequence[Format] = FORMATS,
+    formats: Sequence[Format] = USUAL,
     metrics: Sequence[str] | None = None,
     out: str | None = None,
 ) -> list[str]:
@@ -57,7 +59,7 @@ def write_report(
         OSError: the storage or the folder cannot be used.
     """
     files = build(store, formats=formats, metrics=metrics)
-    if out is None and tuple(formats) == FORMATS:
+    if out is None and _whole(formats):
         for name in store.objects.files(layout.REPORT):  # tables and figures of what the study no longer has
             if name.removeprefix(f"{layout.REPORT}/") not in files:
                 store.objects.delete(name)
@@ -74,9 +76,7 @@ def write_report(
     return addresses
 
 
-def build(
-    store: Store, *, formats: Sequence[Format] = FORMATS, metrics: Sequence[str] | None = None
-) -> dict[str, bytes]:
+def build(store: Store, *, formats: Sequence[Format] = USUAL, metrics: Sequence[str] | None = None) -> dict[str, bytes]:
     """The files of a report by their names, the main page first; arguments and errors as ``write_report``."""
     results = read_results(store)
     for name in metrics or ():
@@ -85,7 +85,12 @@ def build(
     chosen = results.chosen_metrics(metrics)
     document = compose(results, chosen)
     files = render(document, formats)
-    return files | ({SUPPLEMENT: _supplement(store, results, document, chosen)} if tuple(formats) == FORMATS else {})
+    return files | ({SUPPLEMENT: _supplement(store, results, document, chosen)} if _whole(formats) else {})
+
+
+def _whole(formats: Sequence[Format]) -> bool:
+    """Whether these are the usual pages, or more: then what else lies there is outdated."""
+    return set(USUAL) <= set(formats)
 
 
 def _supplement(store: Store, results: Results, document: Document, metrics: Sequence[str]) -> bytes:
@@ -109,16 +114,16 @@ def render(document: Document, formats: Sequence[Format]) -> dict[str, bytes]:
     files = {PAGES[form]: rendering.render(document, form, drawn) for form in PAGES if form in formats}
     if "tex" in formats:
         files |= {f"tables/{table.name}.tex": rendering.render_table(table) for table in document.tables}
-    loose = [kind for kind in kinds if kind != "svg"]  # those are in the page
+    loose = [kind for kind in kinds if kind == "pdf" or "md" in formats]  # HTML holds its figures
     figures = {f"figures/{name}.{kind}": files_of[kind] for name, files_of in drawn.items() for kind in loose}
     figures |= {f"figures/{photograph.name}.jpg": photograph.jpeg for photograph in document.photographs}
     return {name: text.encode() for name, text in files.items()} | figures
 
 
 def _wanted_figures(formats: Sequence[Format]) -> list[FigureFormat]:
-    """Kinds of figures that the pages need: vectors for HTML (inside it) and LaTeX; images for all other uses."""
-    pages: dict[FigureFormat, Format] = {"svg": "html", "pdf": "tex"}
-    return [*(kind for kind, page in pages.items() if page in formats), "png"]
+    """Kinds of figures that the pages need."""
+    pages: dict[FigureFormat, set[Format]] = {"svg": {"html", "md"}, "pdf": {"tex"}}
+    return [kind for kind, of in pages.items() if of & set(formats)]
 
 
 def _blocks(results: Results, metrics: Sequence[str]) -> Iterator[Block]:

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy import stats
 
 from orchestrator.report.charts.drawing import (
     BASELINE,
@@ -134,12 +133,14 @@ def _curves(stage: StageResults, arm: str, metric: str) -> Floats | None:
 def _band(axis: Axes, curves: Floats | None, colour: str, name: str, style: str) -> None:
     if curves is None:
         return
+    from scipy.special import stdtrit  # late: only comparisons ask
+
     epochs = np.arange(1, curves.shape[1] + 1)
     n = np.isfinite(curves).sum(axis=0)
     mean = np.nansum(curves, axis=0) / np.where(n > 0, n, np.nan)
     axis.plot(epochs, mean, style, color=colour, linewidth=1.6, label=plain(name), marker="." if len(mean) == 1 else "")
     spread = np.sqrt(np.nansum((curves - mean) ** 2, axis=0) / np.where(n > 1, n - 1, np.nan))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(n - 1, 1)) * spread / np.sqrt(np.maximum(n, 1))
+    half = stdtrit(np.maximum(n - 1, 1), (1 + CONFIDENCE) / 2) * spread / np.sqrt(np.maximum(n, 1))
     axis.fill_between(epochs, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
 
 

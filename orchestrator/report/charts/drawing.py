@@ -26,7 +26,6 @@ SEQUENTIAL = "viridis"
 DPI = 130
 TEXT = 9
 _NO_DATES: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
@@ -67,14 +66,15 @@ def wrapped(text: str, width: int) -> str:
 
 
 def save(figure: Figure, name: str, forms: Sequence[FigureFormat]) -> dict[FigureFormat, bytes]:
-    """The figure as files, laid out once for all of them; equal for equal figures.
+    """The figure as files, laid out and drawn once for each of them; equal for equal figures.
 
     Ids in an SVG derive from the name.
     """
     files: dict[FigureFormat, bytes] = {}
     with _style(name):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+        figure.set_layout_engine(None)  # any other, "none" too, has each file drawn twice
         for form in forms:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=DPI, metadata=_NO_DATES[form])

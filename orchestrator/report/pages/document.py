@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Format: TypeAlias = Literal["md", "tex", "html"]
-FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
+FigureFormat: TypeAlias = Literal["svg", "pdf"]
 Tone: TypeAlias = Literal["plain", "strong", "muted"]
 
 

@@ -7,15 +7,17 @@ Sources: Hutter, Hoos, Leyton-Brown, ICML 2014 (fANOVA); Watanabe, Bansal, Hutte
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
-from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
 from orchestrator.errors import one_line
-from orchestrator.plan.samplers import distribution
 from orchestrator.report.sections.searched_settings import Knobs, varied
 from orchestrator.report.source import Results, Run
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.importance import BaseImportanceEvaluator
 
 FEWEST_TRIALS, PER_SETTING = 20, 4
 """With fewer complete trials, or fewer for each setting that is rated, a forest explains noise."""
@@ -49,6 +51,8 @@ def importances(results: Results, knobs: Knobs, trials: Sequence[Run], metric: s
     why_not = _why_not(results, scored, names, metric)
     if why_not:
         return [Importance(method, {}, why_not) for method in (FANOVA, PED_ANOVA)]
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator  # late: sklearn takes a second
+
     spread = [scored[i] for i in np.unique(np.linspace(0, len(scored) - 1, MOST_TRIALS).round().astype(int))]
     study = _rebuilt(results, knobs, spread, names, metric)
     return [
@@ -69,7 +73,13 @@ def _why_not(results: Results, trials: Sequence[Run], names: Sequence[str], metr
     return ""
 
 
-def _rebuilt(results: Results, knobs: Knobs, trials: Sequence[Run], names: Sequence[str], metric: str) -> optuna.Study:
+def _rebuilt(
+    results: Results, knobs: Knobs, trials: Sequence[Run], names: Sequence[str], metric: str
+) -> "optuna.Study":
+    import optuna
+
+    from orchestrator.plan.samplers import distribution
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     greater = results.greater_is_better(metric)
     study = optuna.create_study(direction="maximize" if greater else "minimize")
@@ -83,12 +93,14 @@ def _rebuilt(results: Results, knobs: Knobs, trials: Sequence[Run], names: Seque
 
 
 def _evaluated(
-    study: optuna.Study, names: Sequence[str], method: str, evaluator: BaseImportanceEvaluator
+    study: "optuna.Study", names: Sequence[str], method: str, evaluator: "BaseImportanceEvaluator"
 ) -> Importance:
+    from optuna.importance import get_param_importances
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names))
+            shares = get_param_importances(study, evaluator=evaluator, params=list(names))
     except (ValueError, RuntimeError) as error:  # the method's own conditions on values and settings
         return Importance(method, {}, one_line(error))
     if not np.isfinite(list(shares.values())).all() or sum(shares.values()) <= 0:

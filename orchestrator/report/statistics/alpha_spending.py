@@ -13,7 +13,6 @@ import math
 from typing import Literal, TypeAlias, assert_never
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from orchestrator.report.statistics.sign_flip import Floats
 
@@ -29,6 +28,8 @@ def spent(spending: Spending, time: float, level: Floats | float) -> Floats:
         case "pocock":
             return levels * math.log1p((math.e - 1) * time)
         case "obrien_fleming":
+            from scipy.special import ndtr, ndtri  # late: only few studies ask, as below
+
             values: Floats = 2 * ndtr(ndtri(levels / 2) / math.sqrt(time))
             return values
         case _:
@@ -44,6 +45,8 @@ def level_to_spend(spending: Spending, time: float, share: Floats | float) -> Fl
         case "pocock":
             return shares / math.log1p((math.e - 1) * time)
         case "obrien_fleming":
+            from scipy.special import ndtr, ndtri
+
             levels: Floats = 2 * ndtr(ndtri(shares / 2) * math.sqrt(time))
             return levels
         case _:

@@ -18,14 +18,15 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import null_space
-from statsmodels.regression.linear_model import OLS, RegressionResults
-from statsmodels.stats.multitest import multipletests
-from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
+from orchestrator.report.statistics.adjusted import holm
 from orchestrator.report.statistics.sign_flip import CONFIDENCE, Floats
+
+if TYPE_CHECKING:
+    from statsmodels.regression.linear_model import RegressionResults
 
 Row = tuple[Mapping[str, object], int, float]
 """Level of every factor, block, value of one complete run."""
@@ -140,12 +141,17 @@ def _aliased(terms: Sequence[_Term]) -> set[str]:
     A coefficient is determined where no combination of columns that adds up to zero involves its own (Searle, Linear
     Models, 1971, on estimable functions).
     """
+    from scipy.linalg import null_space  # late: only designed ablations ask for it
+
     free = np.abs(null_space(_matrix(terms))).max(axis=1, initial=0.0) > 1e-8
     return {term.name for term, position in _positions(terms) if free[position].any()}
 
 
-def _least_squares(values: Floats, matrix: Floats) -> RegressionResults:
+def _least_squares(values: Floats, matrix: Floats) -> "RegressionResults":
     """The fit of smallest norm: aliased coefficients are arbitrary, and not reported; the others are determined."""
+    from statsmodels.regression.linear_model import OLS  # late: it takes a second to import
+    from statsmodels.tools.sm_exceptions import SingularMatrixWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingularMatrixWarning)
         return OLS(values, matrix).fit()
@@ -164,14 +170,14 @@ def _matrix(terms: Sequence[_Term]) -> Floats:
     return np.hstack([term.columns for term in terms])
 
 
-def _effect(term: _Term, fit: RegressionResults, position: slice) -> Effect:
+def _effect(term: _Term, fit: "RegressionResults", position: slice) -> Effect:
     single = term.columns.shape[1] == 1
     estimate = float(fit.params[position][0]) if single else None
     low, high, p = _judged(fit, position) if _has_noise(fit) else (None, None, None)
     return Effect(term.name, term.levels, estimate, low, high, p, None, round(fit.df_resid), round(fit.nobs))
 
 
-def _judged(fit: RegressionResults, position: slice) -> tuple[float | None, float | None, float]:
+def _judged(fit: "RegressionResults", position: slice) -> tuple[float | None, float | None, float]:
     """Low, high (one coefficient only) and p."""
     if position.stop - position.start > 1:
         return None, None, float(fit.f_test(np.eye(len(fit.params))[position]).pvalue)
@@ -179,7 +185,7 @@ def _judged(fit: RegressionResults, position: slice) -> tuple[float | None, floa
     return float(low), float(high), float(fit.pvalues[position.start])
 
 
-def _has_noise(fit: RegressionResults) -> bool:
+def _has_noise(fit: "RegressionResults") -> bool:
     """Whether residuals are left to judge effects by: the fit is not saturated, the values not noiseless."""
     scale = np.abs(fit.model.endog).max()
     return bool(fit.df_resid > 0 and np.abs(fit.resid).max() > NOISELESS * scale)
@@ -187,5 +193,5 @@ def _has_noise(fit: RegressionResults) -> bool:
 
 def _holm(estimated: Sequence[Effect]) -> list[Effect]:
     tested = [effect.p for effect in estimated if effect.p is not None]
-    adjusted = iter(multipletests(tested, method="holm")[1] if tested else ())
+    adjusted = iter(holm(tested))
     return [replace(effect, p_adjusted=None if effect.p is None else float(next(adjusted))) for effect in estimated]

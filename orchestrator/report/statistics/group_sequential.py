@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from orchestrator.report.statistics.looks import Look, SequentialTest
 from orchestrator.store.looks import ArmLook, Decision, Looks, TakenLook
@@ -39,6 +38,8 @@ def chance_at_last(z: float, time: float, level: float) -> float:
         time: share of the seeds so far, below 1.
         level: what the arm has to pass at the last look.
     """
+    from scipy.special import ndtr, ndtri  # late: only studies with looks ask
+
     critical = -float(ndtri(level / 2))
     return float(ndtr((abs(z) / math.sqrt(time) - critical) / math.sqrt(1 - time)))
 

@@ -13,11 +13,10 @@ arXiv 2108.13264 (probability of improvement).
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
+from orchestrator.report.statistics.adjusted import benjamini_hochberg, holm
 from orchestrator.report.statistics.sign_flip import TIE, Floats, mean_interval, sign_flip
 
 Values = Mapping[str, Mapping[int, float]]
@@ -88,7 +87,7 @@ def compare(
     Raises:
         ValueError: a block is named twice.
     """
-    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks, test), "holm")
+    return _adjusted(_unadjusted(values, baseline, metric, greater_is_better, blocks, test), holm)
 
 
 def per_class(
@@ -112,7 +111,7 @@ def per_class(
         for name, values in values_by_class.items()
         for comparison in _unadjusted(values, baseline, name, greater_is_better, blocks, test)
     ]
-    return _adjusted(differences, "fdr_bh")
+    return _adjusted(differences, benjamini_hochberg)
 
 
 def _unadjusted(
@@ -161,17 +160,15 @@ def _comparison(
 
 def adjusted_by_holm(ps: Sequence[float | None]) -> list[float | None]:
     """P values of comparisons made together, adjusted; one that has none stays in the family as if it were 1."""
-    if not ps:
-        return []
-    adjusted = multipletests([1.0 if p is None else p for p in ps], method="holm")[1]
+    adjusted = holm([1.0 if p is None else p for p in ps])
     return [None if p is None else float(value) for p, value in zip(ps, adjusted, strict=True)]
 
 
-def _adjusted(comparisons: Sequence[PairedDifference], method: Literal["holm", "fdr_bh"]) -> list[PairedDifference]:
+def _adjusted(
+    comparisons: Sequence[PairedDifference], method: Callable[[Sequence[float]], Floats]
+) -> list[PairedDifference]:
     """The comparisons with p adjusted over all of them; one without p stays in the family as if p were 1."""
-    if not comparisons:
-        return []
-    adjusted = multipletests([1.0 if c.p is None else c.p for c in comparisons], method=method)[1]
+    adjusted = method([1.0 if c.p is None else c.p for c in comparisons])
     return [
         replace(c, p_adjusted=None if c.p is None else float(p)) for c, p in zip(comparisons, adjusted, strict=True)
     ]

@@ -14,9 +14,6 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
-from statsmodels.stats.power import TTestPower
 
 from orchestrator.report.statistics.sign_flip import Floats, exact_sign_flip, smallest_p, strictest_step
 
@@ -64,6 +61,8 @@ def detectable_effect(n: int, comparisons: int = 1, alpha: float = 0.05, power: 
     def excess(effect: float) -> float:
         return _rejected(n, effect, threshold) - power
 
+    from scipy.optimize import brentq  # late, as statsmodels below: only few studies ask, and they take a second
+
     high = 0.25
     while excess(high) < 0:
         high *= 2
@@ -86,6 +85,8 @@ def _simulated_p(n: int, effect: float) -> Floats:
 
 @lru_cache(maxsize=SIMULATED_PAIRS)
 def _noise(n: int) -> Floats:
+    from scipy import stats
+
     noise: Floats = stats.qmc.MultivariateNormalQMC(np.zeros(n), rng=np.random.default_rng(0)).random(SIMULATED_STUDIES)
     return noise
 
@@ -98,6 +99,8 @@ def _attainable(n: int, threshold: float) -> float:
 
 
 def _t_power(n: int, effect: float, level: float) -> float:
+    from statsmodels.stats.power import TTestPower
+
     test = TTestPower()
     right = float(test.power(effect, n, level / 2, alternative="larger"))
     wrong = float(test.power(effect, n, level / 2, alternative="smaller"))

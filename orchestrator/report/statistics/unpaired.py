@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from orchestrator.report.statistics.sign_flip import CONFIDENCE
 
@@ -35,6 +34,8 @@ def welch(first: Sequence[float], second: Sequence[float]) -> UnpairedDifference
     difference = float(np.mean(second) - np.mean(first))
     if min(len(first), len(second)) < 2 or np.std(first) + np.std(second) == 0:
         return UnpairedDifference(difference, None, None, None)
+    from scipy import stats  # late: most groups have one run
+
     tested = stats.ttest_ind(second, first, equal_var=False)
     bounds = tested.confidence_interval(CONFIDENCE)
     return UnpairedDifference(difference, float(bounds.low), float(bounds.high), float(tested.pvalue))

@@ -66,7 +66,7 @@ def test_it_is_among_the_metrics_and_less_is_better(make: Any) -> None:
     (overview,) = [table for table in document.tables if table.name == "ablation-overview"]
     assert {f"{CONTEXT_RELIANCE} ↓", f"{CONTEXT_RARE_RELIANCE} ↓"} < set(overview.heads)
     files = render(document, FORMATS)
-    assert b"(figures/ablation-context-1.png)" in files["report.md"]
+    assert b"(figures/ablation-context-1.svg)" in files["report.md"]
     assert HEADING in files["report.html"].decode()
 
 

@@ -29,12 +29,18 @@ def run(*arguments: str) -> int:
 
 
 def test_writes_every_format_into_the_study(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == 0
+    assert run("--format", "html,md,tex") == 0
     folder = tmp_path / "studies" / "made" / "report"
     pages = [str(folder / name) for name in ("report.html", "report.md", "report.tex", "supplement.zip")]
     assert capsys.readouterr().out.splitlines() == pages
     assert (folder / "tables" / "search-best.tex").exists()
-    assert {path.suffix for path in (folder / "figures").iterdir()} == {".png", ".pdf"}
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".pdf"}
+    assert run() == 0, "what is not asked for is outdated"
+    del pages[2]
+    assert capsys.readouterr().out.splitlines() == pages
+    assert [str(path) for path in [*sorted(folder.glob("report.*")), folder / "supplement.zip"]] == pages
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg"}
+    assert not list((folder / "tables").glob("*"))
 
 
 def test_out_and_format(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

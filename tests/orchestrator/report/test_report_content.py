@@ -50,7 +50,7 @@ def by_arm(document: Document, name: str) -> Mapping[str, dict[str, str]]:
 def drawn(document: Document) -> None:
     """Every figure can be drawn and saved."""
     for picture in document.pictures:
-        assert save(picture.draw(), picture.name, ["png"])["png"].startswith(b"\x89PNG")
+        assert save(picture.draw(), picture.name, ["svg"])["svg"].startswith(b"<?xml")
 
 
 def names(blocks: Sequence[Any]) -> list[str]:

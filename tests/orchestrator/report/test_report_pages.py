@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_studies import PRESET_ARMS, begin, preset_plan
+from matplotlib.figure import Figure
 
-from orchestrator.report.build import build, write_report
+from orchestrator.report.build import FORMATS, build, write_report
 from orchestrator.report.pages.document import Bullets, Cell, Document, Heading, Paragraph, Table, cells
 from orchestrator.report.pages.escapes import escape_latex
 from orchestrator.report.pages.rendering import render, render_table
@@ -180,7 +181,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, by
     made.search(11, failed=1)
     made.compare(preset_plan(seeds=3), PRESET_ARMS)
     store = made.write()
-    return store, build(store, metrics=["val/miou"])
+    return store, build(store, formats=FORMATS, metrics=["val/miou"])
 
 
 def test_equal_tables_give_equal_files(whole: tuple[Store, dict[str, bytes]]) -> None:
@@ -202,7 +203,7 @@ def differing(store: Store, table: pa.Table, before: dict[str, bytes]) -> set[st
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     store.write_bytes("results.parquet", buffer.getvalue())
-    after = build(store, metrics=["val/miou"])
+    after = build(store, formats=FORMATS, metrics=["val/miou"])
     return {name for name in before if before[name] != after[name]}
 
 
@@ -226,3 +227,28 @@ def test_every_linked_figure_is_written(whole: tuple[Store, dict[str, bytes]]) -
     wanted = {*linked, *(one or other for one, other in inputs)}
     assert len(linked) > 4
     assert set(files) == {"report.html", "report.md", "report.tex", "supplement.zip"} | wanted
+
+
+def test_a_report_imports_what_it_draws_and_no_more(make: Make) -> None:
+    made = make()
+    made.references()
+    made.search(2)
+    made.write()
+    heavy = ("optuna", "scipy", "sklearn", "statsmodels", "torch", "matplotlib.backends.backend_pdf")
+    code = (
+        "import sys; from orchestrator.report.build import build; from orchestrator.store.records import Store;"
+        f"build(Store({made.store.storage!r}, 'made'));"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_each_figure_is_laid_out_and_drawn_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make()
+    made.search(3)
+    draw, drawn = Figure.draw, []
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer)))
+    files = build(made.write())
+    assert len(drawn) == len({*drawn}) == sum(name.endswith(".svg") for name in files) > 1

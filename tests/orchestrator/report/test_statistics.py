@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
+from orchestrator.report.statistics.adjusted import benjamini_hochberg, holm
 from orchestrator.report.statistics.paired import PairedDifference, Values, compare, per_class
 from orchestrator.report.statistics.sign_flip import (
     EXACT_PAIRS,
@@ -352,3 +353,13 @@ def test_a_class_without_values_stays_in_the_family() -> None:
 
 def test_no_classes() -> None:
     assert per_class({}, "plain", greater_is_better=True, blocks=range(2)) == []
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.04, 1.0]), min_size=1, max_size=30))
+def test_adjusted_p_values_are_those_of_statsmodels(ps: list[float]) -> None:
+    assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
+    assert benjamini_hochberg(ps) == pytest.approx(multipletests(ps, method="fdr_bh")[1])
+
+
+def test_nothing_compared_is_nothing_adjusted() -> None:
+    assert holm([]).tolist() == benjamini_hochberg([]).tolist() == []
