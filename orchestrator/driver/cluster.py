@@ -34,6 +34,7 @@ _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours tells the signals apart
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # capacity is checked before the first trial
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the searcher counts what fits, and hands out no more
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # of Tune's own state, which nothing reads: the records hold all
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -1,8 +1,9 @@
 """Objects of a study on any filesystem that pyarrow.fs opens: written whole or not at all, believed by checksum only.
 
 A local file is written beside its place, flushed to the disk and renamed; an object store shows an object once it is
-complete. JSON objects carry the SHA-256 of their content in an envelope, binary ones at their end, so that a torn,
-truncated or altered object is known as such.
+complete. Where other objects make good what the machine's own end may take, the disk need not be waited for. JSON
+objects carry the SHA-256 of their content in an envelope, binary ones at their end, so that a torn, truncated or
+altered object is known as such.
 """
 
 import hashlib
@@ -86,12 +87,12 @@ class Objects:
                 return None
             return content
 
-    def write(self, name: str, content: bytes) -> None:
-        """Replace an object as a whole."""
+    def write(self, name: str, content: bytes, *, flush: bool = True) -> None:
+        """Replace an object as a whole; without ``flush`` the end of the machine, and that alone, may damage it."""
         target = f"{self._root}/{name}"
         with self._door(name):
             if self._local:
-                _write_local(target, content)
+                _write_local(target, content, flush=flush)
                 return
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
@@ -127,10 +128,10 @@ class Objects:
                 return envelope["content"]
         raise self._damaged(name)
 
-    def write_json(self, name: str, value: object) -> None:
-        """Replace a JSON object."""
+    def write_json(self, name: str, value: object, *, flush: bool = True) -> None:
+        """Replace a JSON object; ``flush`` as for ``write``."""
         text = json.dumps({"sha256": _digest(value).hex(), "content": value}, indent=1)
-        self.write(name, text.encode())
+        self.write(name, text.encode(), flush=flush)
 
     def read_sealed(self, name: str) -> bytes | None:
         """Content of a binary object; None where there is none.
@@ -171,15 +172,16 @@ class Objects:
         return DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
 
 
-def _write_local(target: str, content: bytes) -> None:
+def _write_local(target: str, content: bytes, *, flush: bool) -> None:
     folder = os.path.dirname(target)
     os.makedirs(folder, exist_ok=True)
     partial = f"{folder}/.{os.path.basename(target)}.{uuid.uuid4().hex}"
     try:
         with open(partial, "wb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if flush:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(partial, target)
     except BaseException:
         with suppress(OSError):

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -32,6 +32,18 @@ from trainable.configfile.node import JsonObject
 T = TypeVar("T")
 MOST_LISTED = 50
 """Entries of the folder of studies among which a mistyped name is looked for."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An attempt at a trial that a worker has begun."""
+
+    number: int
+    """From 1."""
+    earlier: Sequence[JsonObject]
+    """Claims of the attempts before it, the first one first."""
+    names: Sequence[str]
+    """Files of the trial that were there before it."""
 
 
 class Store:
@@ -101,26 +113,27 @@ class Store:
         KeptStudy(before.id, specification, fingerprints, dict(from_env or {}), rare, code).write(self.objects)
 
     def plan(self, planned: Planned) -> None:
-        """Remember a trial before it starts, or starts again: it has no verdict then."""
+        """Remember a trial before it starts, or starts again: it has no verdict then.
+
+        Its first checkpoint holds the plan too, and before that there is nothing to lose.
+        """
         files = TrialFiles(planned.key)
-        self.objects.write_json(files.config, asdict(planned))
+        self.objects.write_json(files.config, asdict(planned), flush=False)
         self.objects.delete(files.verdict)
 
-    def claim(self, key: str, claim: JsonObject) -> tuple[int, list[JsonObject]]:
-        """Begin an attempt at a trial; returns its number, from 1, and the claims of earlier ones.
-
-        What a worker had only begun to write when it was killed is removed.
-        """
+    def claim(self, key: str, claim: JsonObject) -> Claimed:
+        """Begin an attempt at a trial; what a worker had only begun to write when it was killed is removed."""
         files = TrialFiles(key)
         names = self.objects.files(files.folder)
         for name in names:
             if name.rpartition("/")[2].startswith("."):
                 self.objects.delete(name)
-        attempts = layout.numbers(layout.ATTEMPT, [name.removeprefix(f"{files.folder}/") for name in names])
+        beside = [name.removeprefix(f"{files.folder}/") for name in names]
+        attempts = layout.numbers(layout.ATTEMPT, beside)
         earlier = (self._believed(files.attempt(number), CLAIM, remedy="") for number in reversed(attempts))
         attempt = max(attempts, default=0) + 1
-        self.objects.write_json(files.attempt(attempt), claim)
-        return attempt, [claimed for claimed in earlier if claimed is not None]
+        self.objects.write_json(files.attempt(attempt), claim, flush=False)  # it counts workers of a launch that lives
+        return Claimed(attempt, [claimed for claimed in earlier if claimed is not None], beside)
 
     def last_claim(self, key: str) -> JsonObject | None:
         """What the latest worker wrote down of itself when it began: host, process."""
@@ -145,10 +158,6 @@ class Store:
         verdict = self._believed(TrialFiles(key).verdict, VERDICT, key, remedy="")
         return verdict is not None and verdict.state is State.PRUNED
 
-    def has_epochs(self, key: str) -> bool:
-        """Whether any worker got to the end of an epoch."""
-        return bool(layout.numbers(layout.EPOCHS, self.objects.names(TrialFiles(key).folder)))
-
     def checkpoints(self, key: str) -> list[CheckpointName]:
         """Checkpoints of a trial, the latest first."""
         return layout.checkpoints(self.objects.names(TrialFiles(key).folder))
@@ -170,7 +179,11 @@ class Store:
         """Remove a trial's checkpoints but those to keep."""
         for name in self.checkpoints(key):
             if name not in keep:
-                self.objects.delete(f"{TrialFiles(key).folder}/{name}")
+                self.drop_checkpoint(key, name)
+
+    def drop_checkpoint(self, key: str, name: CheckpointName) -> None:
+        """Remove a checkpoint of a trial."""
+        self.objects.delete(f"{TrialFiles(key).folder}/{name}")
 
     def kept_starts(self, planned: Planned) -> list[CheckpointName]:
         """Checkpoints of a prefix from which its heirs begin."""
@@ -239,6 +252,10 @@ class Store:
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""
         self.write_bytes(name, text.encode())
+
+    def write_log(self, key: str, attempt: int, text: str) -> None:
+        """Keep what a worker printed; nothing depends on it."""
+        self.objects.write(TrialFiles(key).log(attempt), text.encode(), flush=False)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file of the study as a whole; folders are made as needed."""

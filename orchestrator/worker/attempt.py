@@ -18,7 +18,7 @@ from threading import Thread, Timer
 from orchestrator.errors import one_line
 from orchestrator.store.artifacts import keep_artifacts
 from orchestrator.store.kept_weights import bring_weights
-from orchestrator.store.layout import CheckpointName, TrialFiles
+from orchestrator.store.layout import EPOCHS, CheckpointName, TrialFiles, checkpoints, numbers
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Checkpoint, Planned, Rung, Setback
 from orchestrator.studyfile.space.trees import without_places
@@ -56,15 +56,18 @@ class Attempt:
         self._store = Store(job.storage, job.study)
         self._history: list[Mapping[str, float]] = []
         self._good: list[CheckpointName] = []
+        self._checkpoints: list[CheckpointName] = []
         self._log = io.StringIO()
         self._writer = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
         self._meter = MachineMeter() if job.system_metrics else None
         with _storage_errors():
-            self._number, earlier = self._store.claim(self._planned.key, self._claim())
-            state = self._last_state()
-        self._check_not_hung()
-        self._back_off(earlier)
+            claimed = self._store.claim(self._planned.key, self._claim())
+            self._number = claimed.number
+            state = self._last_state(claimed.names)
+        if self._number > 1:
+            self._check_not_hung()
+            self._back_off(claimed.earlier)
         self.number = self._number
         """Which attempt at the trial it is, from 1."""
         with self._watched():
@@ -98,8 +101,6 @@ class Attempt:
             outputs = draw_outputs(result, self._config)
         self._history.append({**result.metrics, **figures, **self._peak()})
         self._keep(state, outputs)
-        if self._whole():
-            self._flush()
         return EpochDone(result.epoch, self._history[-1], last=self._whole())
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ class Attempt:
         try:
             self._flush()
             with _storage_errors():
-                if self._store.was_pruned(self._planned.key):
+                if not self._whole() and self._store.was_pruned(self._planned.key):
                     self._store.drop_checkpoints(self._planned.key)
         finally:
             self._results.close()
@@ -128,17 +129,17 @@ class Attempt:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         return {**whose, "gpu": gpu, "devices": devices} if gpu else whose
 
-    def _last_state(self) -> Mapping[str, object] | None:
+    def _last_state(self, files: Sequence[str]) -> Mapping[str, object] | None:
         """State to continue from; what the checkpoint holds wins over metrics that were kept beside it."""
         key = self._planned.key
-        names = self._store.checkpoints(key)
-        for name in names:
+        self._checkpoints = checkpoints(files)
+        for name in self._checkpoints:
             checkpoint = self._store.read_checkpoint(key, name)
             if checkpoint is not None and _same_trial(checkpoint.planned, self._planned):
                 self._good.append(name)
                 return self._continued(checkpoint)
         beginning = inherited_state(self._store, self._planned)
-        if names or self._store.has_epochs(key):
+        if self._checkpoints or numbers(EPOCHS, files):
             address, first = self._store.path(TrialFiles(key).folder), len(beginning.epochs) + 1 if beginning else 1
             self._store.warnings.append(f"{address}: no good checkpoint; starts from epoch {first}")
         if beginning is not None:
@@ -210,7 +211,11 @@ class Attempt:
         for line in (f"epoch {len(self._history)}: {_short(self._history[-1])}", *outputs.problems):
             self._say(line)
         checkpoint = Checkpoint(self._planned, tuple(self._history), state)
-        self._written = self._writer.submit(self._write, checkpoint, outputs)
+        if self._whole():  # no epoch runs beside it
+            with _storage_errors():
+                self._write(checkpoint, outputs)
+        else:
+            self._written = self._writer.submit(self._write, checkpoint, outputs)
 
     def _write(self, checkpoint: Checkpoint, outputs: EpochOutputs) -> None:
         key, latest = self._planned.key, CheckpointName(self._number, len(checkpoint.epochs))
@@ -221,7 +226,11 @@ class Attempt:
         self._store.write_epochs(key, self._number, checkpoint.epochs)
         self._write_log()
         self._good = [*self._good, latest][-KEPT:]
-        self._store.drop_checkpoints(key, keep=[*self._good, *self._store.kept_starts(self._planned)])
+        there = [*self._checkpoints, latest]
+        self._checkpoints = [name for name in there if name in self._good or name.epoch in self._planned.starts]
+        for name in there:
+            if name not in self._checkpoints:
+                self._store.drop_checkpoint(key, name)
 
     def _flush(self) -> None:
         """Wait for what is in flight."""
@@ -234,7 +243,7 @@ class Attempt:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def _write_log(self) -> None:
-        self._store.write_text(TrialFiles(self._planned.key).log(self._number), self._log.getvalue())
+        self._store.write_log(self._planned.key, self._number, self._log.getvalue())
 
 
 def keep_failure(job: Job, attempt: Attempt | None, trace: str) -> None:

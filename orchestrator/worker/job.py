@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from orchestrator.store.trial_record import Planned, Rung, Setback
 
@@ -36,6 +36,14 @@ class Job:
     """Whether the machine is measured."""
     versions: Mapping[str, str] | None = None
     """Of the packages that must be equal everywhere; None checks nothing."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same: nobody alters a job, and Ray Tune copies a trial's configuration several times."""
+        return self
+
+    def __repr__(self) -> str:
+        """Short, as Ray Tune names and describes a trial by its configuration."""
+        return f"Job({self.planned.key!r})"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from statistics import fmean
 
 import psutil
@@ -101,6 +102,7 @@ def visible_gpus() -> list[object]:
     return gpus
 
 
+@cache
 def cpu_name() -> str:
     """The processor's model and the cores that this process may use: ``AMD EPYC 7763 64-Core Processor, 8 cores``."""
     model = platform.processor() or platform.machine()

@@ -47,9 +47,9 @@ class Outage:
             opened(objects, uri)
             objects._fs = Absent(objects._fs, self)
 
-        def write(objects: Objects, name: str, content: bytes) -> None:
+        def write(objects: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
             self.meet()
-            written(objects, name, content)
+            written(objects, name, content, flush=flush)
 
         monkeypatch.setattr(Objects, "__init__", init)
         monkeypatch.setattr(Objects, "write", write)

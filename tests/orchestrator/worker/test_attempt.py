@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,53 @@ def test_what_a_killed_write_left_is_removed(planned: Planned, store: Store) -> 
     assert not partial.exists()
 
 
+def test_what_is_known_of_a_trial_is_neither_listed_nor_read(
+    planned: Planned, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("_listed", "read", "is_file"):
+        whole = getattr(Objects, name)
+
+        def counted(self: Objects, name: str, *args: Any, _whole: Any = whole, **named: Any) -> Any:
+            calls.append(name)
+            return _whole(self, name, *args, **named)
+
+        monkeypatch.setattr(Objects, name, counted)
+    threads = threading.active_count()
+    attempt = Attempt(job(planned, store))
+    epochs(attempt, 4)
+    attempt.close()
+    assert calls == [f"trials/{planned.key}"], "once, for what an earlier attempt may have left"
+    assert threading.active_count() == threads
+    assert store.checkpoints(planned.key) == [CheckpointName(1, 4), CheckpointName(1, 3)]
+
+
+def test_only_what_a_trial_would_be_lost_without_waits_for_the_disk(
+    planned: Planned, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    whole = Objects.write
+
+    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+        names.extend([name.rpartition("/")[2]] if flush else [])
+        whole(self, name, content, flush=flush)
+
+    monkeypatch.setattr(Objects, "write", write)
+    store.plan(planned)
+    attempt = Attempt(job(planned, store))
+    epochs(attempt, 1)
+    attempt.close()
+    assert names == ["checkpoint-1-1.bin", "epochs-1.json"]
+    store.judge(store.records()[0].ended(State.COMPLETE), {})
+    assert names[2:] == ["verdict.json"]
+
+
+def test_ray_copies_and_describes_a_job_at_no_cost(planned: Planned, store: Store) -> None:
+    given = job(planned, store)
+    assert deepcopy({"job": given})["job"] is given
+    assert repr(given) == f"Job({planned.key!r})"
+
+
 def test_each_attempt_has_a_log_with_what_the_engine_printed(planned: Planned, store: Store) -> None:
     for _ in range(2):
         attempt = Attempt(job(planned, store, fit="more_fits:noted"))
@@ -178,10 +227,10 @@ def failing_writes(monkeypatch: pytest.MonkeyPatch, part: str, error: OSError) -
     whole = Objects.write
     broken = [True]
 
-    def write(self: Objects, name: str, content: bytes) -> None:
+    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
         if broken and part in name:
             raise error
-        whole(self, name, content)
+        whole(self, name, content, flush=flush)
 
     monkeypatch.setattr(Objects, "write", write)
     return broken.clear
