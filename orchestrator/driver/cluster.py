@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from orchestrator.driver.address import Address
 from orchestrator.driver.capacity import allocated_cpus
 from orchestrator.driver.cluster_watch import ClusterWatch
+from orchestrator.driver.own_ray import as_needed
 from orchestrator.driver.reach import check_answers
 from orchestrator.driver.stop import Stop
 from orchestrator.driver.temporary import provide_token, ray_folder
@@ -48,6 +49,7 @@ def cluster(
     stop: Stop,
     announced: Callable[[str], AbstractContextManager[object]] = nullcontext,
     modules: Sequence[str] = (),
+    preload: Sequence[str] = (),
 ) -> Iterator[ClusterWatch]:
     """A connection to the Ray cluster that ``--address`` or this job names, or a Ray of our own on this machine.
 
@@ -57,6 +59,7 @@ def cluster(
         stop: Owns the signals, and shows the user what is begun.
         announced: Shows the user that something is still being done, for as long as it lasts.
         modules: Folders and files of Python modules that travel to every worker.
+        preload: Names of modules that the first workers of a Ray of our own load while the launch prepares.
 
     Raises:
         InputError: no cluster answers there that this process can drive.
@@ -78,7 +81,7 @@ def cluster(
         end_own = _nothing
         try:
             with announced("Waiting for Ray"):
-                _start(address, folder, stop, modules)
+                _start(address, folder, stop, modules, preload)
             if address is None:
                 end_own = partial(_end_processes, _raylet())
                 stop.lastly(end_own)
@@ -106,11 +109,13 @@ def _watched(resources: ResourcesSection, stop: Stop, *, own: bool) -> Iterator[
         stop.abrupt = stop.abrupt or watch.gone is not None
 
 
-def _start(address: Address | None, folder: str | None, stop: Stop, modules: Sequence[str]) -> None:
+def _start(
+    address: Address | None, folder: str | None, stop: Stop, modules: Sequence[str], preload: Sequence[str]
+) -> None:
     if address is None:
         provide_token()
     try:
-        with stop.shield():
+        with stop.shield(), nullcontext() if address else as_needed(() if modules else preload):
             ray.init(
                 address=address.text if address else "local",
                 num_cpus=None if address else allocated_cpus(),

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from ray import tune
@@ -14,6 +14,7 @@ from orchestrator.driver.capacity import Demand
 from orchestrator.driver.cards import Cards
 from orchestrator.driver.cluster_watch import ClusterWatch
 from orchestrator.driver.limits import Limits
+from orchestrator.driver.own_ray import plain_actors
 from orchestrator.driver.session import Session
 from orchestrator.driver.sharing import Sharing
 from orchestrator.driver.stop import Stop
@@ -70,7 +71,8 @@ def run(
             tune_config=_trial_order(searcher, scheduler),
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
-        _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
+        with plain_actors() if watch.is_own else nullcontext():
+            _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
     if session.running:
         session.interrupt(_reason(stop))
 

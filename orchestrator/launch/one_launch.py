@@ -166,6 +166,7 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
     """Run what is left on a cluster."""
     from orchestrator.driver.cluster import cluster  # late: a finished study needs no Ray
+    from orchestrator.driver.own_ray import preloaded
 
     study, store = opened.study, opened.store
     limits = Limits.of(study.spec.budget, store, target.until)
@@ -179,7 +180,12 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     announcing = partial(announced, opened.console)
-    with travelling(study) as modules, cluster(target.address, resources, opened.stop, announcing, modules) as watch:
+    left = first_round.planner.total - ended
+    preload = preloaded(resources, target.fit, left)
+    with (
+        travelling(study) as modules,
+        cluster(target.address, resources, opened.stop, announcing, modules, preload) as watch,
+    ):
         with announcing("Loading Ray Tune"):
             from orchestrator.driver.nodes import check_nodes, wait_for_a_node
             from orchestrator.driver.tuner import run
