@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                 1,000 trials: from the command to the first new trial; 10,000: reading
     python benchmarks/scale.py --trials N      N instead of 10,000
+    python benchmarks/scale.py --slots 1000    the driver of a thousand slots on simulated workers, then 10,000 trials
 
 The records are written directly: no-op trials with 30 metrics and 3 epochs each. ``first new trial``: wall time of the
 whole command, from the start of its process to the claim of the trial that a larger budget adds. ``records`` and
@@ -10,6 +11,7 @@ whole command, from the start of its process to the claim of the trial that a la
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -121,6 +123,27 @@ def read(folder: str, sampler: str, trials: int) -> None:
     print(json.dumps(seconds | {"suggestion_s": end - built, "grown_mb": _memory() - before}), flush=True)
 
 
+def slots(options: argparse.Namespace) -> None:
+    """A driver fed by simulated workers: at the pace of a cluster, then as fast as it goes."""
+    import simulated_slots as simulated
+
+    tracking = not options.without_tracking
+    searched = [f"search.sampler={options.sampler}", "search.pruner=asha", "study=slots", "search.references=[]"]
+    searched += ["objective={metric: val/miou, mode: max}"]
+    shapes = ROOT / "search_spaces/shapes.yaml"
+    if options.seconds > 0:
+        paced = load(shapes, [*searched, "search.trials=100000", "train.epochs=30"])
+        feed = simulated.Load(options.slots, options.epoch, options.seconds, tracking)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            simulated.print_slots(simulated.simulate(Path(folder), paced, feed), feed)
+    if options.trials > 0:
+        fast = load(shapes, [*searched, f"search.trials={options.trials}", "train.epochs=3"])
+        feed = simulated.Load(options.slots, 0.0, math.inf, tracking)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            print(f"{options.trials} trials of 3 epochs, {options.sampler}, {options.slots} at a time:", flush=True)
+            simulated.print_tenths(simulated.simulate(Path(folder), fast, feed))
+
+
 def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -137,7 +160,15 @@ def main() -> None:
     """Print the figures of one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000, help="trials of the reading part (default: %(default)s)")
+    parser.add_argument("--slots", type=int, help="simulated workers; nothing is read then")
+    parser.add_argument("--seconds", type=float, default=600, help="how long slots are fed (default: %(default)s)")
+    parser.add_argument("--epoch", type=float, default=10, help="seconds of a slot's epoch (default: %(default)s)")
+    parser.add_argument("--sampler", default="tpe", help="sampler of the slots' study (default: %(default)s)")
+    parser.add_argument("--without-tracking", action="store_true", help="tell MLflow nothing")
     options = parser.parse_args()
+    if options.slots:
+        slots(options)
+        return
     for sampler in ("random", "tpe"):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             first_new_trial(Path(folder), sampler, 1000)
