@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from io import StringIO
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -115,7 +116,7 @@ class Figures:
     behind: list[int] = field(default_factory=list)
     """Results that MLflow lacked, every few seconds."""
     rss: list[tuple[int, float]] = field(default_factory=list)
-    """Trials begun, and MB of the process."""
+    """Trials ended, and MB of the process."""
 
 
 class SimulatedTune:
@@ -184,7 +185,7 @@ class SimulatedTune:
         self.figures.latencies.append(time.monotonic() - when)
 
     def _look(self) -> None:
-        self.figures.rss.append((len(self.figures.suggesting), psutil.Process().memory_info().rss / 2**20))
+        self.figures.rss.append((len(self.figures.ended), psutil.Process().memory_info().rss / 2**20))
         self.figures.behind.append(behind(self._tracker) if self._tracker else 0)
 
 
@@ -245,7 +246,8 @@ def print_slots(tune: SimulatedTune, load: Load) -> None:
     cpu = {name: 100 * seconds / tune.span for name, seconds in sorted(tune.cpu.items(), key=lambda item: -item[1])}
     print(f"{load.slots} slots, an epoch every {load.epoch_s:g} s each, {tune.span:.0f} s: {figures.results} results,")
     print(f"  {len(figures.suggesting)} trials begun, {len(figures.ended)} ended")
-    print(f"  driver {sum(cpu.values()):.0f} % of a core: " + ", ".join(f"{n} {s:.1f} %" for n, s in cpu.items() if s > 0.1))
+    threads = ", ".join(f"{name} {share:.1f} %" for name, share in cpu.items() if share > 0.1)
+    print(f"  driver {sum(cpu.values()):.0f} % of a core: {threads}")
     print(f"  result to decision: {_milliseconds(figures.latencies)}")
     print(f"  a trial's suggestion: {_milliseconds(figures.suggesting)}")
     _print_growth(figures)
@@ -256,7 +258,7 @@ def print_tenths(tune: SimulatedTune) -> None:
     ended, tenth = tune.figures.ended, len(tune.figures.ended) // 10
     for what, at in (("wall", 0), ("CPU", 1)):
         marks = [ended[index * tenth][at] for index in range(10)] + [ended[-1][at]]
-        each = [1000 * (b - a) / tenth for a, b in zip(marks, marks[1:], strict=False)]
+        each = [1000 * (b - a) / tenth for a, b in pairwise(marks)]
         print(f"  {what} ms per trial, by tenths: " + " ".join(f"{ms:.1f}" for ms in each))
     print(f"  a trial's suggestion: {_milliseconds(tune.figures.suggesting)}")
     _print_growth(tune.figures)

@@ -92,6 +92,8 @@ class PlannedSearcher(Searcher):
 
     def _lacks(self) -> str | None:
         """What the budget lacks for the next trial."""
+        if not self._limits.budget.limits_anything:  # else every result would look at every trial
+            return None
         session, slots = self._session, self._watch.slots
         return self._limits.budget.lacks(session.need, session.live_epochs, slots=slots, live=len(self._live))
 

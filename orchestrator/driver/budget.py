@@ -52,6 +52,11 @@ class Budget:
         self.missing: Callable[[], str] = lambda: "trials are missing"
         """What is not run yet, in words."""
 
+    @property
+    def limits_anything(self) -> bool:
+        """Whether there is a limit."""
+        return self._section.limits_anything
+
     def over(self) -> str | None:
         """Which limit is reached, in words; None where none is."""
         spent, section = self._ledger.spent, self._section
@@ -73,7 +78,7 @@ class Budget:
             live: Trials that run.
         """
         section = self._section
-        if need.trials == 0 or not section.limits_anything:
+        if need.trials == 0 or not self.limits_anything:
             return None
         spent = self._ledger.spent
         pace = Pace.of(spent)
@@ -108,7 +113,7 @@ class Budget:
                     return
 
         thread = threading.Thread(target=look, name="budget", daemon=True)
-        if self._section.limits_anything:
+        if self.limits_anything:
             thread.start()
         try:
             yield

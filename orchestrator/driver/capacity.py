@@ -69,7 +69,7 @@ def at_a_time(nodes: Sequence[Mapping[str, float]], demand: Demand) -> int:
 
 def has_room(nodes: Sequence[Mapping[str, float]], live: Sequence[Demand], another: Demand) -> bool:
     """Whether another trial can run beside those that live, the largest placed first."""
-    if all(demand == another for demand in live):
+    if all(demand is another or demand == another for demand in live):  # asked at every result of every slot
         return len(live) < at_a_time(nodes, another)
     rooms = [_Room(node) for node in nodes]
     largest_first = sorted([*live, another], key=lambda demand: (demand.gpu, demand.cpu), reverse=True)

@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, assert_never
 
 from orchestrator.errors import one_line
 from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
+from orchestrator.store.epoch_metrics import compact
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Planned, Record, Setback, State
 from orchestrator.worker.job import AttemptBegan, EpochDone, Failed, Interrupted, Outcome
@@ -194,7 +195,7 @@ class Session:
             self._say(f"warning: {line}")
         if key in self._pruned:  # told twice, or lost while it was being stopped: its verdict stands
             return
-        known, earlier = len(self._live[key].epochs), tuple(began.earlier)
+        known, earlier = len(self._live[key].epochs), compact(tuple(began.earlier))
         self._live[key] = record = replace(self._live[key], epochs=earlier)
         for epoch, metrics in enumerate(earlier[known:], start=known + 1):
             if self._source.report(record.planned, epoch, metrics):  # it was to stop there; its worker went on

@@ -16,9 +16,9 @@ from optuna.pruners import (
     PatientPruner,
     SuccessiveHalvingPruner,
 )
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
 
-from orchestrator.plan.optuna_internals import SequencedQMC
+from orchestrator.plan.optuna_internals import QuickGroupTPE, SequencedQMC
 from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace
 from orchestrator.studyfile.sections import search
 from orchestrator.studyfile.space.ramps import longest_plain_beginning, searched_ramps
@@ -51,7 +51,7 @@ def build_sampler(
     """
     match config:
         case search.TPE(startup_trials=startup):
-            return TPESampler(n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed)
+            return QuickGroupTPE(startup, seed)
         case search.GP(startup_trials=startup):
             return GPSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
         case search.Random() | search.Grid():  # a grid's cells are enqueued; nothing is left to draw

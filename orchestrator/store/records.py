@@ -11,6 +11,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from orchestrator.errors import InputError
 from orchestrator.store import layout
 from orchestrator.store.addresses import join, redacted, storage_address, storage_errors
+from orchestrator.store.epoch_metrics import compact
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.layout import CheckpointName, TrialFiles
 from orchestrator.store.objects import DamagedError, Objects
@@ -147,7 +148,7 @@ class Store:
 
     def write_epochs(self, key: str, attempt: int, epochs: Sequence[Mapping[str, float]]) -> None:
         """Keep a trial's metrics; called by the worker that runs it."""
-        self.objects.write_json(TrialFiles(key).epochs(attempt), list(epochs))
+        self.objects.write_json(TrialFiles(key).epochs(attempt), list(map(dict, epochs)))
 
     def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
         """Keep a trial's state; called by the worker that runs it."""
@@ -217,7 +218,8 @@ class Store:
     def judge(self, record: Record, system_attrs: Mapping[str, JsonValue]) -> None:
         """Write a trial's verdict."""
         plan = asdict(replace(record.planned, system_attrs=system_attrs))
-        verdict = {"plan": plan, "epochs": list(record.epochs), "state": record.state, "reason": record.reason}
+        epochs = list(map(dict, record.epochs))
+        verdict = {"plan": plan, "epochs": epochs, "state": record.state, "reason": record.reason}
         if record.setbacks:
             verdict["setbacks"] = [asdict(setback) for setback in record.setbacks]
         self.objects.write_json(TrialFiles(record.key).verdict, verdict)
@@ -247,7 +249,7 @@ class Store:
                 )
             return None
         state = verdict.state if verdict else State.RUNNING
-        return Record(planned, epochs_kept, state, verdict.reason if verdict else None, self._setbacks(key))
+        return Record(planned, compact(epochs_kept), state, verdict.reason if verdict else None, self._setbacks(key))
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the study as a whole."""

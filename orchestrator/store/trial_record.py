@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, JsonValue, TypeAdapter, ValidationInfo
 
+from orchestrator.store.epoch_metrics import compact, compact_epoch
 from orchestrator.store.shapes import Number, Whole
 from orchestrator.studyfile import Objective
 from trainable.configfile.node import JsonObject, Scalar
@@ -182,7 +183,7 @@ class Record:
 
     def with_epoch(self, epoch: int, metrics: Mapping[str, float]) -> Self:
         """The same trial with the metrics of ``epoch`` (from 1); a repeated epoch replaces what was known of it."""
-        return replace(self, epochs=(*self.epochs[: epoch - 1], dict(metrics)))
+        return replace(self, epochs=(*self.epochs[: epoch - 1], compact_epoch(metrics)))
 
 
 def _checked(planned: Planned, info: ValidationInfo) -> Planned:
@@ -222,7 +223,7 @@ class Verdict:
     @property
     def record(self) -> Record:
         """The trial as its verdict tells it."""
-        return Record(self.plan, self.epochs, self.state, self.reason, self.setbacks)
+        return Record(self.plan, compact(self.epochs), self.state, self.reason, self.setbacks)
 
 
 def _with_epochs(verdict: Verdict) -> Verdict:
@@ -257,7 +258,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """One object: length of the header, header, state."""
-        header = json.dumps({"plan": asdict(self.planned), "epochs": list(self.epochs)}).encode()
+        header = json.dumps({"plan": asdict(self.planned), "epochs": list(map(dict, self.epochs))}).encode()
         return len(header).to_bytes(8, "big") + header + self.state
 
     @classmethod

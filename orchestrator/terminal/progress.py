@@ -4,17 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.terminal.beside import Distance, Rival, direction
 from orchestrator.terminal.formats import duration
+from orchestrator.terminal.tally import Tally
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
-
-LEAST_ENDED = 3
-"""Trials that must have ended before the forecast takes from them how many epochs others will train."""
 
 
 @dataclass
@@ -51,9 +48,16 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._turn = threading.RLock()
-        self.records |= {record.key: record for record in self.known if record.state.final}
+        self._tally = Tally()
+        self._top: Record | None = None
+        for record in self.known:
+            if record.state.final:
+                self._keep(record)
         self._before = {r.key: len(r.epochs) for r in self.known if r.planned.kind != "imported"}
         """Epochs of each trial that earlier launches ran, as far as they are not run again."""
+        self._epochs_before = sum(self._before.values())
+        self._unheard = {key: epochs for key, epochs in self._before.items() if key not in self.records}
+        """The same of those that have not begun again."""
         self._rivals = {r.key: r for r in self.records.values() if self.rival and self.rival.is_one(r)}
         self._ran: dict[str, int] = {}
         """Epochs of each trial that this launch has run, and of all together."""
@@ -66,11 +70,13 @@ class Progress:
         """Take a trial's latest record."""
         with self._turn:
             before_it = self._epochs_done
-            self.records[record.key] = record
+            self._keep(record)
+            self._unheard.pop(record.key, None)
             if self.rival and self.rival.is_one(record):
                 self._rivals[record.key] = record
-            before = max(self._before.get(record.key, 0), record.planned.inherited)
-            self._before[record.key] = before = min(before, len(record.epochs))
+            known = self._before.get(record.key, 0)
+            self._before[record.key] = before = min(max(known, record.planned.inherited), len(record.epochs))
+            self._epochs_before += before - known
             ran = len(record.epochs) - before
             self._epochs_done += ran - self._ran.get(record.key, 0)
             self._ran[record.key] = ran
@@ -83,11 +89,11 @@ class Progress:
 
     def count(self, *states: State) -> int:
         """Trials in one of ``states``."""
-        return sum(record.state in states for record in self._own())
+        return sum(self._tally.states[state] for state in states)
 
     def running(self) -> list[Record]:
         """Trials at work."""
-        return [record for record in self._own() if record.state is State.RUNNING]
+        return [record for record in list(self._tally.open.values()) if record.state is State.RUNNING]
 
     def quiet_s(self, record: Record) -> float:
         """Seconds since a trial was last heard of: how long its epoch has lasted."""
@@ -121,7 +127,7 @@ class Progress:
     def epochs(self) -> tuple[int, int]:
         """Epochs that have run, and all of them."""
         with self._turn:
-            return self._epochs_done + sum(self._before.values()), self.total * self.epochs_per_trial
+            return self._epochs_done + self._epochs_before, self.total * self.epochs_per_trial
 
     def epochs_in_words(self) -> str:
         """``39/84 epochs``, and how many of them came from prefixes."""
@@ -130,7 +136,7 @@ class Progress:
 
     def best_in_words(self) -> list[str]:
         """The best trial of the search, which direction is better, and the rival."""
-        top = best(self._all(), self.objective)
+        top = self._top
         if top is None:
             return [f"{self.objective.metric}: {direction(self.objective)}"]
         beside = self.distance_in_words(top)
@@ -164,19 +170,11 @@ class Progress:
 
     def _epochs_left(self) -> float:
         """Epochs that are still to run."""
-        ended = [record for record in self._own() if record.state.final]
-        open_ones = {record.key: len(record.epochs) for record in self._own() if not record.state.final}
-        open_ones |= {key: epochs for key, epochs in self._before.items() if key not in self.records}
-        begun = sum(self.epochs_per_trial - epochs for epochs in open_ones.values())
-        unbegun = max(0, self.total - len(ended) - len(open_ones)) * self._expected_epochs(ended)
+        tally = self._tally
+        open_ones = [*(len(record.epochs) for record in tally.open.values()), *self._unheard.values()]
+        begun = self.epochs_per_trial * len(open_ones) - sum(open_ones)
+        unbegun = max(0, self.total - tally.ended - len(open_ones)) * tally.expected_epochs(self.epochs_per_trial)
         return begun + unbegun - max(0, self.inherited - self._epochs_shared())
-
-    def _expected_epochs(self, ended: list[Record]) -> float:
-        """Epochs of a trial that has not begun: fewer where trials are stopped early."""
-        tried = [record for record in ended if record.planned.kind == "search" and record.state is not State.FAILED]
-        if len(tried) < LEAST_ENDED or all(record.state is State.COMPLETE for record in tried):
-            return self.epochs_per_trial
-        return fmean(len(record.epochs) for record in tried)
 
     def _left_of_its_own(self, record: Record) -> float:
         """Seconds that a running trial needs by itself: the last one of a study has nobody beside it."""
@@ -184,13 +182,13 @@ class Progress:
         left = record.planned.epochs - len(record.epochs)
         return max(0.0, left - 1) * seconds + max(0.0, seconds - self.quiet_s(record)) * (left > 0)
 
-    def _all(self) -> list[Record]:
-        return list(self.records.values())
-
-    def _own(self) -> list[Record]:
-        """Trials that this study runs itself."""
-        return [record for record in self._all() if record.planned.kind != "imported"]
+    def _keep(self, record: Record) -> None:
+        """Take a record in place of the trial's earlier one."""
+        self._tally.replace(self.records.get(record.key), record)
+        self.records[record.key] = record
+        if record.state is State.COMPLETE:
+            self._top = best([*([self._top] if self._top else []), record], self.objective)
 
     def _epochs_shared(self) -> int:
         """Epochs that trials took over from prefixes."""
-        return sum(min(record.planned.inherited, len(record.epochs)) for record in self._all())
+        return self._tally.shared

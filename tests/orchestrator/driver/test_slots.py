@@ -89,3 +89,13 @@ def test_nobody_asks_where_nobody_said_when(stop: Stop) -> None:
     with Deadline().asking(stop, grace_s=1e9):
         time.sleep(0.1)
     assert not stop.requested
+
+
+def test_without_a_budget_no_result_looks_at_all_that_live(
+    session: Session, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(_session: Session) -> None:
+        raise AssertionError("every live trial is looked at")
+
+    monkeypatch.setattr(Session, "live_epochs", property(asked))
+    assert searcher_of(session, stop).suggest("a") is not None

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 from rich.console import Console, Group
@@ -216,3 +217,27 @@ def test_an_ended_trial_breaks_between_its_picks(width: int) -> None:
     assert max(map(len, picks)) <= width
     assert all("p_max 0.846" in line or "alpha 0.0123" in line for line in picks)
     assert any("green" in str(span.style) for span in text.spans)
+
+
+class Unread(dict[str, Record]):
+    """Records that nobody may go through: with thousands of them each frame would."""
+
+    def values(self) -> NoReturn:
+        raise AssertionError("a frame goes through all trials")
+
+    __iter__ = items = values  # type: ignore[assignment]
+
+
+def test_a_frame_goes_through_no_trials_that_have_ended() -> None:
+    known = [trial("reference-plain", 0.2, 0.3, state=State.COMPLETE)]
+    progress = Progress(9, 4, OBJECTIVE, known, rival=Rival("plain", OBJECTIVE, 0))
+    progress.records = Unread(progress.records)
+    for number in range(4):
+        scores = [0.1 * number] * (4 if number < 2 else 2)
+        progress.update(trial(f"search-{number:04d}", *scores, state=State.COMPLETE if number < 2 else State.PRUNED))
+    progress.update(trial("search-0004", 0.3))
+    assert lines(progress, 120)
+    assert progress.line().startswith(
+        f"5/9 done, 1 running, 0 failed · 15/36 epochs · best {METRIC} 0.1000 (search-0001)"
+    )
+    assert progress._epochs_left() == 3 + 3 * 3  # trials are stopped after 3 epochs on average
