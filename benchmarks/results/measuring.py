@@ -65,7 +65,7 @@ def _output(command: str, variables: dict[str, str]) -> str:
             raise BenchmarkFailed(f"python {command}: exit code {done.returncode}\n{last}")
     for name, value in variables.items():
         done.stdout = done.stdout.replace(value, f"${name}")
-    return done.stdout.strip()
+    return done.stdout.strip("\n")
 
 
 def _lines(outputs: Sequence[str]) -> list[str]:
