@@ -74,6 +74,12 @@ class CalibrationBins:
     """Of each: pixels, right ones among them, sum of their confidences."""
 
 
+_CONFUSION: TypeAdapter[Confusion | None] = TypeAdapter(Confusion | None)  # here: one takes milliseconds to make
+_WEIGHT_COSINES: TypeAdapter[WeightCosines | None] = TypeAdapter(WeightCosines | None)
+_CONTEXT: TypeAdapter[ContextReliance | None] = TypeAdapter(ContextReliance | None)
+_CALIBRATION: TypeAdapter[CalibrationBins | None] = TypeAdapter(CalibrationBins | None)
+
+
 def keep_artifacts(
     objects: Objects,
     key: str,
@@ -105,26 +111,26 @@ def read_picture(objects: Objects, key: str, name: str) -> bytes | None:
 def read_confusion(objects: Objects, key: str) -> Confusion | None:
     """The confusion matrix; None where there is none, a damaged one, or one of another version."""
     with suppress(ValueError):
-        return TypeAdapter(Confusion | None).validate_python(objects.read_json(TrialFiles(key).confusion))
+        return _CONFUSION.validate_python(objects.read_json(TrialFiles(key).confusion))
     return None
 
 
 def read_weight_cosines(objects: Objects, key: str) -> WeightCosines | None:
     """The cosines; None as ``read_confusion``."""
     with suppress(ValueError):
-        return TypeAdapter(WeightCosines | None).validate_python(objects.read_json(TrialFiles(key).weight_cosines))
+        return _WEIGHT_COSINES.validate_python(objects.read_json(TrialFiles(key).weight_cosines))
     return None
 
 
 def read_reliance(objects: Objects, key: str) -> ContextReliance | None:
     """The reliance on context; None as ``read_confusion``."""
     with suppress(ValueError):
-        return TypeAdapter(ContextReliance | None).validate_python(objects.read_json(TrialFiles(key).context))
+        return _CONTEXT.validate_python(objects.read_json(TrialFiles(key).context))
     return None
 
 
 def read_calibration(objects: Objects, key: str) -> CalibrationBins | None:
     """The bins of confidence; None as ``read_confusion``, and where an older version ran the trial."""
     with suppress(ValueError):
-        return TypeAdapter(CalibrationBins | None).validate_python(objects.read_json(TrialFiles(key).calibration))
+        return _CALIBRATION.validate_python(objects.read_json(TrialFiles(key).calibration))
     return None

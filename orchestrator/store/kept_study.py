@@ -70,6 +70,9 @@ class KeptStudy:
                 f"{layout.FORMAT})"
             )
         try:
-            return TypeAdapter(cls).validate_python(content)
+            return _SHAPE.validate_python(content)
         except ValidationError as error:
             raise InputError(f"{objects.address(layout.STUDY)}: {unlike(error)}; restore it") from error
+
+
+_SHAPE: TypeAdapter[KeptStudy] = TypeAdapter(KeptStudy)

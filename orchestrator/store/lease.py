@@ -177,9 +177,12 @@ def _beat(objects: Objects, this: Holder, stop: threading.Event, say: Callable[[
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+_SHAPE: TypeAdapter[Holder | None] = TypeAdapter(Holder | None)
+
+
 def _read(objects: Objects) -> Holder | None:
     with suppress(DamagedError, ValidationError):  # whoever wrote it writes it anew within a heartbeat
-        return TypeAdapter(Holder | None).validate_python(objects.read_json(layout.LEASE))
+        return _SHAPE.validate_python(objects.read_json(layout.LEASE))
     return None
 
 

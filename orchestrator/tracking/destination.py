@@ -106,10 +106,13 @@ def note_tracking(store: Store, uri: str, *, complete: bool, page: str | None = 
     store.objects.write_json(layout.TRACKING, asdict(TrackingNote(_digest(uri), complete, page)))
 
 
+_SHAPE: TypeAdapter[TrackingNote | None] = TypeAdapter(TrackingNote | None)
+
+
 def _note(store: Store, uri: str) -> TrackingNote | None:
     """What is known of a server or database; None where that is nothing, or cannot be read."""
     with suppress(DamagedError, ValidationError):
-        note = TypeAdapter(TrackingNote | None).validate_python(store.objects.read_json(layout.TRACKING))
+        note = _SHAPE.validate_python(store.objects.read_json(layout.TRACKING))
         return note if note and note.at == _digest(uri) else None
     return None
 
