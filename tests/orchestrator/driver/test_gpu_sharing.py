@@ -42,10 +42,11 @@ def check_ends(study: Simulation) -> Counter[str]:
     return ends
 
 
-def test_a_thousand_studies_on_one_card() -> None:
+@pytest.mark.parametrize("seeds", [range(200), pytest.param(range(200, 1000), marks=pytest.mark.integration)])
+def test_a_thousand_studies_on_one_card(seeds: range) -> None:
     ends: Counter[str] = Counter()
     attempts = setbacks = most = 0
-    for seed in range(1000):
+    for seed in seeds:
         study = Simulation(seed, {"node:a": [CARD]}, kinds(seed, CARD), per_kind=4)
         study.run()
         assert not any(setback.by_others for setback in study.setbacks)
@@ -56,7 +57,7 @@ def test_a_thousand_studies_on_one_card() -> None:
     print(f"{dict(ends)}; {setbacks} out of memory in {attempts} attempts ({rate:.1%}), {most} at a time")
     assert most >= 6, "cheap trials are packed"
     assert rate < 0.3
-    assert ends["set back"] > 100, "the ladder was climbed"
+    assert ends["set back"] > len(seeds) // 10, "the ladder was climbed"
 
 
 def test_slices_and_mixed_cards_in_one_study() -> None:

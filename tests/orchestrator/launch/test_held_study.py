@@ -84,6 +84,7 @@ def held_and_waited_for(*options: str) -> Iterator[tuple["subprocess.Popen[str]"
             yield other, waiting
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("number", "why"),
     [(signal.SIGINT, "The other launch has ended: this one goes on."), (signal.SIGKILL, "is no more")],
@@ -105,6 +106,7 @@ def test_the_waiting_launch_goes_on_when_the_other_one(number: signal.Signals, w
     assert not Path("out/s", LEASE).exists()
 
 
+@pytest.mark.integration
 def test_ctrl_c_leaves_the_waiting_launch_and_nothing_is_written(study: Make, place: Path) -> None:
     study()
     with held_and_waited_for() as (other, waiting):
@@ -122,6 +124,7 @@ def test_ctrl_c_leaves_the_waiting_launch_and_nothing_is_written(study: Make, pl
         assert (latest.pid, other.poll()) == (other.pid, None)
 
 
+@pytest.mark.integration
 def test_no_wait_is_code_75_and_one_line(study: Make) -> None:
     Store("out", "s").write_study(study().resolved())
     with held_and_waited_for("--no-wait") as (other, waiting):

@@ -51,6 +51,7 @@ def launched(study: Study, place: Path, epochs: int) -> Store:
     return store
 
 
+@pytest.mark.integration
 def test_a_study_refuses_to_go_on_with_other_code(module: Path, tmp_path: Path) -> None:
     study = loaded(module)
     store = launched(study, tmp_path / "out", epochs=1)
@@ -93,6 +94,7 @@ def test_what_a_probed_trial_tells_of_a_part_is_told_at_its_line(module: Path, t
     )
 
 
+@pytest.mark.integration
 def test_code_that_never_trained_an_epoch_may_be_mended(module: Path, tmp_path: Path) -> None:
     store = launched(loaded(module), tmp_path / "out", epochs=0)
     module.write_text(f"{module.read_text()}\n# mended\n")
@@ -103,6 +105,7 @@ def test_code_that_never_trained_an_epoch_may_be_mended(module: Path, tmp_path: 
     assert store.launched_study().parts == hashes_of(study)
 
 
+@pytest.mark.integration
 def test_what_is_not_installed_travels_as_it_was_hashed(module: Path, tmp_path: Path) -> None:
     package = tmp_path / "travelling_parts"
     (package / "inner" / "__pycache__").mkdir(parents=True)

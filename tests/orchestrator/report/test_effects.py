@@ -1,7 +1,7 @@
 """Effects against means by hand and statsmodels' formulas; what cannot be told apart stays out."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -20,14 +20,6 @@ from orchestrator.report.statistics.effects import Effect, Row, effects
 TWO = {"a": (0, 1), "b": ("x", "y")}
 MIXED = {"a": (0, 1), "b": ("x", "y"), "c": (1, 2, 3)}
 FOUR = dict.fromkeys("abcd", (-1, 1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_garbage_collection() -> Iterator[None]:
-    """Spare the tests that `multipletests` of statsmodels collects garbage on every call, 25 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda: 0)
-        yield
 
 
 def cells(factors: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ Every check simulates 2,000 studies with a fixed seed. Where a rate is claimed, 
 checks of a right program one fails.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,14 +24,6 @@ ARMS = 5
 LEVEL = 12 / 256  # the largest attainable level of 8 pairs that is not above 5 %
 
 Draw = Callable[[np.random.Generator, int], Floats]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_garbage_collection() -> Iterator[None]:
-    """Spare the tests that `multipletests` of statsmodels collects garbage on every call, 25 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda: 0)
-        yield
 
 
 def within(hits: int, rate: float, studies: int = STUDIES, confidence: float = 0.95) -> bool:

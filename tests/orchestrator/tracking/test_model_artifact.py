@@ -32,6 +32,8 @@ from trainable.model.export import folded
 from trainable.train.checkpoint import from_bytes
 from trainable.train.compute import Normalization
 
+pytestmark = pytest.mark.integration  # processes log and load models
+
 STUDY = """
 study: s
 objective: {metric: val/miou, mode: max}
@@ -256,7 +258,6 @@ def test_what_is_not_plain_smp_carries_its_source(database: str, tmp_path: Path)
     np.testing.assert_allclose(logits, expected_logits(store, record, images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.integration
 def test_a_server_takes_it_and_nothing_of_the_process_changes(
     trained: tuple[Store, Record], server: str, tmp_path: Path
 ) -> None:

@@ -280,6 +280,7 @@ def test_credentials_come_from_mlflows_own_variables(
     assert "hunter2" not in told
 
 
+@pytest.mark.integration
 def test_a_process_killed_while_it_creates_the_database_leaves_none(tmp_path: Path) -> None:
     code = (
         "import os, sys; from mlflow.store.db import utils; "

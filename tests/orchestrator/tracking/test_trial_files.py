@@ -315,6 +315,7 @@ def test_a_complete_trial_shows_everything(complete: tuple[Store, Record], tmp_p
     assert (tmp_path / "log-1.txt").read_text().count("epoch ") >= 3
 
 
+@pytest.mark.integration
 def test_the_configuration_runs_alone(complete: tuple[Store, Record], tmp_path: Path) -> None:
     store, record = complete
     files_of(record, store, tmp_path)
