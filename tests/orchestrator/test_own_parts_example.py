@@ -37,6 +37,7 @@ def installed(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.integration
 def test_the_installed_example_passes_its_own_tests(example: Path, installed: Path) -> None:
     tests = example / "tests"
     done = run(tests, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-c", os.devnull, ".", path=str(installed))

@@ -11,6 +11,8 @@ from tests.own_part_modules import write_parts
 from trainable.parts.section import OwnPart
 from trainable.parts.source import VARIABLE, code_of
 
+pytestmark = pytest.mark.integration  # parts are imported in processes of their own
+
 
 @pytest.fixture(autouse=True)
 def _module_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

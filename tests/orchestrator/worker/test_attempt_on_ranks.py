@@ -17,6 +17,8 @@ from orchestrator.worker.job import Job
 from trainable.failure import TrialFailed
 from trainable.team.processes import end_ranks
 
+pytestmark = pytest.mark.integration  # ranks are processes
+
 ENGINES = Path(__file__).parents[2] / "trainable/ranks"
 
 
