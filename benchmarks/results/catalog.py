@@ -97,6 +97,7 @@ CATALOG = (
     Benchmark("chaos-ranks", (f"{CHAOS} --ranks --kills 10 --seed 1",), minutes=25, only_named=True),
     Benchmark("code", ("benchmarks/code_figures.py",), minutes=1),
     Benchmark("scale", ("benchmarks/scale.py",), minutes=12, repeats=3),
+    Benchmark("slots", ("benchmarks/scale.py --slots 1000",), minutes=12, measures=("orchestrator",)),
     Benchmark("tracking", ("benchmarks/tracking.py --large",), minutes=20, measures=("orchestrator",)),
     Benchmark("looks", ("-m benchmarks.looks",), minutes=10, measures=("orchestrator/report",), markdown=True),
     Benchmark(
