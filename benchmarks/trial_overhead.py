@@ -1,11 +1,14 @@
 """What a trial costs beyond its work: ours against a script written from the stock pages, in one run.
 
     python benchmarks/trial_overhead.py              no-op trials: cost per trial, ours and stock
+    python benchmarks/trial_overhead.py --trials 1000          a long study of ours; stock on 8 all the same
     CAMVID_ROOT=... python benchmarks/trial_overhead.py --real     real trials: share of slot time spent in epochs
 
 No-op: a study of N and one of 2 one-epoch trials; the cost of a trial is the difference of their wall times per trial
-and slot, which leaves out the start of Ray and of the first actors. Ours keeps records and MLflow runs (sqlite). The
-stock trainable is a function that imports what a trial imports, with OptunaSearch and MLflowLoggerCallback.
+and slot, which leaves out the start of Ray and of the first actors. The engine writes down when it steps: "first step"
+is the time from the command to the first trial's step, "prompt" that from the last epoch to the command's end. Ours
+keeps records and MLflow runs (sqlite). The stock trainable is a function that imports what a trial imports, with
+OptunaSearch and MLflowLoggerCallback.
 Real: camvid.yaml, FPN ResNet-18, 96x128, 8 trials x 2 epochs on two slots; sum of epoch seconds / (wall x slots), where
 wall is that of the whole command. The stock script trains with the same engine and saves a checkpoint per epoch.
 """
@@ -18,13 +21,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOTS = 2
+STEPS = "TRIAL_OVERHEAD_STEPS"
+"""Variable that names the file in which the engine writes down its steps."""
+STOCK_TRIALS = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class NoOpEpoch:
     rare: tuple[int, ...] = ()
     confusion: None = None
     reliance: None = None
+    calibration: None = None
 
     def pictures(self) -> dict[str, bytes]:
         """None."""
@@ -52,13 +60,27 @@ class NoOpEpoch:
         return {"epoch": self.epoch}
 
 
+@dataclass(frozen=True)
+class Walls:
+    """Seconds of a command; None is what was not written down."""
+
+    whole: float
+    first_step: float | None = None
+    """From the command to the first trial's step."""
+    prompt: float | None = None
+    """From the last epoch to the command's end."""
+
+
 def no_op(config: Any, *, threads: int, resume_from: Any = None) -> Iterator[NoOpEpoch]:  # noqa: ARG001 - the engine's
-    """A trial of one epoch that does nothing but report 30 metrics."""
+    """A trial of one epoch that does nothing but report 30 metrics, and write down when."""
+    if STEPS in os.environ:
+        with open(os.environ[STEPS], "a") as steps:
+            steps.write(f"{time.time()}\n")
     yield NoOpEpoch(1, {"val/miou": 0.5, **{f"metric/{index}": float(index) for index in range(29)}})
 
 
-def ours_no_op(trials: int, folder: Path) -> float:
-    """Wall seconds of a study of no-op trials, tracking on."""
+def ours_no_op(trials: int, folder: Path) -> Walls:
+    """A study of no-op trials, tracking on."""
     code = (
         "import sys; from orchestrator.launch.one_launch import Target, launch;"
         "from orchestrator.studyfile import load;"
@@ -69,12 +91,16 @@ def ours_no_op(trials: int, folder: Path) -> float:
         f"sys.exit(launch(study, storage='studies', command='',"
         f"target=Target(max_concurrent={SLOTS}, fit='trial_overhead:no_op')))"
     )
-    return _wall([sys.executable, "-c", code], folder)
+    steps = folder / "steps"
+    began = time.time()
+    wall = _wall([sys.executable, "-c", code], folder, {STEPS: str(steps)})
+    times = [float(line) for line in steps.read_text().split()]
+    return Walls(wall, min(times) - began, began + wall - max(times))
 
 
-def stock_no_op(trials: int, folder: Path) -> float:
-    """Wall seconds of the same with a stock function trainable."""
-    return _wall([sys.executable, __file__, "--stock-no-op", str(trials)], folder)
+def stock_no_op(trials: int, folder: Path) -> Walls:
+    """The same with a stock function trainable."""
+    return Walls(_wall([sys.executable, __file__, "--stock-no-op", str(trials)], folder))
 
 
 def run_stock_no_op(trials: int) -> None:
@@ -162,9 +188,10 @@ def stock_real(folder: Path) -> tuple[float, float, float]:
     return seconds, wall, seconds / (wall * SLOTS)
 
 
-def _wall(command: list[str], folder: Path) -> float:
+def _wall(command: list[str], folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> float:
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    environment = {**_environment(), **more}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{command} failed:\n{done.stdout}{done.stderr}")
     return time.perf_counter() - began
@@ -175,24 +202,37 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": ""}
 
 
-def _per_trial(run: Callable[[int, Path], float], trials: int, label: str, repeats: int) -> None:
-    few: list[float] = []
-    many: list[float] = []
+def _per_trial(run: Callable[[int, Path], Walls], trials: int, label: str, repeats: int) -> None:
+    few: list[Walls] = []
+    many: list[Walls] = []
     for _ in range(repeats):  # in turn, so that a drift of the machine meets both
         for walls, count in ((few, 2), (many, 2 + trials)):
             with tempfile.TemporaryDirectory() as folder:
                 walls.append(run(count, Path(folder)))
-    costs = sorted((b - a) / trials * SLOTS * 1e3 for a, b in zip(few, many, strict=True))
+    costs = sorted((b.whole - a.whole) / trials * SLOTS * 1e3 for a, b in zip(few, many, strict=True))
     print(
-        f"{label:6} {trials:3} no-op trials, {repeats} pairs: median {statistics.median(costs):.0f} ms per trial "
-        f"({costs[0]:.0f} to {costs[-1]:.0f}); walls about {few[-1]:.1f} s and {many[-1]:.1f} s"
+        f"{label:6} {trials:4} no-op trials, {repeats} pairs: median {statistics.median(costs):.0f} ms per trial "
+        f"({costs[0]:.0f} to {costs[-1]:.0f})"
     )
+    for walls, count in ((few, 2), (many, 2 + trials)):
+        print(f"{label:6} {count:4} trials: {_medians(walls)}")
+
+
+def _medians(walls: Sequence[Walls]) -> str:
+    parts = {
+        "whole": [wall.whole for wall in walls],
+        "first step after": [wall.first_step for wall in walls if wall.first_step is not None],
+        "prompt after the last epoch": [wall.prompt for wall in walls if wall.prompt is not None],
+    }
+    return ", ".join(f"{name} {statistics.median(values):.1f} s" for name, values in parts.items() if values)
 
 
 def main() -> None:
     """Print the figures of one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", action="store_true", help="real trials on CamVid instead of no-op ones (minutes)")
+    parser.add_argument("--trials", type=int, default=50, help="no-op trials of ours beyond two (default: 50)")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of studies, whose median counts (default: 3)")
     parser.add_argument("--stock-no-op", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--stock-real", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -206,8 +246,8 @@ def main() -> None:
                 seconds, wall, share = run(Path(folder))
             print(f"{label:6} epochs {seconds:6.1f} s, wall {wall:6.1f} s x {SLOTS} slots: efficiency {share:.3f}")
     else:
-        _per_trial(ours_no_op, 50, "ours", repeats=3)
-        _per_trial(stock_no_op, 8, "stock", repeats=1)
+        _per_trial(ours_no_op, options.trials, "ours", options.repeats)
+        _per_trial(stock_no_op, min(STOCK_TRIALS, options.trials), "stock", repeats=1)  # its cost hardly depends on it
 
 
 if __name__ == "__main__":
