@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from orchestrator.errors import InputError
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import fingerprint_of, section_key
+from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.masking import shown_text
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
@@ -85,6 +89,38 @@ def check_data_unchanged(study: Study, before: Mapping[str, str]) -> dict[str, s
                 "study another name (--set study=NAME)"
             )
     return now
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the data of a study are, by ``section_key``."""
+
+    fingerprints: dict[str, str]
+    rare: dict[str, list[str]]
+    """Names of rare classes."""
+
+
+def look_through(study: Study, kept: KeptStudy | None) -> Future[Looked]:
+    """Look through the data in a thread of its own, while the main thread waits for Ray.
+
+    Args:
+        study: The study.
+        kept: What the launches before kept of it.
+
+    Returns:
+        What will be known; asked for it, it raises what `check_data_unchanged` and `rare_class_names` do.
+    """
+    fingerprints, rare = (kept.data, kept.rare_classes) if kept else ({}, {})
+    future: Future[Looked] = Future()
+
+    def look() -> None:
+        try:
+            future.set_result(Looked(check_data_unchanged(study, fingerprints), rare_class_names(study, rare)))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=look, name="data", daemon=True).start()
+    return future
 
 
 def draw_data(study: Study, folder: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.driver.limits import Limits
 from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, one_line
-from orchestrator.launch.data_sets import check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.data_sets import Looked, draw_data, look_through
 from orchestrator.launch.execution import RunOutcome, missing, run_rounds
 from orchestrator.launch.findings import findings_of
 from orchestrator.launch.foreseen import foreseen
@@ -180,8 +180,8 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     if target.max_concurrent is not None:
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     announcing = partial(announced, opened.console)
-    left = first_round.planner.total - ended
-    preload = preloaded(resources, target.fit, left)
+    preload = preloaded(resources, target.fit, first_round.planner.total - ended)
+    looking = look_through(study, store.read_study())
     with (
         travelling(study) as modules,
         cluster(target.address, resources, opened.stop, announcing, modules, preload) as watch,
@@ -197,7 +197,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
         with announced(opened.console, "Waiting for a node that holds a trial"):
             wait_for_a_node(watch, resources, opened.stop.say)
         with announced(opened.console, "Looking through the data"):
-            _keep_study(opened)
+            _keep_study(opened, looking.result())
         tracker, known = _tracker(opened), noted_page(store, settings)
         measured = settings.measures_machine(resources)
         machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
@@ -216,14 +216,11 @@ def _unpaid(first_round: Round, limits: Limits) -> str | None:
     return limits.budget.lacks(left, slots=left.trials)
 
 
-def _keep_study(opened: OpenStudy) -> None:
+def _keep_study(opened: OpenStudy, data: Looked) -> None:
     """Write down what is about to run: the study, its data, its plans."""
     study, store = opened.study, opened.store
-    kept = store.read_study()
-    fingerprints = check_data_unchanged(study, kept.data if kept else {})
-    rare = rare_class_names(study, known=kept.rare_classes if kept else {})
     keep_weights(store, foreseen(study).models)
-    store.write_study(study.resolved(), fingerprints, study.from_env, rare, hashes_of(study))
+    store.write_study(study.resolved(), data.fingerprints, study.from_env, data.rare, hashes_of(study))
     keep_launch(opened)
     keep_retried(store, opened.stages.known)
     opened.stages.register()

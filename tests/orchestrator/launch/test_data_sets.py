@@ -8,7 +8,7 @@ import pytest
 from trees import camvid_tree, folder_tree, png
 
 from orchestrator.errors import InputError
-from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, rare_class_names
+from orchestrator.launch.data_sets import cache_data, check_data_unchanged, draw_data, look_through, rare_class_names
 from orchestrator.launch.foreseen import foreseen
 from orchestrator.store.data_fingerprints import data_fingerprint
 from orchestrator.studyfile import Study, load
@@ -112,6 +112,9 @@ def test_data_that_vanish_between_the_check_and_the_launch_are_one_line(place: P
         check_data_unchanged(study, {})
     with pytest.raises(InputError, match=expected):
         rare_class_names(study, {})
+    looking = look_through(study, None)  # beside Ray's start: told when it is asked for
+    with pytest.raises(InputError, match=expected):
+        looking.result()
 
 
 def test_every_size_is_cached_once_whatever_the_augmentation(place: Path, write: Write) -> None:

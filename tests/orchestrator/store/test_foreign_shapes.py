@@ -15,6 +15,7 @@ import pytest
 from orchestrator import status, track
 from orchestrator.errors import InputError
 from orchestrator.launch import one_launch
+from orchestrator.launch.data_sets import look_through
 from orchestrator.launch.one_launch import RunOutcome, Target, launch
 from orchestrator.launch.rounds import Round
 from orchestrator.report import __main__ as report
@@ -70,7 +71,7 @@ class Reads:
 
 def train(opened: one_launch.OpenStudy, first_round: Round, *_args: object) -> RunOutcome:
     """In Ray's place: every trial that is left ends well, round after round."""
-    one_launch._keep_study(opened)
+    one_launch._keep_study(opened, look_through(opened.study, opened.store.read_study()).result())
     following: Round | None = first_round
     while following is not None:
         opened.stages.register()
