@@ -1,6 +1,7 @@
 """Ray Tune runs the session's trials until there are no more of them or a signal asks to stop."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -27,6 +28,8 @@ from orchestrator.worker.job import Job
 from orchestrator.worker.ray_trial import RayTrial
 from orchestrator.worker.versions import versions
 
+TURN_S = 0.0005
+"""Longest turn of a thread while trials run; Python's own is ten times as long, and slots stand idle meanwhile."""
 MARGIN_S = 5.0
 """How long Ray Tune may take to leave its loop when it is interrupted, before the process ends without it."""
 
@@ -71,10 +74,24 @@ def run(
             tune_config=_trial_order(searcher, scheduler),
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
-        with plain_actors() if watch.is_own else nullcontext():
+        with _short_turns(), plain_actors() if watch.is_own else nullcontext():
             _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
     if session.running:
         session.interrupt(_reason(stop))
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let the threads of this process take turns more often.
+
+    Ray Tune's loop gives Python's lock away at each file and each wait, and has it back after the tracker's whole turn.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _measured_memory(
