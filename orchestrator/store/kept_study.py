@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
@@ -49,7 +49,7 @@ class KeptStudy:
         objects.write_json(layout.STUDY, {"format": layout.FORMAT, **asdict(self)})
 
     @classmethod
-    def read(cls, objects: Objects) -> Self | None:
+    def read(cls, objects: Objects) -> "KeptStudy | None":
         """What was kept; None where nothing was.
 
         Raises:
