@@ -182,6 +182,22 @@ def test_only_what_a_trial_would_be_lost_without_waits_for_the_disk(
     assert names[2:] == ["verdict.json"]
 
 
+def test_a_power_cut_that_empties_what_the_disk_was_not_waited_for_costs_no_epoch(
+    planned: Planned, store: Store
+) -> None:
+    attempt = Attempt(job(planned, store))
+    epochs(attempt, 2)
+    attempt._flush()  # and never closed: the machine is gone
+    for name in ("config.json", "attempt-1.json", "log-1.txt"):
+        Path(f"out/s/trials/{planned.key}/{name}").write_bytes(b"")
+    (record,) = store.records()
+    assert (record.planned, len(record.epochs)) == (planned, 2)
+    again = Attempt(job(record.planned, store, launch="next"))
+    assert epochs(again, 2) == [3, 4]
+    again.close()
+    assert store.records()[0].whole
+
+
 def test_ray_copies_and_describes_a_job_at_no_cost(planned: Planned, store: Store) -> None:
     given = job(planned, store)
     assert deepcopy({"job": given})["job"] is given
