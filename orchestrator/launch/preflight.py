@@ -41,6 +41,14 @@ class Rehearsed:
         return f"{tried} sizes of images and batches were tried on their models, in shapes alone{untried}"
 
 
+def needs_torch(study: Study) -> bool:
+    """Whether `check_models` or `fetch_weights` have something to do that takes torch."""
+    known = foreseen(study)
+    built = all(is_surely_buildable(model, known.layers) for model in known.models)
+    pretrained = any(model.encoder_weights is not None for model in known.models)
+    return not built or pretrained or not all(map(_surely_taken, known.images))
+
+
 def check_models(study: Study) -> None:
     """Refuse encoders and weights that smp does not know, encoders that the architecture does not take, absent layers.
 

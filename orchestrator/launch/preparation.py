@@ -4,7 +4,8 @@ from rich.console import Console
 
 from orchestrator.launch.data_sets import cache_data
 from orchestrator.launch.foreseen import foreseen
-from orchestrator.launch.preflight import check_models, fetch_weights
+from orchestrator.launch.model_check import check_apart
+from orchestrator.launch.preflight import needs_torch
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced
 
@@ -17,8 +18,8 @@ def prepare(study: Study, console: Console) -> None:
     """
     models = foreseen(study).models
     encoders = dict.fromkeys(model.encoder for model in models if isinstance(model.encoder_weights, str))
-    with announced(console, f"Checking {len(models)} model{'s' * (len(models) != 1)}"):
-        check_models(study)
-    with announced(console, f"Looking for the weights of {', '.join(encoders)}"):
-        fetch_weights(study)
+    weights = f", looking for the weights of {', '.join(encoders)}" if encoders else ""
+    if needs_torch(study):
+        with announced(console, f"Checking {len(models)} model{'s' * (len(models) != 1)}{weights}"):
+            check_apart(study)
     cache_data(study)

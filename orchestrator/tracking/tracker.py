@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves its pages."""
-START_SECONDS = 10.0
-"""How long the first workers have the processor to themselves: MLflow takes 4 s of it for its import and database."""
 RETRY_SECONDS = 5.0
 HURRIED_SECONDS = 15.0
 """How long MLflow may take for one step at the end of a launch that was stopped."""
@@ -40,10 +38,6 @@ class _Inbox:
     """When each epoch of a trial became known, in milliseconds."""
     closing: bool = False
     wake: threading.Condition = field(default_factory=threading.Condition)
-
-    def urgent(self) -> bool:
-        """Whether there is more to write than that trials start."""
-        return self.closing or any(record.epochs for record in self.changed.values())
 
 
 class Tracker:
@@ -146,8 +140,6 @@ class Tracker:
 
     def _work(self) -> None:
         tries = 0
-        with self._inbox.wake:
-            self._inbox.wake.wait_for(self._inbox.urgent, timeout=START_SECONDS)
         while tries < LAST_TRIES:
             with self._inbox.wake:
                 self._inbox.wake.wait_for(lambda: self._inbox.changed or self._to_file or self._inbox.closing)

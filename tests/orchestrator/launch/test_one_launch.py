@@ -200,7 +200,7 @@ def alive(session: int) -> list[int]:
 SIGNALS = {
     "while the models are checked": """
 from orchestrator.launch import preparation
-preparation.check_models = lambda _: os.kill(os.getpid(), 15) or signal.pause()
+preparation.needs_torch = lambda _: os.kill(os.getpid(), 15) or signal.pause()
 """,
     "while Ray starts": """
 import ray
