@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,19 @@ def slots(options: argparse.Namespace) -> None:
     tracking = not options.without_tracking
     searched = [f"search.sampler={options.sampler}", "search.pruner=asha", "study=slots", "search.references=[]"]
     searched += ["objective={metric: val/miou, mode: max}"]
-    shapes = ROOT / "search_spaces/shapes.yaml"
+    parts = []
     if options.seconds > 0:
-        paced = load(shapes, [*searched, "search.trials=100000", "train.epochs=30"])
-        feed = simulated.Load(options.slots, options.epoch, options.seconds, tracking)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            simulated.print_slots(simulated.simulate(Path(folder), paced, feed), feed)
+        paced = simulated.Load(options.slots, options.epoch, options.seconds, tracking)
+        parts.append((paced, ["search.trials=100000", "train.epochs=30"]))
     if options.trials > 0:
-        fast = load(shapes, [*searched, f"search.trials={options.trials}", "train.epochs=3"])
-        feed = simulated.Load(options.slots, 0.0, math.inf, tracking)
+        fast = simulated.Load(options.slots, 0.0, math.inf, tracking)
+        parts.append((fast, [f"search.trials={options.trials}", "train.epochs=3"]))
+    for feed, size in parts:
+        loaded = load(ROOT / "search_spaces/shapes.yaml", [*searched, *size])
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            print(f"{options.trials} trials of 3 epochs, {options.sampler}, {options.slots} at a time:", flush=True)
-            simulated.print_tenths(simulated.simulate(Path(folder), fast, feed))
+            process = get_context("fork").Process(target=simulated.print_part, args=(Path(folder), loaded, feed))
+            process.start()
+            process.join()
 
 
 def _memory() -> float:
