@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from orchestrator.launch.preparation import prepare
 from orchestrator.launch.refusals import latest_records, refusals
 from orchestrator.launch.results import Places, shown_record, written_results
 from orchestrator.launch.rounds import Round
+from orchestrator.launch.study_report import StudyReport
 from orchestrator.store.commands import of_study, retrying
 from orchestrator.store.kept_weights import keep_weights
 from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_free
@@ -137,11 +138,14 @@ def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: E
     if first_round is not None and not prepared:
         notice.check()
         prepare(opened.study, opened.console)
-    outcome = _run(opened, first_round, storage, target) if first_round else _bring_up_to_date(opened)
-    records, trouble = latest_records(opened.store, opened.stages)
-    outcome = outcome.disturbed_by(trouble) if trouble else outcome
-    outcome, results = _write_results(opened, records, outcome)
+    with ExitStack() as ray:
+        outcome = _run(opened, first_round, storage, target, ray) if first_round else _bring_up_to_date(opened)
+        records, trouble = latest_records(opened.store, opened.stages)
+        outcome = outcome.disturbed_by(trouble) if trouble else outcome
+        outcome, results, report = _write_results(opened, records, outcome)
     runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
+    with announced(opened.console, "Drawing the report"):
+        results["report"] = report.join() if report else None
     with announced(opened.console, "Sending MLflow what is left"):
         missing = _finish_tracking(opened, runs, outcome)
     page = outcome.tracker.page if outcome.tracker else None
@@ -163,8 +167,8 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
     return RunOutcome(tracker=_tracker(opened) if behind else None, changed=outdated)
 
 
-def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) -> RunOutcome:
-    """Run what is left on a cluster."""
+def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ray: ExitStack) -> RunOutcome:
+    """Run what is left on a cluster, which is left with ``ray``: what came of it is written down before."""
     from orchestrator.driver.cluster import cluster  # late: a finished study needs no Ray
     from orchestrator.driver.own_ray import preloaded
 
@@ -182,30 +186,28 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target) ->
     announcing = partial(announced, opened.console)
     preload = preloaded(resources, target.fit, first_round.planner.total - ended)
     looking = look_through(study, store.read_study())
-    with (
-        travelling(study) as modules,
-        cluster(target.address, resources, opened.stop, announcing, modules, preload) as watch,
-    ):
-        with announcing("Loading Ray Tune"):
-            from orchestrator.driver.nodes import check_nodes, wait_for_a_node
-            from orchestrator.driver.tuner import run
+    modules = ray.enter_context(travelling(study))
+    watch = ray.enter_context(cluster(target.address, resources, opened.stop, announcing, modules, preload))
+    with announcing("Loading Ray Tune"):
+        from orchestrator.driver.nodes import check_nodes, wait_for_a_node
+        from orchestrator.driver.tuner import run
 
-        with announcing("Asking the nodes of the cluster whether they see the storage"):
-            check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
-        if not opened.console.is_terminal:  # whoever reads a log cannot see the display
-            say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
-        with announced(opened.console, "Waiting for a node that holds a trial"):
-            wait_for_a_node(watch, resources, opened.stop.say)
-        with announced(opened.console, "Looking through the data"):
-            _keep_study(opened, looking.result())
-        tracker, known = _tracker(opened), noted_page(store, settings)
-        measured = settings.measures_machine(resources)
-        machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
-        execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
-        opened.stop.settle()
-        page = PageNotice(store, tracker, known, opened.stop.say)
-        with closing(page), limits.watched(opened.stop, resources.stop_grace_s):
-            return run_rounds(opened, first_round, tracker, limits, watch, execute)
+    with announcing("Asking the nodes of the cluster whether they see the storage"):
+        check_nodes(store, storage=storage, tracking_uri=tracking_uri(settings.uri) if settings.enabled else None)
+    if not opened.console.is_terminal:  # whoever reads a log cannot see the display
+        say(opened.console, f"status  {of_study('orchestrator.status', store.study, store.storage)}")
+    with announced(opened.console, "Waiting for a node that holds a trial"):
+        wait_for_a_node(watch, resources, opened.stop.say)
+    with announced(opened.console, "Looking through the data"):
+        _keep_study(opened, looking.result())
+    tracker, known = _tracker(opened), noted_page(store, settings)
+    measured = settings.measures_machine(resources)
+    machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
+    execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
+    opened.stop.settle()
+    page = PageNotice(store, tracker, known, opened.stop.say)
+    with closing(page), limits.watched(opened.stop, resources.stop_grace_s):
+        return run_rounds(opened, first_round, tracker, limits, watch, execute)
 
 
 def _unpaid(first_round: Round, limits: Limits) -> str | None:
@@ -240,16 +242,18 @@ def _tracker(opened: OpenStudy) -> Tracker | None:
     return tracker
 
 
-def _write_results(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> tuple[RunOutcome, Places]:
-    """Write tables and report; returns where everything lies, and an outcome that says what could not be written."""
+def _write_results(
+    opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome
+) -> tuple[RunOutcome, Places, StudyReport | None]:
+    """Write tables and begin the report; returns an outcome that says what could not be written, and where all lies."""
     if outcome.tracker and outcome.tracker.page:  # the report links to it
         note_tracking(opened.store, outcome.tracker.uri, complete=False, page=outcome.tracker.page)
     try:
         whole, changed = outcome.undisturbed, outcome.changed
-        return outcome, written_results(opened, records, whole=whole, changed=changed)
+        return outcome, *written_results(opened, records, whole=whole, changed=changed)
     except OSError as error:
         say(opened.console, f"No results are written: {one_line(error)}")
-        return outcome.disturbed_by(error), {}
+        return outcome.disturbed_by(error), {}, None
 
 
 def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:

@@ -64,7 +64,7 @@ def write_report(
             if name.removeprefix(f"{layout.REPORT}/") not in files:
                 store.objects.delete(name)
     addresses = []
-    for name, content in files.items():
+    for name, content in reversed(files.items()):  # the main page last: where it lies, the report is whole
         if out is None:
             store.write_bytes(f"{layout.REPORT}/{name}", content)
             addresses.append(store.path(f"{layout.REPORT}/{name}"))
@@ -73,7 +73,7 @@ def write_report(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             addresses.append(os.fspath(path))
-    return addresses
+    return addresses[::-1]
 
 
 def build(store: Store, *, formats: Sequence[Format] = USUAL, metrics: Sequence[str] | None = None) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,11 +52,17 @@ def read_inherited(table: pa.Table) -> dict[str, tuple[str, int]]:
     return {} if content is None else _HEIRS.validate_json(content)
 
 
-def write_table(store: Store, records: Sequence[Record]) -> str:
-    """Write ``results.parquet`` of records as they may be shown; returns its address."""
+def write_table(store: Store, records: Sequence[Record], outdate: Callable[[], object] = lambda: None) -> str:
+    """Write ``results.parquet`` of records as they may be shown; returns its address.
+
+    Where it differs from the one that is there, ``outdate`` is called before: after a kill in between nothing that was
+    made from that one is taken for up to date.
+    """
     buffer = io.BytesIO()
     pq.write_table(table(records), buffer, write_page_checksum=True)
-    store.write_bytes(layout.TABLE, buffer.getvalue())
+    if store.objects.read(layout.TABLE) != buffer.getvalue():
+        outdate()
+        store.write_bytes(layout.TABLE, buffer.getvalue())
     return store.path(layout.TABLE)
 
 

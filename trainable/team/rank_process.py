@@ -4,7 +4,6 @@ It takes part in one trial after another, so that torch is imported once. Betwee
 ends with rank 0, even a killed one: the system kills it with its parent, and it ends itself when the socket closes.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,9 +16,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from trainable.program import end_with
 from trainable.team.messages import Epoch, Order, Ready, Resting, Task, failure_of
 
-PR_SET_PDEATHSIG = 1
 Fit = Callable[..., Generator[Any, None, None]]
 """As `trainable.train.engine.fit`."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -30,7 +29,7 @@ def main() -> None:
     """Take part in trials until rank 0 closes the socket."""
     connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
     os.set_inheritable(connection.fileno(), False)  # or processes of this one would keep it open after its end
-    _end_with(parent)
+    end_with(parent)
     for each in NOT_OURS:
         signal.signal(each, signal.SIG_IGN)
     orders: SimpleQueue[Task | Order] = SimpleQueue()
@@ -45,14 +44,6 @@ def main() -> None:
             with suppress(OSError):  # rank 0 is gone
                 connection.send(failure_of(error, traceback.format_exc()))
             os._exit(1)  # what waits for this rank in a collective then fails at once
-
-
-def _end_with(parent: int) -> None:
-    """Die with the process that started this one; Linux alone can."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended in between
-        os._exit(1)
 
 
 def _listen(connection: Connection, orders: "SimpleQueue[Task | Order]") -> None:

@@ -211,11 +211,15 @@ def start(**options):
 ray.init = start
 """,
     "while the report is written": """
-from orchestrator.report import build
-build.write_report = lambda _: os.kill(os.getpid(), 15) or signal.pause()
+from orchestrator.launch import study_report
+study_report.MODULE = "endless_report"
+join = study_report.StudyReport.join
+study_report.StudyReport.join = lambda report: os.kill(os.getpid(), 15) or join(report)
 """,
     "while Ray is left": """
 import ray
+from orchestrator.launch import study_report
+study_report.MODULE = "endless_report"
 shutdown = ray.shutdown
 def leave():
     shutdown()  # which leaves SIGTERM deadly
@@ -245,6 +249,44 @@ def test_a_signal_at_any_moment_loses_nothing(when: str, study: Make, place: Pat
     assert (place / "out/s/report/report.html").exists()
     assert parent(place).info.status == "FINISHED"
     assert list(mlflow_children(place)) == ["search-0000"]
+
+
+KILLS = {
+    "before the table": """
+from orchestrator.launch import results
+results.write_table = lambda *_: os.kill(os.getpid(), 9)
+""",
+    "between table and report": """
+from orchestrator.launch import study_report
+study_report.MODULE = "endless_report"
+study_report.StudyReport.join = lambda report: os.kill(os.getpid(), 9)
+""",
+    "between report and MLflow": """
+from orchestrator.launch import study_report
+join = study_report.StudyReport.join
+study_report.StudyReport.join = lambda report: join(report) and os.kill(os.getpid(), 9)
+""",
+}
+
+
+@pytest.mark.parametrize("when", KILLS)
+def test_a_launch_completes_what_a_killed_one_left_at_its_end(when: str, study: Make, place: Path) -> None:
+    assert run(study("search.trials=1", "search.references=[]")) == 0  # its report must not be taken for the larger's
+    larger = ["search.trials=2", "search.references=[]"]
+    process = start(KILLS[when], repr(larger), "fake_fit:fit")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, out
+    page = place / "out/s/report/report.html"
+    assert page.exists() == (when != "between table and report")
+    deadline = time.monotonic() + 10
+    while when != "before the table" and alive(process.pid):  # Ray is left, and what draws the report ends with us
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert run(study(*larger)) == 0
+    assert pq.read_table(place / "out/s/results.parquet").num_rows == 8
+    assert "2 runs" in page.read_text()
+    assert parent(place).info.status == "FINISHED"
+    assert sorted(mlflow_children(place)) == ["search-0000", "search-0001"]
 
 
 @pytest.mark.parametrize("stuck", ["raylet", "ray::ResourceTrainable"])

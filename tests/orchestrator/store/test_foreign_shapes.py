@@ -18,6 +18,7 @@ from orchestrator.launch import one_launch
 from orchestrator.launch.data_sets import look_through
 from orchestrator.launch.one_launch import RunOutcome, Target, launch
 from orchestrator.launch.rounds import Round
+from orchestrator.launch.study_report import StudyReport
 from orchestrator.report import __main__ as report
 from orchestrator.store.artifacts import Confusion, keep_artifacts
 from orchestrator.store.layout import CheckpointName
@@ -96,7 +97,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(one_launch, "_run", train)
     monkeypatch.setattr(one_launch, "prepare", lambda *_: None)
     monkeypatch.setattr(one_launch, "findings_of", lambda *_: NOTHING_FOUND)  # what it reads the report reads too
-    monkeypatch.setattr("orchestrator.launch.results.bring_report_up_to_date", lambda *_, **__: None)
+    monkeypatch.setattr("orchestrator.launch.results.bring_report_up_to_date", lambda *of, **_: StudyReport(*of))
     monkeypatch.setattr("orchestrator.report.build.render", lambda _document, _formats: {})
     monkeypatch.setattr("orchestrator.tracking.trial_files.draw_confusion", lambda *_arguments: None)
 
