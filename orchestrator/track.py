@@ -23,7 +23,7 @@ from orchestrator.terminal.options import add_study
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.address_check import check_address
 from orchestrator.tracking.destination import tracked_at
-from orchestrator.tracking.ending import end_runs
+from orchestrator.tracking.ending import EndOfRuns
 from trainable.program import leave, usage_name
 
 
@@ -83,7 +83,7 @@ def _send(store: Store, info: StudyInfo, uri: str, console: Console) -> int:
     for record in records:
         tracker.update(record)
     whole = all(record.state.final for record in records if record.planned.kind != "prefix")
-    problem = end_runs(tracker, store, records, info.objective, whole=whole)
+    problem = EndOfRuns(tracker, store, records, info.objective, whole=whole).wait()
     if problem:
         say(console, problem)
         return 3

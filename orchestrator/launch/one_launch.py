@@ -39,7 +39,7 @@ from orchestrator.terminal.summary import print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
-from orchestrator.tracking.ending import end_runs
+from orchestrator.tracking.ending import EndOfRuns
 
 if TYPE_CHECKING:
     pass
@@ -143,11 +143,12 @@ def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: E
         records, trouble = latest_records(opened.store, opened.stages)
         outcome = outcome.disturbed_by(trouble) if trouble else outcome
         outcome, results, report = _write_results(opened, records, outcome)
-    runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
+        runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
+        end = _end_of_runs(opened, runs, outcome)
     with announced(opened.console, "Drawing the report"):
         results["report"] = report.join() if report else None
     with announced(opened.console, "Sending MLflow what is left"):
-        missing = _finish_tracking(opened, runs, outcome)
+        missing = _finish_tracking(opened, end)
     page = outcome.tracker.page if outcome.tracker else None
     page = page or noted_page(opened.store, opened.study.spec.tracking)
     return Ended(outcome, records, runs, {**results, "page": page}, missing)
@@ -256,14 +257,20 @@ def _write_results(
         return outcome.disturbed_by(error), {}, None
 
 
-def _finish_tracking(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> str | None:
-    """End MLflow's runs; returns what it could not take, in one line."""
+def _end_of_runs(opened: OpenStudy, records: Sequence[Record], outcome: RunOutcome) -> EndOfRuns | None:
+    """Begin to end MLflow's runs, while Ray is left and the report is drawn."""
     if outcome.tracker is None:
         return None
-    store, objective = opened.store, opened.study.spec.objectives[0]
+    stop, objective = opened.stop, opened.study.spec.objectives[0]
     whole = outcome.undisturbed and all(record.state.final for record in records)
-    problem = end_runs(outcome.tracker, store, records, objective, whole=whole, hurried=lambda: opened.stop.requested)
-    return f"{problem}. What is missing is sent by the next launch, or by  {track_command(store)}" if problem else None
+    return EndOfRuns(outcome.tracker, opened.store, records, objective, whole=whole, hurried=lambda: stop.requested)
+
+
+def _finish_tracking(opened: OpenStudy, end: EndOfRuns | None) -> str | None:
+    """End MLflow's runs; returns what it could not take, in one line."""
+    problem = end.wait() if end else None
+    again = track_command(opened.store)
+    return f"{problem}. What is missing is sent by the next launch, or by  {again}" if problem else None
 
 
 def _exit_code(outcome: RunOutcome, records: Sequence[Record], console: Console, command: str, stop: Stop) -> int:

@@ -15,16 +15,8 @@ PATIENCE_S = 600.0
 """How long MLflow may take for one step, such as a model."""
 
 
-def end_runs(
-    tracker: Tracker,
-    store: Store,
-    records: Sequence[Record],
-    objective: Objective,
-    *,
-    whole: bool,
-    hurried: Callable[[], bool] = lambda: False,
-) -> str | None:
-    """Write what is left, end the parent run and note whether MLflow has everything.
+class EndOfRuns:
+    """The end of a study's runs in MLflow: begun at once, it waits for nothing but the study's tables and report.
 
     Args:
         tracker: Has been told of the records.
@@ -33,16 +25,33 @@ def end_runs(
         objective: What is optimised, the first of several.
         whole: Whether nothing is left to run.
         hurried: Whether the launch was asked to stop, as it is now.
-
-    Returns:
-        What MLflow could not take, in one line, or None.
     """
-    summary = final_metrics_of_study(records, objective)
-    status = parent_status(records, whole=whole)
-    problem = tracker.close(status=status, summary=summary, patience=PATIENCE_S, hurried=hurried)
-    with suppress(OSError):  # the storage failed: the next launch finds out by itself
-        note_tracking(store, tracker.uri, complete=whole and problem is None, page=tracker.page)
-    return problem
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        store: Store,
+        records: Sequence[Record],
+        objective: Objective,
+        *,
+        whole: bool,
+        hurried: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._tracker, self._store, self._whole, self._hurried = tracker, store, whole, hurried
+        self._status, self._summary = parent_status(records, whole=whole), final_metrics_of_study(records, objective)
+        self._tracker.begin_to_close(status=self._status, summary=self._summary, hurried=hurried)
+
+    def wait(self) -> str | None:
+        """Send the files too, which are now written, and note whether MLflow has everything.
+
+        Returns:
+            What MLflow could not take, in one line, or None.
+        """
+        tracker = self._tracker
+        problem = tracker.close(status=self._status, summary=self._summary, patience=PATIENCE_S, hurried=self._hurried)
+        with suppress(OSError):  # the storage failed: the next launch finds out by itself
+            note_tracking(self._store, tracker.uri, complete=self._whole and problem is None, page=tracker.page)
+        return problem
 
 
 def parent_status(records: Sequence[Record], *, whole: bool) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves its pages."""
 RETRY_SECONDS = 5.0
+POLL_SECONDS = 0.1
 HURRIED_SECONDS = 15.0
 """How long MLflow may take for one step at the end of a launch that was stopped."""
 LAST_TRIES = 3
@@ -59,6 +60,7 @@ class Tracker:
         self._wrote_at = time.monotonic()
         self._hurried: Callable[[], bool] = lambda: False
         self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
+        self._files_written = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -82,6 +84,15 @@ class Tracker:
         epochs = sum(max(0, count) for count in waiting.values())
         return redacted(f"MLflow is behind by {epochs} epochs of {len(waiting)} trials ({problem})")
 
+    def begin_to_close(self, *, status: str, summary: Mapping[str, float], hurried: Callable[[], bool]) -> None:
+        """Begin to write what is left; the tables and figures of the study follow at `close`, as its arguments do."""
+        with self._inbox.wake:
+            if not self._inbox.closing:
+                self._ending, self._hurried = (status, summary), hurried
+                self._wrote_at = time.monotonic()
+            self._inbox.closing = True
+            self._inbox.wake.notify()
+
     def close(
         self,
         *,
@@ -103,12 +114,8 @@ class Tracker:
         Returns:
             One line about what could not be written, or None.
         """
-        with self._inbox.wake:
-            if not self._inbox.closing:
-                self._ending, self._hurried = (status, summary), hurried
-                self._wrote_at = time.monotonic()
-            self._inbox.closing = True
-            self._inbox.wake.notify()
+        self.begin_to_close(status=status, summary=summary, hurried=hurried)
+        self._files_written.set()
         while self._thread.is_alive() and self._waited() < (HURRIED_SECONDS if hurried() else patience):
             self._thread.join(0.2)
         if self._thread.is_alive() or self._problem:
@@ -217,8 +224,10 @@ class Tracker:
         """What a stop leaves to the next launch, piece by piece; what failed comes once more."""
         for key in list(self._to_file):
             yield partial(self._write_files, self._to_file.pop(key))
-        yield partial(self._try, "tables and figures of the study", lambda runs: runs.log_study())
         yield partial(self._try, "model", lambda runs: runs.log_model())
+        while not self._files_written.wait(POLL_SECONDS) and not self._hurried():
+            pass
+        yield partial(self._try, "tables and figures of the study", lambda runs: runs.log_study())
         for what, (_, write) in list(self._missing.items()):
             yield partial(self._try, what, write)
 

@@ -62,6 +62,9 @@ class Reads:
             folder.mkdir(exist_ok=True)
             self.info.write_trial(record, folder)
 
+    def begin_to_close(self, **_options: object) -> None:
+        """Nothing."""
+
     def close(self, **_options: object) -> str | None:
         try:
             self.info.write_study(Path("shown"))

@@ -1,5 +1,6 @@
 """How a study's runs end in MLflow: by a launch that has nothing to run, and by ``track``."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page
 from orchestrator.tracking.ending import parent_status
+from orchestrator.tracking.tracker import Tracker
 
 Make = Callable[..., Study]
 EPOCHS = tuple({"val/miou": value} for value in (0.1, 0.2, 0.3, 0.4))
@@ -135,3 +137,22 @@ def test_a_note_of_another_shape_is_none(content: object, tmp_path: Path, study:
     assert is_behind(store, "http://there")
     assert noted_page(store, settings) == "http://here/#/x"
     assert noted_page(store, settings.model_copy(update={"enabled": False})) is None
+
+
+def test_only_the_studys_files_wait_for_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Runs:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *_: calls.append(name)
+
+    monkeypatch.setattr(Tracker, "_connected", lambda _: Runs())
+    tracker = Tracker("sqlite:///none.db", None)  # type: ignore[arg-type]
+    tracker.begin_to_close(status="FINISHED", summary={}, hurried=lambda: False)
+    deadline = time.monotonic() + 20
+    while "log_model" not in calls:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "log_study" not in calls
+    assert tracker.close(status="FINISHED", summary={}) is None
+    assert calls == ["log_pictures", "log_model", "log_study", "log_descriptions", "finish"]
