@@ -57,9 +57,9 @@ class Reads:
         self.info.baseline(record.planned)
         self.info.trial_tags(record.key)
         self.info.plan_hash(record.planned.kind)
+        folder = Path("shown")
+        folder.mkdir(exist_ok=True)
         if record.state.final and record.key in CHANGED:  # what it reads of other trials is as it was
-            folder = Path("shown")
-            folder.mkdir(exist_ok=True)
             self.info.write_trial(record, folder)
 
     def begin_to_close(self, **_options: object) -> None:
