@@ -4,7 +4,6 @@ import logging
 import os
 
 from mlflow import MlflowClient
-from mlflow.store.db import utils as db_utils
 
 from orchestrator.tracking.database import ensure_database
 
@@ -22,7 +21,10 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a line per run, into our display
-    db_utils.MAX_RETRY_COUNT = 1  # of a database: ten tries take 100 s
+    if not uri.startswith("http"):
+        from mlflow.store.db import utils as db_utils  # late: half a second that a server does not need
+
+        db_utils.MAX_RETRY_COUNT = 1  # ten tries take 100 s
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ensure_database(uri)

@@ -17,7 +17,7 @@ from orchestrator.tracking.study_info import DataSource, end_values
 from trainable.configfile.node import JsonObject, Scalar
 
 MAX_METRICS, MAX_PARAMS = 1000, 100
-"""MLflow's limits per batch."""
+"""MLflow's limits per batch: the first is that of metrics, parameters and tags together."""
 MAX_VALUE, MAX_KEY, MAX_DIGEST = 6000, 250, 36
 """Characters of a value, of a name, and of a data set's digest."""
 WRITTEN_DIGITS = 7
@@ -40,9 +40,11 @@ class RunEntries:
     def pieces(self) -> Iterator["RunEntries"]:
         """Split it into as few pieces as MLflow's limits allow, in order; the tags, which tell what is there, last."""
         metrics, params = self.metrics, self.params
-        while len(metrics) > MAX_METRICS or len(params) > MAX_PARAMS:
-            yield RunEntries(metrics[:MAX_METRICS], params[:MAX_PARAMS])
-            metrics, params = metrics[MAX_METRICS:], params[MAX_PARAMS:]
+        while len(metrics) + len(params) + len(self.tags) > MAX_METRICS or len(params) > MAX_PARAMS:
+            some = params[:MAX_PARAMS]
+            room = MAX_METRICS - len(some)
+            yield RunEntries(metrics[:room], some)
+            metrics, params = metrics[room:], params[MAX_PARAMS:]
         if metrics or params or self.tags:
             yield RunEntries(metrics, params, self.tags)
 

@@ -6,7 +6,7 @@ lacks of a record is worked out when it answers again. In memory there is one re
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import one_line
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
+from orchestrator.tracking.side_by_side import side_by_side
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.told_trials import ToldTrials
 
@@ -26,6 +27,8 @@ RETRY_SECONDS = 5.0
 POLL_SECONDS = 0.1
 HURRIED_SECONDS = 15.0
 """How long MLflow may take for one step at the end of a launch that was stopped."""
+MOST_RECORDS = 32
+"""Trials that are written together: what is written of them when one fails is looked for again."""
 LAST_TRIES = 3
 """Attempts of the last writing, a second apart, before what is left stays for the next launch."""
 
@@ -39,6 +42,18 @@ class _Inbox:
     """When each epoch of a trial became known, in milliseconds."""
     closing: bool = False
     wake: threading.Condition = field(default_factory=threading.Condition)
+
+    def next(self) -> list[tuple[Record, list[int]]]:
+        """Some of the records, the first that came in, with the times of their epochs."""
+        with self.wake:
+            return [(self.changed[key], list(self.times[key])) for key in list(self.changed)[:MOST_RECORDS]]
+
+    def done(self, records: Iterable[Record]) -> None:
+        """Forget records that are written, but for what has become of them since."""
+        with self.wake:
+            for record in records:
+                if self.changed.get(record.key) is record:
+                    del self.changed[record.key]
 
 
 class Tracker:
@@ -169,19 +184,14 @@ class Tracker:
             self._inbox.wake.wait_for(lambda: self._inbox.closing and not closing, timeout)
 
     def _write(self) -> None:
-        """Write all records at hand, or else the files of one trial: these can wait."""
+        """Write all records at hand, or else the files of a few trials: these can wait."""
         runs = self._connected()
         if not self._inbox.changed and self._to_file:
-            self._write_files(self._to_file.pop(next(iter(self._to_file))))
-        while self._inbox.changed:
-            with self._inbox.wake:
-                key = next(iter(self._inbox.changed))
-                record, times = self._inbox.changed[key], list(self._inbox.times[key])
-            self._sync(runs, record, times)
-            with self._inbox.wake:
-                if self._inbox.changed.get(key) is record:
-                    del self._inbox.changed[key]
-            self._wrote_at = time.monotonic()
+            self._write_files(runs.connections)
+        while records := self._inbox.next():
+            with runs.transactions.joined():
+                side_by_side(lambda known: self._sync(runs, *known), records, runs.connections)
+            self._inbox.done(record for record, _ in records)
         self._problem = None
         if not self._drawn and not self._hurried():
             self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need
@@ -204,6 +214,7 @@ class Tracker:
                 raise
             self._refused[record.key] = _in_short(error)  # the others must not wait for it
             return
+        self._wrote_at = time.monotonic()
         self._refused.pop(record.key, None)
         self._sent[record.key] = len(record.epochs)
         if runs.lacks_files(record):
@@ -222,8 +233,8 @@ class Tracker:
 
     def _rest(self) -> Iterator[Callable[[], None]]:
         """What a stop leaves to the next launch, piece by piece; what failed comes once more."""
-        for key in list(self._to_file):
-            yield partial(self._write_files, self._to_file.pop(key))
+        while self._to_file:
+            yield partial(self._write_files, self._connected().connections)
         yield partial(self._try, "model", lambda runs: runs.log_model())
         while not self._files_written.wait(POLL_SECONDS) and not self._hurried():
             pass
@@ -231,8 +242,10 @@ class Tracker:
         for what, (_, write) in list(self._missing.items()):
             yield partial(self._try, what, write)
 
-    def _write_files(self, record: Record) -> None:
-        self._try(f"files of {record.key}", lambda runs: runs.log_files(record))
+    def _write_files(self, trials: int) -> None:
+        """Write the files of some trials, which are each tried once here."""
+        records = [self._to_file.pop(key) for key in list(self._to_file)[:trials]]
+        side_by_side(lambda of: self._try(f"files of {of.key}", lambda runs: runs.log_files(of)), records, trials)
 
     def _try(self, what: str, write: Callable[["StudyRuns"], object]) -> None:
         """Write what may be missing: it is tried once more at the end, and by the next launch."""

@@ -17,6 +17,7 @@ import pytest
 from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.tracking import Tracker
@@ -139,7 +140,10 @@ def test_a_server_that_hangs_stops_nobody(silent_server: int) -> None:
 
 
 def test_a_failing_artifact_store_costs_no_metric(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Failing(monkeypatch, "log_artifacts", lambda _call: True, after=False)
+    def fail(*_: object) -> None:
+        raise mlflow.exceptions.MlflowException("API request failed with error code 500")
+
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifacts", fail)
     tracked = Tracker(uri, info())
     tracked.update(record())
     told = tracked.close(status="FINISHED", summary={})
