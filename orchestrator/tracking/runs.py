@@ -6,12 +6,13 @@ After any error a new ``StudyRuns`` reads anew what arrived. Trials may be writt
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from http.client import BAD_REQUEST
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 
-from mlflow.entities import Param, Run
+from mlflow.entities import DatasetInput, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -67,6 +68,7 @@ class StudyRuns:
         self._children: dict[str, TrackedRun] = {}
         self._told = ToldTrials(study) if told is None else told
         self._registered: set[str] = set()
+        self._data: set[tuple[str, str]] = set()
         self._one_by_one = Lock()
         self.transactions = Transactions(self.client)
         with self.transactions.joined():
@@ -103,8 +105,7 @@ class StudyRuns:
         self._log(child, entries)
         child.has_all_params = True
         if not child.has_data:
-            self.client.log_inputs(child.run_id, [data_input(self._study.data(record))])
-            child.has_data = True
+            self._log_data(child, data_input(self._study.data(record)))
         if "reason" in child.tags and not record.reason:  # of an earlier launch that was interrupted
             self.client.delete_tag(child.run_id, "reason")
             del child.tags["reason"]
@@ -264,6 +265,14 @@ class StudyRuns:
             child.steps |= {metric.key: metric.step for metric in piece.metrics}
             child.tags |= {tag.key: tag.value for tag in piece.tags}
             self.transactions.breathe()
+
+    def _log_data(self, child: TrackedRun, data: DatasetInput) -> None:
+        """Name the data of a run; MLflow refuses a data set that two requests bring to an experiment at once."""
+        name = data.dataset.name, data.dataset.digest
+        with nullcontext() if name in self._data else self._one_by_one:
+            self.client.log_inputs(child.run_id, [data])
+        self._data.add(name)
+        child.has_data = True
 
     def _tag(self, run: TrackedRun, name: str, value: str) -> None:
         self.client.set_tag(run.run_id, name, value)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,35 @@ def test_a_launch_that_is_killed_in_the_middle_is_completed_by_the_next(uri: str
     assert killed.returncode == -signal.SIGKILL
     send(uri)
     assert histories(uri) == EACH_ONCE
+
+
+def test_a_server_gets_several_trials_at_a_time_and_their_data_set_alone(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transactions, "of_database", False)  # as of a server
+    monkeypatch.setattr(Transactions, "joined", lambda _: nullcontext())
+    create, log_inputs = MlflowClient.create_run, MlflowClient.log_inputs
+    meeting, new, counts = threading.Barrier(4, timeout=10), threading.Lock(), list[int]()
+    beside: list[int] = []
+
+    def meet(client: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name == "mlflow" and kwargs["tags"].get("trial"):
+            meeting.wait()
+        with new:  # SQLite takes one at a time
+            return create(client, *args, **kwargs)
+
+    def count(client: MlflowClient, *args: Any, **kwargs: Any) -> None:
+        counts.append(1)
+        if len(counts) == 1:
+            time.sleep(0.3)
+            beside.append(len(counts) - 1)
+        log_inputs(client, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", meet)
+    monkeypatch.setattr(MlflowClient, "log_inputs", count)
+    send(uri, trials=4)
+    assert beside == [0], "another request brought the data set too"
+    assert histories(uri) == {key: EACH_ONCE[key] for key in list(EACH_ONCE)[:4]}
 
 
 def test_pieces_hold_what_mlflow_takes_at_once() -> None:
