@@ -35,7 +35,7 @@ from orchestrator.store.lease import StudyHeldError, holder, lease, wait_until_f
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
-from orchestrator.terminal.summary import print_summary
+from orchestrator.terminal.summary import Findings, print_summary
 from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
@@ -79,6 +79,8 @@ class Ended:
     runs: Sequence[Record]
     """Records without the prefixes that runs share."""
     results: Places
+    findings: Findings
+    """What the statistics say."""
     missing: str | None
     """What MLflow could not take."""
 
@@ -119,8 +121,8 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
                 stop.lastly(release)
                 with announced(console, "Reading what earlier launches left"):
                     opened = open_history(study, store, console, stop, retry_failed=target.retry_failed)
-                ended = _run_what_is_left(opened, storage, target, notice, prepared=prepared)
-    results, seconds, findings = ended.results, time.monotonic() - began, findings_of(opened, command)
+                ended = _run_what_is_left(opened, storage, target, command, notice, prepared=prepared)
+    results, seconds, findings = ended.results, time.monotonic() - began, ended.findings
     records = [shown_record(opened, record) for record in ended.records]
     print_summary(console, study, records, opened.stages.plans, seconds=seconds, results=results, findings=findings)
     problem = stop.why or ended.outcome.problem
@@ -130,7 +132,9 @@ def _launch(study: Study, storage: str, target: Target, command: str, stop: Stop
     return _exit_code(ended.outcome, ended.runs, console, command, stop)
 
 
-def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: EndNotice, *, prepared: bool) -> Ended:
+def _run_what_is_left(
+    opened: OpenStudy, storage: str, target: Target, command: str, notice: EndNotice, *, prepared: bool
+) -> Ended:
     """Run the trials that are left, and write down what came of them."""
     with announced(opened.console, "Working out what is left to run"):
         first_round = opened.stages.next()
@@ -145,13 +149,14 @@ def _run_what_is_left(opened: OpenStudy, storage: str, target: Target, notice: E
         outcome, results, report = _write_results(opened, records, outcome)
         runs = [record for record in records if not record.planned.starts]  # of a prefix its heirs tell the end
         end = _end_of_runs(opened, runs, outcome)
+    findings = findings_of(opened, command)
     with announced(opened.console, "Drawing the report"):
         results["report"] = report.join() if report else None
     with announced(opened.console, "Sending MLflow what is left"):
         missing = _finish_tracking(opened, end)
     page = outcome.tracker.page if outcome.tracker else None
     page = page or noted_page(opened.store, opened.study.spec.tracking)
-    return Ended(outcome, records, runs, {**results, "page": page}, missing)
+    return Ended(outcome, records, runs, {**results, "page": page}, findings, missing)
 
 
 def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
