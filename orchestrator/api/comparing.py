@@ -130,7 +130,7 @@ def _common_objectives(one: Study, other: Study) -> tuple[str, ...]:
 
 
 def _rows(one: Study, other: Study, metric: str, obstacle: str | None) -> list[Row]:
-    from orchestrator.report.statistics.paired import adjusted_by_holm  # late: statsmodels takes a second
+    from orchestrator.report.statistics.paired import adjusted_by_holm  # late: only comparisons need it
 
     left, right = _values(one, metric), _values(other, metric)
     rows = [Row(name, metric, left.get(name, {}), right.get(name, {})) for name in dict.fromkeys([*left, *right])]

@@ -37,7 +37,7 @@ def short_answers(results: Results) -> tuple[str, ...]:
 
 
 def _of_comparisons(results: Results) -> Iterator[str]:
-    from orchestrator.report.sections.comparison_results import stages_of  # late: statsmodels takes a second
+    from orchestrator.report.sections.comparison_results import stages_of  # late: only comparisons need it
     from orchestrator.report.sections.headline import headline
 
     for stage in stages_of(results).values():

@@ -177,7 +177,7 @@ def _overview(results: Results) -> str:
 
 def _unfinished(results: Results) -> Iterator[str]:
     """What is planned and not run yet: a report of an unfinished study says so first."""
-    from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes seconds
+    from orchestrator.report.sections.comparison_results import StageResults  # late: as the sections
 
     open_runs = [run for run in results.every_run if not run.state.final and run.kind != "prefix"]
     if open_runs:

@@ -64,7 +64,7 @@ def _paragraphs(results: Results, links: Links, rows: int) -> Iterator[str]:
     yield question(results.specification, results.objectives, set(results.plans))
     yield f"{_counted(results)} {_links(results, links)}"
     for plan in results.plans.values():
-        from orchestrator.report.sections.comparison_results import StageResults  # late: statsmodels takes a second
+        from orchestrator.report.sections.comparison_results import StageResults  # late: only comparisons need it
 
         yield from _of_stage(StageResults(results, plan), rows)
     if results.runs("search", "imported", "reference"):
