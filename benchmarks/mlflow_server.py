@@ -15,8 +15,8 @@ START_SECONDS = 90.0
 
 
 @contextmanager
-def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
-    """Serve a new database in ``folder``; yields the address, and ends the server with its processes.
+def mlflow_server(folder: Path, *options: str, database: str | None = None) -> Iterator[str]:
+    """Serve a new SQLite database in ``folder``, or another one; yields the address and ends it with its processes.
 
     Raises:
         SystemExit: it does not start.
@@ -27,7 +27,7 @@ def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *options]
     command += [
         "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
+        database or f"sqlite:///{folder}/server.db",
         "--artifacts-destination",
         f"{folder}/artifacts",
     ]
@@ -43,5 +43,6 @@ def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
             time.sleep(0.2)
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # it has processes of its own
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # it has processes of its own
         server.wait()

@@ -1,11 +1,13 @@
 """What telling MLflow costs: ours against Ray's MLflowLoggerCallback, on a database and on a local server.
 
-    python benchmarks/tracking.py                   both stores, ours and the stock callback in turn
+    python benchmarks/tracking.py                   each store, ours and the stock callback in turn
+    python benchmarks/tracking.py --behind 100      how many trials of 50 epochs wait at once (100: 5,000 results)
     python benchmarks/tracking.py --large           and 1,000 trials of 50 epochs on a database: time and size
 
 A result is an epoch with 30 metrics. "caller" is what the thread that runs the study waits for one result. "drained" is
 results per second until MLflow holds them: for ours one request per result, and in the last column as the tracker sends
-what piled up while MLflow was slow or away. The limit is one bare ``log_batch`` per result.
+what piled up while MLflow was away, which is then counted in MLflow: each epoch is there once. The limit is one bare
+``log_batch`` per result. PostgreSQL is measured where Debian's postgresql and psycopg2-binary are there.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_server import mlflow_server
+from postgres import postgres, programs
 
 from orchestrator.store.kept_study import KeptStudy
 from orchestrator.store.records import Store
@@ -28,8 +31,10 @@ from trainable.configfile.node import JsonObject
 
 METRICS = 30
 TRIALS, EPOCHS, ROUNDS = 4, 8, 3
-STOCK_RESULTS = {"database": 24, "server": 6}
+STOCK_RESULTS = {"sqlite": 24, "server on sqlite": 6, "server on PostgreSQL": 6}
 """Of the stock callback in each round: over HTTP it takes seconds for one."""
+LONG = 50
+"""Epochs of the trials that wait at once."""
 CONFIG: JsonObject = {"train": {"epochs": EPOCHS, "lr": 0.01}, "data": {"name": "shapes"}, "seed": 3}
 
 
@@ -108,7 +113,28 @@ def piled_up(uri: str, name: str, trials: int = 40, epochs: int = EPOCHS) -> flo
         tracker.update(record(trial, epochs, of=epochs))
     problem = tracker.close(status="FINISHED", summary={}, patience=600)
     assert problem is None, problem
-    return time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    check_once(uri, name, trials, epochs)
+    return seconds
+
+
+def check_once(uri: str, name: str, trials: int, epochs: int) -> None:
+    """Every trial has one run; some hold each epoch once.
+
+    Raises:
+        AssertionError: something is missing or doubled.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = [run for run in client.search_runs([experiment.experiment_id]) if "trial" in run.data.tags]
+    if trials < 1000:  # the first page
+        assert len({run.data.tags["trial"] for run in runs}) == len(runs) == trials
+    for run in runs[::10]:
+        history = client.get_metric_history(run.info.run_id, "val/miou")
+        assert [point.step for point in history] == list(range(1, epochs + 1))
 
 
 def bare(uri: str, name: str) -> float:
@@ -151,17 +177,17 @@ def stock(uri: str, name: str, results: int) -> float:
     return (time.perf_counter() - began) / (results // 2 * 2)
 
 
-def compare(title: str, uri: str) -> None:
+def compare(title: str, uri: str, behind: int) -> None:
     """Print one store's line."""
     rounds = [(ours(uri, f"ours-{n}"), stock(uri, f"stock-{n}", STOCK_RESULTS[title])) for n in range(ROUNDS)]
     waits, rates = zip(*(mine for mine, _ in rounds), strict=True)
     wait, rate, theirs = (statistics.median(values) for values in (waits, rates, [cost for _, cost in rounds]))
     limit = statistics.median(bare(uri, f"bare-{n}") for n in range(ROUNDS))
-    heap = 40 * EPOCHS / piled_up(uri, "heap")
+    heap = behind * LONG / piled_up(uri, "heap", behind, LONG)
     print(
-        f"{title:9} caller: ours {wait * 1e3:.4f} ms, stock {theirs * 1e3:.1f} ms   drained: ours {rate:.1f}/s, stock "
+        f"{title:20} caller: ours {wait * 1e3:.4f} ms, stock {theirs * 1e3:.1f} ms   drained: ours {rate:.1f}/s, stock "
         f"{1 / theirs:.2f}/s ({rate * theirs:.1f}x), limit {limit:.1f}/s ({rate / limit:.2f} of it), "
-        f"piled up {heap:.0f}/s",
+        f"behind by {behind * LONG:,}: {heap:.0f}/s ({heap / rate:.1f}x)",
         flush=True,
     )
 
@@ -170,13 +196,19 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="1,000 trials x 50 epochs x 30 metrics as well")
+    parser.add_argument("--behind", type=int, default=100, metavar="TRIALS", help="that wait at once (default: 100)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.chdir(folder)
-        compare("database", f"sqlite:///{folder}/mlflow.db")
+        compare("sqlite", f"sqlite:///{folder}/mlflow.db", options.behind)
         with mlflow_server(folder) as address:
-            compare("server", address)
+            compare("server on sqlite", address, options.behind)
+        if programs() is None:
+            print("server on PostgreSQL: not measured, Debian's postgresql or Python's psycopg2-binary is missing")
+        else:
+            with postgres() as database, mlflow_server(folder, database=database) as address:
+                compare("server on PostgreSQL", address, options.behind)
         if options.large:
             seconds = piled_up(f"sqlite:///{folder}/large.db", "large", trials=1000, epochs=50)
             size = (folder / "large.db").stat().st_size / 2**20
