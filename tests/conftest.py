@@ -9,11 +9,20 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 
+TOGETHER = (
+    "tests/trainable/ranks/test_ranks.py",
+    "tests/orchestrator/tracking/test_model_artifact.py",
+    "tests/orchestrator/api/test_compared_studies.py",
+)
+"""Modules whose tests share what takes long to make: one process runs them, so that it is made once."""
+
+
 class OneMachine(LoadScopeScheduling):  # type: ignore[misc]
     """Tests of clusters run one after the other, beside all others; each of those goes to whoever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith("tests/cluster/") else nodeid
+        module = nodeid.partition("::")[0]
+        return "cluster" if nodeid.startswith("tests/cluster/") else module if module in TOGETHER else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneMachine:

@@ -19,7 +19,7 @@ from trainable.data.frames import load_splits
 from trainable.ranks.group import own
 from trainable.train.checkpoint import to_bytes
 
-pytestmark = pytest.mark.timeout(900)  # the pair works for all tests together
+pytestmark = [pytest.mark.timeout(900), pytest.mark.integration]  # a pair of processes works for all tests together
 RANKS = 2
 CLOSE = 1e-5
 ROOT = Path(__file__).resolve().parents[3]
