@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
 ) -> None:
     store, record = trained
     wanted = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    monkeypatch.setattr("orchestrator.tracking.model.input_statistics", lambda _: wanted)
+    monkeypatch.setattr("orchestrator.tracking.model_files.input_statistics", lambda _: wanted)
     client = MlflowClient(database)
     run_id = a_run(client, tmp_path, record)
     before = client.get_metric_history(run_id, "val/miou")
@@ -273,3 +274,28 @@ def test_a_server_takes_it_and_nothing_of_the_process_changes(
         logits, imported = elsewhere(tmp_path, server, name, images_of(2, 64, 32))
         assert imported == []
         assert logits.shape == (2, 6, 64, 32)
+
+
+def test_torch_is_not_imported_where_there_is_no_network_to_log(database: str, tmp_path: Path) -> None:
+    """By a process that only tracks, the trial's checkpoint being gone."""
+    code = """
+import pickle, sys
+from mlflow import MlflowClient
+from orchestrator.tracking.model import log_best_model
+from orchestrator.store.records import Store
+client, (store, record) = MlflowClient(sys.argv[1]), (Store(sys.argv[2], "s"), pickle.load(sys.stdin.buffer))
+run = client.create_run("0").info.run_id
+assert log_best_model(client, run, store, record, register=None) is None
+assert not {"torch", "segmentation_models_pytorch", "mlflow.pytorch"} & set(sys.modules)
+"""
+    planned = Planner(load(_study(tmp_path), env={})).next()
+    assert planned is not None
+    record = Record(planned, ({"val/miou": 0.5},)).ended(State.COMPLETE)
+    call = [sys.executable, "-c", code, database, str(tmp_path / "out")]
+    subprocess.run(call, input=pickle.dumps(record), check=True)
+
+
+def _study(folder: Path) -> Path:
+    path = folder / "s.yaml"
+    path.write_text(STUDY.replace("ARCH", PLAIN).replace("LAYER", "decoder"))
+    return path
