@@ -113,12 +113,15 @@ class Planner(TrialSource):
         return record, self._optuna.tell(record)
 
     def better(self, record: Record, than: Record | None) -> bool:
-        """Whether a complete trial, references aside, beats another in the first objective."""
+        """Whether a complete trial, references aside, beats another in the first objective; of equals, the first one."""
         metric, mode = self.objective.metric, self.objective.mode
         value, other = record.last(metric), than.last(metric) if than else None
         if record.state is not State.COMPLETE or value is None or record.planned.kind == "reference":
             return False
-        return other is None or (value > other if mode == "max" else value < other)
+        if than is None or other is None:
+            return True
+        sign = 1 if mode == "max" else -1
+        return (sign * value, than.key) > (sign * other, record.key)  # in whatever order they end, as the ranking does
 
     def _enumerate(self) -> list[dict[str, Value]] | None:
         size = self._study.space.size()

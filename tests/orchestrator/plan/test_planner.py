@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from orchestrator.plan.optuna_internals import QuickGroupTPE
 from orchestrator.plan.planner import Planner, derive_seed
+from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
 from trainable.config import TrialConfig
@@ -202,3 +203,12 @@ def test_suggestions_over_groups_are_those_of_optunas_own() -> None:
     grouped = {"multivariate": True, "group": True, "constant_liar": True}
     own = suggested(lambda number: TPESampler(n_startup_trials=8, seed=number, **grouped))  # type: ignore[arg-type]
     assert suggested(lambda number: QuickGroupTPE(8, number)) == own
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_equal_trials_the_first_keeps_its_checkpoint_whichever_ends_first(study: Make, mode: str) -> None:
+    planner = Planner(study(f"objective.mode={mode}", "search.references=[]"))
+    one, two = (Record(planner.next(), ({"val/miou": 0.0},) * 3).ended(State.COMPLETE) for _ in range(2))
+    assert planner.better(one, two)
+    assert not planner.better(two, one)
+    assert best([two, one][::-1], planner.objective) is one
