@@ -113,7 +113,7 @@ class Planner(TrialSource):
         return record, self._optuna.tell(record)
 
     def better(self, record: Record, than: Record | None) -> bool:
-        """Whether a complete trial, references aside, beats another in the first objective; of equals, the first one."""
+        """Whether a complete trial, references aside, beats another in the first objective; of equals the first."""
         metric, mode = self.objective.metric, self.objective.mode
         value, other = record.last(metric), than.last(metric) if than else None
         if record.state is not State.COMPLETE or value is None or record.planned.kind == "reference":

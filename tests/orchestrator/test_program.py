@@ -27,6 +27,7 @@ def started_as_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(script)])
     monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     return script
 
 
