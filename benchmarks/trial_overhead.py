@@ -7,8 +7,8 @@
 No-op: a study of N and one of 2 one-epoch trials; the cost of a trial is the difference of their wall times per trial
 and slot, which leaves out the start of Ray and of the first actors. The engine writes down when it steps: "first step"
 is the time from the command to the first trial's step, "prompt" that from the last epoch to the command's end. Ours
-keeps records and MLflow runs (sqlite). The stock trainable is a function that imports what a trial imports, with
-OptunaSearch and MLflowLoggerCallback.
+keeps records and MLflow runs (sqlite), but no model: there is no network. The stock trainable is a function that
+imports what a trial imports, with OptunaSearch and MLflowLoggerCallback.
 Real: camvid.yaml, FPN ResNet-18, 96x128, 8 trials x 2 epochs on two slots; sum of epoch seconds / (wall x slots), where
 wall is that of the whole command. The stock script trains with the same engine and saves a checkpoint per epoch.
 """
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -87,7 +87,7 @@ def ours_no_op(trials: int, folder: Path) -> Walls:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
         "'study=noop', 'train.epochs=1', 'search.sampler=random', 'model.arch=fpn', 'model.encoder=resnet18',"
-        "'objective={metric: val/miou, mode: max}']);"
+        "'objective={metric: val/miou, mode: max}', 'tracking.model=false']);"
         f"sys.exit(launch(study, storage='studies', command='',"
         f"target=Target(max_concurrent={SLOTS}, fit='trial_overhead:no_op')))"
     )
@@ -140,7 +140,8 @@ def run_stock_real(trials: int, epochs: int) -> None:
     spec = {"spec": str(ROOT / "search_spaces/camvid.yaml")}
     results = _stock_tuner(trainable, space | spec, trials).fit()
     seconds = sum(sum(result.metrics_dataframe["epoch_seconds"]) for result in results)
-    print(json.dumps({"epoch_seconds": seconds}))
+    alone = _alone(max(result.metrics_dataframe["timestamp"]) for result in results)
+    print(json.dumps({"epoch_seconds": seconds, "alone": alone}))
 
 
 def _stock_tuner(trainable: Any, space: dict[str, Any], trials: int) -> Any:
@@ -165,8 +166,28 @@ def _stock_tuner(trainable: Any, space: dict[str, Any], trials: int) -> Any:
     )
 
 
-def real(folder: Path) -> tuple[float, float, float]:
-    """Epoch seconds, wall seconds and efficiency of our command on real work."""
+@dataclass(frozen=True)
+class Real:
+    """A study of real trials."""
+
+    epochs: float
+    """Seconds of all epochs."""
+    wall: float
+    """Seconds of the whole command."""
+    alone: float
+    """Seconds in which the last trial ran beside an idle slot: trials differ in length."""
+
+    def __str__(self) -> str:
+        together = self.epochs / (self.wall * SLOTS - self.alone)
+        return (
+            f"epochs {self.epochs:6.1f} s, wall {self.wall:6.1f} s x {SLOTS} slots: efficiency "
+            f"{self.epochs / (self.wall * SLOTS):.3f}; {together:.3f} without the {self.alone:.0f} s of one slot "
+            "while the last trial ran alone"
+        )
+
+
+def real(folder: Path) -> Real:
+    """Our command on real work."""
     command = [sys.executable, "-m", "orchestrator.sweep", str(ROOT / "search_spaces/camvid.yaml")]
     for override in ("search.trials=8", "search.references=[]", "train.epochs=2", "search.pruner=null"):
         command += ["--set", override]
@@ -174,18 +195,24 @@ def real(folder: Path) -> tuple[float, float, float]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "studies/camvid-dropclass/results.parquet")
-    seconds = sum(table["epoch_seconds"].to_pylist())
-    return seconds, wall, seconds / (wall * SLOTS)
+    ended = (path.stat().st_mtime for path in folder.glob("studies/*/trials/*/verdict.json"))
+    return Real(sum(table["epoch_seconds"].to_pylist()), wall, _alone(ended))
 
 
-def stock_real(folder: Path) -> tuple[float, float, float]:
+def _alone(ended: Iterable[float]) -> float:
+    """Between the ends of the last two trials."""
+    *_, before, last = sorted(ended)
+    return float(last - before)
+
+
+def stock_real(folder: Path) -> Real:
     """The same of the stock script."""
     began = time.perf_counter()
     command = [sys.executable, __file__, "--stock-real"]
     done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=True)
     wall = time.perf_counter() - began
-    seconds = json.loads(done.stdout.strip().splitlines()[-1])["epoch_seconds"]
-    return seconds, wall, seconds / (wall * SLOTS)
+    printed = json.loads(done.stdout.strip().splitlines()[-1])
+    return Real(printed["epoch_seconds"], wall, printed["alone"])
 
 
 def _wall(command: list[str], folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> float:
@@ -243,8 +270,7 @@ def main() -> None:
     elif options.real:
         for label, run in (("ours", real), ("stock", stock_real)):
             with tempfile.TemporaryDirectory() as folder:
-                seconds, wall, share = run(Path(folder))
-            print(f"{label:6} epochs {seconds:6.1f} s, wall {wall:6.1f} s x {SLOTS} slots: efficiency {share:.3f}")
+                print(f"{label:6} {run(Path(folder))}")
     else:
         _per_trial(ours_no_op, options.trials, "ours", options.repeats)
         _per_trial(stock_no_op, min(STOCK_TRIALS, options.trials), "stock", repeats=1)  # its cost hardly depends on it
