@@ -1,6 +1,6 @@
 """The base of every configuration section: immutable, strict, and closed to unknown keys."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue
 
@@ -29,11 +29,19 @@ def all_settings(section: Section) -> JsonValue:
     Settings that came after a version was released are left out at their default, so that trials which older versions
     kept stay equal to those of today.
     """
-    dumped = section.model_dump(mode="json")
-    if not isinstance(dumped, dict):  # a section that is written by its name alone
+    return _filled(section, section.model_dump(mode="json"))
+
+
+def _filled(value: Any, dumped: JsonValue) -> JsonValue:
+    """A dumped value with what a section leaves out; the dump of a section holds those of the sections in it."""
+    if not isinstance(value, Section) or not isinstance(dumped, dict):  # such a section is written by its name alone
         return dumped
-    values = {name: getattr(section, name) for name in (*type(section).model_fields, *(section.model_extra or ()))}
-    return {n: all_settings(v) if isinstance(v, Section) else dumped.get(n, v) for n, v in values.items()}
+    values = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
+    return {n: _filled(v, dumped[n]) if n in dumped else _left_out(v) for n, v in values.items()}
+
+
+def _left_out(value: Any) -> JsonValue:
+    return all_settings(value) if isinstance(value, Section) else value
 
 
 def _with_name(value: object) -> object:

@@ -21,7 +21,7 @@ from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Study, objectives_of, reference
 from orchestrator.studyfile.space.notation import is_domain
-from trainable.config import read_trial
+from trainable.config import TrialConfig, read_trial
 from trainable.configfile.node import JsonObject
 from trainable.evaluate.config import Evaluation
 from trainable.model.config import WeightsFile
@@ -65,14 +65,11 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     """
     check_parts_unchanged(study, store)
     changed = _changes(study, store)
-    records = [_moved(study, _readable(study, store, record)) for record in store.records()]
-    if retry_failed:
-        records = [_retried(record) if record.state is State.FAILED else record for record in records]
-    compared = tuple(record for record in records if record.planned.kind in UNSEARCHED)
-    searched = [record for record in records if record.planned.kind not in UNSEARCHED]
-    fits = [(record, _fitted(study, record)) for record in searched]
-    inside = tuple(fitted for _, fitted in fits if fitted is not None)
-    outside = tuple(record for record, fitted in fits if fitted is None)
+    read = [_read(study, store, record, retry_failed=retry_failed) for record in store.records()]
+    compared = tuple(record for record, _ in read if record.planned.kind in UNSEARCHED)
+    searched = [(record, fitted) for record, fitted in read if record.planned.kind not in UNSEARCHED]
+    inside = tuple(fitted for _, fitted in searched if fitted is not None)
+    outside = tuple(record for record, fitted in searched if fitted is None)
     if not searched or not (outside or changed):
         return History(inside, outside, compared)
     causes = [*changed, *(record.key for record in outside if record.planned.kind == "reference")]
@@ -84,8 +81,16 @@ def read_history(study: Study, store: Store, *, retry_failed: bool = False) -> H
     return History(inside, outside, compared, (note,))
 
 
-def _readable(study: Study, store: Store, record: Record) -> Record:
-    """The record; refuses, by its file, one that no trial of this version can be.
+def _read(study: Study, store: Store, record: Record, *, retry_failed: bool) -> tuple[Record, Record | None]:
+    """The record as this launch goes on with it, and with its picks where it lies in the space; read only once."""
+    config, record = _readable(study, store, record), _moved(study, record)
+    if retry_failed and record.state is State.FAILED:
+        record = record.ended(State.INTERRUPTED, f"{AGAIN}{record.reason}")
+    return record, None if record.planned.kind in UNSEARCHED else _fitted(study, record, config)
+
+
+def _readable(study: Study, store: Store, record: Record) -> TrialConfig:
+    """The record's configuration; refuses, by its file, one that no trial of this version can be.
 
     Raises:
         InputError: its configuration is none, or it is complete without an objective.
@@ -95,12 +100,12 @@ def _readable(study: Study, store: Store, record: Record) -> Record:
     judged = record.state is State.COMPLETE and record.planned.kind != "prefix"
     problem = _without(study, record) if judged else ""
     try:
-        read_trial(record.planned.config)
+        config = read_trial(record.planned.config)
     except ValidationError as error:
         problem = unlike(error)
     if problem:
         raise InputError(f"{file}: {problem}; restore it, or remove the folder to run the trial anew")
-    return record
+    return config
 
 
 def _without(study: Study, record: Record) -> str:
@@ -239,17 +244,15 @@ def keep_retried(store: Store, records: Iterable[Record]) -> None:
             store.judge(record, record.planned.system_attrs)
 
 
-def _retried(record: Record) -> Record:
-    """A failed trial that is run again."""
-    return record.ended(State.INTERRUPTED, f"{AGAIN}{record.reason}")
-
-
-def _fitted(study: Study, record: Record) -> Record | None:
-    """The record with its picks in the study's space; None where it lies outside."""
+def _fitted(study: Study, record: Record, read: TrialConfig | None = None) -> Record | None:
+    """The record with its picks in the study's space; None where it lies outside. ``read`` is what it was read to."""
     planned = record.planned
     if not study.spec.searched:
         return None
-    config = read_trial(_with_root(planned, _written_root(study, planned)))
+    root = _written_root(study, planned)
+    if read is None:
+        read, root = read_trial(_with_root(planned, root)), None
+    config = read if root is None else read.model_copy(update={"data": read.data.model_copy(update={"root": root})})
     picks = study.space.locate(config)
     if planned.kind == "reference":
         names = study.spec.search.references

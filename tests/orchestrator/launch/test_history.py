@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,11 +15,13 @@ from orchestrator.plan.planner import Planner
 from orchestrator.store.layout import CheckpointName
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
-from orchestrator.studyfile import Study
+from orchestrator.studyfile import Study, load
 from orchestrator.studyfile.space.trees import without_places
 from orchestrator.worker.job import AttemptBegan, EpochDone
+from trainable.config import TrialConfig
 
 Make = Callable[..., Study]
+ROOT = Path(__file__).resolve().parents[3]
 PLAIN = "search.references=[]"
 MEDIAN = "search.pruner={name: median, startup_trials: 1, grace_epochs: 2}"
 
@@ -67,6 +70,27 @@ def test_budget_resources_and_tracking_are_applied(study: Make, place: str, chan
     assert notes == ()
     keys = [planned.key for planned in iter(planner.next, None)]
     assert keys == [f"search-{number:04d}" for number in range(3, 9 if "trials=9" in change else 6)]
+
+
+@pytest.mark.parametrize("state", [State.COMPLETE, State.FAILED])
+def test_a_configuration_is_read_once_and_once_more_to_see_whether_its_picks_give_it(
+    study: Make, place: str, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    store, read = finished(study(PLAIN), place, 5, state), Mock(wraps=TrialConfig.model_validate_json)
+    wider = study(PLAIN, "search.trials=9")
+    monkeypatch.setattr(TrialConfig, "model_validate_json", read)
+    assert len(read_history(wider, store, retry_failed=True).records) == 5
+    assert read.call_count == 2 * 5
+
+
+def test_data_in_another_place_are_the_same(tmp_path: Path, place: str) -> None:
+    file, overrides = ROOT / "search_spaces/camvid.yaml", [PLAIN, "study=moved", "search.sampler=random"]
+    roots = [f"data.root={tmp_path / name}" for name in ("before", "now")]
+    before, now = (load(file, [*overrides, root], env={}, data_here=False) for root in roots)
+    store = finished(before, place, 3)
+    history = read_history(now, store)
+    assert (len(history.records), history.outside) == (3, ())
+    assert [r.planned.data["root"] for r in history.records] == [str(tmp_path / "before")] * 3
 
 
 def test_a_smaller_budget_ends_the_search(study: Make, place: str) -> None:
