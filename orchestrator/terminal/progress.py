@@ -187,7 +187,8 @@ class Progress:
         self._tally.replace(self.records.get(record.key), record)
         self.records[record.key] = record
         if record.state is State.COMPLETE:
-            self._top = best([*([self._top] if self._top else []), record], self.objective)
+            rivals = [self._top, record] if self._top else [record]
+            self._top = best(sorted(rivals, key=lambda r: r.key), self.objective)  # of equals the first, as the summary
 
     def _epochs_shared(self) -> int:
         """Epochs that trials took over from prefixes."""

@@ -48,6 +48,14 @@ def test_counts_best_and_forecast() -> None:
     assert eta == pytest.approx(30, abs=1)
 
 
+@pytest.mark.parametrize("keys", [("search-0000", "search-0001"), ("search-0001", "search-0000")])
+def test_of_equal_trials_the_first_is_the_best_whichever_ends_first(keys: tuple[str, str]) -> None:
+    progress = Progress(2, 4, OBJECTIVE)
+    for key in keys:
+        progress.update(record(key, 0.5, state=State.COMPLETE))
+    assert "best val/miou 0.5000 (search-0000)" in progress.line()
+
+
 def timed(planned: Record, *seconds: float) -> Record:
     """A running trial whose epochs took so long."""
     return replace(planned, epochs=tuple({"val/miou": 0.5, EPOCH_SECONDS: each} for each in seconds))
