@@ -87,15 +87,19 @@ class Objects:
                 return None
             return content
 
-    def write(self, name: str, content: bytes, *, flush: bool = True) -> None:
-        """Replace an object as a whole; without ``flush`` the end of the machine, and that alone, may damage it."""
+    def write(self, name: str, content: bytes, *more: bytes, flush: bool = True) -> None:
+        """Replace an object as a whole; without ``flush`` the end of the machine, and that alone, may damage it.
+
+        What is large may come in parts: nothing copies them together.
+        """
         target = f"{self._root}/{name}"
         with self._door(name):
             if self._local:
-                _write_local(target, content, flush=flush)
+                _write_local(target, (content, *more), flush=flush)
                 return
             with self._fs.open_output_stream(target) as stream:
-                stream.write(content)
+                for part in (content, *more):
+                    stream.write(part)
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -147,9 +151,12 @@ class Objects:
             raise self._damaged(name)
         return content
 
-    def write_sealed(self, name: str, content: bytes) -> None:
-        """Replace a binary object."""
-        self.write(name, content + hashlib.sha256(content).digest())
+    def write_sealed(self, name: str, *parts: bytes) -> None:
+        """Replace a binary object, given in parts."""
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        self.write(name, *parts, digest.digest())
 
     def _listed(self, folder: str, *, recursive: bool = False) -> Sequence[arrow_fs.FileInfo]:
         selector = arrow_fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True, recursive=recursive)
@@ -172,13 +179,13 @@ class Objects:
         return DamagedError(f"{self.address(name)}: damaged, its content does not match its checksum")
 
 
-def _write_local(target: str, content: bytes, *, flush: bool) -> None:
+def _write_local(target: str, parts: Sequence[bytes], *, flush: bool) -> None:
     folder = os.path.dirname(target)
     os.makedirs(folder, exist_ok=True)
     partial = f"{folder}/.{os.path.basename(target)}.{uuid.uuid4().hex}"
     try:
         with open(partial, "wb") as stream:
-            stream.write(content)
+            stream.writelines(parts)
             if flush:
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -152,7 +152,7 @@ class Store:
 
     def write_checkpoint(self, name: CheckpointName, checkpoint: Checkpoint) -> None:
         """Keep a trial's state; called by the worker that runs it."""
-        self.objects.write_sealed(f"{TrialFiles(checkpoint.planned.key).folder}/{name}", checkpoint.to_bytes())
+        self.objects.write_sealed(f"{TrialFiles(checkpoint.planned.key).folder}/{name}", *checkpoint.parts())
 
     def was_pruned(self, key: str) -> bool:
         """Whether the driver has stopped a trial early."""

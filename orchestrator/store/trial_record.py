@@ -256,14 +256,14 @@ class Checkpoint:
     state: bytes
     """What the trial continues from."""
 
-    def to_bytes(self) -> bytes:
-        """One object: length of the header, header, state."""
+    def parts(self) -> tuple[bytes, ...]:
+        """One object in parts, as the state may be large: length of the header, header, state."""
         header = json.dumps({"plan": asdict(self.planned), "epochs": list(map(dict, self.epochs))}).encode()
-        return len(header).to_bytes(8, "big") + header + self.state
+        return len(header).to_bytes(8, "big"), header, self.state
 
     @classmethod
     def from_bytes(cls, content: bytes, key: str | None = None) -> Self:
-        """The checkpoint of ``to_bytes``, of the trial of that key; raises ValueError for what is none."""
+        """The checkpoint of these ``parts``, of the trial of that key; raises ValueError for what is none."""
         end = 8 + int.from_bytes(content[:8], "big")
         header = _HEADER.validate_json(content[8:end], context=key)
         return cls(header.plan, header.epochs, content[end:])

@@ -97,7 +97,7 @@ class Attempt:
         with self._watched():
             with self._measured() as figures:
                 result = next(self._results)
-            state = _state_of(result)
+            state = _state_of(result, self._planned)
             outputs = draw_outputs(result, self._config)
         self._history.append({**result.metrics, **figures, **self._peak()})
         self._keep(state, outputs)
@@ -276,10 +276,11 @@ def _storage_errors() -> Iterator[None]:
         raise StorageFailed(f"the storage failed: {one_line(error)}") from error
 
 
-def _state_of(result: FittedEpoch) -> bytes:
+def _state_of(result: FittedEpoch, planned: Planned) -> bytes:
     from trainable.train.checkpoint import to_bytes
 
-    return to_bytes(result.state())
+    ended = result.epoch == planned.epochs and not planned.starts  # from the end of a prefix its heirs go on
+    return to_bytes(result.state(), ended=ended)
 
 
 def _on_rung(config: TrialConfig, rung: Rung) -> TrialConfig:

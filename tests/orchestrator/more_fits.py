@@ -32,11 +32,11 @@ def full_disk(config: TrialConfig, *, threads: int, resume_from: State = None) -
     """While the file FULL names is there, no checkpoint of trials with p_max over one half is taken after epoch 1."""
     whole = Objects.write
 
-    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+    def write(self: Objects, name: str, *parts: bytes, flush: bool = True) -> None:
         full = os.path.exists(os.environ["FULL"]) and _p_max(config) > 0.5
         if full and name.endswith(".bin") and not name.endswith("-1.bin"):
             raise OSError(errno.ENOSPC, "No space left on device", name)
-        whole(self, name, content, flush=flush)
+        whole(self, name, *parts, flush=flush)
 
     Objects.write = write  # type: ignore[method-assign]
     try:

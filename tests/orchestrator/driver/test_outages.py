@@ -47,9 +47,9 @@ class Outage:
             opened(objects, uri)
             objects._fs = Absent(objects._fs, self)
 
-        def write(objects: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+        def write(objects: Objects, name: str, *parts: bytes, flush: bool = True) -> None:
             self.meet()
-            written(objects, name, content, flush=flush)
+            written(objects, name, *parts, flush=flush)
 
         monkeypatch.setattr(Objects, "__init__", init)
         monkeypatch.setattr(Objects, "write", write)

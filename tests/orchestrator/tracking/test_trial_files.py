@@ -229,10 +229,10 @@ def test_a_storage_that_does_not_take_it_interrupts_the_trial(
 ) -> None:
     whole = Objects.write
 
-    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+    def write(self: Objects, name: str, *parts: bytes, flush: bool = True) -> None:
         if part in name:
             raise OSError(28, "No space left on device")
-        whole(self, name, content, flush=flush)
+        whole(self, name, *parts, flush=flush)
 
     with monkeypatch.context() as patched:
         patched.setattr(Objects, "write", write)

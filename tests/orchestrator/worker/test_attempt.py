@@ -24,6 +24,7 @@ from orchestrator.worker import attempt as module
 from orchestrator.worker.attempt import Attempt, StorageFailed
 from orchestrator.worker.job import Job, RanOut
 from trainable.failure import TrialFailed
+from trainable.train.checkpoint import from_bytes
 
 HERE = Path(__file__).parents[1]
 Make = Callable[..., Study]
@@ -108,6 +109,27 @@ def test_the_last_epoch_is_told_once_more_where_only_the_driver_missed_it(planne
     second.close()
 
 
+@pytest.mark.parametrize("starts", [(), (4,)])
+def test_an_ended_trial_keeps_its_weights_and_what_none_goes_on_from_is_not_written(
+    tmp_path: Path, store: Store, starts: tuple[int, ...]
+) -> None:
+    (tmp_path / "real.yaml").write_text(REAL.replace("epochs: 4", f"epochs: {5 if starts else 4}"))
+    planned = planned_by(load(tmp_path / "real.yaml", env={}), store)
+    planned = replace(planned, kind="prefix", starts=starts) if starts else planned
+    attempt = Attempt(job(planned, store, fit="trainable.train.engine:fit"))
+    epochs(attempt, 4)
+    attempt.close()
+    states = {}
+    for name in store.checkpoints(planned.key):
+        checkpoint = store.read_checkpoint(planned.key, name)
+        assert checkpoint is not None
+        states[name.epoch] = from_bytes(checkpoint.state)
+    assert set(states) == {3, 4}
+    assert states[4]["model"].keys() == states[3]["model"].keys()
+    assert "optimizer" in states[3], "the trial goes on from it where the last one is damaged"
+    assert ("optimizer" in states[4]) == bool(starts), "heirs go on from the end of a prefix"
+
+
 def test_two_checkpoints_stay(planned: Planned, store: Store) -> None:
     attempt = Attempt(job(planned, store))
     epochs(attempt, 3)
@@ -168,9 +190,9 @@ def test_only_what_a_trial_would_be_lost_without_waits_for_the_disk(
     names: list[str] = []
     whole = Objects.write
 
-    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+    def write(self: Objects, name: str, *parts: bytes, flush: bool = True) -> None:
         names.extend([name.rpartition("/")[2]] if flush else [])
-        whole(self, name, content, flush=flush)
+        whole(self, name, *parts, flush=flush)
 
     monkeypatch.setattr(Objects, "write", write)
     store.plan(planned)
@@ -243,10 +265,10 @@ def failing_writes(monkeypatch: pytest.MonkeyPatch, part: str, error: OSError) -
     whole = Objects.write
     broken = [True]
 
-    def write(self: Objects, name: str, content: bytes, *, flush: bool = True) -> None:
+    def write(self: Objects, name: str, *parts: bytes, flush: bool = True) -> None:
         if broken and part in name:
             raise error
-        whole(self, name, content, flush=flush)
+        whole(self, name, *parts, flush=flush)
 
     monkeypatch.setattr(Objects, "write", write)
     return broken.clear
