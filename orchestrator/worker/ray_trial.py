@@ -6,6 +6,7 @@ A trial's own exception becomes its last result, with the reason, and so does a 
 next launch; only a lost worker is an error to Ray. A GPU without memory is neither: the driver knows how to go on.
 """
 
+import gc
 import os
 import platform
 import traceback
@@ -30,13 +31,18 @@ class RayTrial(tune.Trainable):
 
     def setup(self, config: Mapping[str, Job]) -> None:
         """Store the job; nothing here can fail."""
+        gc.freeze()  # what is loaded stays: the collector need not go through it
+        gc.enable()  # ``without_collector`` may have been loaded with it
+        self._take(config)
+
+    def _take(self, config: Mapping[str, Job]) -> None:
         self._job = config["job"]
         self._attempt: Attempt | None = None
 
     def reset_config(self, new_config: Mapping[str, Job]) -> bool:
         """Take the next trial over, its predecessor's memory given back."""
         self.cleanup()
-        self.setup(new_config)
+        self._take(new_config)
         return True
 
     @classmethod

@@ -12,15 +12,15 @@ from orchestrator.driver.own_ray import as_needed, plain_actors, preloaded
 from orchestrator.driver.stop import Stop
 from orchestrator.studyfile import ResourcesSection
 
-WORKER = "orchestrator.worker.ray_trial"
+UNCOLLECTED, WORKER = "orchestrator.worker.without_collector", "orchestrator.worker.ray_trial"
 PRELOAD, PRESTART = "RAY_preload_python_modules", "RAY_prestart_worker_first_driver"
 
 
 @pytest.mark.parametrize(
     ("resources", "trials", "expected"),
     [
-        ({}, 9, [WORKER, "a.b"]),
-        ({"cpu": 0.5}, 9, [WORKER, "a.b"]),
+        ({}, 9, [UNCOLLECTED, WORKER, "a.b"]),
+        ({"cpu": 0.5}, 9, [UNCOLLECTED, WORKER, "a.b"]),
         ({"cpu": 2}, 9, []),
         ({"max_concurrent": 3}, 9, []),
         ({}, 3, []),

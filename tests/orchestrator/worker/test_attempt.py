@@ -1,6 +1,8 @@
 """A worker's attempt at a trial: continues where the last one ended, keeps what it measured, tells what it cannot."""
 
 import errno
+import gc
+import importlib
 import os
 import re
 import threading
@@ -405,6 +407,21 @@ def test_a_worker_without_memory_keeps_its_epochs_and_says_so(planned: Planned, 
     assert [actor.step()["done"] for _ in range(2)] == [False, True]
     actor.cleanup()
     assert len(store.records()[0].epochs) == 4
+
+
+def test_a_worker_loads_modules_without_the_collector_and_has_it_in_trials(planned: Planned, store: Store) -> None:
+    from orchestrator.worker import without_collector
+    from orchestrator.worker.ray_trial import RayTrial
+
+    try:
+        importlib.reload(without_collector)
+        assert not gc.isenabled()
+        RayTrial.__new__(RayTrial).setup({"job": job(planned, store)})
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_on_the_last_rung_a_trial_computes_its_activations_again(planned: Planned, store: Store) -> None:
