@@ -1,17 +1,23 @@
-"""What of Optuna no public name gives, as it is in version 5.0: look here first when Optuna is updated."""
+"""What of Optuna no public name gives, as it is in version 5.0: look here and in tpe.py when Optuna is updated."""
 
 from collections.abc import Mapping
 
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
-from optuna.samplers import QMCSampler, TPESampler
-from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import QMCSampler
+from optuna.trial import FrozenTrial
+
+from trainable.configfile.node import JsonObject
 
 
 def running_trial(study: Study) -> Trial:
     """The study's last trial, as ``ask`` would have given it: ``add_trial`` gives none."""
     return Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
+
+
+def system_attrs(trial: Trial) -> JsonObject:
+    """Optuna's notes on a trial as they are now: ``Study.get_trials`` would copy the list of all."""
+    return dict(trial.storage.get_trial(trial._trial_id).system_attrs)
 
 
 class SequencedQMC(QMCSampler):
@@ -28,26 +34,3 @@ class SequencedQMC(QMCSampler):
 
     def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:  # noqa: ARG002
         return self._index
-
-
-class QuickGroupTPE(TPESampler):
-    """TPE over groups of settings that occur together; it suggests what Optuna's own does, in less time.
-
-    That one goes through the groups once for each trial: with thousands of trials a quarter of a suggestion.
-    """
-
-    def __init__(self, startup_trials: int, seed: int) -> None:
-        super().__init__(n_startup_trials=startup_trials, multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._group_decomposed_search_space = _Groups(include_pruned=True)
-
-
-class _Groups(_GroupDecomposedSearchSpace):
-    """Adds each combination of names once: added again, it splits nothing that it has not split."""
-
-    def calculate(self, study: Study, use_cache: bool = False) -> _SearchSpaceGroup:
-        groups, seen = _SearchSpaceGroup(), set()
-        for trial in study._get_trials(False, (TrialState.COMPLETE, TrialState.PRUNED), use_cache):
-            if (names := tuple(trial.distributions)) not in seen:
-                seen.add(names)
-                groups.add_distributions(trial.distributions)
-        return groups

@@ -10,7 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.plan.optuna_internals import running_trial
+from orchestrator.plan.optuna_internals import running_trial, system_attrs
 from orchestrator.plan.samplers import build_pruner, distribution
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Choice, Domain, Float, Int, Study, Value
@@ -80,7 +80,7 @@ class OptunaStudy:
         """Run what was asked for under a key; returns Optuna's notes on it."""
         trial.set_user_attr("key", key)
         self._live[key] = trial
-        return self._system_attrs(trial)
+        return system_attrs(trial)
 
     def report(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Decide by the pruner whether a trial stops early, after an epoch that is not its last."""
@@ -108,7 +108,7 @@ class OptunaStudy:
         trial = self._live.get(planned.key)
         if trial is None:
             return dict(planned.system_attrs)
-        return self._system_attrs(trial) | {JUDGED: max(self._reported.get(planned.key, ()), default=0)}
+        return system_attrs(trial) | {JUDGED: max(self._reported.get(planned.key, ()), default=0)}
 
     def tell(self, record: Record) -> JsonObject:
         """Tell how a trial ended; returns Optuna's notes on it. Of the others complete ones with picks are told."""
@@ -121,7 +121,7 @@ class OptunaStudy:
         if values is not None and len(values) == 1:
             trial.report(values[0], len(record.epochs))
         self.study.tell(trial, values, _OUTCOMES[record.state])
-        return self._system_attrs(trial)
+        return system_attrs(trial)
 
     def _reported_trial(self, planned: Planned, epoch: int, metrics: Mapping[str, float]) -> optuna.Trial | None:
         """The trial after the pruner was told of an epoch; None where it is not to be asked."""
@@ -133,9 +133,6 @@ class OptunaStudy:
         reported.add(epoch)
         trial.report(value, epoch)
         return trial
-
-    def _system_attrs(self, trial: optuna.Trial) -> JsonObject:
-        return dict(self.study.get_trials(deepcopy=False)[trial.number].system_attrs)
 
     def _values(self, record: Record) -> list[float]:
         return [record.epochs[-1][objective.metric] for objective in self._objectives]

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from orchestrator.plan.optuna_study import OptunaStudy
 from orchestrator.plan.samplers import build_sampler
+from orchestrator.plan.tpe import TrialTable
 from orchestrator.plan.trial_source import Need, TrialSource, stopped_early
 from orchestrator.store.addresses import absolute
 from orchestrator.store.trial_record import Planned, Record, State, reference_key
@@ -50,7 +51,7 @@ class Planner(TrialSource):
         """Why fewer trials run than the study asks for, in a line; None where all run."""
         self.total = self.budget + len(self._search.references)
         self.objectives = study.spec.objectives
-        self._optuna = OptunaStudy(study)
+        self._optuna, self._table = OptunaStudy(study), TrialTable()
         self._seen: set[str] = set()
         self._handed = 0
         numbers = {r.planned.number for r in (*records, *outside) if r.planned.kind == "search"}
@@ -181,7 +182,9 @@ class Planner(TrialSource):
     def _sampler(self, number: int, seed: int) -> BaseSampler:
         flat = {name: domain for name, domain, conditional in self._study.space.domains() if not conditional}
         sequence = derive_seed(self._search.seed, "sequence")
-        return build_sampler(self._search.sampler, study_seed=sequence, seed=seed, number=number, flat=flat)
+        return build_sampler(
+            self._search.sampler, study_seed=sequence, seed=seed, number=number, flat=flat, table=self._table
+        )
 
     def _untried(self, seed: int) -> Mapping[str, Value] | None:
         """A cell of a finite space that no trial has, drawn by the trial's seed; None in an infinite space."""

@@ -18,7 +18,8 @@ from optuna.pruners import (
 )
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
 
-from orchestrator.plan.optuna_internals import QuickGroupTPE, SequencedQMC
+from orchestrator.plan.optuna_internals import SequencedQMC
+from orchestrator.plan.tpe import QuickGroupTPE, TrialTable
 from orchestrator.studyfile import Choice, Domain, Float, Int, SearchSpace
 from orchestrator.studyfile.sections import search
 from orchestrator.studyfile.space.ramps import longest_plain_beginning, searched_ramps
@@ -38,7 +39,7 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 
 def build_sampler(
-    config: search.Sampler, *, study_seed: int, seed: int, number: int, flat: Mapping[str, Domain]
+    config: search.Sampler, *, study_seed: int, seed: int, number: int, flat: Mapping[str, Domain], table: TrialTable
 ) -> BaseSampler:
     """The sampler that suggests search trial ``number``.
 
@@ -48,10 +49,11 @@ def build_sampler(
         seed: Seed of this trial's draws.
         number: Position of the trial in the search, from 0.
         flat: The unconditional domains by name.
+        table: What TPE has read of the study's trials, one for all its suggestions.
     """
     match config:
         case search.TPE(startup_trials=startup):
-            return QuickGroupTPE(startup, seed)
+            return QuickGroupTPE(startup, seed, table)
         case search.GP(startup_trials=startup):
             return GPSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
         case search.Random() | search.Grid():  # a grid's cells are enqueued; nothing is left to draw

@@ -2,12 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-import optuna
 import pytest
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.trial import TrialState
 
-from orchestrator.plan.optuna_internals import QuickGroupTPE
 from orchestrator.plan.planner import Planner, derive_seed
 from orchestrator.store.ranking import best
 from orchestrator.store.trial_record import Planned, Record, State
@@ -177,32 +173,6 @@ def test_seeds_differ_by_part_and_study() -> None:
     assert derive_seed(0, 1) != derive_seed(0, 2)
     assert derive_seed(0, 1) != derive_seed(1, 1)
     assert derive_seed(0, 1) == derive_seed(0, 1)
-
-
-def test_suggestions_over_groups_are_those_of_optunas_own() -> None:
-    def ask(study: optuna.Study) -> dict[str, object]:
-        trial = study.ask()
-        trial.suggest_float("p", 0, 1)
-        if trial.suggest_categorical("layer", ["input", "encoder", "decoder"]) != "input":
-            trial.suggest_float("alpha", 0.1, 1, log=True)
-        if trial.params["layer"] == "decoder":
-            trial.suggest_int("width", 1, 9)
-        pruned = trial.number % 3 == 0
-        trial.report(trial.params["p"], 1)
-        if trial.number % 7:  # the others go on
-            study.tell(trial, None if pruned else trial.params["p"], TrialState.PRUNED if pruned else None)
-        return trial.params
-
-    def suggested(sampler: Callable[[int], BaseSampler]) -> list[dict[str, object]]:
-        study, asked = optuna.create_study(), []
-        for number in range(60):
-            study.sampler = sampler(number)
-            asked.append(ask(study))
-        return asked
-
-    grouped = {"multivariate": True, "group": True, "constant_liar": True}
-    own = suggested(lambda number: TPESampler(n_startup_trials=8, seed=number, **grouped))  # type: ignore[arg-type]
-    assert suggested(lambda number: QuickGroupTPE(8, number)) == own
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
