@@ -17,7 +17,7 @@ from trainable.config import TrialConfig
 from trainable.data.classes import ClassMap, class_map
 from trainable.data.frames import Frames
 from trainable.data.mapped import Counts
-from trainable.data.strip import GAP, LINE, cell_size, label_picture, photograph
+from trainable.data.strip import GAP, LINE, PNG_LEVEL, cell_size, label_picture, photograph
 from trainable.evaluate.gradcam import Place, gradcam, share_inside
 from trainable.evaluate.trial_pictures import FRAMES, telling_frames
 from trainable.model.segmenter import Segmenter
@@ -141,7 +141,7 @@ def _below_heads(rows: Sequence[Image.Image], names: Sequence[str]) -> bytes:
     for number, line in enumerate(lines):
         pen.text((GAP, LINE + len(rows) * height + number * LINE), line, "black", small)
     stream = io.BytesIO()
-    whole.save(stream, "PNG")
+    whole.save(stream, "PNG", compress_level=PNG_LEVEL)
     return stream.getvalue()
 
 
