@@ -24,6 +24,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def in_short(error: Exception) -> str:
+    """At most 200 letters of the error's text on one line; its type where it says little without, or nothing."""
+    text = one_line(error)[:200]
+    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__
+
+
 def refusal(error: OSError) -> str:
     """The reason alone, in words: ``No space left on device``."""
     text = " ".join((error.strerror or str(error)).split())

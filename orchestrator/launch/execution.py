@@ -13,7 +13,7 @@ from orchestrator.launch.refusals import problem_of
 from orchestrator.launch.results import shown_record
 from orchestrator.launch.rounds import Round
 from orchestrator.store.spending import HOUR_S
-from orchestrator.store.stage_plan import STAGES
+from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
 from orchestrator.terminal.beside import Rival
 from orchestrator.terminal.console import say
@@ -76,6 +76,8 @@ def run_rounds(
             if not ran:  # not a trial has begun
                 raise
             return RunOutcome(tracker=tracker).disturbed_by(error)
+    if tracker is not None:
+        tracker.expect_end(opened.stages.known)
     return RunOutcome(tracker=tracker)
 
 
@@ -93,7 +95,9 @@ def _run_round(
     with build_display(progress, opened.console) as display:
         opened.stop.lastly(partial(display.__exit__, None, None, None))
         shown = Masked(display, opened)
-        listeners: list[Listener] = [opened.stages, shown, *([tracker] if tracker else [])]
+        listeners: list[Listener] = [opened.stages, shown]
+        if tracker is not None:
+            listeners += (tracker, LastTrials(opened, current, tracker))
         session = Session(current.planner, opened.store, listeners, current.known, partial(say, opened.console))
         execute(session)
     return RunOutcome(opened.stop.requested and not session.whole, session.problem, tracker)
@@ -111,12 +115,34 @@ class Masked:
         self.display.update(shown_record(self.opened, record))
 
 
+@dataclass
+class LastTrials:
+    """Has MLflow's end prepared once a slot falls idle: no other trial is left to begin."""
+
+    opened: OpenStudy
+    current: Round
+    tracker: Tracker
+    told: bool = False
+
+    def update(self, record: Record) -> None:
+        """Take a trial's latest record."""
+        if record.state.final and not self.told and self.current.planner.exhausted and self._last_round:
+            self.told = True
+            self.tracker.expect_end(self.opened.stages.known)
+
+    @property
+    def _last_round(self) -> bool:
+        """Whether no other round can follow; looks and paths decide that only later."""
+        plan = _plan(self.opened, self.current)
+        one_round = not self.current.label and (plan is None or (plan.looks is None and plan.design != "path"))
+        return one_round and self.current.stage == _stages(self.opened)[-1]
+
+
 def _progress(
     opened: OpenStudy, current: Round, tracker: Tracker | None, limits: Limits, watch: "ClusterWatch"
 ) -> Progress:
     """What is shown of a round."""
-    spec, stages = opened.study.spec, _stages(opened)
-    plan = next((plan for stage, plan in opened.stages.plans.items() if stage == current.stage), None)
+    spec, stages, plan = opened.study.spec, _stages(opened), _plan(opened, current)
     objective = spec.objectives[0]
     rival = Rival(plan.baseline, objective) if plan else Rival.among(spec.search.references, objective)
     place = stages.index(current.stage) + 1
@@ -133,6 +159,11 @@ def _progress(
         later=" and ".join(stages[place:]),
         rival=rival,
     )
+
+
+def _plan(opened: OpenStudy, current: Round) -> StagePlan | None:
+    """What the stage of a round compares by; None of a search."""
+    return next((plan for stage, plan in opened.stages.plans.items() if stage == current.stage), None)
 
 
 def _stages(opened: OpenStudy) -> list[str]:

@@ -2,15 +2,16 @@
 
 The model is ``trainable.model.export.folded``: a plain segmentation-models-pytorch network in evaluation mode.
 ``mlflow.pytorch.load_model`` brings it back wherever the packages of its ``requirements.txt`` are installed; this
-project is not among them. torch and smp, which take seconds, are imported where there is a network to log.
+project is not among them. torch and smp, which take seconds and memory, are imported by a process of its own
+(``model_process``), where there is a network to log.
 
 Works on a client alone and changes no tracking URI, active run or other state of the process: it runs in a thread.
 """
 
 import json
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
@@ -19,21 +20,23 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record
+from orchestrator.tracking.model_writer import NAME, ModelWriter, Wanted
 from trainable.model.run_reference import NETWORK
-
-if TYPE_CHECKING:
-    from orchestrator.tracking.model_files import Trained
-
-NAME = "model"
-"""Name of the logged model: ``runs:/<run>/model`` finds it."""
 
 
 def log_best_model(
-    client: MlflowClient, run_id: str, store: Store, record: Record, *, register: str | None
+    client: MlflowClient,
+    run_id: str,
+    store: Store,
+    record: Record,
+    *,
+    register: str | None,
+    writer: Callable[[], ModelWriter] = ModelWriter,
 ) -> str | None:
     """Log the network of a complete trial as a model of its run, once, and register it under a name, once.
 
-    Its weights alone are a file of the run too: ``runs:/<run>`` in a study file.
+    Its weights alone are a file of the run too: ``runs:/<run>`` in a study file. ``writer`` is asked for what writes
+    the files where there is something to write.
 
     Returns:
         The model's address, ``models:/<id>``; None where no good checkpoint of the last epoch is kept.
@@ -41,15 +44,16 @@ def log_best_model(
     Raises:
         MlflowException: MLflow cannot be reached or refuses.
         OSError: the storage cannot be used.
-        ModelError: the network can no longer be built.
+        NoModelError: the network can no longer be built or written.
     """
     logged, has_weights = _logged(client, run_id), _has_weights(client, run_id)
-    done = (logged and has_weights) or not store.checkpoints(record.key)
-    trained = None if done else _trained(store, record)
-    if trained is not None and not has_weights:
-        _log_weights(client, run_id, trained)
-    if trained is not None and logged is None:
-        logged = _log(client, run_id, store, record, trained)
+    if not (logged and has_weights) and store.checkpoints(record.key):
+        with TemporaryDirectory() as folder, closing(writer()) as files:
+            trained = files.read(Wanted(store.storage, store.study, record, folder))
+            if trained and not has_weights:
+                client.log_artifact(run_id, f"{folder}/{NETWORK}")
+            if trained and logged is None:
+                logged = _log(client, run_id, record, files, f"{folder}/{NAME}")
     if logged is None:
         return None
     if register is not None:
@@ -69,33 +73,15 @@ def _has_weights(client: MlflowClient, run_id: str) -> bool:
     return any(file.path == NETWORK for file in client.list_artifacts(run_id))
 
 
-def _trained(store: Store, record: Record) -> "Trained | None":
-    from orchestrator.tracking.model_files import trained_network  # late, as above
-
-    return trained_network(store, record)
-
-
-def _log_weights(client: MlflowClient, run_id: str, trained: "Trained") -> None:
-    """Keep the weights alone with the run: a pickled model is not read where a study starts from them."""
-    from trainable.model.export import save_weights
-
-    with TemporaryDirectory() as folder:
-        save_weights(trained.network, Path(folder) / NETWORK)
-        client.log_artifact(run_id, f"{folder}/{NETWORK}")
-
-
-def _log(client: MlflowClient, run_id: str, store: Store, record: Record, trained: "Trained") -> LoggedModel:
-    from orchestrator.tracking.model_files import save_model
-
+def _log(client: MlflowClient, run_id: str, record: Record, files: ModelWriter, folder: str) -> LoggedModel:
     run = client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, NAME, run_id, tags={"trial": record.key}, params=run.data.params
     )
     try:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=len(record.epochs))])
-        with TemporaryDirectory() as folder:
-            save_model(trained, Path(folder) / NAME, store, record, logged)
-            client.log_model_artifacts(logged.model_id, f"{folder}/{NAME}")
+        files.save(logged)
+        client.log_model_artifacts(logged.model_id, folder)
         client.log_batch(run_id, metrics=_scores(client, run_id, logged.model_id, record))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)

@@ -1,6 +1,7 @@
 """What MLflow is told of a study, from its directory. Imports no mlflow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from orchestrator.store.short_picks import FIRST
 from orchestrator.store.stage_plan import STAGES, Stage, StagePlan
 from orchestrator.store.trial_record import Planned, Record
 from orchestrator.studyfile import Objective, TrackingSection, objectives_of
+from orchestrator.tracking.model_writer import ModelWriter
 from orchestrator.tracking.provenance import versions
 from orchestrator.tracking.searched import Searched, compared, searched
 from trainable.configfile.mistakes import ConfigError
@@ -54,6 +56,7 @@ class StudyInfo:
         self._store, self._kept, self.draw_data = store, kept, draw_data
         self._tracking = TrackingSection.model_validate(tree["tracking"])
         self._plans: dict[str, StagePlan | None] = {}
+        self._writer: ModelWriter | None = None
         self.study_id = kept.id
         self.name = str(tree["study"])
         self.experiment = self._tracking.experiment or self.name
@@ -202,13 +205,33 @@ class StudyInfo:
             where = self._store.path(layout.BEST)
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
 
+    def expect_model(self, records: Iterable[Record]) -> None:
+        """Start what writes the best trial's network, once, where there is one to keep: its imports take seconds."""
+        record = best(records, self.objective) if self._tracking.model and self._writer is None else None
+        with suppress(OSError):  # `log_model` tells it
+            if record is not None and self._store.checkpoints(record.key):
+                self._writer = ModelWriter()
+
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
         """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""
         record = best(self._store.records(), self.objective) if self._tracking.model else None
         if record is not None and record.key in run_ids:
-            from orchestrator.tracking.model import log_best_model  # late: smp and mlflow's models take seconds
+            from orchestrator.tracking.model import log_best_model
 
-            log_best_model(client, run_ids[record.key], self._store, record, register=self._tracking.register_as)
+            log_best_model(
+                client, run_ids[record.key], self._store, record,
+                register=self._tracking.register_as, writer=self._model_writer,
+            )  # fmt: skip
+
+    def _model_writer(self) -> ModelWriter:
+        """The one that was started, else a new one."""
+        writer, self._writer = self._writer or ModelWriter(), None
+        return writer
+
+    def close(self) -> None:
+        """End what was started and is not wanted any more."""
+        if self._writer is not None:
+            self._model_writer().close()
 
 
 def end_values(record: Record, objective: Objective) -> dict[str, float]:

@@ -7,11 +7,12 @@ lacks of a record is worked out when it answers again. In memory there is one re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import one_line
+from orchestrator.errors import in_short
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.side_by_side import side_by_side
@@ -88,6 +89,10 @@ class Tracker:
             times.extend([now] * (len(record.epochs) - len(times)))
             self._inbox.wake.notify()
 
+    def expect_end(self, records: Iterable[Record]) -> None:
+        """Prepare for the end of a launch that runs all that is left; the best of the records is known by now."""
+        self._study.expect_model(records)
+
     @property
     def lag(self) -> str | None:
         """How far MLflow is behind and why, in one line; None while it keeps up."""
@@ -161,6 +166,10 @@ class Tracker:
         return lines
 
     def _work(self) -> None:
+        with closing(self._study):
+            self._write_until_closed()
+
+    def _write_until_closed(self) -> None:
         tries = 0
         while tries < LAST_TRIES:
             with self._inbox.wake:
@@ -172,7 +181,7 @@ class Tracker:
                     self._write_last()
                     return
             except Exception as error:  # MLflow in trouble must never be the study's trouble
-                self._problem = _in_short(error)
+                self._problem = in_short(error)
                 self._runs = None  # what of the last request arrived is read anew
                 tries += closing
                 self._pause(closing)
@@ -212,7 +221,7 @@ class Tracker:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            self._refused[record.key] = _in_short(error)  # the others must not wait for it
+            self._refused[record.key] = in_short(error)  # the others must not wait for it
             return
         self._wrote_at = time.monotonic()
         self._refused.pop(record.key, None)
@@ -252,12 +261,7 @@ class Tracker:
         try:
             write(self._connected())
         except Exception as error:
-            self._missing[what] = _in_short(error), write
+            self._missing[what] = in_short(error), write
         else:
             self._missing.pop(what, None)
         self._wrote_at = time.monotonic()
-
-
-def _in_short(error: Exception) -> str:
-    text = one_line(error)[:200]
-    return f"{type(error).__name__}: {text}" if isinstance(error, LookupError) else text or type(error).__name__

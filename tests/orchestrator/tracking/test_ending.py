@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_study import FakeStudy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -12,11 +14,12 @@ from orchestrator import track
 from orchestrator.launch.one_launch import Target, launch
 from orchestrator.plan.planner import Planner
 from orchestrator.store import layout
-from orchestrator.store.records import Store
+from orchestrator.store.records import Store, open_study
 from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.studyfile import Study
-from orchestrator.tracking.destination import is_behind, note_tracking, noted_page
+from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, tracking_uri
 from orchestrator.tracking.ending import parent_status
+from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.tracker import Tracker
 
 Make = Callable[..., Study]
@@ -147,7 +150,7 @@ def test_only_the_studys_files_wait_for_the_report(monkeypatch: pytest.MonkeyPat
             return lambda *_: calls.append(name)
 
     monkeypatch.setattr(Tracker, "_connected", lambda _: Runs())
-    tracker = Tracker("sqlite:///none.db", None)  # type: ignore[arg-type]
+    tracker = Tracker("sqlite:///none.db", FakeStudy())
     tracker.begin_to_close(status="FINISHED", summary={}, hurried=lambda: False)
     deadline = time.monotonic() + 20
     while "log_model" not in calls:
@@ -156,3 +159,29 @@ def test_only_the_studys_files_wait_for_the_report(monkeypatch: pytest.MonkeyPat
     assert "log_study" not in calls
     assert tracker.close(status="FINISHED", summary={}) is None
     assert calls == ["log_pictures", "log_model", "log_study", "log_descriptions", "finish"]
+
+
+@pytest.mark.parametrize(("model", "checkpoint", "started"), [(True, True, 1), (True, False, 0), (False, True, 0)])
+def test_what_writes_a_model_is_started_once_where_there_is_one_to_write_and_ends_with_mlflows_thread(
+    model: bool, checkpoint: bool, started: int, finished: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[str] = []
+
+    class Writer:
+        def __init__(self) -> None:
+            writers.append("started")
+
+        def close(self) -> None:
+            writers.append("ended")
+
+    monkeypatch.setattr("orchestrator.tracking.study_info.ModelWriter", Writer)
+    monkeypatch.setattr(Store, "checkpoints", lambda *_: ["checkpoint-4.pt"] if checkpoint else [])
+    finished()
+    store, kept = open_study("out", "s")
+    settings = {**kept.specification, "tracking": {**kept.specification["tracking"], "model": model}}
+    tracker = Tracker(tracking_uri(None), StudyInfo(store, replace(kept, specification=settings)))
+    for _ in range(2):
+        tracker.expect_end(store.records())
+    assert writers == ["started"] * started
+    assert tracker.close(status="KILLED", summary={}) is None
+    assert writers == ["started", "ended"] * started

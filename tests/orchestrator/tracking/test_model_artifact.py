@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus, Metric
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
 from tracking_server import mlflow_server
@@ -25,6 +26,8 @@ from orchestrator.store.records import Store
 from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import load
 from orchestrator.tracking.model import NAME, log_best_model
+from orchestrator.tracking.model_files import save_model, trained_network
+from orchestrator.tracking.model_writer import ModelWriter, NoModelError, Wanted
 from orchestrator.worker.attempt import Attempt
 from orchestrator.worker.job import Job
 from trainable.config import TrialConfig
@@ -154,11 +157,9 @@ def test_it_loads_without_this_project_and_takes_another_batch_and_another_size(
 
 
 def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
-    trained: tuple[Store, Record], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Store, Record], database: str, tmp_path: Path
 ) -> None:
     store, record = trained
-    wanted = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    monkeypatch.setattr("orchestrator.tracking.model_files.input_statistics", lambda _: wanted)
     client = MlflowClient(database)
     run_id = a_run(client, tmp_path, record)
     before = client.get_metric_history(run_id, "val/miou")
@@ -178,7 +179,6 @@ def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
     assert info.signature.inputs.inputs[0].shape == (-1, 3, -1, -1)
     assert info.signature.outputs.inputs[0].shape == (-1, 6, -1, -1)
     assert info.metadata["trial"] == record.key
-    assert (info.metadata["mean"], info.metadata["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert info.metadata["classes"][:2] == ["meadow", "sand"]
     assert info.load_input_example(place).shape == (1, 3, 32, 32)
     lines = Path(place, "requirements.txt").read_text().splitlines()
@@ -186,6 +186,19 @@ def test_it_is_a_model_of_its_run_with_signature_example_and_scores(
         "mlflow", "torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy",
     }  # fmt: skip
     assert all("==" in line and "+" not in line for line in lines)
+
+
+def test_it_says_how_images_are_normalised(
+    trained: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, record = trained
+    wanted = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    monkeypatch.setattr("orchestrator.tracking.model_files.input_statistics", lambda _: wanted)
+    network = trained_network(store, record)
+    assert network is not None
+    save_model(network, tmp_path / NAME, store, record, LoggedModel("1", "m-1", NAME, str(tmp_path), 0, 0))
+    metadata = mlflow.models.Model.load(str(tmp_path / NAME)).metadata
+    assert (metadata["mean"], metadata["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
 
 
 def test_it_is_logged_and_registered_once(trained: tuple[Store, Record], database: str, tmp_path: Path) -> None:
@@ -276,8 +289,9 @@ def test_a_server_takes_it_and_nothing_of_the_process_changes(
         assert logits.shape == (2, 6, 64, 32)
 
 
-def test_torch_is_not_imported_where_there_is_no_network_to_log(database: str, tmp_path: Path) -> None:
-    """By a process that only tracks, the trial's checkpoint being gone."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_driver_imports_no_torch(kept: bool, trained: tuple[Store, Record], database: str, tmp_path: Path) -> None:
+    """Where there is a network to log, and where the trial's checkpoint is gone."""
     code = """
 import pickle, sys
 from mlflow import MlflowClient
@@ -285,17 +299,39 @@ from orchestrator.tracking.model import log_best_model
 from orchestrator.store.records import Store
 client, (store, record) = MlflowClient(sys.argv[1]), (Store(sys.argv[2], "s"), pickle.load(sys.stdin.buffer))
 run = client.create_run("0").info.run_id
-assert log_best_model(client, run, store, record, register=None) is None
+print(log_best_model(client, run, store, record, register=None))
 assert not {"torch", "segmentation_models_pytorch", "mlflow.pytorch"} & set(sys.modules)
 """
-    planned = Planner(load(_study(tmp_path), env={})).next()
-    assert planned is not None
-    record = Record(planned, ({"val/miou": 0.5},)).ended(State.COMPLETE)
-    call = [sys.executable, "-c", code, database, str(tmp_path / "out")]
-    subprocess.run(call, input=pickle.dumps(record), check=True)
+    store, record = trained
+    call = [sys.executable, "-c", code, database, store.storage if kept else str(tmp_path)]
+    said = subprocess.run(
+        call, input=pickle.dumps(record), check=True, cwd=tmp_path, stdout=subprocess.PIPE
+    ).stdout.decode()
+    assert said.startswith("models:/" if kept else "None")
 
 
-def _study(folder: Path) -> Path:
-    path = folder / "s.yaml"
-    path.write_text(STUDY.replace("ARCH", PLAIN).replace("LAYER", "decoder"))
-    return path
+def test_what_writes_it_may_die(trained: tuple[Store, Record], database: str, tmp_path: Path) -> None:
+    store, record = trained
+    client = MlflowClient(database)
+    run_id = a_run(client, tmp_path, record)
+
+    def killed() -> ModelWriter:
+        writer = ModelWriter()
+        writer._process.kill()
+        return writer
+
+    with pytest.raises(NoModelError, match="the process that writes it ended with -9"):
+        log_best_model(client, run_id, store, record, register=None, writer=killed)
+    assert log_best_model(client, run_id, store, record, register=None) is not None
+
+
+def test_why_it_cannot_be_written_is_one_line(trained: tuple[Store, Record], tmp_path: Path) -> None:
+    store, record = trained
+    config = {**record.planned.config, "model": {"arch": "linknet", "encoder": "gone", "encoder_weights": None}}
+    unknown = replace(record, planned=replace(record.planned, config=config))
+    with closing(ModelWriter()) as writer:
+        with pytest.raises(NoModelError, match="gone") as caught:
+            writer.read(Wanted(store.storage, store.study, unknown, str(tmp_path)))
+        assert "\n" not in str(caught.value)
+        assert writer.read(Wanted(store.storage, store.study, record, str(tmp_path))), "it goes on"
+    assert writer._process.poll() is not None
