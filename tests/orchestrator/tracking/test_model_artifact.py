@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -335,3 +336,18 @@ def test_why_it_cannot_be_written_is_one_line(trained: tuple[Store, Record], tmp
         assert "\n" not in str(caught.value)
         assert writer.read(Wanted(store.storage, store.study, record, str(tmp_path))), "it goes on"
     assert writer._process.poll() is not None
+
+
+def test_what_writes_it_ends_with_a_killed_driver() -> None:
+    code = """
+import time
+from orchestrator.tracking.model_writer import ModelWriter
+print(ModelWriter()._process.pid, flush=True)
+time.sleep(300)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        writer = psutil.Process(int(driver.stdout.readline()))
+        driver.kill()
+        psutil.wait_procs([writer], timeout=60)
+        assert not writer.is_running()
