@@ -9,8 +9,7 @@ Works on a client alone and changes no tracking URI, active run or other state o
 """
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
@@ -31,12 +30,12 @@ def log_best_model(
     record: Record,
     *,
     register: str | None,
-    writer: Callable[[], ModelWriter] = ModelWriter,
+    writer: ModelWriter | None = None,
 ) -> str | None:
     """Log the network of a complete trial as a model of its run, once, and register it under a name, once.
 
-    Its weights alone are a file of the run too: ``runs:/<run>`` in a study file. ``writer`` is asked for what writes
-    the files where there is something to write.
+    Its weights alone are a file of the run too: ``runs:/<run>`` in a study file. ``writer`` is the caller's, to
+    start early and to close; None makes one.
 
     Returns:
         The model's address, ``models:/<id>``; None where no good checkpoint of the last epoch is kept.
@@ -48,7 +47,8 @@ def log_best_model(
     """
     logged, has_weights = _logged(client, run_id), _has_weights(client, run_id)
     if not (logged and has_weights) and store.checkpoints(record.key):
-        with TemporaryDirectory() as folder, closing(writer()) as files:
+        own = closing(ModelWriter()) if writer is None else nullcontext(writer)
+        with TemporaryDirectory() as folder, own as files:
             trained = files.read(Wanted(store.storage, store.study, record, folder))
             if trained and not has_weights:
                 client.log_artifact(run_id, f"{folder}/{NETWORK}")

@@ -35,15 +35,23 @@ class Wanted:
 
 
 class ModelWriter:
-    """A process of its own, which imports what it needs as soon as it is made; `close` ends it.
+    """A process of its own, which imports what it needs as soon as it is started; `close` ends it.
 
-    It ends with the thread that made it, too.
-
-    Raises:
-        OSError: no process can be started.
+    It ends with the thread that started it, too.
     """
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, unless it lives.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
         found = os.pathsep.join(os.path.abspath(place) for place in sys.path)  # as this process finds modules
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", MODULE, str(os.getpid())],
@@ -59,7 +67,9 @@ class ModelWriter:
 
         Raises:
             NoModelError: it cannot be read, built or written.
+            OSError: no process can be started.
         """
+        self.start()
         return self._ask(wanted)
 
     def save(self, logged: "LoggedModel") -> None:
@@ -72,11 +82,14 @@ class ModelWriter:
 
     def close(self) -> None:
         """End the process: what it wrote is on the disk."""
-        self._process.kill()
-        with suppress(BrokenPipeError):  # of a request that it did not take
-            self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            with suppress(BrokenPipeError):  # of a request that it did not take
+                self._process.communicate()
+            self._process = None
 
     def _ask(self, request: object) -> bool:
+        assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # it has ended: that it does not answer says so

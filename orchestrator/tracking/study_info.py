@@ -56,7 +56,7 @@ class StudyInfo:
         self._store, self._kept, self.draw_data = store, kept, draw_data
         self._tracking = TrackingSection.model_validate(tree["tracking"])
         self._plans: dict[str, StagePlan | None] = {}
-        self._writer: ModelWriter | None = None
+        self._writer = ModelWriter()
         self.study_id = kept.id
         self.name = str(tree["study"])
         self.experiment = self._tracking.experiment or self.name
@@ -206,11 +206,11 @@ class StudyInfo:
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
 
     def expect_model(self, records: Iterable[Record]) -> None:
-        """Start what writes the best trial's network, once, where there is one to keep: its imports take seconds."""
-        record = best(records, self.objective) if self._tracking.model and self._writer is None else None
+        """Start what writes the best trial's network, where there is one to keep: its imports take seconds."""
+        record = best(records, self.objective) if self._tracking.model else None
         with suppress(OSError):  # `log_model` tells it
             if record is not None and self._store.checkpoints(record.key):
-                self._writer = ModelWriter()
+                self._writer.start()
 
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:
         """Keep the best trial's network with its run, where the study asks for it; takes the id of each trial's run."""
@@ -220,18 +220,12 @@ class StudyInfo:
 
             log_best_model(
                 client, run_ids[record.key], self._store, record,
-                register=self._tracking.register_as, writer=self._model_writer,
+                register=self._tracking.register_as, writer=self._writer,
             )  # fmt: skip
 
-    def _model_writer(self) -> ModelWriter:
-        """The one that was started, else a new one."""
-        writer, self._writer = self._writer or ModelWriter(), None
-        return writer
-
     def close(self) -> None:
-        """End what was started and is not wanted any more."""
-        if self._writer is not None:
-            self._model_writer().close()
+        """End what was started: nothing more is to be told."""
+        self._writer.close()
 
 
 def end_values(record: Record, objective: Objective) -> dict[str, float]:

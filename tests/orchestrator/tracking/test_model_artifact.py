@@ -311,19 +311,20 @@ assert not {"torch", "segmentation_models_pytorch", "mlflow.pytorch"} & set(sys.
     assert said.startswith("models:/" if kept else "None")
 
 
-def test_what_writes_it_may_die(trained: tuple[Store, Record], database: str, tmp_path: Path) -> None:
+def test_what_writes_it_may_die(
+    trained: tuple[Store, Record], database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, record = trained
     client = MlflowClient(database)
     run_id = a_run(client, tmp_path, record)
 
-    def killed() -> ModelWriter:
-        writer = ModelWriter()
-        writer._process.kill()
-        return writer
-
-    with pytest.raises(NoModelError, match="the process that writes it ended with -9"):
-        log_best_model(client, run_id, store, record, register=None, writer=killed)
-    assert log_best_model(client, run_id, store, record, register=None) is not None
+    with closing(ModelWriter()) as writer:
+        writer.start()
+        monkeypatch.setattr(writer, "start", lambda: writer._process and writer._process.kill())
+        with pytest.raises(NoModelError, match="the process that writes it ended with -9"):
+            log_best_model(client, run_id, store, record, register=None, writer=writer)
+        monkeypatch.undo()
+        assert log_best_model(client, run_id, store, record, register=None, writer=writer) is not None
 
 
 def test_why_it_cannot_be_written_is_one_line(trained: tuple[Store, Record], tmp_path: Path) -> None:
@@ -334,15 +335,20 @@ def test_why_it_cannot_be_written_is_one_line(trained: tuple[Store, Record], tmp
         with pytest.raises(NoModelError, match="gone") as caught:
             writer.read(Wanted(store.storage, store.study, unknown, str(tmp_path)))
         assert "\n" not in str(caught.value)
-        assert writer.read(Wanted(store.storage, store.study, record, str(tmp_path))), "it goes on"
-    assert writer._process.poll() is not None
+        process = writer._process
+        assert writer.read(Wanted(store.storage, store.study, record, str(tmp_path)))
+        assert writer._process is process, "it goes on"
+    assert process is not None
+    assert process.poll() is not None
 
 
 def test_what_writes_it_ends_with_a_killed_driver() -> None:
     code = """
 import time
 from orchestrator.tracking.model_writer import ModelWriter
-print(ModelWriter()._process.pid, flush=True)
+writer = ModelWriter()
+writer.start()
+print(writer._process.pid, flush=True)
 time.sleep(300)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as driver:
