@@ -19,7 +19,7 @@ from orchestrator.driver.stop import Stop
 from orchestrator.errors import InputError, TryAgain
 from orchestrator.store.commands import again, is_dry
 from orchestrator.terminal.options import add_storage, add_version, count
-from trainable.program import leave, usage_name
+from trainable.program import collect_rarely, leave, usage_name
 
 if TYPE_CHECKING:
     from trainable.model.run_reference import RunReference
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_process(arguments: Sequence[str]) -> int:
     """Run the command as the last thing that a process does; returns the exit code."""
+    collect_rarely()
     owner = Stop(again(arguments)).__enter__()  # never left: a signal must not meet the process's last moment
     return owner.finished(_main(arguments, owner))
 

@@ -27,6 +27,7 @@ from orchestrator.studyfile import ResourcesSection
 from orchestrator.worker.job import Job
 from orchestrator.worker.ray_trial import RayTrial
 from orchestrator.worker.versions import versions
+from trainable.program import collect_as_usual
 
 TURN_S = 0.0005
 """Longest turn of a thread while trials run; Python's own is ten times as long, and slots stand idle meanwhile."""
@@ -74,6 +75,7 @@ def run(
             tune_config=_trial_order(searcher, scheduler),
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
+        collect_as_usual()
         with _short_turns(), plain_actors() if watch.is_own else nullcontext():
             _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
     if session.running:

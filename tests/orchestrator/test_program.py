@@ -188,3 +188,22 @@ def test_a_process_leaves_behind_its_hooks_and_its_last_word_and_before_the_coll
 def test_a_last_word_that_cannot_be_written_has_pythons_own_exit_code() -> None:
     line = "import sys; from trainable.program import leave; sys.stdout = open('/dev/full', 'w'); print(1); leave(0)"
     assert subprocess.run([sys.executable, "-c", line], cwd=ROOT, check=False).returncode == UNWRITTEN
+
+
+COLLECTOR = """
+import gc
+from orchestrator import sweep
+from trainable.program import collect_as_usual
+usual = gc.get_threshold()
+collect_as_usual()
+assert gc.get_freeze_count() == 0, "of a process that is not the command's nothing is left out"
+sweep._main = lambda *_: int(gc.get_threshold()[0] > usual[0])
+assert sweep.run_process([]) == 1
+collect_as_usual()
+assert gc.get_threshold() == usual
+assert gc.get_freeze_count() > 0
+"""
+
+
+def test_the_collector_comes_rarely_until_trials_run_and_leaves_out_what_is_loaded() -> None:
+    subprocess.run([sys.executable, "-c", COLLECTOR], check=True)
