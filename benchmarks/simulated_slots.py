@@ -39,7 +39,7 @@ from orchestrator.launch.open_study import OpenStudy
 from orchestrator.launch.stages import Stages
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
-from orchestrator.tracking import StudyInfo, Tracker
+from orchestrator.tracking import StudyInfo, TrackerApart
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
@@ -124,7 +124,7 @@ class Figures:
 class SimulatedTune:
     """Ray Tune's loop over simulated workers; ``execute`` of a round."""
 
-    def __init__(self, load: Load, store: Store, limits: Limits, stop: Stop, tracker: Tracker | None) -> None:
+    def __init__(self, load: Load, store: Store, limits: Limits, stop: Stop, tracker: TrackerApart | None) -> None:
         self._load, self._store, self._limits, self._stop, self._tracker = load, store, limits, stop, tracker
         self.figures = Figures()
         self.cpu: dict[str, float] = {}
@@ -188,7 +188,7 @@ class SimulatedTune:
 
     def _look(self) -> None:
         self.figures.rss.append((len(self.figures.ended), psutil.Process().memory_info().rss / 2**20))
-        self.figures.behind.append(behind(self._tracker) if self._tracker else 0)
+        self.figures.behind.append(self._tracker.behind if self._tracker else 0)
 
 
 class _WorkerProcess(AbstractContextManager[Connection]):
@@ -216,12 +216,6 @@ class _Screen(StringIO):
         return len(text)
 
 
-def behind(tracker: Tracker) -> int:
-    """Results that MLflow lacks."""
-    with tracker._inbox.wake:
-        return sum(max(0, len(r.epochs) - tracker._sent.get(key, 0)) for key, r in tracker._inbox.changed.items())
-
-
 def threads_cpu() -> dict[str, float]:
     """CPU seconds of this process by the names of its threads; those that Python does not know are one."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
@@ -240,7 +234,7 @@ def simulate(folder: Path, study: Study, load: Load) -> SimulatedTune:
     stages = Stages(study, store, History(()), lambda _: None)
     opened = OpenStudy(study, store, stages, console, stop)
     uri = f"sqlite:///{folder}/mlflow.db"
-    tracker = Tracker(uri, StudyInfo(store, store.launched_study())) if load.tracking else None
+    tracker = TrackerApart(uri, StudyInfo(store, store.launched_study())) if load.tracking else None
     limits = Limits.of(study.spec.budget, store, math.inf)
     tune, watch = SimulatedTune(load, store, limits, stop, tracker), SimulatedCluster(load.slots)
     with limits.watched(stop, 1.0), chdir(folder):  # MLflow keeps its files there

@@ -5,9 +5,11 @@ import ctypes
 import gc
 import os
 import signal
+import subprocess
 import sys
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NoReturn
 
 PROGRAM = "dropclass"
 """The console script."""
@@ -74,3 +76,33 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended in between
         os._exit(1)
+
+
+def start_module(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[Any]":
+    """Run a module that is asked on stdin and answers on stdout; its first argument is the id of this process.
+
+    Args:
+        module: Finds modules as this process does; it calls `end_with`.
+        arguments: Further arguments.
+        options: Of ``subprocess.Popen``.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    found = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    own: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "env": {**os.environ, "PYTHONPATH": found},
+    }
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", module, str(os.getpid()), *arguments], **own | options
+    )
+
+
+@contextmanager
+def answers_on_stdout() -> Iterator[IO[str]]:
+    """Where a module that was started answers; what libraries print goes to stderr."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        yield answers

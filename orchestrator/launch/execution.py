@@ -12,6 +12,7 @@ from orchestrator.launch.open_study import OpenStudy
 from orchestrator.launch.refusals import problem_of
 from orchestrator.launch.results import shown_record
 from orchestrator.launch.rounds import Round
+from orchestrator.store.ranking import best
 from orchestrator.store.spending import HOUR_S
 from orchestrator.store.stage_plan import STAGES, StagePlan
 from orchestrator.store.trial_record import Record, State
@@ -19,7 +20,7 @@ from orchestrator.terminal.beside import Rival
 from orchestrator.terminal.console import say
 from orchestrator.terminal.display import build_display
 from orchestrator.terminal.progress import Progress
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import TrackerApart
 
 if TYPE_CHECKING:
     from orchestrator.driver.cluster_watch import ClusterWatch
@@ -33,7 +34,7 @@ class RunOutcome:
     """Whether a stop was asked for while there was something left to run."""
     problem: str | None = None
     """Why no further trial could begin: the storage failed, or arms do not fit the winner."""
-    tracker: Tracker | None = None
+    tracker: TrackerApart | None = None
     """Tells MLflow; still at work."""
     changed: bool = True
     """Whether trials ran, or the study file differs from the one of the launch before."""
@@ -51,7 +52,7 @@ class RunOutcome:
 def run_rounds(
     opened: OpenStudy,
     following: Round | None,
-    tracker: Tracker | None,
+    tracker: TrackerApart | None,
     limits: Limits,
     watch: "ClusterWatch",
     execute: Callable[[Session], None],
@@ -77,14 +78,14 @@ def run_rounds(
                 raise
             return RunOutcome(tracker=tracker).disturbed_by(error)
     if tracker is not None:
-        tracker.expect_end(opened.stages.known)
+        tracker.expect_end(_best(opened))
     return RunOutcome(tracker=tracker)
 
 
 def _run_round(
     opened: OpenStudy,
     current: Round,
-    tracker: Tracker | None,
+    tracker: TrackerApart | None,
     limits: Limits,
     watch: "ClusterWatch",
     execute: Callable[[Session], None],
@@ -121,14 +122,14 @@ class LastTrials:
 
     opened: OpenStudy
     current: Round
-    tracker: Tracker
+    tracker: TrackerApart
     told: bool = False
 
     def update(self, record: Record) -> None:
         """Take a trial's latest record."""
         if record.state.final and not self.told and self.current.planner.exhausted and self._last_round:
             self.told = True
-            self.tracker.expect_end(self.opened.stages.known)
+            self.tracker.expect_end(_best(self.opened))
 
     @property
     def _last_round(self) -> bool:
@@ -139,7 +140,7 @@ class LastTrials:
 
 
 def _progress(
-    opened: OpenStudy, current: Round, tracker: Tracker | None, limits: Limits, watch: "ClusterWatch"
+    opened: OpenStudy, current: Round, tracker: TrackerApart | None, limits: Limits, watch: "ClusterWatch"
 ) -> Progress:
     """What is shown of a round."""
     spec, stages, plan = opened.study.spec, _stages(opened), _plan(opened, current)
@@ -164,6 +165,11 @@ def _progress(
 def _plan(opened: OpenStudy, current: Round) -> StagePlan | None:
     """What the stage of a round compares by; None of a search."""
     return next((plan for stage, plan in opened.stages.plans.items() if stage == current.stage), None)
+
+
+def _best(opened: OpenStudy) -> Record | None:
+    """The best trial by now."""
+    return best(opened.stages.known, opened.study.spec.objectives[0])
 
 
 def _stages(opened: OpenStudy) -> list[str]:

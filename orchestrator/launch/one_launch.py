@@ -35,7 +35,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
 from orchestrator.terminal.summary import Findings, print_summary
-from orchestrator.tracking import StudyInfo, Tracker, tracking_uri
+from orchestrator.tracking import StudyInfo, TrackerApart, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
 from orchestrator.tracking.ending import EndOfRuns
@@ -230,14 +230,14 @@ def _keep_study(opened: OpenStudy, data: Looked) -> None:
     opened.stages.register()
 
 
-def _tracker(opened: OpenStudy) -> Tracker | None:
+def _tracker(opened: OpenStudy) -> TrackerApart | None:
     """MLflow's thread, told of every trial of earlier launches: it writes whatever they could not."""
     settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False, page=noted_page(store, settings))
     info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
-    tracker = Tracker(tracking_uri(settings.uri), info)
+    tracker = TrackerApart(tracking_uri(settings.uri), info)
     opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
     for record in opened.stages.known:
         tracker.update(record)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from orchestrator.store.records import Store
-from orchestrator.tracking import Tracker, where_runs_are
+from orchestrator.tracking import TrackerApart, where_runs_are
 from orchestrator.tracking.destination import note_tracking
 
 POLL_S = 0.5
@@ -21,7 +21,9 @@ class PageNotice:
         say: Shows the user a line.
     """
 
-    def __init__(self, store: Store, tracker: Tracker | None, known: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, tracker: TrackerApart | None, known: str | None, say: Callable[[str], None]
+    ) -> None:
         self._store, self._tracker, self._say = store, tracker, say
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._wait, args=(known,), name="page", daemon=True)

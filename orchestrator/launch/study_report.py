@@ -1,8 +1,6 @@
 """The report at the end of a launch, drawn by a process of its own; a stop leaves it to the next launch."""
 
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 
 from orchestrator.driver.stop import Interruption, Stop
@@ -10,6 +8,7 @@ from orchestrator.errors import one_line
 from orchestrator.store import layout
 from orchestrator.store.commands import of_study
 from orchestrator.store.records import Store
+from trainable.program import start_module
 
 MODULE = "orchestrator.report.report_process"
 
@@ -81,13 +80,10 @@ def bring_report_up_to_date(store: Store, stop: Stop, *, whole: bool, changed: b
     if stop.requested:
         stop.say("The report is left to the next launch.")
         return report
-    command = [sys.executable, "-m", MODULE, str(os.getpid()), store.storage, store.study]
-    found = os.pathsep.join(os.path.abspath(place) for place in sys.path)  # as this process finds modules
     try:
-        report.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "PYTHONPATH": found},
-        )  # fmt: skip
+        report.process = start_module(
+            MODULE, store.storage, store.study, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, text=True
+        )
     except OSError as error:
         report.fails(one_line(error))
     return report

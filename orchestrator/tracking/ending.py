@@ -9,6 +9,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Objective
 from orchestrator.tracking.destination import note_tracking
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracker_apart import TrackerApart
 from trainable.evaluate.metrics.names import FINAL
 
 PATIENCE_S = 600.0
@@ -29,7 +30,7 @@ class EndOfRuns:
 
     def __init__(
         self,
-        tracker: Tracker,
+        tracker: Tracker | TrackerApart,
         store: Store,
         records: Sequence[Record],
         objective: Objective,

@@ -12,13 +12,13 @@ import pickle
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import in_short
 from orchestrator.store.records import Store
 from orchestrator.tracking.model_writer import NAME, Wanted
 from trainable.model.run_reference import NETWORK
-from trainable.program import end_with, leave
+from trainable.program import answers_on_stdout, end_with, leave
 
 if TYPE_CHECKING:
     from orchestrator.tracking.model_files import Trained
@@ -64,7 +64,7 @@ def main(parent: int) -> int:
     """Answer until stdin ends; returns the exit code."""
     end_with(parent)
     os.nice(NICENESS)
-    with _own_stdout() as stdout:
+    with answers_on_stdout() as stdout:
         with suppress(Exception):  # the first request says what is wrong with it
             import orchestrator.tracking.model_files  # noqa: F401
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -73,13 +73,6 @@ def main(parent: int) -> int:
             while True:
                 print(json.dumps(answers.to(pickle.load(sys.stdin.buffer))), file=stdout, flush=True)
     return 0
-
-
-def _own_stdout() -> IO[str]:
-    """Where answers go; what libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Starts and asks the process that writes networks as MLflow models: the driver imports no torch for it."""
 
 import json
-import os
 import pickle
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.store.trial_record import Record
+from trainable.program import start_module
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -52,12 +51,8 @@ class ModelWriter:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        found = os.pathsep.join(os.path.abspath(place) for place in sys.path)  # as this process finds modules
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", MODULE, str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": found},
-            process_group=0,  # Ctrl-C is for the launch, which then leaves the model to the next
-        )  # fmt: skip
+        # Ctrl-C is for the launch, which then leaves the model to the next
+        self._process = start_module(MODULE, process_group=0)
 
     def read(self, wanted: Wanted) -> bool:
         """Read a trial's network and write its weights into the folder, as ``NETWORK``.

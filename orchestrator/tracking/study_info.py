@@ -1,6 +1,6 @@
 """What MLflow is told of a study, from its directory. Imports no mlflow."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,11 +205,10 @@ class StudyInfo:
             where = self._store.path(layout.BEST)
             raise InputError(f"{where}: no configuration; the same launch again writes it anew") from error
 
-    def expect_model(self, records: Iterable[Record]) -> None:
+    def expect_model(self, record: Record | None) -> None:
         """Start what writes the best trial's network, where there is one to keep: its imports take seconds."""
-        record = best(records, self.objective) if self._tracking.model else None
         with suppress(OSError):  # `log_model` tells it
-            if record is not None and self._store.checkpoints(record.key):
+            if self._tracking.model and record is not None and self._store.checkpoints(record.key):
                 self._writer.start()
 
     def log_model(self, client: "MlflowClient", run_ids: Mapping[str, str]) -> None:

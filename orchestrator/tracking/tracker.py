@@ -80,18 +80,25 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
-    def update(self, record: Record) -> None:
-        """Take note of a trial's latest record; returns at once."""
-        now = int(time.time() * 1000)
+    def update(self, record: Record, at: float | None = None) -> None:
+        """Take note of a trial's latest record, which became known ``at`` this time or now; returns at once."""
+        now = int((time.time() if at is None else at) * 1000)
         with self._inbox.wake:
             self._inbox.changed[record.key] = record
             times = self._inbox.times.setdefault(record.key, [])
             times.extend([now] * (len(record.epochs) - len(times)))
             self._inbox.wake.notify()
 
-    def expect_end(self, records: Iterable[Record]) -> None:
-        """Prepare for the end of a launch that runs all that is left; the best of the records is known by now."""
-        self._study.expect_model(records)
+    def expect_end(self, best: Record | None) -> None:
+        """Prepare for the end of a launch that runs all that is left, and whose best trial is known by now."""
+        self._study.expect_model(best)
+
+    @property
+    def behind(self) -> int:
+        """Epochs that MLflow lacks."""
+        with self._inbox.wake:
+            waiting = {key: len(r.epochs) - self._sent.get(key, 0) for key, r in self._inbox.changed.items()}
+        return sum(max(0, count) for count in waiting.values())
 
     @property
     def lag(self) -> str | None:
@@ -99,10 +106,8 @@ class Tracker:
         problem = self._problem
         if problem is None:
             return None
-        with self._inbox.wake:
-            waiting = {key: len(r.epochs) - self._sent.get(key, 0) for key, r in self._inbox.changed.items()}
-        epochs = sum(max(0, count) for count in waiting.values())
-        return redacted(f"MLflow is behind by {epochs} epochs of {len(waiting)} trials ({problem})")
+        trials = len(self._inbox.changed)
+        return redacted(f"MLflow is behind by {self.behind} epochs of {trials} trials ({problem})")
 
     def begin_to_close(self, *, status: str, summary: Mapping[str, float], hurried: Callable[[], bool]) -> None:
         """Begin to write what is left; the tables and figures of the study follow at `close`, as its arguments do."""

@@ -1,0 +1,144 @@
+"""A process that keeps MLflow in step with a launch: ``python -m orchestrator.tracking.tracker_process PARENT``.
+
+``TrackerApart`` starts it, and it ends with that process, even a killed one. What it is told comes pickled on stdin:
+first the address and the study, then an `Order` after the other. It answers on stdout with a line of JSON whenever its
+`Status` has changed.
+"""
+
+import json
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import IO
+
+from orchestrator.store.trial_record import Record
+from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
+from trainable.program import answers_on_stdout, end_with, leave
+
+NICENESS = 5
+"""Trials of this machine come first: nobody waits for MLflow before the end."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial's latest record, but for its first epochs, which are known."""
+
+    record: Record
+    known: int
+    at: float
+    """When it became known, in seconds."""
+
+
+@dataclass(frozen=True)
+class ExpectEnd:
+    """The best trial by now; others will hardly follow."""
+
+    best: Record | None
+
+
+@dataclass(frozen=True)
+class BeginToClose:
+    """As ``Tracker.begin_to_close`` is called."""
+
+    status: str
+    summary: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Close:
+    """As ``Tracker.close`` is called."""
+
+    patience: float
+
+
+class Hurry:
+    """The launch was asked to stop."""
+
+
+Order = Told | ExpectEnd | BeginToClose | Close | Hurry
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the launch shows of MLflow."""
+
+    page: str | None = None
+    lag: str | None = None
+    behind: int = 0
+    closed: bool = False
+    problem: str | None = None
+    """What could not be written, once it is closed."""
+
+
+class TrackerProcess:
+    """Does with a tracker what it is told."""
+
+    def __init__(self, tracker: Tracker, answers: IO[str]) -> None:
+        self._tracker, self._answers = tracker, answers
+        self._epochs: dict[str, tuple[Mapping[str, float], ...]] = {}
+        self._hurried, self._over, self._speaking = threading.Event(), threading.Event(), threading.Lock()
+        self._said: Status | None = None
+        self._ending: BeginToClose | None = None
+        threading.Thread(target=self._tell, daemon=True).start()
+
+    def take(self, order: Order) -> None:
+        """Do what an order says; returns at once."""
+        tracker = self._tracker
+        match order:
+            case Told(record, known, at):
+                epochs = self._epochs[record.key] = self._epochs.get(record.key, ())[:known] + record.epochs
+                tracker.update(replace(record, epochs=epochs), at)
+            case ExpectEnd(best):
+                tracker.expect_end(best)
+            case BeginToClose(status, summary):
+                self._ending = order
+                tracker.begin_to_close(status=status, summary=summary, hurried=self._hurried.is_set)
+            case Close(patience):
+                threading.Thread(target=self._close, args=(patience,), daemon=True).start()
+            case Hurry():
+                self._hurried.set()
+
+    def _close(self, patience: float) -> None:
+        assert self._ending is not None
+        status, summary, hurried = self._ending.status, self._ending.summary, self._hurried.is_set
+        problem = self._tracker.close(status=status, summary=summary, patience=patience, hurried=hurried)
+        self._over.set()
+        self._say(replace(self._status(), closed=True, problem=problem))
+
+    def _tell(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            self._say(self._status())
+
+    def _status(self) -> Status:
+        return Status(self._tracker.page, self._tracker.lag, self._tracker.behind)
+
+    def _say(self, status: Status) -> None:
+        with self._speaking, suppress(OSError):  # the launch has ended
+            if status == self._said or (self._said is not None and self._said.closed):
+                return
+            print(json.dumps(asdict(status)), file=self._answers, flush=True)
+            self._said = status
+
+
+def main(parent: int) -> int:
+    """Do what stdin says until it ends; returns the exit code."""
+    end_with(parent)
+    os.nice(NICENESS)
+    with answers_on_stdout() as answers:
+        uri, study = pickle.load(sys.stdin.buffer)
+        with suppress(Exception):  # the first trial says what is wrong with it
+            import orchestrator.tracking.runs  # noqa: F401  # the trial need not wait for mlflow's two seconds
+        process = TrackerProcess(Tracker(uri, study), answers)
+        with suppress(EOFError):
+            for order in iter(partial(pickle.load, sys.stdin.buffer), None):
+                process.take(order)
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main(int(sys.argv[1])))
