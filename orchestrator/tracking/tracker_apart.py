@@ -15,7 +15,7 @@ from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.tracker import LAST_TRIES, POLL_SECONDS, RETRY_SECONDS
-from orchestrator.tracking.tracker_process import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
+from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
 from trainable.program import start_module
 
 MODULE = "orchestrator.tracking.tracker_process"

@@ -12,67 +12,16 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import IO
+from typing import IO, assert_never
 
-from orchestrator.store.trial_record import Record
 from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
+from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
 from trainable.program import answers_on_stdout, end_with, leave
 
 NICENESS = 5
 """Trials of this machine come first: nobody waits for MLflow before the end."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """A trial's latest record, but for its first epochs, which are known."""
-
-    record: Record
-    known: int
-    at: float
-    """When it became known, in seconds."""
-
-
-@dataclass(frozen=True)
-class ExpectEnd:
-    """The best trial by now; others will hardly follow."""
-
-    best: Record | None
-
-
-@dataclass(frozen=True)
-class BeginToClose:
-    """As ``Tracker.begin_to_close`` is called."""
-
-    status: str
-    summary: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Close:
-    """As ``Tracker.close`` is called."""
-
-    patience: float
-
-
-class Hurry:
-    """The launch was asked to stop."""
-
-
-Order = Told | ExpectEnd | BeginToClose | Close | Hurry
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the launch shows of MLflow."""
-
-    page: str | None = None
-    lag: str | None = None
-    behind: int = 0
-    closed: bool = False
-    problem: str | None = None
-    """What could not be written, once it is closed."""
 
 
 class TrackerProcess:
@@ -102,6 +51,8 @@ class TrackerProcess:
                 threading.Thread(target=self._close, args=(patience,), daemon=True).start()
             case Hurry():
                 self._hurried.set()
+            case _:
+                assert_never(order)
 
     def _close(self, patience: float) -> None:
         assert self._ending is not None
