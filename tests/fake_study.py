@@ -13,12 +13,27 @@ from orchestrator.tracking.study_info import DataSource
 STUDY = {"study": "study", "objective": {"metric": "val/miou", "mode": "max"}, "tracking": {"experiment": "exp"}}
 
 
+def made_in_memory(_record: Record) -> DataSource:
+    """Data that are nowhere."""
+    return DataSource("shapes", "abc", "made in memory", {})
+
+
+def no_tags(_key: str) -> Mapping[str, str]:
+    """None."""
+    return {}
+
+
+def no_plan(_kind: str) -> str | None:
+    """None."""
+    return None
+
+
 def no_files(_record: Record, _folder: Path) -> None:
     """Write nothing."""
 
 
 class FakeStudy(StudyInfo):
-    """Tells what it was given."""
+    """Tells what it was given; a process of its own can be told of it, as long as that is picklable."""
 
     def __init__(
         self,
@@ -26,9 +41,9 @@ class FakeStudy(StudyInfo):
         study_id: str = "1234",
         settings: Mapping[str, Any] | None = None,
         from_env: Mapping[str, str] | None = None,
-        data: Callable[[Record], DataSource] = lambda _record: DataSource("shapes", "abc", "made in memory", {}),
-        trial_tags: Callable[[str], Mapping[str, str]] = lambda _key: {},
-        plan_hash: Callable[[str], str | None] = lambda _kind: None,
+        data: Callable[[Record], DataSource] = made_in_memory,
+        trial_tags: Callable[[str], Mapping[str, str]] = no_tags,
+        plan_hash: Callable[[str], str | None] = no_plan,
         write_trial: Callable[[Record, Path], None] = no_files,
         draw_data: Callable[[Path], None] | None = None,
     ) -> None:

@@ -6,7 +6,6 @@ first the address and the study, then an `Order` after the other. It answers on 
 """
 
 import json
-import os
 import pickle
 import sys
 import threading
@@ -19,9 +18,6 @@ from typing import IO, assert_never
 from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
 from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
 from trainable.program import answers_on_stdout, end_with, leave
-
-NICENESS = 5
-"""Trials of this machine come first: nobody waits for MLflow before the end."""
 
 
 class TrackerProcess:
@@ -79,7 +75,6 @@ class TrackerProcess:
 def main(parent: int) -> int:
     """Do what stdin says until it ends; returns the exit code."""
     end_with(parent)
-    os.nice(NICENESS)
     with answers_on_stdout() as answers:
         uri, study = pickle.load(sys.stdin.buffer)
         with suppress(Exception):  # the first trial says what is wrong with it

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.launch.execution import LastTrials
 from orchestrator.store.trial_record import Planned, Record, State
+from orchestrator.studyfile import Objective
 
 RUNNING = Record(Planned("search-0001", "search", 1, {}, {}))
 ENDED = RUNNING.ended(State.COMPLETE)
@@ -16,13 +17,14 @@ class Tracker:
     def __init__(self) -> None:
         self.prepared = 0
 
-    def expect_end(self, _records: object) -> None:
+    def expect_end(self, _best: object) -> None:
         self.prepared += 1
 
 
 def last_trials(*, stage: str = "search", compared: tuple[str, ...] = (), **plan: Any) -> tuple[LastTrials, Tracker]:
     """What is told of the trials of a stage of a study that searches and compares."""
-    spec = SimpleNamespace(searched=True, compares=lambda stage: stage in compared)
+    objectives = (Objective(metric="val/miou", mode="max"),)
+    spec = SimpleNamespace(objectives=objectives, searched=True, compares=lambda stage: stage in compared)
     plans = {stage: SimpleNamespace(**{"looks": None, "design": "one_factor", **plan})} if stage in compared else {}
     opened = SimpleNamespace(study=SimpleNamespace(spec=spec), stages=SimpleNamespace(plans=plans, known=[]))
     current = SimpleNamespace(stage=stage, label="", planner=SimpleNamespace(exhausted=True))

@@ -180,7 +180,7 @@ def test_what_writes_a_model_is_started_where_there_is_one_to_write_and_ends_wit
     store, kept = open_study("out", "s")
     settings = {**kept.specification, "tracking": {**kept.specification["tracking"], "model": model}}
     tracker = Tracker(tracking_uri(None), StudyInfo(store, replace(kept, specification=settings)))
-    tracker.expect_end(store.records())
+    tracker.expect_end(store.records()[0])
     assert writers == ["started"] * started
     assert tracker.close(status="KILLED", summary={}) is None
     assert writers == ["started"] * started + ["ended"]
