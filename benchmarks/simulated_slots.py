@@ -40,6 +40,7 @@ from orchestrator.launch.stages import Stages
 from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.tracking import StudyInfo, TrackerApart
+from orchestrator.tracking.tracker_apart import MODULE
 from orchestrator.worker.job import AttemptBegan, EpochDone, Job
 from trainable.evaluate.metrics.names import EPOCH_SECONDS
 
@@ -128,6 +129,8 @@ class SimulatedTune:
         self._load, self._store, self._limits, self._stop, self._tracker = load, store, limits, stop, tracker
         self.figures = Figures()
         self.cpu: dict[str, float] = {}
+        self.mlflow = 0.0
+        """CPU seconds of MLflow's process."""
         self.span = 0.0
 
     def __call__(self, session: Session) -> None:
@@ -143,7 +146,7 @@ class SimulatedTune:
 
     def _loop(self) -> None:
         figures, begun, finished, looked = self.figures, time.monotonic(), False, 0.0
-        before = threads_cpu()
+        before, mlflow = threads_cpu(), mlflow_cpu()
         while time.monotonic() - begun < self._load.seconds and (not finished or self._trials):
             while self._pipe.poll(0 if self._may_ask else 0.05):
                 self._take(*self._pipe.recv())
@@ -156,7 +159,8 @@ class SimulatedTune:
                 figures.suggesting.append(time.perf_counter() - asked)
             elif math.isnan(figures.full_at):
                 figures.full_at = time.monotonic()
-                before, figures.latencies, begun_full = threads_cpu(), [], time.monotonic()
+                before, mlflow = threads_cpu(), mlflow_cpu()
+                figures.latencies, begun_full = [], time.monotonic()
             if time.monotonic() - looked > 2:
                 looked = time.monotonic()
                 self._look()
@@ -164,6 +168,7 @@ class SimulatedTune:
         after = threads_cpu()
         self.cpu = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
         self.span = time.monotonic() - begun_full
+        self.mlflow = mlflow_cpu() - mlflow
 
     _may_ask = True
 
@@ -226,6 +231,12 @@ def threads_cpu() -> dict[str, float]:
     return seconds
 
 
+def mlflow_cpu() -> float:
+    """CPU seconds of the process that tells MLflow."""
+    of_tracker = (child for child in psutil.Process().children() if MODULE in child.cmdline())
+    return sum(sum(child.cpu_times()[:2]) for child in of_tracker)
+
+
 def simulate(folder: Path, study: Study, load: Load) -> SimulatedTune:
     """Run the study of a new directory on simulated workers, as a launch runs it."""
     stop, store = Stop(""), Store(str(folder), study.spec.study)
@@ -257,7 +268,8 @@ def print_slots(tune: SimulatedTune, load: Load) -> None:
     print(f"{load.slots} slots, an epoch every {load.epoch_s:g} s each, {tune.span:.0f} s: {figures.results} results,")
     print(f"  {len(figures.suggesting)} trials begun, {len(figures.ended)} ended")
     threads = ", ".join(f"{name} {share:.1f} %" for name, share in cpu.items() if share > 0.1)
-    print(f"  driver {sum(cpu.values()):.0f} % of a core: {threads}")
+    apart = f"MLflow's process {100 * tune.mlflow / tune.span:.0f} %"
+    print(f"  driver {sum(cpu.values()):.0f} % of a core: {threads}; {apart}")
     print(f"  result to decision: {_milliseconds(figures.latencies)}")
     print(f"  a trial's suggestion: {_milliseconds(figures.suggesting)}")
     _print_growth(figures)
