@@ -17,7 +17,7 @@ from typing import IO, assert_never
 
 from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
 from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
-from trainable.program import answers_on_stdout, end_with, leave
+from trainable.program import answers_on_stdout, collect_as_usual, collect_rarely, end_with, leave
 
 
 class TrackerProcess:
@@ -75,10 +75,12 @@ class TrackerProcess:
 def main(parent: int) -> int:
     """Do what stdin says until it ends; returns the exit code."""
     end_with(parent)
+    collect_rarely()
     with answers_on_stdout() as answers:
         uri, study = pickle.load(sys.stdin.buffer)
         with suppress(Exception):  # the first trial says what is wrong with it
             import orchestrator.tracking.runs  # noqa: F401  # the trial need not wait for mlflow's two seconds
+        collect_as_usual()
         process = TrackerProcess(Tracker(uri, study), answers)
         with suppress(EOFError):
             for order in iter(partial(pickle.load, sys.stdin.buffer), None):
