@@ -35,7 +35,7 @@ from orchestrator.store.trial_record import Record, State
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import announced, open_console, say
 from orchestrator.terminal.summary import Findings, print_summary
-from orchestrator.tracking import StudyInfo, TrackerApart, tracking_uri
+from orchestrator.tracking import LoadingProcess, StudyInfo, TrackerApart, tracking_uri
 from orchestrator.tracking.address_check import check_tracking
 from orchestrator.tracking.destination import is_behind, note_tracking, noted_page, track_command
 from orchestrator.tracking.ending import EndOfRuns
@@ -187,6 +187,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ra
         resources = resources.model_copy(update={"max_concurrent": target.max_concurrent})
     announcing = partial(announced, opened.console)
     preload = preloaded(resources, target.fit, first_round.planner.total - ended)
+    mlflow = ray.enter_context(closing(LoadingProcess())) if settings.enabled else None
     looking = look_through(study, store.read_study())
     modules = ray.enter_context(travelling(study))
     watch = ray.enter_context(cluster(target.address, resources, opened.stop, announcing, modules, preload))
@@ -202,7 +203,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ra
         wait_for_a_node(watch, resources, opened.stop.say)
     with announced(opened.console, "Looking through the data"):
         _keep_study(opened, looking.result())
-    tracker, known = _tracker(opened), noted_page(store, settings)
+    tracker, known = _tracker(opened, mlflow), noted_page(store, settings)
     measured = settings.measures_machine(resources)
     machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
     execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
@@ -230,14 +231,14 @@ def _keep_study(opened: OpenStudy, data: Looked) -> None:
     opened.stages.register()
 
 
-def _tracker(opened: OpenStudy) -> TrackerApart | None:
-    """MLflow's thread, told of every trial of earlier launches: it writes whatever they could not."""
+def _tracker(opened: OpenStudy, process: LoadingProcess | None = None) -> TrackerApart | None:
+    """What tells MLflow, told of every trial of earlier launches: it writes whatever they could not."""
     settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False, page=noted_page(store, settings))
     info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
-    tracker = TrackerApart(tracking_uri(settings.uri), info)
+    tracker = TrackerApart(tracking_uri(settings.uri), info, process)
     opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
     for record in opened.stages.known:
         tracker.update(record)

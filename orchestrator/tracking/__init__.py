@@ -3,6 +3,6 @@
 from orchestrator.tracking.destination import tracking_uri, where_runs_are
 from orchestrator.tracking.study_info import StudyInfo
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.tracking.tracker_apart import TrackerApart
+from orchestrator.tracking.tracker_apart import LoadingProcess, TrackerApart
 
-__all__ = ["StudyInfo", "Tracker", "TrackerApart", "tracking_uri", "where_runs_are"]
+__all__ = ["LoadingProcess", "StudyInfo", "Tracker", "TrackerApart", "tracking_uri", "where_runs_are"]

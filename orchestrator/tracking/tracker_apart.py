@@ -25,10 +25,42 @@ LEAVING_SECONDS = 2.0
 """How long the process may take to end once MLflow has everything."""
 
 
-class TrackerApart:
-    """As a ``Tracker``, but what it does happens in a process of its own; one that dies is started anew."""
+class LoadingProcess:
+    """A process that loads MLflow until a ``TrackerApart`` takes it; `close` ends one that none took.
 
-    def __init__(self, uri: str, study: StudyInfo) -> None:
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self) -> None:
+        self._words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by `close`
+        self.process = start_module(MODULE, stderr=self._words, process_group=0)  # Ctrl-C is for the launch
+        self.taken = False
+
+    def close(self) -> None:
+        """End it, unless it is taken."""
+        if not self.taken:
+            self.ended()
+
+    def ended(self) -> str:
+        """End it, where it has not ended; returns how, in words."""
+        code = _ended(self.process)
+        with self._words as words:
+            words.seek(0)
+            last = (words.read().strip().splitlines() or [""])[-1]
+        return f"the process that tells it ended with {code}{last and f': {last}'}"
+
+
+class TrackerApart:
+    """As a ``Tracker``, but what it does happens in a process of its own; one that dies is started anew.
+
+    ``process`` is loading already; None starts one.
+    """
+
+    def __init__(self, uri: str, study: StudyInfo, process: LoadingProcess | None = None) -> None:
+        if process is not None:
+            process.taken = True
+        self._process = process
         self.uri = uri
         """Server or database that is told."""
         self._study = study
@@ -127,20 +159,17 @@ class TrackerApart:
 
     def _one_process(self) -> str:
         """Tell a process everything until MLflow has it; returns how the process ended."""
-        with tempfile.TemporaryFile("w+", errors="replace") as words:
-            try:
-                process = start_module(MODULE, stderr=words, process_group=0)  # Ctrl-C is for the launch
-            except OSError as error:
-                return f"no process for it can be started: {error}"
-            listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
-            listener.start()
-            with suppress(OSError):  # it has ended
-                self._tell(process, listener)
-            code = _ended(process)
-            listener.join()
-            words.seek(0)
-            last = (words.read().strip().splitlines() or [""])[-1]
-        return f"the process that tells it ended with {code}{last and f': {last}'}"
+        try:
+            started, self._process = self._process or LoadingProcess(), None
+        except OSError as error:
+            return f"no process for it can be started: {error}"
+        listener = threading.Thread(target=self._listen, args=(started.process,), daemon=True)
+        listener.start()
+        with suppress(OSError):  # it has ended
+            self._tell(started.process, listener)
+        how = started.ended()
+        listener.join()
+        return how
 
     def _tell(self, process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
         assert process.stdin is not None

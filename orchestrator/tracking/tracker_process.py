@@ -77,10 +77,10 @@ def main(parent: int) -> int:
     end_with(parent)
     collect_rarely()
     with answers_on_stdout() as answers:
-        uri, study = pickle.load(sys.stdin.buffer)
         with suppress(Exception):  # the first trial says what is wrong with it
-            import orchestrator.tracking.runs  # noqa: F401  # the trial need not wait for mlflow's two seconds
+            import orchestrator.tracking.runs  # noqa: F401  # takes two seconds, while the launch prepares
         collect_as_usual()
+        uri, study = pickle.load(sys.stdin.buffer)
         process = TrackerProcess(Tracker(uri, study), answers)
         with suppress(EOFError):
             for order in iter(partial(pickle.load, sys.stdin.buffer), None):

@@ -12,15 +12,15 @@ from orchestrator.driver.own_ray import as_needed, plain_actors, preloaded
 from orchestrator.driver.stop import Stop
 from orchestrator.studyfile import ResourcesSection
 
-UNCOLLECTED, WORKER = "orchestrator.worker.without_collector", "orchestrator.worker.ray_trial"
+LOADED = ["orchestrator.worker.without_collector", "orchestrator.worker.ray_trial", "trainable.train.checkpoint", "a.b"]
 PRELOAD, PRESTART = "RAY_preload_python_modules", "RAY_prestart_worker_first_driver"
 
 
 @pytest.mark.parametrize(
     ("resources", "trials", "expected"),
     [
-        ({}, 9, [UNCOLLECTED, WORKER, "a.b"]),
-        ({"cpu": 0.5}, 9, [UNCOLLECTED, WORKER, "a.b"]),
+        ({}, 9, LOADED),
+        ({"cpu": 0.5}, 9, LOADED),
         ({"cpu": 2}, 9, []),
         ({"max_concurrent": 3}, 9, []),
         ({}, 3, []),
@@ -54,9 +54,9 @@ def test_a_ray_of_our_own_starts_what_is_needed_and_its_actors_are_loaded(tmp_pa
 
     class Trial:
         def loaded(self) -> bool:
-            return WORKER in sys.modules
+            return LOADED[1] in sys.modules
 
-    with Stop("again") as stop, cluster(None, ResourcesSection(), stop, preload=[WORKER]):
+    with Stop("again") as stop, cluster(None, ResourcesSection(), stop, preload=LOADED[1:2]):
         lines = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
         assert not [line for line in lines if "log_monitor" in line or "monitor.py" in line or "dashboard.py" in line]
         with plain_actors():

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.store.trial_record import Planned, Record, State
-from orchestrator.tracking import TrackerApart, tracker_apart
+from orchestrator.tracking import LoadingProcess, TrackerApart, tracker_apart
 from orchestrator.tracking.tracker_orders import Hurry, Told
 
 CONFIG: Any = {"train": {"epochs": 3}, "model": {"arch": "fpn"}, "data": {"name": "shapes"}, "seed": 3}
@@ -83,6 +83,19 @@ def test_mlflow_gets_each_epoch_once_and_the_process_ends(uri: str) -> None:
     assert [history(uri, found[key]) for key in ("search-0000", "search-0001")] == [EACH_ONCE, EACH_ONCE]
     parent = MlflowClient(uri).get_run(found["search-0000"].data.tags["mlflow.parentRunId"])
     assert parent.data.metrics == {"val/miou/final": 0.3}
+
+
+def test_a_process_that_loads_is_taken_or_ended(uri: str) -> None:
+    taken, left = LoadingProcess(), LoadingProcess()
+    tracked = TrackerApart(uri, FakeStudy(), taken)
+    tracked.update(record())
+    for process in (taken, left):
+        process.close()
+    assert left.process.poll() is not None
+    assert taken.process.poll() is None
+    assert tracked.close(status="FINISHED", summary={}) is None
+    assert taken.process.poll() == 0, "no other was needed"
+    assert history(uri, children(uri)["search-0000"]) == EACH_ONCE
 
 
 def test_only_new_epochs_are_told() -> None:
