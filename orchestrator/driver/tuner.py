@@ -1,7 +1,6 @@
 """Ray Tune runs the session's trials until there are no more of them or a signal asks to stop."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -29,8 +28,6 @@ from orchestrator.worker.ray_trial import RayTrial
 from orchestrator.worker.versions import versions
 from trainable.program import collect_as_usual
 
-TURN_S = 0.0005
-"""Longest turn of a thread while trials run; Python's own is ten times as long, and slots stand idle meanwhile."""
 MARGIN_S = 5.0
 """How long Ray Tune may take to leave its loop when it is interrupted, before the process ends without it."""
 
@@ -76,24 +73,10 @@ def run(
             run_config=_unattended_run(store.study, scratch, resources.retries, LoopEnd(stop, scheduler)),
         )
         collect_as_usual()
-        with _short_turns(), plain_actors() if watch.is_own else nullcontext():
+        with plain_actors() if watch.is_own else nullcontext():
             _fit(tuner, session, stop, scheduler, resources.stop_grace_s)
     if session.running:
         session.interrupt(_reason(stop))
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """Let the threads of this process take turns more often.
-
-    Ray Tune's loop gives Python's lock away at each file and each wait, and has it back after the tracker's whole turn.
-    """
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _measured_memory(
