@@ -76,6 +76,8 @@ class Walls:
 
 def no_op(config: Any, *, threads: int, resume_from: Any = None) -> Iterator[NoOpEpoch]:  # noqa: ARG001 - the engine's
     """A trial of one epoch that does nothing but report 30 metrics, and write down when."""
+    import trainable.train.checkpoint  # noqa: F401 - torch, which any trial has loaded when it steps
+
     if STEPS in os.environ:
         with open(os.environ[STEPS], "a") as steps:
             steps.write(f"{time.time()}\n")
@@ -139,7 +141,7 @@ def run_stock_real(trials: int, epochs: int) -> None:
                 torch.save({"epoch": result.epoch, "weights": torch.zeros(13_000_000)}, f"{folder}/checkpoint.pt")
                 tune.report(result.metrics, checkpoint=Checkpoint.from_directory(folder))
 
-    space = {"suppression.p_max": tune.uniform(0, 1), "suppression.alpha": tune.loguniform(0.01, 10)}
+    space = {"suppression.p_max": tune.uniform(0, 1), "suppression.alpha": tune.loguniform(0.1, 3)}
     spec = {"spec": str(ROOT / "search_spaces/camvid.yaml")}
     results = _stock_tuner(trainable, space | spec, trials).fit()
     seconds = sum(sum(result.metrics_dataframe["epoch_seconds"]) for result in results)

@@ -17,9 +17,7 @@ from orchestrator.studyfile import ResourcesSection
 
 _UNASKED = ("start_api_server", "start_log_monitor", "start_monitor")
 """What serves pages, sends the workers' output to the driver, and adds nodes: 2 s of processor time, 1 s at the end."""
-_UNCOLLECTED = "orchestrator.worker.without_collector"
-_WORKER = ("orchestrator.worker.ray_trial", "trainable.train.checkpoint")
-"""What every trial takes, whatever its function is."""
+_UNCOLLECTED, _WORKER = "orchestrator.worker.without_collector", "orchestrator.worker.ray_trial"
 
 
 def preloaded(resources: ResourcesSection, fit: str, trials: int) -> list[str]:
@@ -35,7 +33,7 @@ def preloaded(resources: ResourcesSection, fit: str, trials: int) -> list[str]:
     """
     cpus = allocated_cpus()
     slots = min(at_a_time([{"CPU": cpus}], Demand.of(resources)), resources.max_concurrent or math.inf, trials)
-    return [_UNCOLLECTED, *_WORKER, fit.partition(":")[0]] if resources.gpu == 0 and slots >= cpus else []
+    return [_UNCOLLECTED, _WORKER, fit.partition(":")[0]] if resources.gpu == 0 and slots >= cpus else []
 
 
 @contextmanager

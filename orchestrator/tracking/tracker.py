@@ -4,6 +4,7 @@ It works from records and not from events: the study's directory is the queue th
 lacks of a record is worked out when it answers again. In memory there is one record per trial at most.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,12 +27,14 @@ LOCAL_UI = "http://127.0.0.1:5000"
 """Where ``mlflow ui`` serves its pages."""
 RETRY_SECONDS = 5.0
 POLL_SECONDS = 0.1
+TOGETHER_SECONDS = 1.0
+"""What happens in this time is written together: one request for a trial, and one wait for the disk for all of them."""
 HURRIED_SECONDS = 15.0
 """How long MLflow may take for one step at the end of a launch that was stopped."""
 MOST_RECORDS = 32
 """Trials that are written together: what is written of them when one fails is looked for again."""
-LAST_TRIES = 3
-"""Attempts of the last writing, a second apart, before what is left stays for the next launch."""
+LAST_TRIES, LAST_TRY_SECONDS = 3, 1.0
+"""Attempts of the last writing, and the time between them, before what is left stays for the next launch."""
 
 
 @dataclass
@@ -74,6 +77,7 @@ class Tracker:
         self._problem: str | None = None
         self._drawn = False
         self._wrote_at = time.monotonic()
+        self._together_until = -math.inf
         self._hurried: Callable[[], bool] = lambda: False
         self._ending: tuple[str, Mapping[str, float]] = ("FINISHED", {})
         self._files_written = threading.Event()
@@ -189,23 +193,31 @@ class Tracker:
                 self._problem = in_short(error)
                 self._runs = None  # what of the last request arrived is read anew
                 tries += closing
-                self._pause(closing)
+                if closing:
+                    time.sleep(LAST_TRY_SECONDS)
+                else:
+                    self._pause(RETRY_SECONDS)
 
-    def _pause(self, closing: bool) -> None:
-        """Wait before the next try; not as long where the study ends meanwhile."""
+    def _pause(self, seconds: float) -> None:
+        """Wait, but for the end of the study."""
         with self._inbox.wake:
-            timeout = 1.0 if closing else RETRY_SECONDS
-            self._inbox.wake.wait_for(lambda: self._inbox.closing and not closing, timeout)
+            self._inbox.wake.wait_for(lambda: self._inbox.closing, seconds)
 
     def _write(self) -> None:
-        """Write all records at hand, or else the files of a few trials: these can wait."""
+        """Write all records at hand now and then, and the files of a few trials meanwhile."""
         runs = self._connected()
-        if not self._inbox.changed and self._to_file:
+        left = 0.0 if self._inbox.closing else self._together_until - time.monotonic()
+        if self._to_file and (left > 0 or not self._inbox.changed):
             self._write_files(runs.connections)
+        elif left > 0:
+            self._pause(left)
+        if left > 0:
+            return
         while records := self._inbox.next():
             with runs.transactions.joined():
                 side_by_side(lambda known: self._sync(runs, *known), records, runs.connections)
             self._inbox.done(record for record, _ in records)
+        self._together_until = time.monotonic() + TOGETHER_SECONDS
         self._problem = None
         if not self._drawn and not self._hurried():
             self._drawn = True  # one attempt per launch: a store of artifacts may lack what metrics do not need

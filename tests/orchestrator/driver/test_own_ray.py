@@ -12,7 +12,7 @@ from orchestrator.driver.own_ray import as_needed, plain_actors, preloaded
 from orchestrator.driver.stop import Stop
 from orchestrator.studyfile import ResourcesSection
 
-LOADED = ["orchestrator.worker.without_collector", "orchestrator.worker.ray_trial", "trainable.train.checkpoint", "a.b"]
+LOADED = ["orchestrator.worker.without_collector", "orchestrator.worker.ray_trial", "a.b"]
 PRELOAD, PRESTART = "RAY_preload_python_modules", "RAY_prestart_worker_first_driver"
 
 

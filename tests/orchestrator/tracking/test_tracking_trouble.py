@@ -31,6 +31,7 @@ CONFIG = {"train": {"epochs": 3, "lr": 0.01}, "data": {"name": "shapes"}, "seed"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tracker_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(tracker_module, "TOGETHER_SECONDS", 0.05)
     monkeypatch.chdir(tmp_path)
 
 
@@ -100,6 +101,24 @@ def test_every_epoch_arrives_once_whatever_request_fails(
     assert history(uri, found["search-0000"]) == EACH_ONCE
     assert history(uri, found["search-0001"]) == EACH_ONCE[:2]
     assert found["search-0000"].info.status == "FINISHED"
+
+
+def test_what_happens_meanwhile_is_written_together(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_module, "TOGETHER_SECONDS", 60.0)
+    requests = Failing(monkeypatch, "log_batch", lambda _call: False, after=False)
+    tracked = Tracker(uri, info())
+    tracked.update(record(epochs=1))
+    deadline = time.monotonic() + 20
+    while (tracked.behind or not tracked.page) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    before = requests.calls
+    for epochs in (2, 3):
+        tracked.update(record(epochs=epochs))
+        time.sleep(0.1)
+    assert requests.calls == before
+    assert tracked.close(status="FINISHED", summary={}) is None
+    assert requests.calls == before + 1
+    assert history(uri, children(uri)["search-0000"]) == EACH_ONCE
 
 
 def test_being_behind_is_told_while_it_lasts(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
