@@ -129,9 +129,7 @@ class SimulatedTune:
         self._load, self._store, self._limits, self._stop, self._tracker = load, store, limits, stop, tracker
         self.figures = Figures()
         self.cpu: dict[str, float] = {}
-        self.mlflow = 0.0
-        """CPU seconds of MLflow's process."""
-        self.span = 0.0
+        self.mlflow = self.span = 0.0  # CPU seconds of MLflow's process, and seconds that both are of
 
     def __call__(self, session: Session) -> None:
         """Run the session's trials until the time is over."""
@@ -268,8 +266,7 @@ def print_slots(tune: SimulatedTune, load: Load) -> None:
     print(f"{load.slots} slots, an epoch every {load.epoch_s:g} s each, {tune.span:.0f} s: {figures.results} results,")
     print(f"  {len(figures.suggesting)} trials begun, {len(figures.ended)} ended")
     threads = ", ".join(f"{name} {share:.1f} %" for name, share in cpu.items() if share > 0.1)
-    apart = f"MLflow's process {100 * tune.mlflow / tune.span:.0f} %"
-    print(f"  driver {sum(cpu.values()):.0f} % of a core: {threads}; {apart}")
+    print(f"  driver {sum(cpu.values()):.0f} % of a core: {threads}; MLflow's {100 * tune.mlflow / tune.span:.0f} %")
     print(f"  result to decision: {_milliseconds(figures.latencies)}")
     print(f"  a trial's suggestion: {_milliseconds(figures.suggesting)}")
     _print_growth(figures)

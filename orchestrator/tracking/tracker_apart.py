@@ -11,16 +11,19 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
+from orchestrator.errors import in_short
 from orchestrator.store.addresses import redacted
 from orchestrator.store.trial_record import Record
 from orchestrator.tracking.study_info import StudyInfo
-from orchestrator.tracking.tracker import LAST_TRIES, POLL_SECONDS, RETRY_SECONDS
+from orchestrator.tracking.tracker import HURRIED_SECONDS, LAST_TRIES, POLL_SECONDS, RETRY_SECONDS
 from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
 from trainable.program import start_module
 
 MODULE = "orchestrator.tracking.tracker_process"
 TOGETHER_SECONDS = 0.05
 """What happens in this time is told together."""
+SILENT_SECONDS = 10.0
+"""How much longer than MLflow the process that tells it may take for a word: it says one each second."""
 LEAVING_SECONDS = 2.0
 """How long the process may take to end once MLflow has everything."""
 
@@ -40,6 +43,7 @@ class LoadingProcess:
     def close(self) -> None:
         """End it, unless it is taken."""
         if not self.taken:
+            self.process.kill()
             self.ended()
 
     def ended(self) -> str:
@@ -73,6 +77,8 @@ class TrackerApart:
         self._untold: list[Order] = []
         self._hurried: Callable[[], bool] = lambda: False
         self._status = Status()
+        self._heard_at = time.monotonic()
+        self._given_up = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -124,10 +130,15 @@ class TrackerApart:
         self.begin_to_close(status=status, summary=summary, hurried=hurried)
         if not self._is_ordered(Close):
             self._order(Close(patience))
-        while self._thread.is_alive():
+        while self._thread.is_alive() and not self._given_up:
             self._hurry_if(hurried())
             self._thread.join(POLL_SECONDS)
-        return self._status.problem
+            silent_s = time.monotonic() - self._heard_at
+            self._given_up = silent_s > SILENT_SECONDS + (HURRIED_SECONDS if hurried() else patience)
+        return self._behind("no answer") if self._given_up else self._status.problem
+
+    def _behind(self, why: str) -> str:
+        return redacted(f"MLflow at {self.uri} is behind: {why}; the records hold everything")
 
     def _order(self, order: Order) -> None:
         with self._wake:
@@ -151,8 +162,7 @@ class TrackerApart:
             closing = self._is_ordered(BeginToClose)
             tries += closing
             if tries == LAST_TRIES:
-                problem = f"MLflow at {self.uri} is behind: {said}; the records hold everything"
-                self._status = replace(self._status, closed=True, problem=redacted(problem))
+                self._status = replace(self._status, closed=True, problem=self._behind(said))
                 return
             self._status = replace(self._status, lag=redacted(f"MLflow is behind ({said})"))
             time.sleep(1.0 if closing else RETRY_SECONDS)
@@ -163,13 +173,19 @@ class TrackerApart:
             started, self._process = self._process or LoadingProcess(), None
         except OSError as error:
             return f"no process for it can be started: {error}"
+        self._heard_at = time.monotonic()
         listener = threading.Thread(target=self._listen, args=(started.process,), daemon=True)
         listener.start()
-        with suppress(OSError):  # it has ended
+        why = ""
+        try:
             self._tell(started.process, listener)
+        except OSError:  # it has ended
+            pass
+        except Exception as error:  # such as a part that cannot be pickled: told, and never MLflow's silence
+            why = f"{in_short(error)}; "
         how = started.ended()
         listener.join()
-        return how
+        return why + how
 
     def _tell(self, process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
         assert process.stdin is not None
@@ -202,6 +218,7 @@ class TrackerApart:
         assert process.stdout is not None
         for line in process.stdout:
             with self._wake:
+                self._heard_at = time.monotonic()
                 self._status = Status(**json.loads(line))
                 self._wake.notify()
 

@@ -2,13 +2,14 @@
 
 ``TrackerApart`` starts it, and it ends with that process, even a killed one. What it is told comes pickled on stdin:
 first the address and the study, then an `Order` after the other. It answers on stdout with a line of JSON whenever its
-`Status` has changed.
+`Status` has changed, and each second.
 """
 
 import json
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -19,6 +20,9 @@ from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
 from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
 from trainable.program import answers_on_stdout, collect_as_usual, collect_rarely, end_with, leave
 
+HEARTBEAT_SECONDS = 1.0
+"""A launch gives up a process that says nothing for long."""
+
 
 class TrackerProcess:
     """Does with a tracker what it is told."""
@@ -28,6 +32,7 @@ class TrackerProcess:
         self._epochs: dict[str, tuple[Mapping[str, float], ...]] = {}
         self._hurried, self._over, self._speaking = threading.Event(), threading.Event(), threading.Lock()
         self._said: Status | None = None
+        self._said_at = 0.0
         self._ending: BeginToClose | None = None
         threading.Thread(target=self._tell, daemon=True).start()
 
@@ -66,10 +71,12 @@ class TrackerProcess:
 
     def _say(self, status: Status) -> None:
         with self._speaking, suppress(OSError):  # the launch has ended
-            if status == self._said or (self._said is not None and self._said.closed):
+            now = time.monotonic()
+            known = status == self._said and now - self._said_at < HEARTBEAT_SECONDS
+            if known or (self._said is not None and self._said.closed):
                 return
             print(json.dumps(asdict(status)), file=self._answers, flush=True)
-            self._said = status
+            self._said, self._said_at = status, now
 
 
 def main(parent: int) -> int:

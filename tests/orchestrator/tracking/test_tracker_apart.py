@@ -144,6 +144,35 @@ def test_a_process_that_always_dies_is_told_and_stops_nobody(uri: str) -> None:
     )
 
 
+class Unpicklable(FakeStudy):
+    def __reduce__(self) -> tuple[Callable[..., FakeStudy], tuple[str]]:
+        raise TypeError("cannot pickle a lock")
+
+
+@pytest.mark.integration
+def test_what_cannot_be_told_is_no_success(uri: str) -> None:
+    tracked = TrackerApart(uri, Unpicklable())
+    tracked.update(record())
+    problem = tracked.close(status="FINISHED", summary={})
+    assert problem is not None
+    assert "cannot pickle a lock" in problem
+
+
+@pytest.mark.integration
+def test_a_process_that_is_stuck_stops_nobody(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker_apart, "SILENT_SECONDS", 1.0)
+    tracked = TrackerApart(uri, FakeStudy())
+    tracked.update(record(epochs=1))
+    until(lambda: tracked.page)
+    process = process_of()
+    process.suspend()
+    try:
+        said = f"MLflow at {uri} is behind: no answer; the records hold everything"
+        assert tracked.close(status="FINISHED", summary={}, patience=1) == said
+    finally:
+        process.kill()
+
+
 def test_a_server_that_hangs_stops_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=20) as server:
         tracked = TrackerApart(f"http://127.0.0.1:{server.getsockname()[1]}", FakeStudy())
