@@ -7,7 +7,8 @@
 A result is an epoch with 30 metrics. "caller" is what the thread that runs the study waits for one result. "drained" is
 results per second until MLflow holds them: for ours one request per result, and in the last column as the tracker sends
 what piled up while MLflow was away, which is then counted in MLflow: each epoch is there once. The limit is one bare
-``log_batch`` per result. PostgreSQL is measured where Debian's postgresql and psycopg2-binary are there.
+``log_batch`` per result. Python's collector comes rarely to all of them, as it does in the tracker's own process.
+PostgreSQL is measured where Debian's postgresql and psycopg2-binary are there.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from orchestrator.store.trial_record import Planned, Record, State
 from orchestrator.tracking import StudyInfo, Tracker
 from orchestrator.tracking.study_info import DataSource
 from trainable.configfile.node import JsonObject
+from trainable.program import collect_rarely
 
 METRICS = 30
 TRIALS, EPOCHS, ROUNDS = 4, 8, 3
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="1,000 trials x 50 epochs x 30 metrics as well")
     parser.add_argument("--behind", type=int, default=100, metavar="TRIALS", help="that wait at once (default: 100)")
     options = parser.parse_args()
+    collect_rarely()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.chdir(folder)

@@ -18,7 +18,7 @@ from typing import IO, assert_never
 
 from orchestrator.tracking.tracker import POLL_SECONDS, Tracker
 from orchestrator.tracking.tracker_orders import BeginToClose, Close, ExpectEnd, Hurry, Order, Status, Told
-from trainable.program import answers_on_stdout, collect_as_usual, collect_rarely, end_with, leave
+from trainable.program import answers_on_stdout, collect_rarely, end_with, leave
 
 HEARTBEAT_SECONDS = 1.0
 """A launch gives up a process that says nothing for long."""
@@ -82,11 +82,10 @@ class TrackerProcess:
 def main(parent: int) -> int:
     """Do what stdin says until it ends; returns the exit code."""
     end_with(parent)
-    collect_rarely()
+    collect_rarely()  # for good: each metric is an object to MLflow, and the collector a quarter of its time
     with answers_on_stdout() as answers:
         with suppress(Exception):  # the first trial says what is wrong with it
             import orchestrator.tracking.runs  # noqa: F401  # takes two seconds, while the launch prepares
-        collect_as_usual()
         uri, study = pickle.load(sys.stdin.buffer)
         process = TrackerProcess(Tracker(uri, study), answers)
         with suppress(EOFError):

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -423,14 +422,6 @@ def test_pictures_are_drawn_in_several_threads_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len({path.read_bytes() for path in paths}) == 1
-
-
-def test_the_files_of_a_trial_take_half_a_second(complete: tuple[Store, Record], tmp_path: Path) -> None:
-    store, record = complete
-    files_of(record, store, tmp_path)  # the first one imports
-    began = time.thread_time()
-    files_of(record, store, tmp_path)
-    assert time.thread_time() - began < 0.5
 
 
 def test_neither_mlflow_nor_the_state_of_pyplot_is_imported() -> None:
