@@ -204,6 +204,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ra
     with announced(opened.console, "Looking through the data"):
         _keep_study(opened, looking.result())
     tracker, known = _tracker(opened, mlflow), noted_page(store, settings)
+    ray.push(partial(_end_tracker, tracker))
     measured = settings.measures_machine(resources)
     machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
     execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
@@ -243,6 +244,12 @@ def _tracker(opened: OpenStudy, process: LoadingProcess | None = None) -> Tracke
     for record in opened.stages.known:
         tracker.update(record)
     return tracker
+
+
+def _end_tracker(tracker: TrackerApart | None, error: type[BaseException] | None, *_: object) -> None:
+    """End what tells MLflow if a launch breaks off: the process it runs in may live on, such as a notebook's."""
+    if tracker is not None and error is not None:
+        tracker.close(status="KILLED", summary={}, hurried=lambda: True)
 
 
 def _write_results(

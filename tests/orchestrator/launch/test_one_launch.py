@@ -159,6 +159,19 @@ def test_early_stopping_through_ray(study: Make, place: Path) -> None:
             assert mlflow_children(place)[record.key].data.tags["state"] == "pruned"
 
 
+def test_a_launch_that_breaks_off_leaves_no_process_behind(
+    study: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("as Ray's own errors")
+
+    monkeypatch.setattr("orchestrator.launch.one_launch.run_rounds", breaks)
+    with pytest.raises(RuntimeError, match="as Ray's own errors"):
+        run(study())
+    ours = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not any("orchestrator.tracking.tracker_process" in command for command in ours)
+
+
 def test_more_than_any_node_has_is_refused_and_nothing_is_written(study: Make, place: Path) -> None:
     before = sorted(place.iterdir())
     with pytest.raises(InputError, match=r"cpu: 1000, gpu: 0.*no node can ever meet this; the largest has \{cpu: "):
