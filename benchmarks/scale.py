@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000, help="trials of the reading part (default: %(default)s)")
     parser.add_argument("--slots", type=int, help="simulated workers; nothing is read then")
     parser.add_argument("--seconds", type=float, default=600, help="how long slots are fed (default: %(default)s)")
-    parser.add_argument("--epoch", type=float, default=10, help="seconds of a slot's epoch (default: %(default)s)")
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds of a slot's epoch (default: %(default)s)")
     parser.add_argument("--sampler", default="tpe", help="sampler of the slots' study (default: %(default)s)")
     parser.add_argument("--without-tracking", action="store_true", help="tell MLflow nothing")
     options = parser.parse_args()
