@@ -91,7 +91,7 @@ def ours_no_op(trials: int, folder: Path) -> Walls:
         "from orchestrator.studyfile import load;"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r});"
         f"study = load({str(ROOT / 'search_spaces/shapes.yaml')!r}, ['search.trials={trials}', 'search.references=[]',"
-        "'study=noop', 'train.epochs=1', 'search.sampler=random', 'model.arch=fpn', 'model.encoder=resnet18',"
+        "'study=noop', 'train.epochs=1', 'search.sampler=random',"
         "'objective={metric: val/miou, mode: max}', 'tracking.model=false']);"
         f"sys.exit(launch(study, storage='studies', command='',"
         f"target=Target(max_concurrent={SLOTS}, fit='trial_overhead:no_op')))"

@@ -15,7 +15,7 @@ from orchestrator.store.records import Store
 from orchestrator.studyfile import Study
 from orchestrator.terminal.console import open_console, say
 from trainable.data.classes import class_names
-from trainable.model.config import ModelConfig, is_surely_buildable
+from trainable.model.config import ModelConfig, is_plain_resnet, is_surely_buildable
 from trainable.model.encoders import ModelError
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def _models_first(images: Sequence[Images]) -> list[Images]:
 
 def _surely_taken(images: Images) -> bool:
     """A test trains every architecture on a plain ResNet; batch norm over one pixel is what cannot be trained."""
-    resnet = images.model.encoder.startswith("resnet") and images.model.arch != "pan"
+    resnet = is_plain_resnet(images.model.encoder) and images.model.arch != "pan"
     return resnet and (images.batch > 1 or not images.training)
 
 

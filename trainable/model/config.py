@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainable.configfile.mistakes import MISSING, RuleError, unknown
-from trainable.model.encoders import ENCODERS, TIMM_PREFIX
+from trainable.model.encoders import ENCODERS, TIMM_PREFIX, TINY_RESNET
 from trainable.model.run_reference import RUNS, WEIGHT_SUFFIXES, read_reference
 from trainable.parts.section import BUILT_IN_OR_OWN, OwnMember, OwnPart, is_own, kind_of
 from trainable.section import BUILT_IN, OWN, Section
@@ -176,10 +176,15 @@ class ModelConfig(Section):
         return tuple(layer for layer in get_args(Layer) if layer.startswith(kind))
 
 
+def is_plain_resnet(encoder: str) -> bool:
+    """Whether it is one of smp's, or the tiny one of the built-in study files: a test holds that both take the same."""
+    return encoder == TINY_RESNET or (encoder in ENCODERS and encoder.startswith("resnet"))
+
+
 def is_surely_buildable(model: ModelConfig, encoder_layers: Collection[str]) -> bool:
     """Whether `check_model` would pass, told without smp: every architecture takes a plain ResNet (a test trains each).
 
     All but pspnet, which ends at stage 3, have its five stages. False says nothing.
     """
-    resnet = model.encoder in ENCODERS and model.encoder.startswith("resnet")
+    resnet = is_plain_resnet(model.encoder)
     return resnet and model.encoder_weights is model.weights is None and (model.arch != "pspnet" or not encoder_layers)

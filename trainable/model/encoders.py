@@ -2,6 +2,8 @@
 
 TIMM_PREFIX = "tu-"
 """``tu-NAME`` takes the timm model NAME as encoder; smp calls it the universal timm encoder."""
+TINY_RESNET = f"{TIMM_PREFIX}test_resnet"
+"""timm's smallest, made for tests: seconds per trial on a CPU."""
 
 # fmt: off
 ENCODERS: tuple[str, ...] = (

@@ -3,14 +3,16 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InputError
 from orchestrator.launch.preflight import check_models, needs_torch
-from orchestrator.studyfile import Study
+from orchestrator.studyfile import Study, load
 
 pytestmark = pytest.mark.integration
+SHAPES = Path(__file__).parents[3] / "search_spaces" / "shapes.yaml"
 PAN = ("model.arch={choice: [fpn, pan]}", "data.train_images=40")
 CODE = f"""
 import sys
@@ -31,6 +33,7 @@ def test_torch_stays_out_of_the_driver(study: Callable[..., Study]):
     refused = study(*PAN)
     assert needs_torch(refused)
     assert not needs_torch(study("model.encoder=resnet18"))
+    assert not needs_torch(load(SHAPES))
     with pytest.raises(InputError) as told:
         check_models(refused)
     command = [sys.executable, "-c", CODE, str(refused.path)]

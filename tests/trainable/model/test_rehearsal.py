@@ -1,9 +1,12 @@
 """Whether a model takes images, told without numbers."""
 
+from typing import get_args
+
 import pytest
 
-from trainable.model.config import ModelConfig
-from trainable.model.encoders import ModelError
+from trainable.model.build import check_model
+from trainable.model.config import Arch, ModelConfig, is_plain_resnet
+from trainable.model.encoders import TINY_RESNET, ModelError
 from trainable.model.rehearsal import Rehearsal
 
 
@@ -41,3 +44,14 @@ def test_what_cannot_run_is_a_line(
         rehearsal(arch, encoder).operations(batch, size, size, training=training)
     assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("arch", [arch for arch in get_args(Arch) if arch not in ("hrnet", "pan")])
+def test_the_tiny_resnet_is_taken_wherever_a_resnet_of_smp_is(arch: str) -> None:
+    assert is_plain_resnet(TINY_RESNET)
+    for encoder in ("resnet18", TINY_RESNET):
+        model = ModelConfig(arch=arch, encoder=encoder, encoder_weights=None)  # type: ignore[arg-type]
+        check_model(model, () if arch == "pspnet" else model.inner_layers, 2)
+        network = Rehearsal(model)
+        for batch, height, width, training in [(1, 32, 32, False), (1, 64, 96, False), (2, 32, 64, True)]:
+            assert network.operations(batch, height, width, training=training) > 0
