@@ -139,7 +139,7 @@ def _run_what_is_left(
         notice.check()
         prepare(opened.study, opened.console)
     with ExitStack() as ray:
-        outcome = _run(opened, first_round, storage, target, ray) if first_round else _bring_up_to_date(opened)
+        outcome = _run(opened, first_round, storage, target, ray) if first_round else _bring_up_to_date(opened, ray)
         records, trouble = latest_records(opened.store, opened.stages)
         outcome = outcome.disturbed_by(trouble) if trouble else outcome
         outcome, results, report = _write_results(opened, records, outcome)
@@ -155,7 +155,7 @@ def _run_what_is_left(
     return Ended(outcome, records, runs, {**results, "page": page}, findings, missing)
 
 
-def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
+def _bring_up_to_date(opened: OpenStudy, launch: ExitStack) -> RunOutcome:
     """Keep the file of a finished study as it is now written, and tell MLflow what it lacks."""
     study, store = opened.study, opened.store
     opened.stop.settle()
@@ -166,7 +166,7 @@ def _bring_up_to_date(opened: OpenStudy) -> RunOutcome:
     if outdated:
         store.write_study(study.resolved(), from_env=study.from_env)
     behind = is_behind(store, tracking_uri(study.spec.tracking.uri))
-    return RunOutcome(tracker=_tracker(opened) if behind else None, changed=outdated)
+    return RunOutcome(tracker=_tracker(opened, launch) if behind else None, changed=outdated)
 
 
 def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ray: ExitStack) -> RunOutcome:
@@ -203,8 +203,7 @@ def _run(opened: OpenStudy, first_round: Round, storage: str, target: Target, ra
         wait_for_a_node(watch, resources, opened.stop.say)
     with announced(opened.console, "Looking through the data"):
         _keep_study(opened, looking.result())
-    tracker, known = _tracker(opened, mlflow), noted_page(store, settings)
-    ray.push(partial(_end_tracker, tracker))
+    tracker, known = _tracker(opened, ray, mlflow), noted_page(store, settings)
     measured = settings.measures_machine(resources)
     machine = partial(run, resources=resources, watch=watch, limits=limits, system_metrics=measured)
     execute = partial(machine, store=store, fit=target.fit, probe=target.probe, stop=opened.stop)
@@ -232,24 +231,28 @@ def _keep_study(opened: OpenStudy, data: Looked) -> None:
     opened.stages.register()
 
 
-def _tracker(opened: OpenStudy, process: LoadingProcess | None = None) -> TrackerApart | None:
-    """What tells MLflow, told of every trial of earlier launches: it writes whatever they could not."""
+def _tracker(opened: OpenStudy, launch: ExitStack, process: LoadingProcess | None = None) -> TrackerApart | None:
+    """What tells MLflow, told of every trial of earlier launches: it writes whatever they could not.
+
+    It ends where ``launch`` breaks off: the process that this runs in may live on, such as a notebook's.
+    """
     settings, store = opened.study.spec.tracking, opened.store
     if not settings.enabled:
         return None
     note_tracking(store, tracking_uri(settings.uri), complete=False, page=noted_page(store, settings))
     info = StudyInfo(store, store.launched_study(), partial(draw_data, opened.study))
     tracker = TrackerApart(tracking_uri(settings.uri), info, process)
-    opened.stop.lastly(lambda: tracker.close(status="KILLED", summary={}, hurried=lambda: True))
+    break_off = partial(tracker.close, status="KILLED", summary={}, hurried=lambda: True)
+
+    def ended(error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            break_off()
+
+    opened.stop.lastly(break_off)
+    launch.push(ended)
     for record in opened.stages.known:
         tracker.update(record)
     return tracker
-
-
-def _end_tracker(tracker: TrackerApart | None, error: type[BaseException] | None, *_: object) -> None:
-    """End what tells MLflow if a launch breaks off: the process it runs in may live on, such as a notebook's."""
-    if tracker is not None and error is not None:
-        tracker.close(status="KILLED", summary={}, hurried=lambda: True)
 
 
 def _write_results(
